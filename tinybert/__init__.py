@@ -1,0 +1,1 @@
+"""The package is being assembled floor by floor; see README.md."""
