@@ -1,0 +1,45 @@
+"""The ground floor of arrays: which library holds an array, devices, random generators, and the fused kernels."""
+
+from tinybert.backend.device import (
+    Array,
+    Backend,
+    DeviceError,
+    array_module,
+    backend_of,
+    cuda_is_available,
+    device_of,
+    is_array,
+    kernels_of,
+    parse_device,
+    register_backend,
+    to_device,
+    to_host,
+)
+from tinybert.backend.random import (
+    draw_seed,
+    generator,
+    generator_for,
+    manual_seed,
+    seeded_generator,
+)
+
+__all__ = [
+    "Array",
+    "Backend",
+    "DeviceError",
+    "array_module",
+    "backend_of",
+    "cuda_is_available",
+    "device_of",
+    "draw_seed",
+    "generator",
+    "generator_for",
+    "is_array",
+    "kernels_of",
+    "manual_seed",
+    "parse_device",
+    "register_backend",
+    "seeded_generator",
+    "to_device",
+    "to_host",
+]

@@ -1,0 +1,41 @@
+"""Every operation of the engine: one `Function` class each, forward and backward side by side on raw arrays."""
+
+import sys
+
+from tinybert.autograd import operators
+from tinybert.ops.activations import Erf, Gelu, GeluNew, Laplace, Relu, Relu2, Sigmoid, Silu, Tanh
+from tinybert.ops.arguments import (
+    chunk_size,
+    flattened_shape,
+    operand,
+    reduction_options,
+    shape_argument,
+    squeezed_shape,
+    transposed_axes,
+    unsqueezed_shape,
+)
+from tinybert.ops.elementwise import (
+    Abs,
+    Add,
+    Cast,
+    Clip,
+    Clone,
+    Compare,
+    Div,
+    Exp,
+    Log,
+    MaskedFill,
+    Mul,
+    Neg,
+    Pow,
+    Rsqrt,
+    Sqrt,
+    Sub,
+    ToDevice,
+    Where,
+)
+from tinybert.ops.matmul import Einsum, Linear, MatMul
+from tinybert.ops.normalization import BatchNorm, LayerNorm, RMSNorm, ScaleNorm
+from tinybert.ops.softmax import LogSoftmax, LogSumExp, Softmax
+
+operators.ops = sys.modules[__name__]  # the methods of Tensor find their operations here

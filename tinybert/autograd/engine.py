@@ -1,0 +1,123 @@
+"""The backward walk: every node after all nodes that use its outputs, without recursion.
+
+A node knows its parents, never its children: so the walk first counts, for every node that can be reached from the
+result, how many edges lead to it, and then visits a node once all of them have delivered their share of the gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinybert.backend import array_module
+
+
+def run_backward(root: Any, output_index: int, gradient: Any, retain_graph: bool) -> None:
+    """Send `gradient` (an array) of output `output_index` of node `root` down to all leaves.
+
+    Gradients of intermediate results live only in `pending`, for as long as they are needed; what each node saved is
+    dropped as soon as the node is done, unless `retain_graph`.
+    """
+    waiting = _count_edges(root)
+    pending = {
+        root: {output_index: (gradient, False)}
+    }  # node -> output index -> (gradient, do we own the array?)
+    ready = [root]
+    while ready:
+        node = ready.pop()
+        outputs = [grad for grad, _ in _complete(node, pending.pop(node, {}))]
+        node.keep_retained(outputs)
+        gradients = node.backward(*outputs)
+        if not isinstance(gradients, tuple):
+            gradients = (gradients,)
+        node.check_gradients(gradients)
+        parents = node.parents
+        for position, parent in enumerate(parents):
+            if parent is None:
+                continue
+            grad = gradients[position]
+            if not isinstance(parent, tuple):
+                if grad is not None:
+                    parent.accumulate_grad(
+                        grad, _is_fresh(grad, position, gradients, outputs, node)
+                    )
+                continue
+            above, index = parent
+            if grad is not None:
+                _add(pending.setdefault(above, {}), index, grad)
+            waiting[above] -= 1
+            if waiting[above] == 0:
+                if above in pending:
+                    ready.append(above)
+                else:
+                    ready.extend(_skip(above, waiting, pending))
+        if not retain_graph:
+            node.release()
+
+
+def _count_edges(root: Any) -> dict[Any, int]:
+    """For every node reachable from `root`: the number of edges that lead to it."""
+    waiting = {root: 0}
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node.released:
+            raise RuntimeError(
+                f"a second backward through {type(node).__name__}: what it had saved was freed by the first; "
+                "call the first backward with retain_graph=True if you need both"
+            )
+        node.check_versions()
+        for parent in node.parents:
+            if isinstance(parent, tuple):
+                if parent[0] not in waiting:
+                    waiting[parent[0]] = 0
+                    stack.append(parent[0])
+                waiting[parent[0]] += 1
+    return waiting
+
+
+def _skip(node: Any, waiting: dict[Any, int], pending: dict[Any, Any]) -> list[Any]:
+    """Nodes that become ready when `node`, which got no gradient at all, is passed over."""
+    ready, stack = [], [node]
+    while stack:
+        for parent in stack.pop().parents:
+            if isinstance(parent, tuple):
+                above = parent[0]
+                waiting[above] -= 1
+                if waiting[above] == 0:
+                    (ready if above in pending else stack).append(above)
+    return ready
+
+
+def _add(slots: dict[int, tuple[Any, bool]], index: int, grad: Any) -> None:
+    """Add `grad` to the gradient collected for one output; from the third on in place, since the sum is ours."""
+    if index not in slots:
+        slots[index] = grad, False
+        return
+    total, owned = slots[index]
+    if owned and total.dtype == grad.dtype:
+        total += grad
+    else:
+        total = total + grad
+    slots[index] = total, True
+
+
+def _complete(node: Any, slots: dict[int, tuple[Any, bool]]) -> list[tuple[Any, bool]]:
+    """The gradients of all outputs of `node`, zeros for an output that nobody used."""
+    if len(slots) < len(node.outputs):
+        xp = array_module(next(iter(slots.values()))[0])
+        for index, (shape, dtype) in enumerate(node.outputs):
+            if index not in slots:
+                slots[index] = xp.zeros(shape, dtype), True
+    return [slots[index] for index in range(len(node.outputs))]
+
+
+def _is_fresh(
+    grad: Any, position: int, gradients: tuple[Any, ...], outputs: list[Any], node: Any
+) -> bool:
+    """Whether a leaf may keep `grad` as its own: a new array that nothing else refers to."""
+    shared = any(grad is other for other in outputs) or any(
+        grad is other for place, other in enumerate(gradients) if place != position
+    )
+    return (
+        not shared and grad.base is None and not any(grad is value for value in vars(node).values())
+    )

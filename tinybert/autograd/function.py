@@ -1,0 +1,185 @@
+"""`Function`: one differentiable operation, its forward and its backward side by side, and the node of the graph.
+
+To write an operation, subclass it:
+
+    class Square(Function):
+        def forward(self, x):
+            self.x = x                      # whatever backward needs is kept as a named attribute
+            return x * x
+
+        def backward(self, dy):             # dy is dL/dy; return dL/dx, with the shape of x
+            return 2 * self.x * dy
+
+    y = Square.apply(tensor)
+
+Both methods see raw arrays, so each can be tried without a tensor. An instance is made for every call and is the node
+of the graph: it points to the nodes of its inputs, never to its outputs, so that a graph is freed by reference count.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from tinybert.autograd.modes import is_grad_enabled
+from tinybert.autograd.tensor import Tensor, Version
+from tinybert.backend import Array, backend_of, device_of, is_array
+
+
+class Function:
+    """Base of all operations; see the module's docstring.
+
+    Attributes for `forward` and `backward` to read:
+        needs_input_grad  one bool an input: whether its gradient will be asked for
+    """
+
+    needs_input_grad: tuple[bool, ...] = ()
+    parents: tuple[Any, ...] = ()  # an input's leaf Tensor, its (node, output index), or None
+    outputs: tuple[tuple[tuple[int, ...], np.dtype], ...] = ()  # shape and dtype of each output
+    released = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        missing = [
+            name
+            for name in ("forward", "backward")
+            if getattr(cls, name) is getattr(Function, name)
+        ]
+        if missing:
+            raise TypeError(
+                f"{cls.__name__} must define both forward and backward; {' and '.join(missing)} missing"
+            )
+
+    def forward(self, *arrays: Any, **options: Any) -> Any:
+        """Compute the output array (or a tuple of arrays) from arrays; keep as attributes what `backward` needs."""
+        raise NotImplementedError
+
+    def backward(self, *dy: Any) -> Any:
+        """From the gradient of each output, the gradient of each input (a tuple for several; None where none is)."""
+        raise NotImplementedError
+
+    @classmethod
+    def apply(cls, *inputs: Any, **options: Any) -> Any:
+        """Run the operation on Tensors, arrays and Python numbers; the one place that every operation passes.
+
+        Returns a Tensor, or a tuple of Tensors if `forward` returns a tuple. The graph is recorded if grad mode is on
+        and an input requires a gradient. All arrays must be on one device (`RuntimeError` otherwise).
+        """
+        tensors = [value if isinstance(value, Tensor) else None for value in inputs]
+        arrays = [_raw(value) for value in inputs]
+        _check_one_device(cls, arrays)
+        node = cls()
+        recording = is_grad_enabled() and any(
+            tensor is not None and tensor.requires_grad for tensor in tensors
+        )
+        node.needs_input_grad = tuple(
+            recording and t is not None and t.requires_grad for t in tensors
+        )
+        result = node.forward(*arrays, **options)
+        results = result if isinstance(result, tuple) else (result,)
+        outputs = []
+        for index, array in enumerate(results):
+            if not is_array(array):  # NumPy reductions give scalars
+                array = np.asarray(array)
+            output = Tensor._wrap(array)
+            output._version = _version_of(array, tensors) or output._version
+            if recording and array.dtype.kind in "fc":
+                output.requires_grad, output.grad_fn, output._output_index = True, node, index
+            outputs.append(output)
+        if recording:
+            node._connect(tensors, outputs)
+        return tuple(outputs) if isinstance(result, tuple) else outputs[0]
+
+    def _connect(self, tensors: list[Tensor | None], outputs: list[Tensor]) -> None:
+        """Link this node to the nodes of its inputs, and remember the versions of the arrays that it saved."""
+        self.parents = tuple(
+            None
+            if tensor is None or not tensor.requires_grad
+            else (tensor if tensor.grad_fn is None else (tensor.grad_fn, tensor._output_index))
+            for tensor in tensors
+        )
+        self.outputs = tuple((output.shape, output.dtype) for output in outputs)
+        self._expected = tuple((t.shape, t.dtype) if t is not None else None for t in tensors)
+        saved = {id(_owner(array)) for value in vars(self).values() for array in _arrays_in(value)}
+        self._versions = tuple(
+            (tensor._version, tensor._version.count)
+            for tensor in (*tensors, *outputs)
+            if tensor is not None and id(_owner(tensor.data)) in saved
+        )
+
+    def check_versions(self) -> None:
+        """Raise if an array that this node saved was changed in place since: its gradient would be wrong."""
+        for version, count in self._versions:
+            if version.count != count:
+                raise RuntimeError(
+                    f"an array that {type(self).__name__} saved for backward was changed in place afterwards by "
+                    f"{version.last_change}; make a new tensor instead (x = x + y), or change it after backward"
+                )
+
+    def check_gradients(self, gradients: tuple[Any, ...]) -> None:
+        """Raise if `backward` returned the wrong number of gradients, or one of the wrong shape."""
+        name = type(self).__name__
+        if len(gradients) != len(self.parents):
+            raise RuntimeError(
+                f"{name}.backward returned {len(gradients)} gradients for {len(self.parents)} inputs"
+            )
+        for position, (grad, expected) in enumerate(zip(gradients, self._expected, strict=True)):
+            if grad is not None and expected is not None and grad.shape != expected[0]:
+                raise RuntimeError(
+                    f"{name}.backward returned a gradient of shape {grad.shape} for input {position} of shape {expected[0]}"
+                )
+
+    def keep_retained(self, gradients: list[Any]) -> None:
+        """Store the gradients of outputs whose tensors asked for it by `retain_grad()`."""
+        for index, reference in vars(self).get("_retained", {}).items():
+            tensor = reference()
+            if tensor is not None:
+                tensor.accumulate_grad(gradients[index], fresh=False)
+
+    def retain(self, tensor: Tensor) -> None:
+        """Note that `tensor`, an output, wants its gradient; weakly, since a node never keeps its outputs alive."""
+        self.__dict__.setdefault("_retained", {})[tensor._output_index] = weakref.ref(tensor)
+
+    def release(self) -> None:
+        """Drop all that was saved, and the links to the inputs."""
+        self.__dict__.clear()
+        self.released = True
+
+
+def _raw(value: Any) -> Any:
+    """What `forward` sees of an input: the array of a Tensor; NumPy scalars become Python numbers, which are weak."""
+    if isinstance(value, Tensor):
+        return value.data
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _arrays_in(value: Any) -> list[Array]:
+    """The arrays that one saved attribute holds: itself, or the members of a tuple."""
+    return [part for part in (value if isinstance(value, tuple) else (value,)) if is_array(part)]
+
+
+def _owner(array: Array) -> Any:
+    """The object whose memory `array` shows: views of one array share it."""
+    while getattr(array, "base", None) is not None:
+        array = array.base
+    return array
+
+
+def _version_of(array: Array, tensors: list[Tensor | None]) -> Version | None:
+    """The version counter of the input that `array` is a view of, if it is one."""
+    owner = _owner(array)
+    for tensor in tensors:
+        if tensor is not None and _owner(tensor.data) is owner:
+            return tensor._version
+    return None
+
+
+def _check_one_device(cls: type, arrays: list[Any]) -> None:
+    found = [array for array in arrays if is_array(array)]
+    if any(backend_of(array) is not backend_of(found[0]) for array in found[1:]):
+        devices = ", ".join(device_of(array) for array in found)
+        raise RuntimeError(
+            f"{cls.__name__}: all inputs must be on one device, got {devices}; move them with .to(device)"
+        )

@@ -1,0 +1,121 @@
+"""`gradcheck`: is this backward right? Compare it with finite differences, in float64.
+
+With a random cotangent u, the scalar L = <u, f(x)> has the gradient that `backward(u)` gives. Each of its components is
+measured a second time as (L(x + eps e_i) - L(x - eps e_i)) / 2 eps. The cotangent is random because a plain sum is blind:
+the true gradient of softmax(x).sum() is zero, so a backward that returns zeros would pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinybert.autograd.modes import no_grad
+from tinybert.autograd.tensor import Tensor
+
+
+class GradcheckError(AssertionError):
+    """`backward` and finite differences disagree, or the check could not have found a fault."""
+
+
+def gradcheck(
+    fn: Callable[..., Any],
+    inputs: Sequence[Any] | Tensor,
+    eps: float = 1e-6,
+    atol: float = 1e-7,
+    rtol: float = 1e-5,
+    seed: int = 0,
+) -> bool:
+    """Compare `fn(*inputs)`'s backward with central differences, for every element of every input that requires grad.
+
+    Args:
+        fn: from Tensors to a Tensor or a tuple of Tensors (those that carry no gradient are passed over).
+        inputs: the arguments; Tensors that require a gradient must be float64 or complex128.
+        eps: the step. atol, rtol: passes if |analytic - numeric| <= atol + rtol * |numeric|.
+        seed: of the random cotangent.
+
+    Returns True. Raises GradcheckError naming input, index and both numbers, or saying that all gradients are zero (a
+    check that cannot fail proves nothing), and ValueError for inputs in lower precision.
+    """
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    checked = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
+    if not checked:
+        raise ValueError("inputs: none requires a gradient, so there is nothing to check")
+    for i in checked:
+        if inputs[i].dtype not in (np.float64, np.complex128):
+            raise ValueError(
+                f"inputs[{i}] must be float64 for finite differences, got {inputs[i].dtype}"
+            )
+    leaves = [
+        Tensor(x, requires_grad=x.requires_grad) if isinstance(x, Tensor) else x for x in inputs
+    ]
+    results = _differentiable(fn(*leaves))
+    rng = np.random.default_rng(seed)
+    cotangents = [_random_like(result, rng) for result in results]
+    for result, u in zip(results, cotangents, strict=True):
+        result.backward(u, retain_graph=True)
+
+    def loss() -> float:
+        with no_grad():
+            outputs = _differentiable(fn(*leaves), recorded=False)
+        return sum(
+            float(np.sum(np.real(np.conj(u) * y.numpy())))
+            for u, y in zip(cotangents, outputs, strict=True)
+        )
+
+    largest = 0.0
+    for i in checked:
+        leaf = leaves[i]
+        analytic = leaf.grad.numpy() if leaf.grad is not None else np.zeros(leaf.shape, leaf.dtype)
+        numeric = _central_differences(loss, leaf, eps)
+        largest = max(
+            largest, float(np.abs(numeric).max(initial=0)), float(np.abs(analytic).max(initial=0))
+        )
+        excess = np.abs(analytic - numeric) - (atol + rtol * np.abs(numeric))
+        if excess.size and not excess.max() <= 0:
+            index = tuple(
+                int(k)
+                for k in np.unravel_index(
+                    np.nanargmax(np.where(np.isnan(excess), np.inf, excess)), excess.shape
+                )
+            )
+            raise GradcheckError(
+                f"gradient of input {i} at index {index}: backward gives {analytic[index]:.8g}, "
+                f"finite differences give {numeric[index]:.8g} (shape {leaf.shape})"
+            )
+    if any(leaves[i].size for i in checked) and any(y.size for y in results) and largest == 0:
+        raise GradcheckError(
+            "all gradients are exactly zero, so this check could not fail; choose other inputs"
+        )
+    return True
+
+
+def _differentiable(result: Any, recorded: bool = True) -> list[Tensor]:
+    outputs = list(result) if isinstance(result, (tuple, list)) else [result]
+    return [
+        y
+        for y in outputs
+        if isinstance(y, Tensor) and y.dtype.kind in "fc" and (y.requires_grad or not recorded)
+    ]
+
+
+def _random_like(tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
+    u = rng.standard_normal(tensor.shape)
+    return u + 1j * rng.standard_normal(tensor.shape) if tensor.dtype.kind == "c" else u
+
+
+def _central_differences(loss: Callable[[], float], leaf: Tensor, eps: float) -> np.ndarray:
+    """dL/d(real part) + i dL/d(imaginary part) for every element of `leaf`."""
+    gradient = np.zeros(leaf.shape, leaf.dtype)
+    for index in np.ndindex(leaf.shape):
+        for direction in (1.0, 1.0j) if leaf.dtype.kind == "c" else (1.0,):
+            before = leaf.data[index].item()
+            leaf.data[index] = before + eps * direction
+            above = loss()
+            leaf.data[index] = before - eps * direction
+            below = loss()
+            leaf.data[index] = before
+            gradient[index] += (above - below) / (2 * eps) * direction
+    return gradient

@@ -1,0 +1,105 @@
+"""The global modes of the engine: whether gradients are recorded, and the default dtype and device.
+
+Each is read through a function and set through an object that is also a context manager; the third mode, the random
+generator, is `backend.manual_seed`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinybert.backend import parse_device
+
+_grad_enabled = True
+_default_dtype = np.dtype(np.float32)
+_default_device = "cpu"
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded for `backward` now."""
+    return _grad_enabled
+
+
+def get_default_dtype() -> np.dtype:
+    """The dtype that lists of Python floats and new parameters take: float32 unless changed."""
+    return _default_dtype
+
+
+def get_default_device() -> str:
+    """Where tensors are made when no device is named: "cpu" unless changed."""
+    return _default_device
+
+
+class _GradMode:
+    """`with no_grad(): ...` or `@no_grad()`; what was set before comes back at the end."""
+
+    enabled: bool
+
+    def __enter__(self) -> None:
+        global _grad_enabled
+        self._before = getattr(self, "_before", ())
+        self._before = (*self._before, _grad_enabled)
+        _grad_enabled = self.enabled
+
+    def __exit__(self, *exc_info: object) -> None:
+        global _grad_enabled
+        *rest, _grad_enabled = self._before
+        self._before = tuple(rest)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return wrapped
+
+
+class no_grad(_GradMode):  # noqa: N801 - torch's name
+    """Record nothing: faster and smaller, for inference and for updates of parameters."""
+
+    enabled = False
+
+
+class enable_grad(_GradMode):  # noqa: N801 - torch's name
+    """Record again inside a `no_grad()` block."""
+
+    enabled = True
+
+
+class set_default_dtype:  # noqa: N801 - torch's name
+    """Set the default dtype (float16, float32 or float64); as a context manager it is put back at the end."""
+
+    def __init__(self, dtype: Any) -> None:
+        global _default_dtype
+        new = np.dtype(dtype)
+        if new not in (np.float16, np.float32, np.float64):
+            raise ValueError(f"dtype must be float16, float32 or float64, got {new}")
+        self._before, _default_dtype = _default_dtype, new
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *exc_info: object) -> None:
+        global _default_dtype
+        _default_dtype = self._before
+
+
+class set_default_device:  # noqa: N801 - torch's name
+    """Set the default device ("cpu", "cuda", "cuda:1"); as a context manager it is put back at the end."""
+
+    def __init__(self, device: str) -> None:
+        global _default_device
+        parse_device(device)
+        self._before, _default_device = _default_device, device
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *exc_info: object) -> None:
+        global _default_device
+        _default_device = self._before

@@ -1,0 +1,375 @@
+"""`Tensor`: an array that remembers how it was made.
+
+Here is what a tensor is: its data, its place in the graph, its gradient. What can be done with it, the operators and
+methods, stands in `operators.py`; the walk from a loss back to the leaves in `engine.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinybert.autograd.engine import run_backward
+from tinybert.autograd.modes import get_default_device, get_default_dtype, is_grad_enabled
+from tinybert.autograd.operators import Operators
+from tinybert.backend import Array, array_module, device_of, is_array, to_device, to_host
+
+
+class Version:
+    """Counts the in-place changes of one piece of memory; a tensor and its views share it."""
+
+    __slots__ = ("count", "last_change")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last_change = ""
+
+    def bump(self, operation: str) -> None:
+        """Note one change, made by `operation`."""
+        self.count += 1
+        self.last_change = operation
+
+
+class Tensor(Operators):
+    """An n-dimensional array on a device, with automatic differentiation.
+
+    Args:
+        data: an array, a Tensor, a number, or nested lists of numbers; it is copied.
+        requires_grad: whether `backward` collects `.grad` here; only for floating or complex data.
+        dtype: a NumPy dtype; arrays keep theirs by default, lists of floats take the default dtype.
+        device: "cpu", "cuda" or "cuda:1"; arrays stay where they are by default.
+
+    Raises TypeError for data that is no array of numbers, or if integers shall require a gradient.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_output_index",
+        "_version",
+        "data",
+        "grad",
+        "grad_fn",
+        "requires_grad",
+    )
+    __array_ufunc__ = None  # so that `array + tensor` comes to Tensor.__radd__
+    __hash__ = object.__hash__
+
+    data: Array
+    requires_grad: bool
+    grad: Tensor | None
+    grad_fn: Any
+
+    def __init__(
+        self, data: Any, requires_grad: bool = False, dtype: Any = None, device: str | None = None
+    ) -> None:
+        array = to_array(data, dtype, device)
+        self._init(array.copy() if is_array(data) or isinstance(data, Tensor) else array)
+        if requires_grad:
+            self.requires_grad_(True)
+
+    def _init(self, array: Array) -> None:
+        self.data = array
+        self.requires_grad = False
+        self.grad = None
+        self.grad_fn = None
+        self._output_index = 0
+        self._version = Version()
+
+    @classmethod
+    def _wrap(cls, array: Array) -> Tensor:
+        """A Tensor around `array` itself, without a copy."""
+        tensor = Tensor.__new__(cls)
+        tensor._init(array)
+        return tensor
+
+    # --- what it is ---------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of each axis."""
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.data.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The NumPy dtype of the elements."""
+        return self.data.dtype
+
+    @property
+    def device(self) -> str:
+        """`"cpu"` or `"cuda:0"`."""
+        return device_of(self.data)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user rather than by a recorded operation; leaves collect gradients."""
+        return self.grad_fn is None
+
+    def numpy(self) -> np.ndarray:
+        """The data as a NumPy array on the host; on the CPU it is the tensor's own memory, not a copy."""
+        return to_host(self.data)
+
+    def item(self) -> Any:
+        """The single element as a Python number; ValueError if there is not exactly one."""
+        if self.size != 1:
+            raise ValueError(
+                f"item() needs a tensor with one element, this one has shape {self.shape}"
+            )
+        return self.numpy().item()
+
+    def tolist(self) -> Any:
+        """Nested Python lists of numbers."""
+        return self.numpy().tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self.device != "cpu":
+            raise TypeError(
+                f"a tensor on {self.device} is not turned into a NumPy array unasked; use tensor.numpy()"
+            )
+        return (
+            np.array(self.data, dtype=dtype, copy=copy)
+            if copy
+            else np.asarray(self.data, dtype=dtype)
+        )
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a tensor without axes has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"only an integer tensor can be an index, this one is {self.dtype}")
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(
+                f"the truth of a tensor of shape {self.shape} is not clear; use (t != 0).numpy().any() or .all()"
+            )
+        return bool(self.item())
+
+    def __repr__(self) -> str:
+        body = np.array2string(
+            self.numpy(), precision=4, threshold=50, separator=", ", prefix="Tensor("
+        )
+        notes = [f"dtype={self.dtype}"] if self.dtype != get_default_dtype() else []
+        notes += [f"device={self.device!r}"] if self.device != "cpu" else []
+        if self.grad_fn is not None:
+            notes.append(f"grad_fn={type(self.grad_fn).__name__}")
+        elif self.requires_grad:
+            notes.append("requires_grad=True")
+        return f"{type(self).__name__}({', '.join([body, *notes])})"
+
+    # --- gradients ----------------------------------------------------------------------------------------------
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Say whether this leaf shall collect gradients; returns the tensor itself."""
+        if requires_grad and self.dtype.kind not in "fc":
+            raise TypeError(
+                f"only floating or complex tensors can require a gradient, this one is {self.dtype}"
+            )
+        if not self.is_leaf and not requires_grad:
+            raise RuntimeError(
+                "only a leaf can stop requiring a gradient; use detach() for the result of an operation"
+            )
+        self.requires_grad = requires_grad
+        return self
+
+    def detach(self) -> Tensor:
+        """The same data outside the graph: memory is shared, gradients are not."""
+        tensor = Tensor._wrap(self.data)
+        tensor._version = self._version
+        return tensor
+
+    def backward(self, grad: Any = None, retain_graph: bool = False) -> None:
+        """Add the gradient of this tensor by every leaf of its graph to the leaf's `.grad`.
+
+        Args:
+            grad: dL/d(this tensor), of its shape; may be left out for a tensor with one element (it is 1 then).
+            retain_graph: keep what the operations saved, so that `backward` can be called again.
+        """
+        if not self.requires_grad:
+            raise RuntimeError(
+                "backward() on a tensor that does not require a gradient (no input did, or under no_grad())"
+            )
+        if grad is None:
+            if self.size != 1:
+                raise RuntimeError(
+                    f"backward() of a tensor of shape {self.shape} needs grad, a tensor of that shape"
+                )
+            array = array_module(self.data).ones(self.shape, self.dtype)
+        else:
+            array = to_array(grad, self.dtype, self.device)
+            if array.shape != self.shape:
+                raise ValueError(
+                    f"grad must have the tensor's shape {self.shape}, got {array.shape}"
+                )
+        if self.grad_fn is None:
+            self.accumulate_grad(array, fresh=False)
+        else:
+            run_backward(self.grad_fn, self._output_index, array, retain_graph)
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this intermediate result in `.grad` as well."""
+        if not self.requires_grad:
+            raise RuntimeError("retain_grad() on a tensor that does not require a gradient")
+        if self.grad_fn is not None:
+            self.grad_fn.retain(self)
+
+    def accumulate_grad(self, grad: Array, fresh: bool) -> None:
+        """Add an array to `.grad`; if `fresh`, nobody else holds the array and it may be kept without a copy."""
+        if grad.dtype != self.dtype:
+            grad, fresh = grad.astype(self.dtype), True
+        if self.grad is not None:
+            self.grad.data += grad
+        else:
+            self.grad = Tensor._wrap(grad if fresh else grad.copy())
+
+    # --- devices and dtypes -------------------------------------------------------------------------------------
+
+    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Tensor:
+        """Move to a device and / or convert to a dtype: `t.to("cuda")`, `t.to(np.float64)`; differentiable."""
+        for target in targets:
+            if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
+                device = target
+            elif target is not None:
+                dtype = target
+        result = self if dtype is None or np.dtype(dtype) == self.dtype else self.astype(dtype)
+        return result if device is None else result._move(device)
+
+    def cpu(self) -> Tensor:
+        """The tensor on the host."""
+        return self.to("cpu")
+
+    def cuda(self) -> Tensor:
+        """The tensor on the first GPU; DeviceError if there is none."""
+        return self.to("cuda")
+
+    # --- changes in place ---------------------------------------------------------------------------------------
+
+    def _changed(self, operation: str) -> Array:
+        """The data, to be written to by `operation`; refused where a recorded graph would become wrong."""
+        if self.requires_grad and is_grad_enabled():
+            raise RuntimeError(
+                f"{operation} would change a tensor that requires a gradient in place; "
+                "make a new one (x = x + y), or use no_grad() for an update of parameters"
+            )
+        self._version.bump(operation)
+        return self.data
+
+    def copy_(self, source: Any) -> Tensor:
+        """Overwrite the data with `source`, broadcast to this shape."""
+        array = to_array(source, None, self.device)
+        self._changed("copy_")[...] = array
+        return self
+
+    def fill_(self, value: float) -> Tensor:
+        """Overwrite every element with `value`."""
+        self._changed("fill_")[...] = value
+        return self
+
+    def zero_(self) -> Tensor:
+        """Overwrite every element with 0."""
+        return self.fill_(0)
+
+    def add_(self, other: Any) -> Tensor:
+        """Add `other` to the data in place."""
+        array = self._changed("add_")
+        array += _operand(other, self)
+        return self
+
+    def mul_(self, other: Any) -> Tensor:
+        """Multiply the data by `other` in place."""
+        array = self._changed("mul_")
+        array *= _operand(other, self)
+        return self
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        array = self._changed("item assignment")
+        array[_plain_index(index, self.device)] = _operand(value, self)
+
+
+def to_array(data: Any, dtype: Any = None, device: str | None = None) -> Array:
+    """`data` (array, Tensor, number, nested list) as an array; copies only where dtype or device demand it.
+
+    Floats in lists take the default dtype; lists go to the default device unless `device` says otherwise.
+    """
+    if isinstance(data, Tensor):
+        data = data.data
+    if is_array(data):
+        array = data
+    else:
+        array = np.asarray(_checked_list(data))
+        if array.dtype == np.float64 and dtype is None and not isinstance(data, np.generic):
+            array = array.astype(get_default_dtype())
+        device = device or get_default_device()
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"data must be numbers, got {type(data).__name__} of dtype {array.dtype}")
+    if dtype is not None:
+        array = array.astype(dtype, copy=False)
+    return array if device is None else to_device(array, device)
+
+
+def as_tensor(data: Any, device: str | None = None) -> Tensor:
+    """`data` as a Tensor; a Tensor is returned as it is, an array is wrapped without a copy."""
+    return data if isinstance(data, Tensor) else Tensor._wrap(to_array(data, None, device))
+
+
+def _checked_list(data: Any) -> Any:
+    """Refuse lists that hold Tensors (their gradients would be lost) and foreign objects, by name."""
+    if isinstance(data, (list, tuple)):
+        if any(isinstance(element, Tensor) for element in data):
+            raise TypeError(
+                "data is a list of Tensors; join them with tinybert.stack(...), which keeps their gradients"
+            )
+        lengths = {len(element) if isinstance(element, (list, tuple)) else -1 for element in data}
+        if len(lengths) > 1:
+            raise ValueError(
+                f"data is a ragged list: its rows have lengths {sorted(lengths)}; pad them first"
+            )
+        return [_checked_list(element) for element in data]
+    if data is None or isinstance(data, (str, bytes, dict, set)):
+        raise TypeError(
+            f"data must be an array, a number or nested lists of numbers, got {type(data).__name__}"
+        )
+    return data
+
+
+def _operand(value: Any, like: Tensor) -> Any:
+    """`value` for an in-place operation on `like`: a number, or an array on the same device."""
+    return (
+        value
+        if isinstance(value, (bool, int, float, complex))
+        else to_array(value, None, like.device)
+    )
+
+
+def _plain_index(index: Any, device: str) -> Any:
+    """An index with Tensors and lists turned into arrays on `device`."""
+    if isinstance(index, tuple):
+        return tuple(_plain_index(part, device) for part in index)
+    if isinstance(index, Tensor) or is_array(index):
+        return to_array(index, None, device)
+    if isinstance(index, list):
+        return to_array(np.asarray(index, dtype=np.int64) if not index else index, None, device)
+    return index

@@ -1,0 +1,312 @@
+"""The hot kernels for NumPy: large arrays are walked in blocks that fit the cache, over the machine's cores.
+
+A NumPy expression such as `x * 0.5 * (1 + t)` reads and writes main memory once an operation. Here each block of rows
+stays in cache while every step writes into the same buffer (`out=`), and blocks run on a small thread pool, since NumPy
+releases the interpreter's lock while it computes. The plain formulas are in `reference.py`, and a test holds both together.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from tinybert.backend.erf import erf_float64
+
+Array = Any
+
+BLOCK = (
+    1 << 16
+)  # elements a thread works on at once: some float32 blocks of this size fit a core's second-level cache
+PARALLEL_FROM = 1 << 17  # arrays with fewer elements than this are not worth waking a second thread
+
+
+def new_generator(seed: int | tuple[int, ...] | None) -> np.random.Generator:
+    """A random generator; the same seed gives the same stream on every machine."""
+    return np.random.Generator(np.random.SFC64(seed))
+
+
+@lru_cache(maxsize=1)
+def _pool() -> tuple[ThreadPoolExecutor, int]:
+    """The threads that share blocked work, and how many: the processors that this process may use."""
+    allowed = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    threads = int(os.environ.get("OMP_NUM_THREADS") or allowed)
+    return ThreadPoolExecutor(max(1, threads), thread_name_prefix="tinybert"), max(1, threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+
+
+def in_blocks(work: Callable[[slice], None], rows: int, width: int) -> None:
+    """Call `work(rows_from:rows_to)` for consecutive blocks of `rows` rows of `width` elements, in parallel if large."""
+    step = max(1, BLOCK // max(1, width))
+
+    def walk(start: int, stop: int) -> None:
+        for at in range(start, stop, step):
+            work(slice(at, min(at + step, stop)))
+
+    if rows * width < PARALLEL_FROM or rows < 2:
+        return walk(0, rows)
+    pool, threads = _pool()
+    cuts = [rows * part // threads for part in range(threads + 1)]
+    others = [
+        pool.submit(walk, start, stop) for start, stop in zip(cuts[1:-1], cuts[2:], strict=True)
+    ]
+    walk(cuts[0], cuts[1])
+    for other in others:
+        other.result()
+    return None
+
+
+# --- erf and GELU ----------------------------------------------------------------------------------------------------
+
+# erf(x / sqrt 2) = tanh(x * P(x^2)): atanh(erf) is so smooth that nine coefficients give float32 its full precision
+# (relative error 3.1e-8; tests/backend/fit_erf.py derives them), and NumPy's tanh is vectorised where it has no erf.
+_P = (
+    0.7978845834732056, 0.03633514791727066, -3.573570211301558e-05, -5.335840251063928e-05, 3.3804096801759442e-06,
+    -4.1127169225774196e-08, -5.690734106167383e-09, 2.978348678794873e-10, -4.531732628043628e-12,
+)  # fmt: skip
+_P_LIMIT = (
+    5.6**2
+)  # beyond |x| = 5.6 the tanh is 1 in float32; x^2 is held here, where P still has the right sign
+
+
+def _normal_erf_float32(x: Array, square: Array, out: Array) -> None:
+    """out = erf(x / sqrt 2) for float32; `square` is overwritten with min(x^2, limit)."""
+    np.multiply(x, x, out=square)
+    np.minimum(square, np.float32(_P_LIMIT), out=square)
+    np.multiply(square, np.float32(_P[-1]), out=out)
+    for coefficient in _P[-2:0:-1]:
+        out += np.float32(coefficient)
+        out *= square
+    out += np.float32(_P[0])
+    out *= x
+    np.tanh(out, out=out)
+
+
+def erf(x: Array) -> Array:
+    """erf(x), elementwise, in the dtype of x."""
+    if x.dtype != np.float32:
+        return erf_float64(x.astype(np.float64), np).astype(x.dtype)
+    scaled = np.ascontiguousarray(x).reshape(-1) * np.float32(math.sqrt(2))
+    y = np.empty_like(scaled)
+
+    def work(block: slice) -> None:
+        _normal_erf_float32(scaled[block], np.empty_like(scaled[block]), y[block])
+
+    in_blocks(work, y.size, 1)
+    return y.reshape(x.shape)
+
+
+def gelu(x: Array, want_slope: bool) -> tuple[Array, Array | None]:
+    """y = x * Phi(x) and, if wanted, its slope Phi(x) + x * phi(x)."""
+    shape = x.shape
+    x = np.ascontiguousarray(x).reshape(-1)
+    y = np.empty_like(x)
+    slope = np.empty_like(x) if want_slope else None
+
+    def work(block: slice) -> None:
+        xs, ys = x[block], y[block]
+        square = np.empty_like(xs)
+        if x.dtype == np.float32:
+            _normal_erf_float32(xs, square, ys)
+        else:
+            ys[...] = erf(xs * x.dtype.type(math.sqrt(0.5)))
+        ys += 1  # 2 Phi(x)
+        ys *= 0.5
+        if slope is not None:
+            np.multiply(xs, xs, out=square)
+            square *= -0.5
+            np.exp(square, out=square)
+            square *= 1 / math.sqrt(2 * math.pi)
+            square *= xs
+            np.add(square, ys, out=slope[block])
+        ys *= xs
+
+    in_blocks(work, x.size, 1)
+    return y.reshape(shape), (slope.reshape(shape) if slope is not None else None)
+
+
+# --- softmax ---------------------------------------------------------------------------------------------------------
+
+
+def softmax_(x: Array) -> Array:
+    """Overwrite x with its softmax over the last axis and return it; x must be writable."""
+    if x.shape[-1] == 0:
+        return x
+    if x.ndim > 1 and not x.flags.c_contiguous:
+        x[...] = softmax_(np.ascontiguousarray(x))
+        return x
+    rows = x.reshape(-1, x.shape[-1])
+
+    def work(block: slice) -> None:
+        part = rows[block]
+        part -= part.max(axis=-1, keepdims=True)
+        np.exp(part, out=part)
+        part *= 1 / part.sum(axis=-1, keepdims=True)
+
+    in_blocks(work, rows.shape[0], rows.shape[1])
+    return x
+
+
+def softmax_backward(y: Array, dy: Array) -> Array:
+    """dx = y * (dy - sum(dy * y)) over the last axis."""
+    shape = y.shape
+    if y.size == 0:
+        return np.empty_like(y)
+    y, dy = (np.ascontiguousarray(a).reshape(-1, shape[-1]) for a in (y, dy))
+    dx = np.empty_like(y)
+
+    def work(block: slice) -> None:
+        ys, dys, dxs = y[block], dy[block], dx[block]
+        np.multiply(dys, ys, out=dxs)
+        np.subtract(dys, dxs.sum(axis=-1, keepdims=True), out=dxs)
+        dxs *= ys
+
+    in_blocks(work, *y.shape)
+    return dx.reshape(shape)
+
+
+# --- layer norm ------------------------------------------------------------------------------------------------------
+
+
+def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
+    """y = x_hat * weight + bias for rows x (N, D); returns y, x_hat (N, D) and rstd (N, 1)."""
+    x_hat, y = np.empty_like(x, order="C"), np.empty_like(x, order="C")
+    rstd = np.empty((x.shape[0], 1), x.dtype)
+
+    def work(block: slice) -> None:
+        centred, ys, scale = x_hat[block], y[block], rstd[block]
+        np.subtract(x[block], x[block].mean(axis=-1, keepdims=True), out=centred)
+        np.multiply(centred, centred, out=ys)
+        np.mean(ys, axis=-1, keepdims=True, out=scale)
+        scale += eps
+        np.sqrt(scale, out=scale)
+        np.divide(1, scale, out=scale)
+        centred *= scale
+        np.multiply(centred, weight, out=ys)
+        ys += bias
+
+    in_blocks(work, *x.shape)
+    return y, x_hat, rstd
+
+
+def layer_norm_backward(
+    dy: Array, x_hat: Array, rstd: Array, weight: Array
+) -> tuple[Array, Array, Array]:
+    """dx, dweight, dbias of `layer_norm` for rows dy (N, D)."""
+    dx, product = np.empty_like(x_hat), np.empty_like(x_hat)
+
+    def work(block: slice) -> None:
+        hats, out, scratch = x_hat[block], dx[block], product[block]
+        np.multiply(dy[block], weight, out=out)  # dx_hat
+        np.multiply(out, hats, out=scratch)
+        slope = scratch.mean(axis=-1, keepdims=True)
+        out -= out.mean(axis=-1, keepdims=True)
+        np.multiply(hats, slope, out=scratch)
+        out -= scratch
+        out *= rstd[block]
+        np.multiply(dy[block], hats, out=scratch)
+
+    in_blocks(work, *x_hat.shape)
+    return dx, product.sum(axis=0), dy.sum(axis=0)
+
+
+# --- scatter-add -----------------------------------------------------------------------------------------------------
+
+
+def scatter_add_rows(values: Array, rows: Array, count: int) -> Array:
+    """out (count, D) with out[rows[i]] += values[i]; values (N, D), rows (N,) may repeat.
+
+    Sorting brings equal rows together, so that one `reduceat` adds each run; `np.add.at` is many times slower.
+    """
+    out = np.zeros((count, values.shape[1]), values.dtype)
+    if rows.size:
+        order = np.argsort(rows, kind="stable")
+        ordered = rows[order]
+        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+        out[ordered[starts]] = np.add.reduceat(values[order], starts, axis=0)
+    return out
+
+
+def scatter_add_flat(values: Array, positions: Array, count: int) -> Array:
+    """out (count,) with out[positions[i]] += values[i]; positions (N,) may repeat."""
+    return np.bincount(positions, weights=values, minlength=count).astype(values.dtype, copy=False)
+
+
+# --- cross entropy ---------------------------------------------------------------------------------------------------
+
+
+def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
+    """Per row of logits (N, V): logsumexp(logits) - logits[target] (N,), and logsumexp (N, 1)."""
+    log_total = np.empty((logits.shape[0], 1), logits.dtype)
+
+    def work(block: slice) -> None:
+        part = logits[block]
+        top = part.max(axis=-1, keepdims=True)
+        shifted = part - top
+        np.exp(shifted, out=shifted)
+        np.add(np.log(shifted.sum(axis=-1, keepdims=True)), top, out=log_total[block])
+
+    in_blocks(work, *logits.shape)
+    picked = logits[np.arange(targets.size), targets]
+    return log_total[:, 0] - picked, log_total
+
+
+def cross_entropy_backward(logits: Array, targets: Array, log_total: Array, scale: Array) -> Array:
+    """dlogits = (softmax(logits) - one_hot(target)) * scale; scale (N, 1)."""
+    dlogits = np.empty_like(logits, order="C")
+
+    def work(block: slice) -> None:
+        out = dlogits[block]
+        np.subtract(logits[block], log_total[block], out=out)
+        np.exp(out, out=out)
+        out[np.arange(out.shape[0]), targets[block]] -= 1
+        out *= scale[block]
+
+    in_blocks(work, *logits.shape)
+    return dlogits
+
+
+# --- optimizer -------------------------------------------------------------------------------------------------------
+
+
+def adam_(
+    param: Array, grad: Array, mean: Array, square: Array, *, lr: float, beta1: float, beta2: float, eps: float,
+    weight_decay: float, decoupled: bool, step: int,
+) -> None:  # fmt: skip
+    """One Adam (or AdamW, `decoupled`) update of `param`, `mean` and `square` in place (see `optim/adam.py`)."""
+    if not (param.flags.c_contiguous and grad.flags.c_contiguous):
+        raise ValueError("adam_ needs contiguous arrays")
+    flat = [array.reshape(-1) for array in (param, grad, mean, square)]
+    correction = math.sqrt(1 - beta2**step)
+
+    def work(block: slice) -> None:
+        p, g, m, v = (array[block] for array in flat)
+        if weight_decay and decoupled:
+            p *= 1 - lr * weight_decay
+        elif weight_decay:
+            g = g + p * weight_decay
+        scratch = g * (1 - beta1)
+        m *= beta1
+        m += scratch
+        np.multiply(g, g, out=scratch)
+        scratch *= 1 - beta2
+        v *= beta2
+        v += scratch
+        np.sqrt(v, out=scratch)
+        scratch /= correction
+        scratch += eps
+        np.divide(m, scratch, out=scratch)
+        scratch *= lr / (1 - beta1**step)
+        p -= scratch
+
+    in_blocks(work, param.size, 1)

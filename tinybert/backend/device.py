@@ -1,0 +1,157 @@
+"""Which library holds an array, and how arrays travel between the host and a device.
+
+The array decides: `array_module(x)` is `numpy` for a NumPy array and `cupy` for a CuPy array, so code above this floor
+is written once against `xp`. Nothing outside `backend/` imports CuPy, and CuPy is imported only when a GPU is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinybert.backend import cpu
+
+Array = Any  # numpy.ndarray, cupy.ndarray, or the strict double that the tests register
+
+
+class DeviceError(RuntimeError):
+    """A device was asked for that this machine or this installation cannot give."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One array library, with the kernels written for it.
+
+    `from_host(array, index)` and `to_host(array)` are the only two ways across; `index_of(array)` is the number of the
+    device that holds the array.
+    """
+
+    name: str
+    xp: Any
+    array_type: type
+    kernels: Any
+    from_host: Callable[[np.ndarray, int], Array]
+    to_host: Callable[[Array], np.ndarray]
+    index_of: Callable[[Array], int]
+
+
+CPU = Backend(
+    name="cpu",
+    xp=np,
+    array_type=np.ndarray,
+    kernels=cpu,
+    from_host=lambda array, index: array,
+    to_host=lambda array: array,
+    index_of=lambda array: 0,
+)
+_backends: dict[str, Backend] = {"cpu": CPU}
+
+
+def register_backend(backend: Backend) -> None:
+    """Make `device=backend.name` known. CuPy registers itself when it is first asked for; the tests add a double."""
+    _backends[backend.name] = backend
+
+
+def backend_of(array: Array) -> Backend:
+    """The backend that holds `array`. Raises TypeError for anything that is no array."""
+    if isinstance(array, np.ndarray):
+        return CPU
+    for backend in _backends.values():
+        if isinstance(array, backend.array_type):
+            return backend
+    raise TypeError(f"expected an array of {', '.join(_backends)}, got {type(array).__name__}")
+
+
+def array_module(array: Array) -> Any:
+    """`numpy` or `cupy`, whichever holds `array`; by habit `xp`."""
+    return backend_of(array).xp
+
+
+def kernels_of(array: Array) -> Any:
+    """The fused kernels (`backend/cpu.py`, `backend/cuda.py`) for the library that holds `array`."""
+    return backend_of(array).kernels
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` is an array of a known backend."""
+    return isinstance(value, tuple(backend.array_type for backend in _backends.values()))
+
+
+def parse_device(device: str) -> tuple[Backend, int]:
+    """Read `"cpu"`, `"cuda"` or `"cuda:1"`; raises `ValueError` for other names, `DeviceError` without a usable GPU."""
+    name, colon, number = str(device).partition(":")
+    if (colon and not number.isdecimal()) or (name == "cpu" and number not in ("", "0")):
+        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:<number>', got {device!r}")
+    index = int(number or 0)
+    if name in _backends and name != "cuda":
+        return _backends[name], index
+    if name != "cuda":
+        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:<number>', got {device!r}")
+    cuda, count = _load_cuda()
+    if index >= count:
+        raise DeviceError(
+            f"device {device!r} does not exist: this machine has {count} CUDA device(s)"
+        )
+    return cuda, index
+
+
+def cuda_is_available() -> bool:
+    """Whether `device="cuda"` works here: CuPy is installed and sees a GPU."""
+    try:
+        _load_cuda()
+    except DeviceError:
+        return False
+    return True
+
+
+def device_of(array: Array) -> str:
+    """`"cpu"`, or `"cuda:0"` and so on."""
+    backend = backend_of(array)
+    return "cpu" if backend is CPU else f"{backend.name}:{backend.index_of(array)}"
+
+
+def to_device(array: Array, device: str) -> Array:
+    """`array` on `device`, the same object if it is there already. Host and device memory meet nowhere else."""
+    backend, index = parse_device(device)
+    source = backend_of(array)
+    if source is backend and source.index_of(array) == index:
+        return array
+    return backend.from_host(source.to_host(array), index)
+
+
+def to_host(array: Array) -> np.ndarray:
+    """`array` as a NumPy array; a NumPy array is returned as it is."""
+    return backend_of(array).to_host(array)
+
+
+def _load_cuda() -> tuple[Backend, int]:
+    """The CuPy backend and the number of GPUs, or one clear DeviceError."""
+    try:
+        from tinybert.backend import cuda
+    except ImportError as error:
+        raise DeviceError(
+            'device "cuda" needs CuPy, which is not installed: pip install "tinybert[cuda12]" '
+            '(or "tinybert[cuda13]" for CUDA 13)'
+        ) from error
+    try:
+        count = cuda.device_count()
+    except RuntimeError as error:
+        raise DeviceError(
+            f'device "cuda": CuPy is installed but sees no usable GPU ({error})'
+        ) from error
+    if "cuda" not in _backends:
+        register_backend(
+            Backend(
+                "cuda",
+                cuda.cupy,
+                cuda.cupy.ndarray,
+                cuda,
+                cuda.from_host,
+                cuda.to_host,
+                cuda.index_of,
+            )
+        )
+    return _backends["cuda"], count

@@ -1,0 +1,58 @@
+"""Random numbers: one generator a device, all seeded together by `manual_seed`.
+
+Streams of different devices differ, also from the same seed; weights are therefore always drawn on the CPU, so that a
+seed gives one model everywhere. What is drawn on the device is dropout.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinybert.backend.device import Array, backend_of, device_of, parse_device
+
+_seed: int | None = None
+_generators: dict[str, Any] = {}
+
+
+class manual_seed:  # noqa: N801 - read as a function: `manual_seed(0)` or `with manual_seed(0):`
+    """Seed every device's generator. As a context manager it puts the former generators back when it ends."""
+
+    def __init__(self, seed: int) -> None:
+        global _seed, _generators
+        if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
+            raise ValueError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")
+        self._before = _seed, _generators
+        _seed, _generators = int(seed), {}
+
+    def __enter__(self) -> manual_seed:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        global _seed, _generators
+        _seed, _generators = self._before
+
+
+def generator(device: str = "cpu") -> Any:
+    """The generator of `device`: an object with NumPy's `Generator` methods `random` and `standard_normal`."""
+    backend, index = parse_device(device)
+    key = f"{backend.name}:{index}"
+    if key not in _generators:
+        _generators[key] = backend.kernels.new_generator(_seed)
+    return _generators[key]
+
+
+def generator_for(array: Array) -> Any:
+    """The generator of the device that holds `array`."""
+    return generator(device_of(array))
+
+
+def draw_seed() -> int:
+    """A fresh 63-bit seed from the CPU's generator, for randomness that has to be drawn again in backward."""
+    return int(generator("cpu").integers(2**63))
+
+
+def seeded_generator(array: Array, *seed: int) -> Any:
+    """A new generator on the device of `array` whose stream depends on `seed` alone."""
+    return backend_of(array).kernels.new_generator(seed)

@@ -1,0 +1,73 @@
+"""Softmax and its logarithm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinybert.autograd import Function
+from tinybert.backend import array_module, kernels_of
+from tinybert.ops.arguments import as_floating, normal_axes, normal_axis
+
+
+class Softmax(Function):
+    """y_i = exp(x_i - max x) / sum_j exp(x_j - max x) over one axis.
+
+    Oracle   torch.softmax. The maximum is subtracted so that exp cannot overflow; it cancels.
+
+    From dy_i/dx_j = y_i (delta_ij - y_j):   dx = y * (dy - sum_j dy_j y_j).   Saved: y.
+    """
+
+    def forward(self, x: Any, *, axis: int) -> Any:
+        self.axis = normal_axis(axis, x.ndim)
+        moved = as_floating(x).swapaxes(self.axis, -1)
+        self.y = kernels_of(x).softmax_(moved.copy(order="C"))  # the axis in question last
+        return self.y.swapaxes(self.axis, -1)
+
+    def backward(self, dy: Any) -> Any:
+        return (
+            kernels_of(dy)
+            .softmax_backward(self.y, dy.swapaxes(self.axis, -1))
+            .swapaxes(self.axis, -1)
+        )
+
+
+class LogSoftmax(Function):
+    """y = x - logsumexp(x) over one axis.
+
+    Oracle   torch.log_softmax.   dx = dy - exp(y) * sum(dy).   Saved: y.
+    """
+
+    def forward(self, x: Any, *, axis: int) -> Any:
+        self.axis = normal_axis(axis, x.ndim)
+        x = as_floating(x)
+        self.y = x - logsumexp(x, (self.axis,))
+        return self.y
+
+    def backward(self, dy: Any) -> Any:
+        return dy - array_module(dy).exp(self.y) * dy.sum(axis=self.axis, keepdims=True)
+
+
+class LogSumExp(Function):
+    """y = log(sum(exp(x))) over some axes. dx = dy * exp(x - y), the softmax. Oracle   torch.logsumexp."""
+
+    def forward(self, x: Any, *, axis: Any, keepdims: bool) -> Any:
+        self.x = as_floating(x)
+        axes = normal_axes(axis, x.ndim)
+        self.y = logsumexp(self.x, axes)  # reduced axes kept with size 1
+        return (
+            self.y
+            if keepdims
+            else self.y.reshape(tuple(n for i, n in enumerate(x.shape) if i not in axes))
+        )
+
+    def backward(self, dy: Any) -> Any:
+        return dy.reshape(self.y.shape) * array_module(dy).exp(self.x - self.y)
+
+
+def logsumexp(x: Any, axes: tuple[int, ...]) -> Any:
+    """log(sum(exp(x))) of an array over `axes`, which stay with size 1; -inf for a sum over nothing."""
+    xp = array_module(x)
+    top = x.max(axis=axes, keepdims=True, initial=-xp.inf)
+    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    total = xp.exp(x - top).sum(axis=axes, keepdims=True)
+    return xp.log(total) + top if x.size else xp.full_like(top, -xp.inf)
