@@ -1,4 +1,6 @@
-"""Tensors and automatic differentiation: the tape, the walk back, and the check that a backward is right."""
+"""Tensors and automatic differentiation: the tape, the walk back, and the check that a backward is
+right.
+"""
 
 from tinybert.autograd.function import Function
 from tinybert.autograd.gradcheck import GradcheckError, gradcheck

@@ -1,7 +1,8 @@
 """The backward walk: every node after all nodes that use its outputs, without recursion.
 
-A node knows its parents, never its children: so the walk first counts, for every node that can be reached from the
-result, how many edges lead to it, and then visits a node once all of them have delivered their share of the gradient.
+A node knows its parents, never its children: so the walk first counts, for every node that can be
+reached from the result, how many edges lead to it, and then visits a node once all of them have
+delivered their share of the gradient.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from tinybert.backend import array_module
 def run_backward(root: Any, output_index: int, gradient: Any, retain_graph: bool) -> None:
     """Send `gradient` (an array) of output `output_index` of node `root` down to all leaves.
 
-    Gradients of intermediate results live only in `pending`, for as long as they are needed; what each node saved is
-    dropped as soon as the node is done, unless `retain_graph`.
+    Gradients of intermediate results live only in `pending`, for as long as they are needed; what
+    each node saved is dropped as soon as the node is done, unless `retain_graph`.
     """
     waiting = _count_edges(root)
     pending = {
@@ -62,8 +63,8 @@ def _count_edges(root: Any) -> dict[Any, int]:
         node = stack.pop()
         if node.released:
             raise RuntimeError(
-                f"a second backward through {type(node).__name__}: what it had saved was freed by the first; "
-                "call the first backward with retain_graph=True if you need both"
+                f"a second backward through {type(node).__name__}: what it had saved was freed by "
+                "the first; call the first backward with retain_graph=True if you need both"
             )
         node.check_versions()
         for parent in node.parents:
@@ -89,7 +90,9 @@ def _skip(node: Any, waiting: dict[Any, int], pending: dict[Any, Any]) -> list[A
 
 
 def _add(slots: dict[int, tuple[Any, bool]], index: int, grad: Any) -> None:
-    """Add `grad` to the gradient collected for one output; from the third on in place, since the sum is ours."""
+    """Add `grad` to the gradient collected for one output; from the third on in place, since the
+    sum is ours.
+    """
     if index not in slots:
         slots[index] = grad, False
         return

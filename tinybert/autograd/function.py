@@ -1,4 +1,5 @@
-"""`Function`: one differentiable operation, its forward and its backward side by side, and the node of the graph.
+"""`Function`: one differentiable operation, its forward and its backward side by side, and the node
+of the graph.
 
 To write an operation, subclass it:
 
@@ -12,8 +13,9 @@ To write an operation, subclass it:
 
     y = Square.apply(tensor)
 
-Both methods see raw arrays, so each can be tried without a tensor. An instance is made for every call and is the node
-of the graph: it points to the nodes of its inputs, never to its outputs, so that a graph is freed by reference count.
+Both methods see raw arrays, so each can be tried without a tensor. An instance is made for every
+call and is the node of the graph: it points to the nodes of its inputs, never to its outputs, so
+that a graph is freed by reference count.
 """
 
 from __future__ import annotations
@@ -49,23 +51,30 @@ class Function:
         ]
         if missing:
             raise TypeError(
-                f"{cls.__name__} must define both forward and backward; {' and '.join(missing)} missing"
+                f"{cls.__name__} must define both forward and backward; "
+                f"{' and '.join(missing)} missing"
             )
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
-        """Compute the output array (or a tuple of arrays) from arrays; keep as attributes what `backward` needs."""
+        """Compute the output array (or a tuple of arrays) from arrays; keep as attributes what
+        `backward` needs.
+        """
         raise NotImplementedError
 
     def backward(self, *dy: Any) -> Any:
-        """From the gradient of each output, the gradient of each input (a tuple for several; None where none is)."""
+        """From the gradient of each output, the gradient of each input (a tuple for several; None
+        where none is).
+        """
         raise NotImplementedError
 
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:
-        """Run the operation on Tensors, arrays and Python numbers; the one place that every operation passes.
+        """Run the operation on Tensors, arrays and Python numbers; the one place that every
+        operation passes.
 
-        Returns a Tensor, or a tuple of Tensors if `forward` returns a tuple. The graph is recorded if grad mode is on
-        and an input requires a gradient. All arrays must be on one device (`RuntimeError` otherwise).
+        Returns a Tensor, or a tuple of Tensors if `forward` returns a tuple. The graph is recorded
+        if grad mode is on and an input requires a gradient. All arrays must be on one device
+        (`RuntimeError` otherwise).
         """
         tensors = [value if isinstance(value, Tensor) else None for value in inputs]
         arrays = [_raw(value) for value in inputs]
@@ -93,7 +102,9 @@ class Function:
         return tuple(outputs) if isinstance(result, tuple) else outputs[0]
 
     def _connect(self, tensors: list[Tensor | None], outputs: list[Tensor]) -> None:
-        """Link this node to the nodes of its inputs, and remember the versions of the arrays that it saved."""
+        """Link this node to the nodes of its inputs, and remember the versions of the arrays that
+        it saved.
+        """
         self.parents = tuple(
             None
             if tensor is None or not tensor.requires_grad
@@ -110,12 +121,15 @@ class Function:
         )
 
     def check_versions(self) -> None:
-        """Raise if an array that this node saved was changed in place since: its gradient would be wrong."""
+        """Raise if an array that this node saved was changed in place since: its gradient would be
+        wrong.
+        """
         for version, count in self._versions:
             if version.count != count:
                 raise RuntimeError(
-                    f"an array that {type(self).__name__} saved for backward was changed in place afterwards by "
-                    f"{version.last_change}; make a new tensor instead (x = x + y), or change it after backward"
+                    f"an array that {type(self).__name__} saved for backward was changed in place "
+                    f"afterwards by {version.last_change}; make a new tensor instead (x = x + y), "
+                    "or change it after backward"
                 )
 
     def check_gradients(self, gradients: tuple[Any, ...]) -> None:
@@ -123,12 +137,14 @@ class Function:
         name = type(self).__name__
         if len(gradients) != len(self.parents):
             raise RuntimeError(
-                f"{name}.backward returned {len(gradients)} gradients for {len(self.parents)} inputs"
+                f"{name}.backward returned {len(gradients)} gradients "
+                f"for {len(self.parents)} inputs"
             )
         for position, (grad, expected) in enumerate(zip(gradients, self._expected, strict=True)):
             if grad is not None and expected is not None and grad.shape != expected[0]:
                 raise RuntimeError(
-                    f"{name}.backward returned a gradient of shape {grad.shape} for input {position} of shape {expected[0]}"
+                    f"{name}.backward returned a gradient of shape {grad.shape} "
+                    f"for input {position} of shape {expected[0]}"
                 )
 
     def keep_retained(self, gradients: list[Any]) -> None:
@@ -139,7 +155,9 @@ class Function:
                 tensor.accumulate_grad(gradients[index], fresh=False)
 
     def retain(self, tensor: Tensor) -> None:
-        """Note that `tensor`, an output, wants its gradient; weakly, since a node never keeps its outputs alive."""
+        """Note that `tensor`, an output, wants its gradient; weakly, since a node never keeps its
+        outputs alive.
+        """
         self.__dict__.setdefault("_retained", {})[tensor._output_index] = weakref.ref(tensor)
 
     def release(self) -> None:
@@ -149,7 +167,9 @@ class Function:
 
 
 def _raw(value: Any) -> Any:
-    """What `forward` sees of an input: the array of a Tensor; NumPy scalars become Python numbers, which are weak."""
+    """What `forward` sees of an input: the array of a Tensor; NumPy scalars become Python numbers,
+    which are weak.
+    """
     if isinstance(value, Tensor):
         return value.data
     return value.item() if isinstance(value, np.generic) else value
@@ -181,5 +201,6 @@ def _check_one_device(cls: type, arrays: list[Any]) -> None:
     if any(backend_of(array) is not backend_of(found[0]) for array in found[1:]):
         devices = ", ".join(device_of(array) for array in found)
         raise RuntimeError(
-            f"{cls.__name__}: all inputs must be on one device, got {devices}; move them with .to(device)"
+            f"{cls.__name__}: all inputs must be on one device, got {devices}; "
+            "move them with .to(device)"
         )

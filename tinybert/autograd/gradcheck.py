@@ -1,8 +1,9 @@
 """`gradcheck`: is this backward right? Compare it with finite differences, in float64.
 
-With a random cotangent u, the scalar L = <u, f(x)> has the gradient that `backward(u)` gives. Each of its components is
-measured a second time as (L(x + eps e_i) - L(x - eps e_i)) / 2 eps. The cotangent is random because a plain sum is blind:
-the true gradient of softmax(x).sum() is zero, so a backward that returns zeros would pass.
+With a random cotangent u, the scalar L = <u, f(x)> has the gradient that `backward(u)` gives. Each
+of its components is measured a second time as (L(x + eps e_i) - L(x - eps e_i)) / 2 eps. The
+cotangent is random because a plain sum is blind: the true gradient of softmax(x).sum() is zero, so
+a backward that returns zeros would pass.
 """
 
 from __future__ import annotations
@@ -28,16 +29,19 @@ def gradcheck(
     rtol: float = 1e-5,
     seed: int = 0,
 ) -> bool:
-    """Compare `fn(*inputs)`'s backward with central differences, for every element of every input that requires grad.
+    """Compare `fn(*inputs)`'s backward with central differences, for every element of every input
+    that requires grad.
 
     Args:
-        fn: from Tensors to a Tensor or a tuple of Tensors (those that carry no gradient are passed over).
+        fn: from Tensors to a Tensor or a tuple of Tensors (those that carry no gradient are
+        passed over).
         inputs: the arguments; Tensors that require a gradient must be float64 or complex128.
         eps: the step. atol, rtol: passes if |analytic - numeric| <= atol + rtol * |numeric|.
         seed: of the random cotangent.
 
-    Returns True. Raises GradcheckError naming input, index and both numbers, or saying that all gradients are zero (a
-    check that cannot fail proves nothing), and ValueError for inputs in lower precision.
+    Returns True. Raises GradcheckError naming input, index and both numbers, or saying that all
+    gradients are zero (a check that cannot fail proves nothing), and ValueError for inputs in lower
+    precision.
     """
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     checked = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]

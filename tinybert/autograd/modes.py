@@ -1,7 +1,7 @@
 """The global modes of the engine: whether gradients are recorded, and the default dtype and device.
 
-Each is read through a function and set through an object that is also a context manager; the third mode, the random
-generator, is `backend.manual_seed`.
+Each is read through a function and set through an object that is also a context manager; the third
+mode, the random generator, is `backend.manual_seed`.
 """
 
 from __future__ import annotations
@@ -59,20 +59,22 @@ class _GradMode:
         return wrapped
 
 
-class no_grad(_GradMode):  # noqa: N801 - torch's name
+class no_grad(_GradMode):
     """Record nothing: faster and smaller, for inference and for updates of parameters."""
 
     enabled = False
 
 
-class enable_grad(_GradMode):  # noqa: N801 - torch's name
+class enable_grad(_GradMode):
     """Record again inside a `no_grad()` block."""
 
     enabled = True
 
 
-class set_default_dtype:  # noqa: N801 - torch's name
-    """Set the default dtype (float16, float32 or float64); as a context manager it is put back at the end."""
+class set_default_dtype:
+    """Set the default dtype (float16, float32 or float64); as a context manager it is put back at
+    the end.
+    """
 
     def __init__(self, dtype: Any) -> None:
         global _default_dtype
@@ -89,8 +91,10 @@ class set_default_dtype:  # noqa: N801 - torch's name
         _default_dtype = self._before
 
 
-class set_default_device:  # noqa: N801 - torch's name
-    """Set the default device ("cpu", "cuda", "cuda:1"); as a context manager it is put back at the end."""
+class set_default_device:
+    """Set the default device ("cpu", "cuda", "cuda:1"); as a context manager it is put back at the
+    end.
+    """
 
     def __init__(self, device: str) -> None:
         global _default_device

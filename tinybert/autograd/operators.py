@@ -1,11 +1,12 @@
 """The operators and methods of `Tensor`: what can be done with it, one line each.
 
-Every method runs one operation of the floor above, `tinybert.ops`, which is where forward and backward are written. To
-keep imports pointing downwards, `ops` plugs itself in here when the package is imported. The same operations are
-plain functions in `tinybert.functional`.
+Every method runs one operation of the floor above, `tinybert.ops`, which is where forward and
+backward are written. To keep imports pointing downwards, `ops` plugs itself in here when the
+package is imported. The same operations are plain functions in `tinybert.functional`.
 
-Conventions: reductions take `axis` (an int, a tuple or None) and `keepdims` as NumPy does, or torch's `dim` and
-`keepdim`; `max(axis)` and `min(axis)` give values only; shapes may be given as one tuple or as several numbers.
+Conventions: reductions take `axis` (an int, a tuple or None) and `keepdims` as NumPy does, or
+torch's `dim` and `keepdim`; `max(axis)` and `min(axis)` give values only; shapes may be given as
+one tuple or as several numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Operators:
 
     __slots__ = ()
 
-    # --- arithmetic (shapes broadcast) --------------------------------------------------------------------------
+    # --- arithmetic (shapes broadcast) ------------------------------------------------------------
 
     def __add__(self, other: Any) -> Tensor:
         return ops.Add.apply(self, ops.operand(other, self))
@@ -64,7 +65,7 @@ class Operators:
     def __neg__(self) -> Tensor:
         return ops.Neg.apply(self)
 
-    # --- comparisons and logic (results are boolean and carry no gradient) --------------------------------------
+    # --- comparisons and logic (results are boolean and carry no gradient) ------------------------
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
         return ops.Compare.apply(self, ops.operand(other, self), relation="equal")
@@ -93,7 +94,7 @@ class Operators:
     def __invert__(self) -> Tensor:
         return ops.Compare.apply(self, True, relation="not_equal")
 
-    # --- elementwise --------------------------------------------------------------------------------------------
+    # --- elementwise ------------------------------------------------------------------------------
 
     def exp(self) -> Tensor:
         """e to the power of every element."""
@@ -136,7 +137,9 @@ class Operators:
         return ops.Clip.apply(self, low=min, high=max)
 
     def masked_fill(self, mask: Any, value: float) -> Tensor:
-        """`value` where the boolean `mask` (broadcast to this shape) is true, this tensor elsewhere."""
+        """`value` where the boolean `mask` (broadcast to this shape) is true, this tensor
+        elsewhere.
+        """
         return ops.MaskedFill.apply(self, ops.operand(mask, self), value=value)
 
     def where(self, condition: Any, other: Any) -> Tensor:
@@ -162,7 +165,7 @@ class Operators:
     def _move(self, device: str) -> Tensor:
         return ops.ToDevice.apply(self, device=device)
 
-    # --- reductions ---------------------------------------------------------------------------------------------
+    # --- reductions -------------------------------------------------------------------------------
 
     def sum(self, axis: Any = None, keepdims: bool = False, **torch_names: Any) -> Tensor:
         """The sum over `axis`."""
@@ -201,7 +204,8 @@ class Operators:
         return ops.ArgMin.apply(self, **ops.reduction_options(axis, keepdims, torch_names))
 
     def cumsum(self, axis: int | None = None, *, dim: int | None = None) -> Tensor:
-        """Running sums along `axis`; over the flattened tensor if no axis is given, as NumPy does."""
+        """Running sums along `axis`; over the flattened tensor if no axis is given, as NumPy does.
+        """
         return ops.CumSum.apply(self, axis=dim if axis is None else axis)
 
     def softmax(self, axis: int = -1, *, dim: int | None = None) -> Tensor:
@@ -216,7 +220,7 @@ class Operators:
         """log(sum(exp(x))) over `axis`, without overflow."""
         return ops.LogSumExp.apply(self, **ops.reduction_options(axis, keepdims, torch_names))
 
-    # --- shape --------------------------------------------------------------------------------------------------
+    # --- shape ------------------------------------------------------------------------------------
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape; one axis may be -1."""
@@ -229,7 +233,9 @@ class Operators:
         return self.reshape(ops.flattened_shape(self, start_axis, end_axis))
 
     def transpose(self, *axes: Any) -> Tensor:
-        """`transpose(a, b)` swaps two axes; `transpose()` reverses all, `transpose(*order)` permutes as NumPy does."""
+        """`transpose(a, b)` swaps two axes; `transpose()` reverses all, `transpose(*order)`
+        permutes as NumPy does.
+        """
         return ops.Permute.apply(self, axes=ops.transposed_axes(self, axes))
 
     def swapaxes(self, a: int, b: int) -> Tensor:
@@ -255,7 +261,9 @@ class Operators:
         return self.reshape(ops.unsqueezed_shape(self, axis))
 
     def squeeze(self, axis: Any = None) -> Tensor:
-        """Without the axes of size 1 (all, or those named; as in torch, a named axis of another size stays)."""
+        """Without the axes of size 1 (all, or those named; as in torch, a named axis of another
+        size stays).
+        """
         return self.reshape(ops.squeezed_shape(self, axis))
 
     def expand(self, *shape: Any) -> Tensor:
@@ -265,7 +273,9 @@ class Operators:
     def split(
         self, sizes: int | list[int], axis: int = 0, *, dim: int | None = None
     ) -> tuple[Tensor, ...]:
-        """Pieces of `sizes` elements along `axis` (the last may be smaller), or one piece a listed size."""
+        """Pieces of `sizes` elements along `axis` (the last may be smaller), or one piece a listed
+        size.
+        """
         return ops.Split.apply(self, sizes=sizes, axis=axis if dim is None else dim)
 
     def chunk(self, chunks: int, axis: int = 0, *, dim: int | None = None) -> tuple[Tensor, ...]:
@@ -274,7 +284,9 @@ class Operators:
         return self.split(ops.chunk_size(self, chunks, axis), axis)
 
     def pad(self, widths: Any, value: float = 0) -> Tensor:
-        """`value` added around: `widths` is ((before, after), ...), one pair an axis, as `numpy.pad` takes it."""
+        """`value` added around: `widths` is ((before, after), ...), one pair an axis, as
+        `numpy.pad` takes it.
+        """
         return ops.Pad.apply(self, widths=widths, value=value)
 
     def roll(self, shifts: Any, axis: Any = None, *, dims: Any = None) -> Tensor:
@@ -293,7 +305,7 @@ class Operators:
         """The upper triangle of the last two axes, zeros below `diagonal`."""
         return ops.Triu.apply(self, diagonal=diagonal)
 
-    # --- indexing -----------------------------------------------------------------------------------------------
+    # --- indexing ---------------------------------------------------------------------------------
 
     def __getitem__(self, index: Any) -> Tensor:
         return ops.GetItem.apply(self, index=index)
@@ -303,12 +315,14 @@ class Operators:
         return ops.Gather.apply(self, ops.operand(index, self), axis=axis)
 
     def scatter_add(self, axis: int, index: Any, source: Any) -> Tensor:
-        """A copy to which out[index[i][j]][j] += source[i][j] was added, for axis 0 and so on: torch's `scatter_add`."""
+        """A copy to which out[index[i][j]][j] += source[i][j] was added, for axis 0 and so on:
+        torch's `scatter_add`.
+        """
         return ops.ScatterAdd.apply(
             self, ops.operand(index, self), ops.operand(source, self), axis=axis
         )
 
-    # --- spectra ------------------------------------------------------------------------------------------------
+    # --- spectra ----------------------------------------------------------------------------------
 
     def rfft(self, n: int | None = None, axis: int = -1, *, dim: int | None = None) -> Tensor:
         """The discrete Fourier transform of real values: complex, n // 2 + 1 long along `axis`."""

@@ -1,7 +1,8 @@
 """`Tensor`: an array that remembers how it was made.
 
-Here is what a tensor is: its data, its place in the graph, its gradient. What can be done with it, the operators and
-methods, stands in `operators.py`; the walk from a loss back to the leaves in `engine.py`.
+Here is what a tensor is: its data, its place in the graph, its gradient. What can be done with it,
+the operators and methods, stands in `operators.py`; the walk from a loss back to the leaves in
+`engine.py`.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Tensor(Operators):
         tensor._init(array)
         return tensor
 
-    # --- what it is ---------------------------------------------------------------------------------------------
+    # --- what it is -------------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -112,11 +113,15 @@ class Tensor(Operators):
 
     @property
     def is_leaf(self) -> bool:
-        """Whether it was made by the user rather than by a recorded operation; leaves collect gradients."""
+        """Whether it was made by the user rather than by a recorded operation; leaves collect
+        gradients.
+        """
         return self.grad_fn is None
 
     def numpy(self) -> np.ndarray:
-        """The data as a NumPy array on the host; on the CPU it is the tensor's own memory, not a copy."""
+        """The data as a NumPy array on the host; on the CPU it is the tensor's own memory, not a
+        copy.
+        """
         return to_host(self.data)
 
     def item(self) -> Any:
@@ -134,7 +139,8 @@ class Tensor(Operators):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.device != "cpu":
             raise TypeError(
-                f"a tensor on {self.device} is not turned into a NumPy array unasked; use tensor.numpy()"
+                f"a tensor on {self.device} is not turned into a NumPy array unasked; "
+                "use tensor.numpy()"
             )
         return (
             np.array(self.data, dtype=dtype, copy=copy)
@@ -164,7 +170,8 @@ class Tensor(Operators):
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ValueError(
-                f"the truth of a tensor of shape {self.shape} is not clear; use (t != 0).numpy().any() or .all()"
+                f"the truth of a tensor of shape {self.shape} is not clear; "
+                "use (t != 0).numpy().any() or .all()"
             )
         return bool(self.item())
 
@@ -180,7 +187,7 @@ class Tensor(Operators):
             notes.append("requires_grad=True")
         return f"{type(self).__name__}({', '.join([body, *notes])})"
 
-    # --- gradients ----------------------------------------------------------------------------------------------
+    # --- gradients --------------------------------------------------------------------------------
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Say whether this leaf shall collect gradients; returns the tensor itself."""
@@ -190,7 +197,8 @@ class Tensor(Operators):
             )
         if not self.is_leaf and not requires_grad:
             raise RuntimeError(
-                "only a leaf can stop requiring a gradient; use detach() for the result of an operation"
+                "only a leaf can stop requiring a gradient; "
+                "use detach() for the result of an operation"
             )
         self.requires_grad = requires_grad
         return self
@@ -205,17 +213,19 @@ class Tensor(Operators):
         """Add the gradient of this tensor by every leaf of its graph to the leaf's `.grad`.
 
         Args:
-            grad: dL/d(this tensor), of its shape; may be left out for a tensor with one element (it is 1 then).
+            grad: dL/d(this tensor), of its shape; may be left out (it is 1 then) for one element.
             retain_graph: keep what the operations saved, so that `backward` can be called again.
         """
         if not self.requires_grad:
             raise RuntimeError(
-                "backward() on a tensor that does not require a gradient (no input did, or under no_grad())"
+                "backward() on a tensor that does not require a gradient "
+                "(no input did, or it was made under no_grad())"
             )
         if grad is None:
             if self.size != 1:
                 raise RuntimeError(
-                    f"backward() of a tensor of shape {self.shape} needs grad, a tensor of that shape"
+                    f"backward() of a tensor of shape {self.shape} needs grad, "
+                    "a tensor of that shape"
                 )
             array = array_module(self.data).ones(self.shape, self.dtype)
         else:
@@ -237,7 +247,9 @@ class Tensor(Operators):
             self.grad_fn.retain(self)
 
     def accumulate_grad(self, grad: Array, fresh: bool) -> None:
-        """Add an array to `.grad`; if `fresh`, nobody else holds the array and it may be kept without a copy."""
+        """Add an array to `.grad`; if `fresh`, nobody else holds the array and it may be kept
+        without a copy.
+        """
         if grad.dtype != self.dtype:
             grad, fresh = grad.astype(self.dtype), True
         if self.grad is not None:
@@ -245,10 +257,12 @@ class Tensor(Operators):
         else:
             self.grad = Tensor._wrap(grad if fresh else grad.copy())
 
-    # --- devices and dtypes -------------------------------------------------------------------------------------
+    # --- devices and dtypes -----------------------------------------------------------------------
 
     def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Tensor:
-        """Move to a device and / or convert to a dtype: `t.to("cuda")`, `t.to(np.float64)`; differentiable."""
+        """Move to a device and / or convert to a dtype: `t.to("cuda")`, `t.to(np.float64)`;
+        differentiable.
+        """
         for target in targets:
             if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
                 device = target
@@ -265,10 +279,12 @@ class Tensor(Operators):
         """The tensor on the first GPU; DeviceError if there is none."""
         return self.to("cuda")
 
-    # --- changes in place ---------------------------------------------------------------------------------------
+    # --- changes in place -------------------------------------------------------------------------
 
     def _changed(self, operation: str) -> Array:
-        """The data, to be written to by `operation`; refused where a recorded graph would become wrong."""
+        """The data, to be written to by `operation`; refused where a recorded graph would become
+        wrong.
+        """
         if self.requires_grad and is_grad_enabled():
             raise RuntimeError(
                 f"{operation} would change a tensor that requires a gradient in place; "
@@ -310,9 +326,11 @@ class Tensor(Operators):
 
 
 def to_array(data: Any, dtype: Any = None, device: str | None = None) -> Array:
-    """`data` (array, Tensor, number, nested list) as an array; copies only where dtype or device demand it.
+    """`data` (array, Tensor, number, nested list) as an array; copies only where dtype or device
+    demand it.
 
-    Floats in lists take the default dtype; lists go to the default device unless `device` says otherwise.
+    Floats in lists take the default dtype; lists go to the default device unless `device` says
+    otherwise.
     """
     if isinstance(data, Tensor):
         data = data.data
@@ -336,11 +354,12 @@ def as_tensor(data: Any, device: str | None = None) -> Tensor:
 
 
 def _checked_list(data: Any) -> Any:
-    """Refuse lists that hold Tensors (their gradients would be lost) and foreign objects, by name."""
+    """Refuse lists of Tensors (their gradients would be lost) and foreign objects, by name."""
     if isinstance(data, (list, tuple)):
         if any(isinstance(element, Tensor) for element in data):
             raise TypeError(
-                "data is a list of Tensors; join them with tinybert.stack(...), which keeps their gradients"
+                "data is a list of Tensors; join them with tinybert.stack(...), "
+                "which keeps their gradients"
             )
         lengths = {len(element) if isinstance(element, (list, tuple)) else -1 for element in data}
         if len(lengths) > 1:
@@ -371,5 +390,5 @@ def _plain_index(index: Any, device: str) -> Any:
     if isinstance(index, Tensor) or is_array(index):
         return to_array(index, None, device)
     if isinstance(index, list):
-        return to_array(np.asarray(index, dtype=np.int64) if not index else index, None, device)
+        return to_array(index or np.empty(0, np.int64), None, device)
     return index

@@ -1,4 +1,6 @@
-"""The ground floor of arrays: which library holds an array, devices, random generators, and the fused kernels."""
+"""The ground floor of arrays: which library holds an array, devices, random generators, and the
+fused kernels.
+"""
 
 from tinybert.backend.device import (
     Array,

@@ -1,8 +1,10 @@
-"""The hot kernels for NumPy: large arrays are walked in blocks that fit the cache, over the machine's cores.
+"""The hot kernels for NumPy: large arrays are walked in blocks that fit the cache, over the
+machine's cores.
 
-A NumPy expression such as `x * 0.5 * (1 + t)` reads and writes main memory once an operation. Here each block of rows
-stays in cache while every step writes into the same buffer (`out=`), and blocks run on a small thread pool, since NumPy
-releases the interpreter's lock while it computes. The plain formulas are in `reference.py`, and a test holds both together.
+A NumPy expression such as `x * 0.5 * (1 + t)` reads and writes main memory once an operation. Here
+each block of rows stays in cache while every step writes into the same buffer (`out=`), and blocks
+run on a small thread pool, since NumPy releases the interpreter's lock while it computes. The plain
+formulas are in `reference.py`, and a test holds both together.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,10 +23,10 @@ from tinybert.backend.erf import erf_float64
 
 Array = Any
 
-BLOCK = (
-    1 << 16
-)  # elements a thread works on at once: some float32 blocks of this size fit a core's second-level cache
-PARALLEL_FROM = 1 << 17  # arrays with fewer elements than this are not worth waking a second thread
+# Elements that a thread works on at once: a few float32 blocks of this size fit a core's cache.
+BLOCK = 1 << 16
+# Arrays with fewer elements than this are not worth waking a second thread.
+PARALLEL_FROM = 1 << 17
 
 
 def new_generator(seed: int | tuple[int, ...] | None) -> np.random.Generator:
@@ -33,7 +36,8 @@ def new_generator(seed: int | tuple[int, ...] | None) -> np.random.Generator:
 
 @lru_cache(maxsize=1)
 def _pool() -> tuple[ThreadPoolExecutor, int]:
-    """The threads that share blocked work, and how many: the processors that this process may use."""
+    """The threads that share blocked work, and how many: the processors that this process may use.
+    """
     allowed = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -46,7 +50,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def in_blocks(work: Callable[[slice], None], rows: int, width: int) -> None:
-    """Call `work(rows_from:rows_to)` for consecutive blocks of `rows` rows of `width` elements, in parallel if large."""
+    """Call `work(rows_from:rows_to)` for consecutive blocks of `rows` rows of `width` elements, in
+    parallel if large.
+    """
     step = max(1, BLOCK // max(1, width))
 
     def walk(start: int, stop: int) -> None:
@@ -57,22 +63,22 @@ def in_blocks(work: Callable[[slice], None], rows: int, width: int) -> None:
         return walk(0, rows)
     pool, threads = _pool()
     cuts = [rows * part // threads for part in range(threads + 1)]
-    others = [
-        pool.submit(walk, start, stop) for start, stop in zip(cuts[1:-1], cuts[2:], strict=True)
-    ]
+    others = [pool.submit(walk, *ends) for ends in pairwise(cuts[1:])]
     walk(cuts[0], cuts[1])
     for other in others:
         other.result()
     return None
 
 
-# --- erf and GELU ----------------------------------------------------------------------------------------------------
+# --- erf and GELU ---------------------------------------------------------------------------------
 
-# erf(x / sqrt 2) = tanh(x * P(x^2)): atanh(erf) is so smooth that nine coefficients give float32 its full precision
-# (relative error 3.1e-8; tests/backend/fit_erf.py derives them), and NumPy's tanh is vectorised where it has no erf.
+# erf(x / sqrt 2) = tanh(x * P(x^2)): atanh(erf) is so smooth that nine coefficients give float32
+# its full precision (relative error 3.1e-8; tests/backend/fit_erf.py derives them), and NumPy's
+# tanh is vectorised where it has no erf.
 _P = (
-    0.7978845834732056, 0.03633514791727066, -3.573570211301558e-05, -5.335840251063928e-05, 3.3804096801759442e-06,
-    -4.1127169225774196e-08, -5.690734106167383e-09, 2.978348678794873e-10, -4.531732628043628e-12,
+    0.7978845834732056, 0.03633514791727066, -3.573570211301558e-05,
+    -5.335840251063928e-05, 3.3804096801759442e-06, -4.1127169225774196e-08,
+    -5.690734106167383e-09, 2.978348678794873e-10, -4.531732628043628e-12,
 )  # fmt: skip
 _P_LIMIT = (
     5.6**2
@@ -135,7 +141,7 @@ def gelu(x: Array, want_slope: bool) -> tuple[Array, Array | None]:
     return y.reshape(shape), (slope.reshape(shape) if slope is not None else None)
 
 
-# --- softmax ---------------------------------------------------------------------------------------------------------
+# --- softmax --------------------------------------------------------------------------------------
 
 
 def softmax_(x: Array) -> Array:
@@ -175,7 +181,7 @@ def softmax_backward(y: Array, dy: Array) -> Array:
     return dx.reshape(shape)
 
 
-# --- layer norm ------------------------------------------------------------------------------------------------------
+# --- layer norm -----------------------------------------------------------------------------------
 
 
 def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
@@ -220,13 +226,14 @@ def layer_norm_backward(
     return dx, product.sum(axis=0), dy.sum(axis=0)
 
 
-# --- scatter-add -----------------------------------------------------------------------------------------------------
+# --- scatter-add ----------------------------------------------------------------------------------
 
 
 def scatter_add_rows(values: Array, rows: Array, count: int) -> Array:
     """out (count, D) with out[rows[i]] += values[i]; values (N, D), rows (N,) may repeat.
 
-    Sorting brings equal rows together, so that one `reduceat` adds each run; `np.add.at` is many times slower.
+    Sorting brings equal rows together, so that one `reduceat` adds each run; `np.add.at` is many
+    times slower.
     """
     out = np.zeros((count, values.shape[1]), values.dtype)
     if rows.size:
@@ -242,7 +249,7 @@ def scatter_add_flat(values: Array, positions: Array, count: int) -> Array:
     return np.bincount(positions, weights=values, minlength=count).astype(values.dtype, copy=False)
 
 
-# --- cross entropy ---------------------------------------------------------------------------------------------------
+# --- cross entropy --------------------------------------------------------------------------------
 
 
 def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
@@ -276,14 +283,14 @@ def cross_entropy_backward(logits: Array, targets: Array, log_total: Array, scal
     return dlogits
 
 
-# --- optimizer -------------------------------------------------------------------------------------------------------
+# --- optimizer ------------------------------------------------------------------------------------
 
 
 def adam_(
-    param: Array, grad: Array, mean: Array, square: Array, *, lr: float, beta1: float, beta2: float, eps: float,
-    weight_decay: float, decoupled: bool, step: int,
+    param: Array, grad: Array, mean: Array, square: Array, *, lr: float, beta1: float,
+    beta2: float, eps: float, weight_decay: float, decoupled: bool, step: int,
 ) -> None:  # fmt: skip
-    """One Adam (or AdamW, `decoupled`) update of `param`, `mean` and `square` in place (see `optim/adam.py`)."""
+    """One Adam (or AdamW, `decoupled`) update of the arrays in place (see `optim/adam.py`)."""
     if not (param.flags.c_contiguous and grad.flags.c_contiguous):
         raise ValueError("adam_ needs contiguous arrays")
     flat = [array.reshape(-1) for array in (param, grad, mean, square)]

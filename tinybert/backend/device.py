@@ -1,7 +1,8 @@
 """Which library holds an array, and how arrays travel between the host and a device.
 
-The array decides: `array_module(x)` is `numpy` for a NumPy array and `cupy` for a CuPy array, so code above this floor
-is written once against `xp`. Nothing outside `backend/` imports CuPy, and CuPy is imported only when a GPU is asked for.
+The array decides: `array_module(x)` is `numpy` for a NumPy array and `cupy` for a CuPy array, so
+code above this floor is written once against `xp`. Nothing outside `backend/` imports CuPy, and
+CuPy is imported only when a GPU is asked for.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class DeviceError(RuntimeError):
 class Backend:
     """One array library, with the kernels written for it.
 
-    `from_host(array, index)` and `to_host(array)` are the only two ways across; `index_of(array)` is the number of the
-    device that holds the array.
+    `from_host(array, index)` and `to_host(array)` are the only two ways across; `index_of(array)`
+    is the number of the device that holds the array.
     """
 
     name: str
@@ -51,7 +52,9 @@ _backends: dict[str, Backend] = {"cpu": CPU}
 
 
 def register_backend(backend: Backend) -> None:
-    """Make `device=backend.name` known. CuPy registers itself when it is first asked for; the tests add a double."""
+    """Make `device=backend.name` known. CuPy registers itself when it is first asked for; the tests
+    add a double.
+    """
     _backends[backend.name] = backend
 
 
@@ -71,7 +74,8 @@ def array_module(array: Array) -> Any:
 
 
 def kernels_of(array: Array) -> Any:
-    """The fused kernels (`backend/cpu.py`, `backend/cuda.py`) for the library that holds `array`."""
+    """The fused kernels (`backend/cpu.py`, `backend/cuda.py`) for the library that holds `array`.
+    """
     return backend_of(array).kernels
 
 
@@ -81,7 +85,9 @@ def is_array(value: Any) -> bool:
 
 
 def parse_device(device: str) -> tuple[Backend, int]:
-    """Read `"cpu"`, `"cuda"` or `"cuda:1"`; raises `ValueError` for other names, `DeviceError` without a usable GPU."""
+    """Read `"cpu"`, `"cuda"` or `"cuda:1"`; raises `ValueError` for other names, `DeviceError`
+    without a usable GPU.
+    """
     name, colon, number = str(device).partition(":")
     if (colon and not number.isdecimal()) or (name == "cpu" and number not in ("", "0")):
         raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:<number>', got {device!r}")
@@ -114,7 +120,9 @@ def device_of(array: Array) -> str:
 
 
 def to_device(array: Array, device: str) -> Array:
-    """`array` on `device`, the same object if it is there already. Host and device memory meet nowhere else."""
+    """`array` on `device`, the same object if it is there already. Host and device memory meet
+    nowhere else.
+    """
     backend, index = parse_device(device)
     source = backend_of(array)
     if source is backend and source.index_of(array) == index:

@@ -1,7 +1,7 @@
 """Random numbers: one generator a device, all seeded together by `manual_seed`.
 
-Streams of different devices differ, also from the same seed; weights are therefore always drawn on the CPU, so that a
-seed gives one model everywhere. What is drawn on the device is dropout.
+Streams of different devices differ, also from the same seed; weights are therefore always drawn on
+the CPU, so that a seed gives one model everywhere. What is drawn on the device is dropout.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ _seed: int | None = None
 _generators: dict[str, Any] = {}
 
 
-class manual_seed:  # noqa: N801 - read as a function: `manual_seed(0)` or `with manual_seed(0):`
-    """Seed every device's generator. As a context manager it puts the former generators back when it ends."""
+class manual_seed:
+    """Seed every device's generator. As a context manager it puts the former generators back when
+    it ends.
+    """
 
     def __init__(self, seed: int) -> None:
         global _seed, _generators
@@ -35,7 +37,9 @@ class manual_seed:  # noqa: N801 - read as a function: `manual_seed(0)` or `with
 
 
 def generator(device: str = "cpu") -> Any:
-    """The generator of `device`: an object with NumPy's `Generator` methods `random` and `standard_normal`."""
+    """The generator of `device`: an object with NumPy's `Generator` methods `random` and
+    `standard_normal`.
+    """
     backend, index = parse_device(device)
     key = f"{backend.name}:{index}"
     if key not in _generators:
@@ -49,7 +53,9 @@ def generator_for(array: Array) -> Any:
 
 
 def draw_seed() -> int:
-    """A fresh 63-bit seed from the CPU's generator, for randomness that has to be drawn again in backward."""
+    """A fresh 63-bit seed from the CPU's generator, for randomness that has to be drawn again in
+    backward.
+    """
     return int(generator("cpu").integers(2**63))
 
 

@@ -1,7 +1,8 @@
-"""Every kernel as its plain formula, for any array module: the definition that the fast versions are tested against.
+"""Every kernel as its plain formula, for any array module: the definition that the fast versions
+are tested against.
 
-`cpu.py` (NumPy, blocked and threaded) and `cuda.py` (CuPy, fused) offer the same names with the same signatures.
-The strict array double of the tests runs the engine on these.
+`cpu.py` (NumPy, blocked and threaded) and `cuda.py` (CuPy, fused) offer the same names with the
+same signatures. The strict array double of the tests runs the engine on these.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class Reference:
         return erf_float64(x.astype(self.xp.float64), self.xp).astype(x.dtype)
 
     def gelu(self, x: Any, want_slope: bool) -> tuple[Any, Any]:
-        """y = x * Phi(x) and, if wanted, its slope Phi(x) + x * phi(x); Phi and phi are the normal cdf and density."""
+        """y = x * Phi(x) and, if wanted, its slope Phi(x) + x * phi(x); Phi and phi are the normal
+        cdf and density.
+        """
         cdf = (1 + self.erf(x * math.sqrt(0.5))) * 0.5
         density = self.xp.exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
         return x * cdf, (cdf + x * density if want_slope else None)
@@ -71,7 +74,8 @@ class Reference:
         return self.scatter_add_rows(values[:, None], positions, count)[:, 0]
 
     def cross_entropy(self, logits: Any, targets: Any) -> tuple[Any, Any]:
-        """Per row of logits (N, V): logsumexp(logits) - logits[target] (N,), and logsumexp (N, 1)."""
+        """Per row of logits (N, V): logsumexp(logits) - logits[target] (N,), and logsumexp (N, 1).
+        """
         top = logits.max(axis=-1, keepdims=True)
         log_total = top + self.xp.log(self.xp.exp(logits - top).sum(axis=-1, keepdims=True))
         picked = self.xp.take_along_axis(logits, targets[:, None], axis=-1)
@@ -84,10 +88,10 @@ class Reference:
         return (dlogits - hit.astype(logits.dtype)) * scale
 
     def adam_(
-        self, param: Any, grad: Any, mean: Any, square: Any, *, lr: float, beta1: float, beta2: float, eps: float,
-        weight_decay: float, decoupled: bool, step: int,
+        self, param: Any, grad: Any, mean: Any, square: Any, *, lr: float, beta1: float,
+        beta2: float, eps: float, weight_decay: float, decoupled: bool, step: int,
     ) -> None:  # fmt: skip
-        """One Adam (or AdamW, `decoupled`) update of `param`, `mean` and `square` in place (see `optim/adam.py`)."""
+        """One Adam (or AdamW, `decoupled`) update of the arrays in place (see `optim/adam.py`)."""
         if weight_decay and decoupled:
             param *= 1 - lr * weight_decay
         elif weight_decay:

@@ -1,4 +1,6 @@
-"""Every operation of the engine: one `Function` class each, forward and backward side by side on raw arrays."""
+"""Every operation of the engine: one `Function` class each, forward and backward side by side on
+raw arrays.
+"""
 
 import sys
 

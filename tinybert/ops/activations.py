@@ -1,10 +1,11 @@
-"""The activations of the four families. `gelu` (erf) and `gelu_new` (tanh) are two functions, not one with an option."""
+"""The activations of the four families. `gelu` (erf) and `gelu_new` (tanh) are two functions, not
+one with an option.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any
-
 
 from tinybert.autograd import Function
 from tinybert.backend import array_module, kernels_of
@@ -23,7 +24,9 @@ class Tanh(Function):
 
 
 class Sigmoid(Function):
-    """y = 1 / (1 + exp(-x)), written as (1 + tanh(x / 2)) / 2, which cannot overflow. dx = dy * y * (1 - y)."""
+    """y = 1 / (1 + exp(-x)), written as (1 + tanh(x / 2)) / 2, which cannot overflow. dx = dy * y *
+    (1 - y).
+    """
 
     def forward(self, x: Any) -> Any:
         self.y = sigmoid(as_floating(x))
@@ -56,7 +59,9 @@ class Relu2(Function):
 
 
 class Silu(Function):
-    """y = x * s with s = sigmoid(x) (Elfwing et al. 2017, arXiv:1702.03118). dx = dy * s * (1 + x * (1 - s))."""
+    """y = x * s with s = sigmoid(x) (Elfwing et al. 2017, arXiv:1702.03118). dx = dy * s * (1 + x *
+    (1 - s)).
+    """
 
     def forward(self, x: Any) -> Any:
         self.x = x
@@ -97,7 +102,8 @@ class Gelu(Function):
 
 
 class GeluNew(Function):
-    """y = x / 2 * (1 + t), t = tanh(u), u = sqrt(2 / pi) * (x + 0.044715 x^3): an approximation of GELU.
+    """y = x / 2 * (1 + t), t = tanh(u), u = sqrt(2 / pi) * (x + 0.044715 x^3): an approximation of
+    GELU.
 
     Source   Hendrycks & Gimpel 2016, arXiv:1606.08415, section 2
     Oracle   torch.nn.functional.gelu(x, approximate="tanh")
@@ -122,7 +128,8 @@ class GeluNew(Function):
 class Laplace(Function):
     """y = (1 + erf((x - mu) / (sigma sqrt 2))) / 2: the attention function of MEGA.
 
-    Source   Ma et al. 2022, arXiv:2209.10655, eq. 16, with mu = sqrt(1/2) and sigma = sqrt(1 / (4 pi))
+    Source   Ma et al. 2022, arXiv:2209.10655, eq. 16, with mu = sqrt(1/2) and sigma = sqrt(1 / (4
+    pi))
     Oracle   transformers' ACT2FN["laplace"]
 
     dx = dy * exp(-z^2 / 2) / (sigma sqrt(2 pi)), z = (x - mu) / sigma.

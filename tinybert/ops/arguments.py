@@ -1,4 +1,6 @@
-"""How operations read their arguments: axes, shapes, operands, and the dtypes that mixed inputs take."""
+"""How operations read their arguments: axes, shapes, operands, and the dtypes that mixed inputs
+take.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,20 @@ from tinybert.backend import Array, is_array
 
 
 def operand(value: Any, like: Tensor) -> Any:
-    """`value` as an input of `apply` beside `like`: Tensors, arrays and numbers as they are, lists as arrays."""
+    """`value` as an input of `apply` beside `like`: Tensors, arrays and numbers as they are, lists
+    as arrays.
+    """
     if isinstance(value, (Tensor, bool, int, float, complex, np.generic)) or is_array(value):
         return value
     return to_array(value, None, like.device)
 
 
 def promote(a: Any, b: Any) -> tuple[Any, Any]:
-    """Two operands (arrays or Python numbers) in dtypes whose result NumPy does not widen to float64 unasked.
+    """Two operands (arrays or Python numbers) in dtypes whose result NumPy does not widen to
+    float64 unasked.
 
-    As in torch, an integer array beside a floating array takes the float's dtype, and an integer array beside a Python
-    float takes the default dtype (NumPy alone gives float64 for both).
+    As in torch, an integer array beside a floating array takes the float's dtype, and an integer
+    array beside a Python float takes the default dtype (NumPy alone gives float64 for both).
     """
     return _beside(a, b), _beside(b, a)
 
@@ -81,7 +86,8 @@ def reduction_options(axis: Any, keepdims: bool, torch_names: dict[str, Any]) ->
     unknown = set(torch_names) - {"dim", "keepdim"}
     if unknown:
         raise TypeError(
-            f"unexpected argument {sorted(unknown)}; a reduction takes axis and keepdims (or dim and keepdim)"
+            f"unexpected argument {sorted(unknown)}; "
+            "a reduction takes axis and keepdims (or dim and keepdim)"
         )
     if axis is not None and "dim" in torch_names:
         raise TypeError("axis and dim name the same argument; give one of them")
@@ -115,7 +121,8 @@ def flattened_shape(x: Tensor, start_axis: int, end_axis: int) -> tuple[int, ...
 
 
 def transposed_axes(x: Tensor, axes: tuple[Any, ...]) -> tuple[int, ...]:
-    """The permutation that `transpose(*axes)` means: none reverses, two swap, a full list permutes."""
+    """The permutation that `transpose(*axes)` means: none reverses, two swap, a full list permutes.
+    """
     if not axes:
         return tuple(reversed(range(x.ndim)))
     given = shape_argument(axes)

@@ -1,7 +1,8 @@
 """Arithmetic and other elementwise operations; shapes broadcast as in NumPy.
 
-Broadcasting repeats an array along some axes, so its gradient is the sum over those axes (`unbroadcast`). Gradients of
-complex values follow torch: dL = Re(sum conj(dz) * change of z), which is why products take a conjugate.
+Broadcasting repeats an array along some axes, so its gradient is the sum over those axes
+(`unbroadcast`). Gradients of complex values follow torch: dL = Re(sum conj(dz) * change of z),
+which is why products take a conjugate.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class _Binary:
         return promote(a, b)
 
     def give_back(self, position: int, grad: Any) -> Any:
-        """`grad` in the shape (and, for a real operand of a complex result, the kind) of operand `position`."""
+        """`grad` in the shape (and, for a real operand of a complex result, the kind) of operand
+        `position`.
+        """
         if self.real[position] and grad.dtype.kind == "c":
             grad = grad.real
         return unbroadcast(grad, self.shapes[position])
@@ -97,7 +100,8 @@ class Div(_Binary, Function):
 class Pow(_Binary, Function):
     """y = a ** b. da = dy * b * a^(b-1), db = dy * y * log(a).
 
-    Where b is 0, da is 0 (also at a = 0); where a is 0 and b >= 0, db is 0, the limit from above, as in torch.
+    Where b is 0, da is 0 (also at a = 0); where a is 0 and b >= 0, db is 0, the limit from above,
+    as in torch.
     """
 
     def forward(self, a: Any, b: Any) -> Any:
@@ -226,7 +230,8 @@ class Clip(Function):
 
 
 class Where(Function):
-    """y = a where condition, b elsewhere. da = dy where condition, db = dy elsewhere; 0 otherwise."""
+    """y = a where condition, b elsewhere. da = dy where condition, db = dy elsewhere; 0 otherwise.
+    """
 
     def forward(self, condition: Any, a: Any, b: Any) -> Any:
         self.condition = condition.astype(bool) if is_array(condition) else bool(condition)
@@ -292,7 +297,9 @@ class ToDevice(Function):
 
 
 class Compare(Function):
-    """A comparison or a logical operation by name. The result is piecewise constant: no gradient flows."""
+    """A comparison or a logical operation by name. The result is piecewise constant: no gradient
+    flows.
+    """
 
     def forward(self, a: Any, b: Any, *, relation: str) -> Any:
         xp = array_module(a if is_array(a) else b)

@@ -11,9 +11,11 @@ from tinybert.ops.elementwise import conjugate
 
 
 class MatMul(Function):
-    """y = a @ b over the last two axes, those in front broadcast; vectors are rows on the left, columns on the right.
+    """y = a @ b over the last two axes, those in front broadcast; vectors are rows on the left,
+    columns on the right.
 
-    With y_ij = sum_k a_ik b_kj:   da = dy @ b^T   and   db = a^T @ dy   (conjugated for complex values).
+    With y_ij = sum_k a_ik b_kj:   da = dy @ b^T   and   db = a^T @ dy   (conjugated for complex
+    values).
     """
 
     def forward(self, a: Any, b: Any) -> Any:
@@ -24,7 +26,8 @@ class MatMul(Function):
         inner_b = b.shape[-2] if b.ndim > 1 else b.shape[0]
         if a.shape[-1] != inner_b:
             raise ValueError(
-                f"@: the last axis of {a.shape} must match the second to last (or only) axis of {b.shape}"
+                f"@: the last axis of {a.shape} must match the second to last (or only) axis "
+                f"of {b.shape}"
             )
         self.a, self.b = promote(a, b)
         return self.a @ self.b
@@ -59,7 +62,8 @@ class Linear(Function):
     def forward(self, x: Any, weight: Any, bias: Any = None) -> Any:
         if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
             raise ValueError(
-                f"linear: x of shape {x.shape} must end in in_features of weight (out, in) = {weight.shape}"
+                f"linear: x of shape {x.shape} must end in in_features of weight (out, in) = "
+                f"{weight.shape}"
             )
         if bias is not None and bias.shape != weight.shape[:1]:
             raise ValueError(f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}")
@@ -80,10 +84,12 @@ class Linear(Function):
 
 
 class Einsum(Function):
-    """y = sum over the letters missing from the output, for example "bqd,bkd->bqk" (explicit or implicit output).
+    """y = sum over the letters missing from the output, for example "bqd,bkd->bqk" (explicit or
+    implicit output).
 
-    The gradient of one operand is again an einsum: of dy and the other operands, with that operand's letters as output.
-    A letter that only this operand has was summed over, so its gradient is repeated along it.
+    The gradient of one operand is again an einsum: of dy and the other operands, with that
+    operand's letters as output. A letter that only this operand has was summed over, so its
+    gradient is repeated along it.
     """
 
     def forward(self, *operands: Any, equation: str) -> Any:
@@ -116,7 +122,9 @@ class Einsum(Function):
 
 
 def _parse(equation: str, operands: tuple[Any, ...]) -> tuple[list[str], str]:
-    """The letters of every operand and of the output; refuses what the backward above does not cover."""
+    """The letters of every operand and of the output; refuses what the backward above does not
+    cover.
+    """
     left, arrow, output = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if "." in equation or not all(term.isalpha() or not term for term in terms):

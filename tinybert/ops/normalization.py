@@ -1,4 +1,5 @@
-"""Normalisations: LayerNorm (BERT, Megatron), RMSNorm and ScaleNorm and BatchNorm (MEGA's options)."""
+"""Normalisations: LayerNorm (BERT, Megatron), RMSNorm and ScaleNorm and BatchNorm (MEGA's options).
+"""
 
 from __future__ import annotations
 
@@ -23,8 +24,9 @@ class LayerNorm(Function):
         dbias = sum dy      dweight = sum dy * x_hat      (over all rows)
         dx = rstd * (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat))
 
-    The two means are the paths through mean(x) and var(x): to shift or to stretch all of x leaves x_hat as it is, so
-    these two directions are taken out of dx_hat. Saved: x_hat and rstd, not x. float16 is computed in float32.
+    The two means are the paths through mean(x) and var(x): to shift or to stretch all of x leaves
+    x_hat as it is, so these two directions are taken out of dx_hat. Saved: x_hat and rstd, not x.
+    float16 is computed in float32.
     """
 
     def forward(self, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
@@ -64,7 +66,8 @@ class RMSNorm(Function):
     Shapes   x, y (..., D)   weight (D,) or None
     Source   Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4;  Oracle  torch.nn.functional.rms_norm
 
-    With g = dy * weight:   dx = r * (g - x * r^2 * mean(g * x)),   dweight = sum dy * x * r over rows.
+    With g = dy * weight:   dx = r * (g - x * r^2 * mean(g * x)),   dweight = sum dy * x * r over
+    rows.
     """
 
     def forward(self, x: Any, weight: Any, *, width: int, eps: float) -> Any:
@@ -92,12 +95,15 @@ class RMSNorm(Function):
 
 
 class ScaleNorm(Function):
-    """y = scale * x / sqrt(mean(x^2) + eps) with one number for all features (MEGA's form of ScaleNorm).
+    """y = scale * x / sqrt(mean(x^2) + eps) with one number for all features (MEGA's form of
+    ScaleNorm).
 
     Shapes   x, y (..., D)   scale () or (1,)
-    Source   Nguyen & Salazar 2019, arXiv:1910.05895, eq. 5, with the mean of squares in place of their sum
+    Source   Nguyen & Salazar 2019, arXiv:1910.05895, eq. 5, with the mean of squares in place of
+    their sum
 
-    With r = 1 / sqrt(mean(x^2) + eps):   dx = scale * r * (dy - x * r^2 * mean(dy * x)),   dscale = sum dy * x * r.
+    With r = 1 / sqrt(mean(x^2) + eps):   dx = scale * r * (dy - x * r^2 * mean(dy * x)),   dscale =
+    sum dy * x * r.
     """
 
     def forward(self, x: Any, scale: Any, *, eps: float) -> Any:
@@ -114,11 +120,13 @@ class ScaleNorm(Function):
 class BatchNorm(Function):
     """Bring every channel to mean 0 and variance 1 over the batch, then scale and shift it.
 
-    Shapes   x, y (B, C, ...)   weight, bias, mean, var (C,); given `mean` and `var` are constants (evaluation)
-    Source   Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1;  Oracle  torch.nn.functional.batch_norm
+    Shapes   x, y (B, C, ...)   weight, bias, mean, var (C,); given `mean` and `var` are constants
+    (evaluation)
+    Source   Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1;  Oracle
+    torch.nn.functional.batch_norm
 
-    In training the backward is LayerNorm's with the mean over batch and positions instead of features; in evaluation
-    mean and var do not depend on x, and dx = dy * weight * rstd.
+    In training the backward is LayerNorm's with the mean over batch and positions instead of
+    features; in evaluation mean and var do not depend on x, and dx = dy * weight * rstd.
     """
 
     def forward(

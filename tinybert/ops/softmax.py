@@ -48,7 +48,9 @@ class LogSoftmax(Function):
 
 
 class LogSumExp(Function):
-    """y = log(sum(exp(x))) over some axes. dx = dy * exp(x - y), the softmax. Oracle   torch.logsumexp."""
+    """y = log(sum(exp(x))) over some axes. dx = dy * exp(x - y), the softmax. Oracle
+    torch.logsumexp.
+    """
 
     def forward(self, x: Any, *, axis: Any, keepdims: bool) -> Any:
         self.x = as_floating(x)
@@ -65,7 +67,9 @@ class LogSumExp(Function):
 
 
 def logsumexp(x: Any, axes: tuple[int, ...]) -> Any:
-    """log(sum(exp(x))) of an array over `axes`, which stay with size 1; -inf for a sum over nothing."""
+    """log(sum(exp(x))) of an array over `axes`, which stay with size 1; -inf for a sum over
+    nothing.
+    """
     xp = array_module(x)
     top = x.max(axis=axes, keepdims=True, initial=-xp.inf)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
