@@ -1,0 +1,49 @@
+"""Fixtures for every test: the real model, the devices, and a clean start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinybert.ops  # noqa: F401  (gives Tensor its methods)
+from tinybert import backend
+from tinybert.autograd import get_default_device, get_default_dtype, is_grad_enabled
+
+
+@pytest.fixture(autouse=True)
+def clean_modes() -> Iterator[None]:
+    """Seed the generators before each test, and fail a test that leaves a global mode changed."""
+    backend.manual_seed(0)
+    yield
+    left = is_grad_enabled(), get_default_dtype(), get_default_device()
+    assert left == (True, np.float32, "cpu"), f"the test left grad mode, dtype, device at {left}"
+
+
+@pytest.fixture(params=["cpu", "strict", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device in turn: NumPy, the strict double (`tests/strict.py`), and CuPy on a GPU."""
+    if request.param == "strict":
+        import tests.strict  # noqa: F401  (registers the device)
+    if request.param == "cuda":
+        try:
+            backend.parse_device("cuda")
+        except backend.DeviceError as reason:
+            pytest.skip(str(reason))
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The folder of the real model all-MiniLM-L6-v2; a test that needs it fails where it is not."""
+    from tinybert.fetch import model_folder
+
+    try:
+        folder = Path(model_folder())
+    except OSError as error:
+        pytest.fail(f"the model is not here ({error}): run `tinybert fetch minilm` once")
+    if not (folder / "model.safetensors").is_file():
+        pytest.fail(f"no model in {folder}: run `tinybert fetch minilm` once")
+    return folder

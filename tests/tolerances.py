@@ -1,0 +1,44 @@
+"""Every tolerance of the test suite, once, with the reason why it is as wide as it is and no wider.
+
+"RMS" is the root mean square of the values that are compared; an error is measured against it,
+because a small element beside large ones carries their rounding, not its own.
+"""
+
+FLOAT32_EPS = 2.0**-23  # the distance from 1 to the next float32
+FLOAT64_EPS = 2.0**-52
+FLOAT16_EPS = 2.0**-10
+
+# --- an operation against torch (tests/support.py) ----------------------------------------------
+
+# float64 against torch float64: the two differ by the order of their sums and by library functions
+# good to some units in the last place, and toy sums have under a thousand terms. A wrong formula is
+# off by far more.
+OP_FLOAT64 = 1e-12  # of the element, plus as much of the RMS
+
+# float32 against torch float64, in units of what torch float32 itself loses on the same input. A
+# kernel that rounds more often than torch's is a worse kernel; half as much again is left because
+# the largest error of a few dozen elements is a matter of luck.
+OP_FLOAT32_RATIO = 1.5
+# Where torch happens to round to the very result there is no error to compare with: some units in
+# the last place of the RMS are always granted (a chain of ten roundings, each half a unit, of
+# elements up to three times the RMS).
+OP_FLOAT32_FLOOR = 8 * FLOAT32_EPS
+
+# --- finite differences (tinybert.gradcheck) ----------------------------------------------------
+
+# Central differences with a step h err by h^2 f'''/6 (1e-12 for h = 1e-6) and by the rounding of f
+# divided by h (1e-16 / 1e-6 = 1e-10, times the number of terms in the sum). The wrong gradients of
+# the mutation test are off by a hundredth or more.
+GRADCHECK_ATOL = 1e-7
+GRADCHECK_RTOL = 1e-5
+
+# --- kernels ------------------------------------------------------------------------------------
+
+# A fused kernel against its plain formula, as a multiple of the dtype's eps and of the RMS. Both
+# round a handful of times a row, in another order; sums over n terms are pairwise in NumPy and in
+# CUDA's trees, which adds about log2(n) / 2 units.
+KERNEL_ULPS = 32
+
+# The same computation on another array library or device, float64: no fused kernel agrees with the
+# plain one to the last bit.
+DEVICE_FLOAT64 = 1e-12
