@@ -1,1 +1,40 @@
-"""The package is being assembled floor by floor; see README.md."""
+"""tinybert: a deep-learning engine small enough to read, that runs real BERT weights.
+
+    import tinybert
+    tokenizer = tinybert.BertTokenizer.from_pretrained(folder)
+    model = tinybert.BertModel.from_pretrained(folder)
+    output = model(**tokenizer("Hello, world!", return_tensors="tb"))
+    output.last_hidden_state.shape
+
+Floors, from the ground up: `backend` (arrays and kernels), `tokenizers` and `checkpoints`;
+`autograd` (the tape); `ops` (every operation, forward and backward); `functional`; `nn`, `optim`;
+`models`; and on top the command line. A floor imports only from floors below it.
+"""
+
+from tinybert import functional, nn, optim
+from tinybert.autograd import (
+    Function,
+    GradcheckError,
+    Tensor,
+    enable_grad,
+    get_default_device,
+    get_default_dtype,
+    gradcheck,
+    is_grad_enabled,
+    no_grad,
+    set_default_device,
+    set_default_dtype,
+)
+from tinybert.backend import DeviceError, cuda_is_available, manual_seed
+from tinybert.checkpoints import CheckpointError, load_checkpoint, load_file, save_file
+from tinybert.functional import concat, einsum, stack, where
+from tinybert.models import (
+    BaseModelOutputWithPoolingAndCrossAttentions,
+    BertConfig,
+    BertModel,
+    ModelOutput,
+    PretrainedConfig,
+)
+from tinybert.tokenizers import BatchEncoding, BertTokenizer
+
+__version__ = "0.1.0"

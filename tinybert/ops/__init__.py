@@ -16,6 +16,8 @@ from tinybert.ops.arguments import (
     transposed_axes,
     unsqueezed_shape,
 )
+from tinybert.ops.attention import ScaledDotProductAttention
+from tinybert.ops.dropout import Dropout
 from tinybert.ops.elementwise import (
     Abs,
     Add,
@@ -36,8 +38,10 @@ from tinybert.ops.elementwise import (
     ToDevice,
     Where,
 )
+from tinybert.ops.embedding import Embedding, check_range
 from tinybert.ops.matmul import Einsum, Linear, MatMul
 from tinybert.ops.normalization import BatchNorm, LayerNorm, RMSNorm, ScaleNorm
+from tinybert.ops.rotary import RotaryEmbedding
 from tinybert.ops.softmax import LogSoftmax, LogSumExp, Softmax
 
 operators.ops = sys.modules[__name__]  # the methods of Tensor find their operations here

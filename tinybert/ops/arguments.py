@@ -121,8 +121,7 @@ def flattened_shape(x: Tensor, start_axis: int, end_axis: int) -> tuple[int, ...
 
 
 def transposed_axes(x: Tensor, axes: tuple[Any, ...]) -> tuple[int, ...]:
-    """The permutation that `transpose(*axes)` means: none reverses, two swap, a full list permutes.
-    """
+    """The permutation that `transpose(*axes)` means: none reverses, two swap, a list permutes."""
     if not axes:
         return tuple(reversed(range(x.ndim)))
     given = shape_argument(axes)

@@ -230,8 +230,7 @@ class Clip(Function):
 
 
 class Where(Function):
-    """y = a where condition, b elsewhere. da = dy where condition, db = dy elsewhere; 0 otherwise.
-    """
+    """y = a where condition, b elsewhere. da is dy where condition holds, db is dy elsewhere."""
 
     def forward(self, condition: Any, a: Any, b: Any) -> Any:
         self.condition = condition.astype(bool) if is_array(condition) else bool(condition)

@@ -1,5 +1,4 @@
-"""Normalisations: LayerNorm (BERT, Megatron), RMSNorm and ScaleNorm and BatchNorm (MEGA's options).
-"""
+"""Normalisations: LayerNorm, RMSNorm, ScaleNorm and BatchNorm."""
 
 from __future__ import annotations
 

@@ -1,0 +1,168 @@
+"""`PretrainedConfig`: what a model is built from, and its `config.json`.
+
+Options that the class does not know become attributes too and are written back, so that nothing of
+a file is lost on the way through.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tinybert.checkpoints import atomic_write
+
+CONFIG_NAME = "config.json"
+MAX_CONFIG_BYTES = 16 << 20  # an honest config is a few kilobytes; id2label can make it longer
+PROBLEM_TYPES = (
+    None,
+    "regression",
+    "single_label_classification",
+    "multi_label_classification",
+)
+
+
+class PretrainedConfig:
+    """Options that all families share; each family adds its own as constructor arguments.
+
+    Args:
+        num_labels, id2label, label2id: the classes of a classifier; `LABEL_0`, ... by default.
+        problem_type: which loss a sequence classifier takes; None: by the labels.
+        output_hidden_states, output_attentions, return_dict: defaults of a call.
+        **options: further options, kept as attributes.
+    """
+
+    model_type = ""
+
+    def __init__(
+        self,
+        *,
+        return_dict: bool = True,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        tie_word_embeddings: bool = True,
+        chunk_size_feed_forward: int = 0,
+        is_encoder_decoder: bool = False,
+        is_decoder: bool = False,
+        add_cross_attention: bool = False,
+        pruned_heads: dict[Any, list[int]] | None = None,
+        architectures: list[str] | None = None,
+        num_labels: int | None = None,
+        id2label: dict[Any, str] | None = None,
+        label2id: dict[str, int] | None = None,
+        problem_type: str | None = None,
+        bos_token_id: int | None = None,
+        eos_token_id: int | None = None,
+        pad_token_id: int | None = None,
+        **options: Any,
+    ) -> None:
+        if problem_type not in PROBLEM_TYPES:
+            raise ValueError(f"problem_type must be one of {PROBLEM_TYPES}, got {problem_type!r}")
+        self.return_dict = return_dict
+        self.output_hidden_states = output_hidden_states
+        self.output_attentions = output_attentions
+        self.tie_word_embeddings = tie_word_embeddings
+        self.chunk_size_feed_forward = chunk_size_feed_forward
+        self.is_encoder_decoder = is_encoder_decoder
+        self.is_decoder = is_decoder
+        self.add_cross_attention = add_cross_attention
+        self.pruned_heads = {int(k): list(v) for k, v in (pruned_heads or {}).items()}
+        self.architectures = architectures
+        self.problem_type = problem_type
+        self.bos_token_id = bos_token_id
+        self.eos_token_id = eos_token_id
+        self.pad_token_id = pad_token_id
+        self.id2label = {int(k): v for k, v in id2label.items()} if id2label else None
+        self.label2id = label2id
+        if self.id2label is None:
+            self.num_labels = 2 if num_labels is None else num_labels
+        for name, value in options.items():
+            setattr(self, name, value)
+
+    @property
+    def num_labels(self) -> int:
+        """The number of classes; setting another number names them `LABEL_0`, `LABEL_1`, ..."""
+        return len(self.id2label or {})
+
+    @num_labels.setter
+    def num_labels(self, count: int) -> None:
+        if count < 0:
+            raise ValueError(f"num_labels must not be negative, got {count}")
+        if self.id2label is None or len(self.id2label) != count:
+            self.id2label = {i: f"LABEL_{i}" for i in range(count)}
+            self.label2id = {name: i for i, name in self.id2label.items()}
+
+    # --- to and from files ----------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """All options, with the model type; a deep copy."""
+        return {**copy.deepcopy(vars(self)), "model_type": self.model_type}
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """The family's options, and the shared ones that differ from their default."""
+        default = vars(PretrainedConfig())
+        kept = {k: v for k, v in self.to_dict().items() if k not in default or v != default[k]}
+        return {**kept, "model_type": self.model_type}
+
+    def to_json_string(self, use_diff: bool = True) -> str:
+        """The text of `config.json`: sorted keys, indented by two."""
+        options = self.to_diff_dict() if use_diff else self.to_dict()
+        return json.dumps(options, indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_dict(cls, options: dict[str, Any], **overrides: Any) -> Any:
+        """A config from a dict, in which known options may be overridden."""
+        options = {k: v for k, v in options.items() if k != "model_type"}
+        labels = {"id2label", "label2id"}
+        if "num_labels" in overrides and not labels & set(overrides):
+            kept = len(options.get("id2label") or {}) == overrides["num_labels"]
+            options = options if kept else {k: v for k, v in options.items() if k not in labels}
+        return cls(**{**options, **overrides})
+
+    @classmethod
+    def from_json_file(cls, path: str | os.PathLike[str]) -> Any:
+        """A config from a JSON file."""
+        return cls.from_dict(read_json_object(Path(path)))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str], **overrides: Any) -> Any:
+        """The config of a model folder (or a path to the JSON file itself); overrides win."""
+        path = Path(folder)
+        options = read_json_object(path / CONFIG_NAME if path.is_dir() else path)
+        found = options.get("model_type", cls.model_type)
+        if cls.model_type and found != cls.model_type:
+            raise ValueError(
+                f"{path}: model_type is {found!r}, but {cls.__name__} is for {cls.model_type!r}"
+            )
+        return cls.from_dict(options, **overrides)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write `config.json` into a folder, which is made if need be."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with atomic_write(Path(folder) / CONFIG_NAME) as file:
+            file.write(self.to_json_string().encode())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PretrainedConfig) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment] # it can change
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {self.to_json_string()}"
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, or a ValueError naming the file and the fault."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; a model folder needs a {path.name}")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise ValueError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes, so it is no {path.name}")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value

@@ -1,0 +1,51 @@
+"""Multi-head attention on projected queries, keys and values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinybert import functional as F
+from tinybert.autograd import Tensor
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, T, H*K) to (B, H, T, K); a view."""
+    batch, length, width = x.shape
+    return x.reshape(batch, length, heads, width // heads).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, H, T, K) to (B, T, H*K)."""
+    batch, heads, length, size = x.shape
+    return x.transpose(1, 2).reshape(batch, length, heads * size)
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Any = None,
+    *,
+    dropout_p: float = 0.0,
+    head_mask: Any = None,
+    need_weights: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """softmax(query @ key^T / sqrt(K) + mask) @ value, with the weights if they are asked for.
+
+    Args:
+        query (B, H, Tq, K), key and value (B, H, Tk, K); mask is added to the scores.
+        dropout_p: noise on the weights. head_mask: factors, broadcast to (B, H, Tq, Tk).
+        need_weights: return the weights (B, H, Tq, Tk) as well, after dropout and head_mask.
+
+    Returns the context (B, H, Tq, K) and the weights or None. Only where the weights are needed is
+    the full matrix of scores ever held.
+    """
+    if not need_weights and head_mask is None:
+        return F.scaled_dot_product_attention(query, key, value, mask, dropout_p), None
+    scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5)  # (B, H, Tq, Tk)
+    if mask is not None:
+        scores = scores + mask
+    weights = F.dropout(scores.softmax(-1), dropout_p)
+    if head_mask is not None:
+        weights = weights * head_mask
+    return weights @ value, weights

@@ -1,0 +1,57 @@
+"""Fresh weights: drawn on the CPU, so that a seed gives one model on every device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from tinybert.autograd import Tensor, get_default_device, get_default_dtype
+from tinybert.backend import Array, generator, to_device
+
+_skip = False
+
+
+@contextmanager
+def skip_init() -> Iterator[None]:
+    """Inside, new layers leave their weights unset: they are about to be read from a file."""
+    global _skip
+    before, _skip = _skip, True
+    try:
+        yield
+    finally:
+        _skip = before
+
+
+def uniform(shape: tuple[int, ...], bound: float) -> Array:
+    """Numbers between -bound and bound, in the default dtype, on the default device."""
+    return _fresh(shape, lambda rng: (rng.random(shape, dtype=np.float32) * 2 - 1) * bound)
+
+
+def normal(shape: tuple[int, ...], std: float) -> Array:
+    """Normal numbers with mean 0, in the default dtype, on the default device."""
+    return _fresh(shape, lambda rng: rng.standard_normal(shape, dtype=np.float32) * std)
+
+
+def full(shape: tuple[int, ...], value: float) -> Array:
+    """`value` everywhere, in the default dtype, on the default device."""
+    return _fresh(shape, lambda rng: np.full(shape, value))
+
+
+def normal_(tensor: Tensor, std: float) -> None:
+    """Overwrite `tensor` with normal numbers of mean 0."""
+    drawn = generator("cpu").standard_normal(tensor.shape, dtype=np.float32) * std
+    tensor.data[...] = to_device(drawn.astype(tensor.dtype), tensor.device)
+
+
+def linear_bound(in_features: int) -> float:
+    """1 / sqrt(in): the bound of torch's default for a linear layer's weight and bias."""
+    return 1 / math.sqrt(in_features) if in_features else 0.0
+
+
+def _fresh(shape: tuple[int, ...], draw: object) -> Array:
+    dtype = get_default_dtype()
+    array = np.empty(shape, dtype) if _skip else draw(generator("cpu")).astype(dtype)  # type: ignore[operator]
+    return to_device(array, get_default_device())

@@ -1,0 +1,395 @@
+"""`Module` and `Parameter`: how layers are put together, named, saved and loaded.
+
+A module keeps its parameters, its buffers and its parts, and nothing of a call: whatever `forward`
+computes is returned. So one module can be used twice in a graph, and its weights are plain named
+arrays that can be exchanged for others.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinybert.autograd import Tensor, to_array
+from tinybert.backend import Array, is_array
+
+
+class Parameter(Tensor):
+    """A Tensor that a module registers when it is assigned as an attribute, and that is trained."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        if is_array(data):
+            self._init(data)  # a fresh array of the layer's own: no copy
+            self.requires_grad_(requires_grad)
+        else:
+            super().__init__(data, requires_grad=requires_grad)
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `load_state_dict` could not match: names only in the module, names only in the file."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class HookHandle:
+    """Returned by the `register_..._hook` methods; `remove()` takes the hook away again."""
+
+    def __init__(self, hooks: dict[int, Any], number: int) -> None:
+        self._hooks, self._number = hooks, number
+
+    def remove(self) -> None:
+        """Take the hook away; once is enough, twice does no harm."""
+        self._hooks.pop(self._number, None)
+
+
+class Module:
+    """Base class of layers and models.
+
+    Subclasses assign Parameters, Modules and buffers as attributes in `__init__` and define
+    `forward`. Names are joined with dots: `encoder.layer.0.attention.self.query.weight`.
+
+    Attributes:
+        training: whether dropout and batch statistics are active; set by `train()` and `eval()`.
+    """
+
+    training: bool
+
+    def __init__(self) -> None:
+        registries: dict[str, Any] = {
+            "_parameters": OrderedDict(),
+            "_buffers": OrderedDict(),
+            "_modules": OrderedDict(),
+            "_transient": set(),
+            "_forward_hooks": OrderedDict(),
+            "_forward_pre_hooks": OrderedDict(),
+            "training": True,
+        }
+        self.__dict__.update(registries)
+
+    # --- attributes -----------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_parameters" not in self.__dict__:
+            raise AttributeError(
+                f"{type(self).__name__}: call super().__init__() before assigning {name!r}"
+            )
+        registry = next(
+            (r for r in (self._parameters, self._modules, self._buffers) if name in r), None
+        )
+        if isinstance(value, Parameter):
+            registry_for_value: dict[str, Any] | None = self._parameters
+        elif isinstance(value, Module):
+            registry_for_value = self._modules
+        else:
+            registry_for_value = self._buffers if registry is self._buffers else None
+        if registry_for_value is None:
+            if registry is not None and value is not None:
+                raise TypeError(
+                    f"{type(self).__name__}.{name} holds a parameter or module; "
+                    f"it cannot become a {type(value).__name__}"
+                )
+            if registry is not None:
+                registry[name] = None
+            else:
+                object.__setattr__(self, name, value)
+            return
+        if registry is not None and registry is not registry_for_value:
+            del registry[name]
+        self.__dict__.pop(name, None)
+        registry_for_value[name] = value
+
+    def __getattr__(self, name: str) -> Any:
+        for registry in ("_parameters", "_modules", "_buffers"):
+            members = self.__dict__.get(registry, {})
+            if name in members:
+                return members[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        for registry in (self._parameters, self._modules, self._buffers):
+            if name in registry:
+                del registry[name]
+                return
+        object.__delattr__(self, name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._parameters, *self._modules, *self._buffers]
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Keep a Tensor that is not trained (running statistics); saved only if `persistent`."""
+        self._buffers[name] = tensor
+        if not persistent:
+            self._transient.add(name)
+
+    # --- calling --------------------------------------------------------------------------------
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; defined by every subclass."""
+        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for hook in tuple(self._forward_pre_hooks.values()):
+            changed = hook(self, args)
+            if changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
+        output = self.forward(*args, **kwargs)
+        for hook in tuple(self._forward_hooks.values()):
+            changed = hook(self, args, output)
+            if changed is not None:
+                output = changed
+        return output
+
+    def register_forward_hook(self, hook: Callable[[Module, tuple, Any], Any]) -> HookHandle:
+        """Call `hook(module, args, output)` after every forward; a result replaces the output."""
+        return _add_hook(self._forward_hooks, hook)
+
+    def register_forward_pre_hook(self, hook: Callable[[Module, tuple], Any]) -> HookHandle:
+        """Call `hook(module, args)` before every forward; a result replaces the arguments."""
+        return _add_hook(self._forward_pre_hooks, hook)
+
+    # --- walking --------------------------------------------------------------------------------
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all parts below it, each once, with dotted names."""
+        seen: set[int] = set()
+        stack = [(prefix, self)]
+        while stack:
+            name, module = stack.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield name, module
+            parts = [(f"{name}.{key}" if name else key, m) for key, m in module.named_children()]
+            stack.extend(reversed(parts))
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all parts below it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The direct parts, with their names."""
+        return ((name, module) for name, module in self._modules.items() if module is not None)
+
+    def children(self) -> Iterator[Module]:
+        """The direct parts."""
+        return (module for _, module in self.named_children())
+
+    def get_submodule(self, target: str) -> Module:
+        """The part with the dotted name `target`; "" is the module itself."""
+        module = self
+        for name in target.split(".") if target else ():
+            if name not in module._modules:
+                raise AttributeError(
+                    f"{type(module).__name__} has no part {name!r} (in {target!r})"
+                )
+            module = module._modules[name]
+        return module
+
+    def named_parameters(
+        self, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with dotted names; a shared (tied) one once, under its first name."""
+        yield from self._named_members("_parameters", prefix, remove_duplicate)
+
+    def parameters(self) -> Iterator[Parameter]:
+        """All parameters, shared ones once."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """All buffers with dotted names."""
+        yield from self._named_members("_buffers", prefix, True)
+
+    def buffers(self) -> Iterator[Tensor]:
+        """All buffers."""
+        return (buffer for _, buffer in self.named_buffers())
+
+    def _named_members(self, registry: str, prefix: str, once: bool) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        for module_name, module in self.named_modules(prefix):
+            for name, tensor in getattr(module, registry).items():
+                if tensor is None or (once and id(tensor) in seen):
+                    continue
+                seen.add(id(tensor))
+                yield (f"{module_name}.{name}" if module_name else name), tensor
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """The number of trained numbers, shared parameters counted once."""
+        return sum(p.size for p in self.parameters() if p.requires_grad or not only_trainable)
+
+    # --- modes ----------------------------------------------------------------------------------
+
+    def apply(self, fn: Callable[[Module], Any]) -> Any:
+        """Call `fn` on every part, the innermost first, and on the module itself."""
+        for module in self.children():
+            module.apply(fn)
+        fn(self)
+        return self
+
+    def train(self, mode: bool = True) -> Any:
+        """Switch dropout and batch statistics on (or off) in the module and all parts."""
+        for module in self.modules():
+            module.__dict__["training"] = bool(mode)
+        return self
+
+    def eval(self) -> Any:
+        """Switch dropout and batch statistics off in the module and all parts."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any:
+        """Freeze (False) or thaw all parameters."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters():
+            if set_to_none or parameter.grad is None:
+                parameter.grad = None
+            else:
+                parameter.grad.zero_()
+
+    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Any:
+        """Move and / or convert all parameters, gradients and floating buffers, in place."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            wanted = dtype if tensor.dtype.kind == "f" else None
+            given = [t for t in targets if isinstance(t, str) or tensor.dtype.kind == "f"]
+            for holder in (tensor, tensor.grad) if tensor.grad is not None else (tensor,):
+                moved = holder.detach().to(*given, device=device, dtype=wanted)
+                if moved.data is not holder.data:
+                    holder.data = moved.data
+        return self
+
+    # --- weights --------------------------------------------------------------------------------
+
+    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+        """All parameters and persistent buffers by dotted name, detached, sharing their memory."""
+        state: dict[str, Tensor] = {}
+        for name, tensor in self._persistent(prefix):
+            state[name] = tensor.detach()
+        return state
+
+    def _persistent(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Every saved tensor under every name it has, module by module."""
+        yield from ((prefix + name, p) for name, p in self._parameters.items() if p is not None)
+        for name, buffer in self._buffers.items():
+            if buffer is not None and name not in self._transient:
+                yield prefix + name, buffer
+        for name, module in self.named_children():
+            yield from module._persistent(f"{prefix}{name}.")
+
+    def load_state_dict(self, mapping: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Copy arrays into parameters and buffers by name.
+
+        Args:
+            mapping: dotted name -> NumPy or CuPy array, Tensor, or torch tensor; left unchanged.
+            strict: raise if names are missing or unexpected.
+
+        Returns the missing and unexpected names. Raises ValueError, before anything is changed, for
+        arrays of the wrong shape (naming key and both shapes) and, if `strict`, for names.
+        """
+        own = dict(self._persistent())
+        keys = IncompatibleKeys(
+            [name for name in own if name not in mapping],
+            [name for name in mapping if name not in own],
+        )
+        arrays = {name: _foreign_array(mapping[name]) for name in own if name in mapping}
+        faults = [
+            f"{name}: expected shape {own[name].shape}, got {array.shape}"
+            for name, array in arrays.items()
+            if array.shape != own[name].shape
+        ]
+        if strict:
+            faults += [f"missing: {name}" for name in keys.missing_keys]
+            faults += [f"unexpected: {name}" for name in keys.unexpected_keys]
+        if faults:
+            shown = "\n  ".join(
+                faults[:20] + ([f"... {len(faults) - 20} more"] * (len(faults) > 20))
+            )
+            raise ValueError(f"state_dict does not fit {type(self).__name__}:\n  {shown}")
+        for name, array in arrays.items():
+            tensor = own[name]
+            tensor.data[...] = to_array(array, tensor.dtype, tensor.device)
+            tensor._version.bump("load_state_dict")
+        return keys
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """What `repr` shows of the module itself, for example its sizes."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): " + repr(m).replace("\n", "\n  ") for name, m in self.named_children()]
+        inner = "".join(f"\n  {line}" for line in lines)
+        return f"{type(self).__name__}({self.extra_repr()}{inner}{chr(10) if lines else ''})"
+
+
+class ModuleList(Module):
+    """Modules in a list, named by their numbers."""
+
+    def __init__(self, modules: Any = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+    def append(self, module: Module) -> ModuleList:
+        """Add one module at the end."""
+        setattr(self, str(len(self)), module)
+        return self
+
+    def extend(self, modules: Any) -> ModuleList:
+        """Add several modules at the end."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+    def __getitem__(self, index: Any) -> Any:
+        members = list(self._modules.values())[index]
+        return type(self)(members) if isinstance(index, slice) else members
+
+
+class Sequential(ModuleList):
+    """Modules that run one after the other, each on the output of the one before."""
+
+    def __init__(self, *modules: Any) -> None:
+        super().__init__(
+            modules[0] if len(modules) == 1 and isinstance(modules[0], list) else modules
+        )
+
+    def __getitem__(self, index: Any) -> Any:
+        members = list(self._modules.values())[index]
+        return Sequential(*members) if isinstance(index, slice) else members
+
+    def forward(self, x: Any) -> Any:
+        """The output of the last module."""
+        for module in self:
+            x = module(x)
+        return x
+
+
+def _add_hook(hooks: dict[int, Any], hook: Any) -> HookHandle:
+    number = max(hooks, default=-1) + 1
+    hooks[number] = hook
+    return HookHandle(hooks, number)
+
+
+def _foreign_array(value: Any) -> Array:
+    """The array of a Tensor, an array, a list, or (without importing torch) a torch tensor."""
+    if isinstance(value, Tensor):
+        return value.data
+    if type(value).__module__.partition(".")[0] == "torch":
+        value = value.detach().cpu()
+        return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    return value if is_array(value) else np.asarray(value)

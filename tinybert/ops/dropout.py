@@ -1,0 +1,26 @@
+"""Dropout: noise that keeps features from relying on one another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinybert.autograd import Function
+from tinybert.backend import generator_for
+
+
+class Dropout(Function):
+    """y = x * keep / (1 - p), where keep is 1 with probability 1 - p and 0 otherwise.
+
+    Source   Srivastava et al. 2014, JMLR 15; dividing by 1 - p keeps the expected value
+    Oracle   torch.nn.functional.dropout (the same distribution, not the same stream)
+
+    dx = dy * keep / (1 - p). Saved: keep, one byte an element.
+    """
+
+    def forward(self, x: Any, *, p: float) -> Any:
+        self.keep = generator_for(x).random(x.shape, dtype="float32") >= p
+        self.scale = 1 / (1 - p) if p < 1 else 0.0
+        return x * self.keep * self.scale
+
+    def backward(self, dy: Any) -> Any:
+        return dy * self.keep * self.scale

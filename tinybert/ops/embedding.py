@@ -1,0 +1,41 @@
+"""The embedding table: rows looked up by number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinybert.autograd import Function
+from tinybert.backend import Array, kernels_of
+
+
+class Embedding(Function):
+    """y = weight[ids]: one row of the table for every id.
+
+    Shapes   ids (...) integers   weight (V, D)   y (..., D)
+    Oracle   torch.nn.functional.embedding
+
+    dweight[v] = the sum of dy over all places where id v stands, so an id that occurs three times
+    collects three gradients. The row `padding_idx` gets none. Ids are checked before the lookup,
+    since a GPU library would silently wrap those that are out of range.
+    """
+
+    def forward(self, ids: Any, weight: Any, *, padding_idx: int | None, name: str) -> Any:
+        check_range(ids, weight.shape[0], name)
+        self.ids, self.count, self.padding_idx = ids, weight.shape[0], padding_idx
+        return weight[ids]
+
+    def backward(self, dy: Any) -> Any:
+        rows = dy.reshape(-1, dy.shape[-1])
+        dweight = kernels_of(dy).scatter_add_rows(rows, self.ids.reshape(-1), self.count)
+        if self.padding_idx is not None:
+            dweight[self.padding_idx] = 0
+        return None, dweight
+
+
+def check_range(ids: Array, limit: int, name: str) -> None:
+    """Raise unless `ids` are integers from 0 to limit - 1, naming the argument and the culprit."""
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, got {ids.dtype}")
+    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= limit):
+        worst = int(ids.max()) if int(ids.max()) >= limit else int(ids.min())
+        raise ValueError(f"{name} must be from 0 to {limit - 1}, got {worst}")

@@ -1,0 +1,46 @@
+"""Rotary position embedding: a position turns pairs of features by an angle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinybert.autograd import Function
+from tinybert.backend import array_module
+
+
+class RotaryEmbedding(Function):
+    """Turn feature i and feature i + R/2 of every vector together by the angle of its position.
+
+        y_i       = x_i * cos_i       - x_(i+R/2) * sin_i            for i < R/2
+        y_(i+R/2) = x_(i+R/2) * cos_(i+R/2) + x_i * sin_(i+R/2)
+
+    Shapes   x, y (..., T, K)   cos, sin (..., T, R), R even and at most K; features from R on
+             pass unchanged (partial rotation)
+    Source   Su et al. 2021, arXiv:2104.09864, eq. 34, in the half-split order of GPT-NeoX
+
+    The map is linear in x, so backward is its transpose; for a true rotation that is the turn back
+    by the same angle.
+    """
+
+    def forward(self, x: Any, cos: Any, sin: Any) -> Any:
+        width = cos.shape[-1]
+        if cos.shape != sin.shape or width % 2 or width > x.shape[-1]:
+            raise ValueError(
+                f"rotary_embedding: cos {cos.shape} and sin {sin.shape} must have one shape that "
+                f"ends in an even number of at most {x.shape[-1]} features"
+            )
+        self.cos, self.sin = cos, sin
+        turned, rest = x[..., :width], x[..., width:]
+        xp = array_module(x)
+        half = width // 2
+        swapped = xp.concatenate([-turned[..., half:], turned[..., :half]], axis=-1)
+        return xp.concatenate([turned * cos + swapped * sin, rest], axis=-1)
+
+    def backward(self, dy: Any) -> Any:
+        xp = array_module(dy)
+        width = self.cos.shape[-1]
+        half = width // 2
+        turned, rest = dy[..., :width], dy[..., width:]
+        by_sin = turned * self.sin
+        back = xp.concatenate([by_sin[..., half:], -by_sin[..., :half]], axis=-1)
+        return xp.concatenate([turned * self.cos + back, rest], axis=-1), None, None
