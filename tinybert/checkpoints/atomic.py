@@ -1,0 +1,50 @@
+"""Files that are either the old ones or the new ones, never half of each.
+
+The bytes go to a temporary file in the same folder (a rename across disks would be a copy), reach
+the disk, and then take the place of the old file in one step. Whoever has the old file open or
+mapped keeps the old bytes.
+"""
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open ``path`` for writing; it changes only if the ``with`` block ends without an exception.
+
+    Parameters
+    ----------
+    path : the file to create or replace; its folder must exist. A symbolic link is followed.
+    mode : ``"wb"`` for bytes, ``"w"`` for UTF-8 text with ``\\n`` line ends.
+
+    A replaced file hands its permission bits on; a new one gets those of the process's umask.
+    After an exception, ``KeyboardInterrupt`` included, the temporary file is gone and ``path`` is
+    untouched.
+    """
+    if mode not in ("wb", "w"):
+        raise ValueError(f"mode must be 'wb' or 'w', got {mode!r}")
+    target = os.path.realpath(path)
+    temporary = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.tmp")
+    text = mode == "w"
+    try:
+        with open(
+            temporary,
+            mode.replace("w", "x"),
+            encoding="utf-8" if text else None,
+            newline="\n" if text else None,
+        ) as file:
+            with suppress(FileNotFoundError):
+                os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise

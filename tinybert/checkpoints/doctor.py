@@ -1,0 +1,51 @@
+"""What a file is that should have been weights, told from its first bytes, and what to do about it.
+
+Most "corrupt" downloads are healthy files of another kind: a Git LFS pointer, an error page, a
+pickle. Nothing here reads further than the bytes it is given.
+"""
+
+_ONLY = "convert it to safetensors where it was made"
+
+# (first bytes, what the file is and what to do)
+_SIGNATURES: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
+    (
+        b"version https://git-lfs",
+        "is a Git LFS pointer, not the weights: run `git lfs pull` in its repository, or "
+        "download the file itself",
+    ),
+    (b"PK\x03\x04", f"is a zip archive (a PyTorch .bin/.pt, or .npz), not safetensors: {_ONLY}"),
+    (
+        (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),  # PROTO and the pickle protocol
+        f"is a Python pickle (an old PyTorch .bin/.pt), not safetensors: {_ONLY}",
+    ),
+    (b"\x89HDF\r\n\x1a\n", f"is an HDF5 file (TensorFlow .h5), not safetensors: {_ONLY}"),
+    (b"GGUF", f"is a GGUF file (llama.cpp), not safetensors: {_ONLY}"),
+    (b"\x93NUMPY", "is a NumPy .npy file, not safetensors: open it with numpy.load"),
+    (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
+)
+
+PREVIEW = 512  # how many first bytes are enough for diagnose()
+
+
+def diagnose(first: bytes, size: int) -> str | None:
+    """Name the kind of a file that is not safetensors, or None if the first bytes do not tell.
+
+    Parameters
+    ----------
+    first : the first ``PREVIEW`` bytes of the file, or all of a shorter one.
+    size : size of the file in bytes.
+    """
+    if size == 0:
+        return "is empty: the download or copy did not happen; fetch it again"
+    for signature, verdict in _SIGNATURES:
+        if first.startswith(signature):
+            return verdict
+    text = first.lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<script")):
+        return (
+            "is a web page, not the weights: the download was answered with an error or log-in "
+            "page; open the address in a browser, then fetch the file itself"
+        )
+    if text.startswith(b"{"):
+        return "is a JSON text, not the weights: an index, a configuration or an error answer"
+    return None

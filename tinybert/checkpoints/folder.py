@@ -1,0 +1,156 @@
+"""Checkpoints as folders: find what is in one, and write one that Hugging Face transformers reads
+too.
+
+A folder holds ``model.safetensors``, or ``model-00001-of-00003.safetensors`` and its sisters with
+``model.safetensors.index.json``. Other formats are recognised and named, not read.
+"""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tinybert.checkpoints.atomic import atomic_write
+from tinybert.checkpoints.errors import CheckpointError
+from tinybert.checkpoints.reader import TensorReader
+from tinybert.checkpoints.safetensors import SafetensorsFile, save_file, stored_info
+from tinybert.checkpoints.sharded import ShardedCheckpoint
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_SHARD = re.compile(r"model-\d{5,}-of-\d{5,}\.safetensors")
+_OTHER_FORMATS = {
+    "pytorch_model.bin": "PyTorch",
+    "pytorch_model.bin.index.json": "sharded PyTorch",
+    "tf_model.h5": "TensorFlow",
+    "model.ckpt.index": "TensorFlow 1",
+    "flax_model.msgpack": "Flax",
+}
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{p}B": 1000**i for i, p in enumerate("KMGT", 1)}
+_UNITS |= {f"{p}IB": 1024**i for i, p in enumerate("KMGT", 1)}
+
+
+def open_checkpoint(folder_or_file: str | os.PathLike[str]) -> TensorReader:
+    """A lazy reader over a ``.safetensors`` file, an index file, or a folder with either.
+
+    Close it, or use it in a ``with`` statement. Raises FileNotFoundError when there is no such
+    path and CheckpointError when what is there cannot be read.
+    """
+    path = Path(folder_or_file)
+    if not path.is_dir():
+        return (
+            ShardedCheckpoint(path) if path.name.endswith(".index.json") else SafetensorsFile(path)
+        )
+    if (path / SINGLE).exists():
+        return SafetensorsFile(path / SINGLE)
+    if (path / INDEX).exists():
+        return ShardedCheckpoint(path / INDEX)
+    others = [f"{file} ({kind})" for file, kind in _OTHER_FORMATS.items() if (path / file).exists()]
+    if others:
+        raise CheckpointError(
+            path, f"has {', '.join(others)}, but only safetensors is read: {SINGLE} or {INDEX}"
+        )
+    raise CheckpointError(path, f"has no weights: neither {SINGLE} nor {INDEX}")
+
+
+def load_checkpoint(folder_or_file: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """All tensors of a checkpoint as read-only arrays, memory-mapped where NumPy has the format.
+
+    Errors are those of ``open_checkpoint``.
+    """
+    with open_checkpoint(folder_or_file) as reader:
+        return dict(reader.items())
+
+
+def save_sharded(
+    tensors: Mapping[str, np.ndarray],
+    folder: str | os.PathLike[str],
+    max_shard_size: int | str = "5GB",
+    metadata: Mapping[str, str] | None = None,
+    dtype: str | None = None,
+) -> None:
+    """Write a checkpoint folder: one file if it fits ``max_shard_size``, else shards and their
+    index.
+
+    Everything is written beside the old files and renamed at the end, the index last; then the
+    files of an older save that the new one does not use are removed.
+
+    Parameters
+    ----------
+    tensors : names and arrays; shards are filled in this order.
+    folder : created if need be; files of other kinds in it are left alone.
+    max_shard_size : bytes of tensor data a file, as an int or like ``"5GB"`` (10^9) or ``"1GiB"``
+        (2^30). A single tensor that is larger gets a file of its own.
+    metadata : the header's ``__metadata__``; None means ``{"format": "pt"}``, which Hugging Face
+        asks for.
+    dtype : stored format of floating-point arrays, as in ``save_file``.
+    """
+    limit = _parse_size(max_shard_size)
+    metadata = {"format": "pt"} if metadata is None else metadata
+    sizes = {name: stored_info(name, array, dtype).nbytes for name, array in tensors.items()}
+    shards = _split(sizes, limit)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if len(shards) == 1:
+        save_file(tensors, folder / SINGLE, metadata, dtype)
+        _remove_stale(folder, {SINGLE})
+        return
+    files = {f"model-{i:05d}-of-{len(shards):05d}.safetensors": s for i, s in enumerate(shards, 1)}
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as unfinished:
+        for file, names in files.items():
+            save_file({n: tensors[n] for n in names}, Path(unfinished, file), metadata, dtype)
+        for file in files:
+            os.replace(Path(unfinished, file), folder / file)
+    index = {
+        "metadata": {"total_size": sum(sizes.values())},
+        "weight_map": {name: file for file, names in files.items() for name in names},
+    }
+    with atomic_write(folder / INDEX, "w") as out:
+        json.dump(index, out, indent=2, sort_keys=True, ensure_ascii=False)
+        out.write("\n")
+    _remove_stale(folder, {INDEX, *files})
+
+
+def _parse_size(size: int | str) -> int:
+    if isinstance(size, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", size)
+        unit = _UNITS.get(match[2].upper()) if match else None
+        limit = int(float(match[1]) * unit) if match and unit else 0
+    else:
+        limit = size
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit <= 0:
+        raise ValueError(
+            f"max_shard_size must be a positive int or a size like '5GB' or '500MiB', got {size!r}"
+        )
+    return limit
+
+
+def _split(sizes: dict[str, int], limit: int) -> list[list[str]]:
+    """Names by shard, filled greedily in order; the same shards as Hugging Face makes."""
+    shards: list[list[str]] = []
+    current: list[str] = []
+    filled = 0
+    for name, size in sizes.items():
+        if size > limit:
+            shards.append([name])
+            continue
+        if filled + size > limit:
+            shards.append(current)
+            current, filled = [], 0
+        current.append(name)
+        filled += size
+    if current or not shards:
+        shards.append(current)
+    return shards
+
+
+def _remove_stale(folder: Path, keep: set[str]) -> None:
+    for file in list(folder.iterdir()):
+        known = file.name in (SINGLE, INDEX) or _SHARD.fullmatch(file.name)
+        if known and file.name not in keep:
+            file.unlink()

@@ -1,0 +1,75 @@
+"""The interface of every lazy weight reader: a mapping from names to arrays that reads when asked.
+
+Models load through it and need not know whether one file or twenty lie beneath.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+R = TypeVar("R", bound="TensorReader")
+
+
+class TensorInfo(NamedTuple):
+    """What the file says of one tensor: format name such as ``"F32"``, shape, bytes in the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+class TensorReader(Mapping[str, np.ndarray]):
+    """Named tensors on disk. ``reader[name]`` gives the array; ``keys()``, ``items()``, ``in``
+    and ``len`` work.
+
+    ``metadata`` is the file's own str-to-str dictionary. A name that the file lacks raises
+    KeyError.
+    """
+
+    metadata: dict[str, str]
+
+    @abstractmethod
+    def info(self, name: str) -> TensorInfo:
+        """Format, shape and size of a tensor; its data are not touched."""
+
+    @abstractmethod
+    def read_into(self, name: str, out: np.ndarray) -> None:
+        """Fill ``out`` (same shape, any layout) with a tensor, cast to ``out.dtype``.
+
+        The bytes come through a small buffer or straight into ``out``, so a model can fill the
+        arrays that it has already and never hold its weights twice. Raises ValueError when the
+        shapes differ and TypeError when the cast would change the kind of number (complex to
+        float, float to integer).
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file(s). Arrays that were handed out stay valid."""
+
+    def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
+        """(name, array) pairs, one read at a time."""
+        return iter(self.items())
+
+    # Mapping would load a tensor to answer `in`, and compare all of them to answer `==`.
+    @abstractmethod
+    def __contains__(self, name: object) -> bool: ...
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __enter__(self: R) -> R:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
