@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinybert.backend import array_module
+import numpy as np
+
+from tinybert.backend import array_module, is_array
 
 
 def run_backward(root: Any, output_index: int, gradient: Any, retain_graph: bool) -> None:
@@ -30,6 +32,7 @@ def run_backward(root: Any, output_index: int, gradient: Any, retain_graph: bool
         gradients = node.backward(*outputs)
         if not isinstance(gradients, tuple):
             gradients = (gradients,)
+        gradients = tuple(None if grad is None else _as_array(grad) for grad in gradients)
         node.check_gradients(gradients)
         parents = node.parents
         for position, parent in enumerate(parents):
@@ -78,7 +81,8 @@ def _count_edges(root: Any) -> dict[Any, int]:
 
 def _skip(node: Any, waiting: dict[Any, int], pending: dict[Any, Any]) -> list[Any]:
     """Nodes that become ready when `node`, which got no gradient at all, is passed over."""
-    ready, stack = [], [node]
+    ready: list[Any] = []
+    stack = [node]
     while stack:
         for parent in stack.pop().parents:
             if isinstance(parent, tuple):
@@ -100,7 +104,7 @@ def _add(slots: dict[int, tuple[Any, bool]], index: int, grad: Any) -> None:
     if owned and total.dtype == grad.dtype:
         total += grad
     else:
-        total = total + grad
+        total = _as_array(total + grad)
     slots[index] = total, True
 
 
@@ -112,6 +116,11 @@ def _complete(node: Any, slots: dict[int, tuple[Any, bool]]) -> list[tuple[Any, 
             if index not in slots:
                 slots[index] = xp.zeros(shape, dtype), True
     return [slots[index] for index in range(len(node.outputs))]
+
+
+def _as_array(grad: Any) -> Any:
+    """`grad` itself; as an array where NumPy made a scalar of a result without axes."""
+    return grad if is_array(grad) else np.asarray(grad)
 
 
 def _is_fresh(
