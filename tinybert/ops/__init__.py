@@ -39,9 +39,26 @@ from tinybert.ops.elementwise import (
     Where,
 )
 from tinybert.ops.embedding import Embedding, check_range
+from tinybert.ops.fourier import IRFFT, RFFT
+from tinybert.ops.indexing import Gather, GetItem, ScatterAdd
+from tinybert.ops.losses import L1, MSE, BCEWithLogits, CrossEntropy, KLDiv, NLLLoss
 from tinybert.ops.matmul import Einsum, Linear, MatMul
 from tinybert.ops.normalization import BatchNorm, LayerNorm, RMSNorm, ScaleNorm
+from tinybert.ops.reductions import ArgMax, ArgMin, CumSum, Max, Mean, Min, Sum, Var
 from tinybert.ops.rotary import RotaryEmbedding
+from tinybert.ops.shape import (
+    Concat,
+    Expand,
+    Flip,
+    Pad,
+    Permute,
+    Reshape,
+    Roll,
+    Split,
+    Stack,
+    Tril,
+    Triu,
+)
 from tinybert.ops.softmax import LogSoftmax, LogSumExp, Softmax
 
 operators.ops = sys.modules[__name__]  # the methods of Tensor find their operations here
