@@ -42,3 +42,15 @@ KERNEL_ULPS = 32
 # The same computation on another array library or device, float64: no fused kernel agrees with the
 # plain one to the last bit.
 DEVICE_FLOAT64 = 1e-12
+
+# --- a thousand steps of an optimizer against torch (tests/optim) -------------------------------
+
+# float64: each step rounds a dozen times, but every gradient pulls the weights back to the minimum,
+# so that an error does not outlive a few hundred steps; some units in the last place are seen. The
+# usual faults of AdamW are off by a thousand times this and more, which a test shows.
+OPTIM_FLOAT64 = 1e-13
+
+# float32, measured like an operation: the error against torch float64 in units of what torch
+# float32 loses over the same steps; twice, because a thousand roundings are a random walk.
+OPTIM_FLOAT32_RATIO = 2
+OPTIM_FLOAT32_FLOOR = 8 * FLOAT32_EPS

@@ -1,0 +1,70 @@
+"""`clip_grad_norm_`: keep the gradient of all parameters together from growing too long."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tinybert.autograd import Tensor, as_tensor
+from tinybert.backend import Array, array_module
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> Tensor:
+    """Scale all gradients, in place, so that their common norm is at most `max_norm`.
+
+    The gradients count as one long vector g; each is multiplied by
+    min(1, max_norm / (|g| + 1e-6)), as in torch (Pascanu et al. 2013, "On the difficulty of
+    training recurrent neural networks", algorithm 1). Tensors without a gradient are passed over.
+
+    Args:
+        parameters: a Tensor or several, all on one device.
+        max_norm: the greatest norm allowed.
+        norm_type: p of the p-norm; `math.inf` for the largest absolute value.
+        error_if_nonfinite: raise if the norm is infinite or NaN, before anything is scaled.
+
+    Returns the norm before clipping: a Tensor without axes on the gradients' device. It is not
+    read back, so a GPU is not waited for; only `error_if_nonfinite` and the caller's own
+    `float(norm)` do that. Where the norm is NaN, all gradients become NaN.
+
+    Raises ValueError for a negative `max_norm`, a `norm_type` that is not positive, and, if asked,
+    RuntimeError for a norm that is not finite.
+    """
+    if not max_norm >= 0:
+        raise ValueError(f"max_norm must be at least 0, got {max_norm!r}")
+    if not norm_type > 0:
+        raise ValueError(f"norm_type must be greater than 0 (or math.inf), got {norm_type!r}")
+    tensors = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    gradients = [tensor.grad for tensor in tensors if tensor.grad is not None]
+    if not gradients:
+        return as_tensor(0.0)
+    xp = array_module(gradients[0].data)
+    norms = xp.stack([_norm(xp, gradient.data, norm_type) for gradient in gradients])
+    total = xp.asarray(_norm(xp, norms, norm_type))
+    if error_if_nonfinite and not math.isfinite(float(total)):
+        raise RuntimeError(
+            f"the gradient's norm of order {norm_type} is {float(total)}; with "
+            "error_if_nonfinite=False the gradients would have been scaled by it"
+        )
+    scale = xp.minimum(float(max_norm) / (total + 1e-6), 1.0)
+    for gradient in gradients:
+        array = gradient._changed("clip_grad_norm_")
+        array *= scale.astype(array.dtype)
+    return Tensor._wrap(total)
+
+
+def _norm(xp: Any, array: Array, order: float) -> Any:
+    """The p-norm of all elements, a 0-d array (or a NumPy scalar); float16 is summed in float32."""
+    sizes = xp.abs(array.astype(np.float32) if array.dtype == np.float16 else array)
+    if order == math.inf:
+        return sizes.max() if sizes.size else sizes.sum()
+    if order == 2:
+        return xp.sqrt((sizes * sizes).sum())
+    return (sizes**order).sum() ** (1 / order)

@@ -1,0 +1,224 @@
+"""`Optimizer`: what all optimizers share, parameter groups, their options, and saved state.
+
+A subclass holds the update rule alone. Updates write into the memory of the parameters and count as
+a change in place, so that a `backward` through a graph from before the update raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tinybert.autograd import Tensor, no_grad, to_array
+from tinybert.backend import Array, array_module
+
+
+class Optimizer:
+    """Base of all optimizers.
+
+    Args:
+        params: the Tensors to train, in any iterable; or a list of groups, dicts with the Tensors
+            under "params" and options of their own, such as `{"params": biases, "lr": 1e-3}`.
+        defaults: every option of the optimizer, with its value for groups that do not name it.
+
+    Attributes:
+        param_groups: one dict a group, "params" and every option; read anew at each step, so that
+            a schedule may write to `group["lr"]`.
+        state: for each Tensor what is remembered from step to step, by name.
+
+    Raises ValueError for an option that is unknown or out of range, for a Tensor that is given
+    twice and for one that an operation made; TypeError for anything that is no floating Tensor.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Tensor, dict[str, Any]] = {}
+        if isinstance(params, (Tensor, Mapping)):
+            raise TypeError(
+                f"params must be a list of Tensors or of groups, got one {type(params).__name__}"
+            )
+        given = list(params)
+        if not given:
+            raise ValueError("params is empty: an optimizer needs at least one Tensor")
+        groups = given if isinstance(given[0], Mapping) else [{"params": given}]
+        for group in groups:
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Train more Tensors: a dict with "params" and options; missing options take defaults."""
+        if not isinstance(param_group, Mapping) or "params" not in param_group:
+            raise TypeError(
+                'params: a group must be a dict with the key "params" (groups and single Tensors '
+                f"cannot be mixed), got {type(param_group).__name__}"
+            )
+        given = param_group["params"]
+        tensors = [given] if isinstance(given, Tensor) else list(given)
+        seen = {id(tensor) for group in self.param_groups for tensor in group["params"]}
+        for position, tensor in enumerate(tensors):
+            self._check_tensor(tensor, f"params[{position}] of group {len(self.param_groups)}")
+            if id(tensor) in seen:
+                raise ValueError(
+                    f"params[{position}] of group {len(self.param_groups)}, of shape "
+                    f"{tensor.shape}, was given before; every Tensor is updated once a step"
+                )
+            seen.add(id(tensor))
+        options = {name: value for name, value in param_group.items() if name != "params"}
+        options = self.defaults | options
+        self._check_names(options)
+        self.check_options(options)
+        self.param_groups.append({"params": tensors, **options})
+
+    @staticmethod
+    def _check_tensor(tensor: Any, where: str) -> None:
+        if not isinstance(tensor, Tensor) or tensor.dtype.kind != "f":
+            got = (
+                f"a Tensor of {tensor.dtype}" if isinstance(tensor, Tensor) else repr(type(tensor))
+            )
+            raise TypeError(f"{where} must be a floating Tensor, got {got}")
+        if not tensor.is_leaf:
+            raise ValueError(
+                f"{where} was made by {type(tensor.grad_fn).__name__}: only leaves, which "
+                "collect gradients, can be trained"
+            )
+
+    def _check_names(self, options: Mapping[str, Any]) -> None:
+        unknown = [name for name in options if name not in (*self.defaults, "initial_lr")]
+        if unknown:
+            raise ValueError(
+                f"{type(self).__name__} has no option {unknown[0]!r}; it has "
+                f"{', '.join(self.defaults)}"
+            )
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise ValueError for an option that is out of range; subclasses add their own."""
+        for name in ("lr", "weight_decay"):
+            check_range(name, options[name])
+
+    # --- a step -----------------------------------------------------------------------------------
+
+    @no_grad()
+    def step(self) -> None:
+        """Update every Tensor that has a gradient, in place; those without are left as they are.
+
+        Raises ValueError if a gradient has not the shape of its Tensor.
+        """
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is None:
+                    continue
+                if param.grad.shape != param.shape:
+                    raise ValueError(
+                        f"the gradient of a Tensor of shape {param.shape} has shape "
+                        f"{param.grad.shape}"
+                    )
+                data = param._changed(f"{type(self).__name__}.step")
+                self.update(param, data, param.grad.data, group)
+
+    def update(self, param: Tensor, data: Array, grad: Array, group: dict[str, Any]) -> None:
+        """Apply the rule to `data`, the array of `param`, in place; `grad` is not written to."""
+        raise NotImplementedError(f"{type(self).__name__} does not define update")
+
+    def buffer(self, param: Tensor, name: str) -> Array:
+        """The array remembered for `param` as `name`, zeros at first; it follows the parameter to
+        another device or dtype.
+        """
+        state = self.state.setdefault(param, {})
+        if name not in state:
+            state[name] = Tensor._wrap(array_module(param.data).zeros(param.shape, param.dtype))
+        state[name].data = to_array(state[name], param.dtype, param.device)
+        return state[name].data
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients; with `set_to_none=False` they are overwritten with zeros."""
+        for param in self._all():
+            if set_to_none or param.grad is None:
+                param.grad = None
+            else:
+                param.grad.zero_()
+
+    # --- saved state ------------------------------------------------------------------------------
+
+    def _all(self) -> Iterator[Tensor]:
+        return (param for group in self.param_groups for param in group["params"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """`{"state": {number: {name: value}}, "param_groups": [...]}`, laid out as torch's.
+
+        Parameters are numbered in the order in which they were given. Tensors share their memory
+        with the optimizer.
+        """
+        numbers = {param: number for number, param in enumerate(self._all())}
+        return {
+            "state": {numbers[param]: dict(state) for param, state in self.state.items()},
+            "param_groups": [
+                {**group, "params": [numbers[param] for param in group["params"]]}
+                for group in self.param_groups
+            ],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on where another optimizer, over Tensors of the same shapes, stopped; copies arrays.
+
+        Raises ValueError, before anything is changed, if groups, options or shapes do not fit.
+        """
+        saved = state_dict["param_groups"]
+        sizes = [len(group["params"]) for group in saved]
+        own = [len(group["params"]) for group in self.param_groups]
+        if sizes != own:
+            raise ValueError(
+                f"state_dict holds groups of {sizes} parameters, this optimizer has {own}"
+            )
+        options = [{k: v for k, v in group.items() if k != "params"} for group in saved]
+        for given in options:
+            self._check_names(given)
+            missing = [name for name in self.defaults if name not in given]
+            if missing:
+                raise ValueError(f"state_dict: a group lacks the option {missing[0]!r}")
+            self.check_options(given)
+        numbers = (number for group in saved for number in group["params"])
+        state = {
+            param: _copied(state_dict["state"][number], param, number)
+            for number, param in zip(numbers, self._all(), strict=True)
+            if number in state_dict["state"]
+        }
+        self.state = state
+        for group, given in zip(self.param_groups, options, strict=True):
+            tensors = group["params"]
+            group.clear()
+            group.update(params=tensors, **given)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  {len(group['params'])} tensors: "
+            + ", ".join(f"{name}={value}" for name, value in group.items() if name != "params")
+            for group in self.param_groups
+        ]
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+def _copied(state: Mapping[str, Any], param: Tensor, number: int) -> dict[str, Any]:
+    """A copy of one parameter's saved state in its dtype and on its device; counts stay numbers."""
+    copy: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, int):
+            copy[name] = value
+            continue
+        array = to_array(value, param.dtype, param.device)
+        if array.shape != param.shape:
+            raise ValueError(
+                f"state_dict: {name} of parameter {number} has shape {array.shape}, "
+                f"expected {param.shape}"
+            )
+        copy[name] = Tensor._wrap(array.copy(order="C"))
+    return copy
+
+
+def check_range(name: str, value: Any, below: float | None = None) -> None:
+    """Raise ValueError unless `value` is a number, at least 0 and, if given, less than `below`."""
+    is_number = isinstance(value, (int, float, np.integer, np.floating))
+    if not (is_number and value >= 0 and (below is None or value < below)):
+        allowed = "at least 0" if below is None else f"from 0 up to, but not, {below:g}"
+        raise ValueError(f"{name} must be a number, {allowed}, got {value!r}")
