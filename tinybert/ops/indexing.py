@@ -21,7 +21,8 @@ from tinybert.ops.arguments import normal_axis
 class GetItem(Function):
     """y = x[index]: integers, slices, None, ..., integer arrays, boolean masks, and mixtures.
 
-    Oracle   NumPy's indexing. Arrays may be Tensors, lists, or arrays of any device.
+    Arrays may be Tensors, lists, or arrays of any device.
+    Oracle   NumPy's indexing, also where a number between slices and arrays counts as an array
 
     dx = 0 where nothing was chosen, and the sum of dy over all places where an element went. An
     integer array may name an element twice; slices and masks cannot, there assigning is enough.

@@ -96,10 +96,9 @@ class CrossEntropy(_Loss, Function):
                 self.a = self._smoothed(hit) * valid[:, None]
         losses, self.log_total = kernels_of(logits).cross_entropy(self.rows, self.ids)
         if self.a is None:
-            losses = xp.where(self.factor == 0, xp.zeros_like(losses), losses * self.factor)
+            losses = _unless(self.factor == 0, losses) * self.factor
         else:
-            terms = self.a * (self.log_total - self.rows)
-            losses = xp.where(self.a == 0, xp.zeros_like(terms), terms).sum(axis=-1)
+            losses = (_unless(self.a == 0, self.log_total - self.rows) * self.a).sum(axis=-1)
         return self.reduce(losses.reshape(_without_classes(self.shape)), reduction, count)
 
     def backward(self, dy: Any) -> Any:
@@ -108,7 +107,7 @@ class CrossEntropy(_Loss, Function):
         each = xp.broadcast_to(self.each(dy).reshape(-1), (len(rows),))[:, None]
         if a is None:
             factor = self.factor[:, None]
-            scale = xp.where(factor == 0, xp.zeros_like(factor), factor * each)
+            scale = _unless(factor == 0, each) * factor
             kernel = kernels_of(dy).cross_entropy_backward
             dlogits = kernel(rows, self.ids, self.log_total, scale)
             return _from_class_rows(dlogits, self.shape, self.dtype), None, None
@@ -116,8 +115,8 @@ class CrossEntropy(_Loss, Function):
         dlogits = dtarget = None
         if self.needs_input_grad[0]:
             total = a.sum(axis=-1, keepdims=True)
-            scale = xp.where(total == 0, xp.zeros_like(each), each)
-            dlogits = _from_class_rows((xp.exp(log_p) * total - a) * scale, self.shape, self.dtype)
+            dlogits = (xp.exp(log_p) * total - a) * _unless(total == 0, each)
+            dlogits = _from_class_rows(dlogits, self.shape, self.dtype)
         if self.needs_input_grad[1]:
             dtarget = log_p * self.weight * each * (self.smoothing - 1)
             dtarget = _from_class_rows(dtarget, self.shape, self.dtype)
@@ -152,8 +151,7 @@ class NLLLoss(_Loss, Function):
         ids, valid = _class_numbers(target, x.shape, ignore_index)
         self.factor = _class_weight(weight, rows)[ids] * valid  # (M,)
         self.places = xp.arange(len(rows)), ids
-        losses = -rows[self.places] * self.factor
-        losses = xp.where(self.factor == 0, xp.zeros_like(losses), losses)
+        losses = _unless(self.factor == 0, -rows[self.places]) * self.factor
         losses = losses.reshape(_without_classes(self.shape))
         return self.reduce(losses, reduction, self.factor.sum())
 
@@ -161,8 +159,14 @@ class NLLLoss(_Loss, Function):
         xp = array_module(dy)
         each = xp.broadcast_to(self.each(dy).reshape(-1), self.factor.shape)
         dx = xp.zeros(self.row_shape, self.wide)
-        dx[self.places] = xp.where(self.factor == 0, xp.zeros_like(each), -self.factor * each)
+        dx[self.places] = _unless(self.factor == 0, -each) * self.factor
         return _from_class_rows(dx, self.shape, self.dtype), None, None
+
+
+def _unless(out: Array, x: Array) -> Array:
+    """x, but 0 where `out`: what does not count must not turn to nan as 0 * inf would."""
+    xp = array_module(x)
+    return xp.where(out, xp.zeros_like(x), x)
 
 
 def _class_rows(name: str, x: Array) -> Array:
@@ -286,13 +290,12 @@ class BCEWithLogits(_Elementwise, Function):
 
     Oracle   torch.nn.functional.binary_cross_entropy_with_logits
 
-    With softplus(-x) = log(1 + exp(-x)) = -log sigmoid(x), and log(1 - sigmoid(x)) = -x -
-    softplus(-x), the bracket becomes the sum below, in which nothing overflows:
+    With softplus(x) = log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), in which nothing overflows
+    and nothing cancels, -log sigmoid(x) = softplus(-x) and -log(1 - sigmoid(x)) = softplus(x):
 
-        loss = w [(1 - t) x + q softplus(-x)],   q = 1 + (p - 1) t
-        softplus(-x) = max(-x, 0) + log(1 + exp(-|x|))
-
-        dx = w [q sigmoid(x) - p t] dy      dt = w [(p - 1) softplus(-x) - x] dy
+        loss = w [p t softplus(-x) + (1 - t) softplus(x)]
+        dx = w [(1 - t) sigmoid(x) - p t sigmoid(-x)] dy
+        dt = w [p softplus(-x) - softplus(x)] dy
     """
 
     def forward(
@@ -304,17 +307,20 @@ class BCEWithLogits(_Elementwise, Function):
         self.x, self.t = x, t
         self.w = self.factor(f"{name}: weight", weight, x)
         self.p = self.factor(f"{name}: pos_weight", pos_weight, x)
-        self.q = 1 + (self.p - 1) * t
         self.e = xp.exp(-xp.abs(x))
-        self.softplus = xp.maximum(-x, xp.zeros_like(x)) + xp.log1p(self.e)
-        return self.reduce(self.w * ((1 - t) * x + self.q * self.softplus), reduction)
+        rest, zero = xp.log1p(self.e), xp.zeros_like(x)
+        self.above = xp.maximum(x, zero) + rest  # softplus(x)
+        self.below = xp.maximum(-x, zero) + rest  # softplus(-x)
+        return self.reduce(self.w * (self.p * t * self.below + (1 - t) * self.above), reduction)
 
     def backward(self, dy: Any) -> Any:
+        where, e = array_module(dy).where, self.e
         scale = self.w * self.each(dy)
-        sigmoid = array_module(dy).where(self.x >= 0, 1 / (1 + self.e), self.e / (1 + self.e))
+        sigmoid = where(self.x >= 0, 1 / (1 + e), e / (1 + e))
+        counter = where(self.x >= 0, e / (1 + e), 1 / (1 + e))  # sigmoid(-x)
         gradients = self.give_back(
-            lambda: (self.q * sigmoid - self.p * self.t) * scale,
-            lambda: ((self.p - 1) * self.softplus - self.x) * scale,
+            lambda: ((1 - self.t) * sigmoid - self.p * self.t * counter) * scale,
+            lambda: (self.p * self.below - self.above) * scale,
         )
         return (*gradients, None, None)
 
