@@ -223,6 +223,22 @@ def test_random_masks_against_numpy(data: st.DataObject) -> None:
     np.testing.assert_array_equal(leaf.grad.numpy(), expected)
 
 
+@pytest.mark.parametrize("index", INDICES, ids=repr)
+def test_item_assignment(index: Any) -> None:
+    x = np.zeros((3, 4, 5))
+    tensor = Tensor(x)
+    x[index] = 7
+    tensor[index] = 7
+    np.testing.assert_array_equal(tensor.numpy(), x)
+
+
+def test_item_assignment_checks_its_index_before_it_writes() -> None:
+    x = Tensor(np.zeros((3, 4)))
+    with pytest.raises(IndexError, match="index 3 is out of range for axis 0 of size 3"):
+        x[Tensor([0, 3])] = 1
+    assert not x.numpy().any()
+
+
 # --- gather and scatter_add -----------------------------------------------------------------------
 
 PLACES: list[tuple[tuple[int, ...], int, Any]] = [

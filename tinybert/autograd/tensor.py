@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.autograd import operators
 from tinybert.autograd.engine import run_backward
 from tinybert.autograd.modes import get_default_device, get_default_dtype, is_grad_enabled
 from tinybert.autograd.operators import Operators
@@ -321,8 +322,8 @@ class Tensor(Operators):
         return self
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        array = self._changed("item assignment")
-        array[_plain_index(index, self.device)] = _operand(value, self)
+        places, _ = operators.ops.normal_index(index, self.data)
+        self._changed("item assignment")[places] = _operand(value, self)
 
 
 def to_array(data: Any, dtype: Any = None, device: str | None = None) -> Array:
@@ -381,14 +382,3 @@ def _operand(value: Any, like: Tensor) -> Any:
         if isinstance(value, (bool, int, float, complex))
         else to_array(value, None, like.device)
     )
-
-
-def _plain_index(index: Any, device: str) -> Any:
-    """An index with Tensors and lists turned into arrays on `device`."""
-    if isinstance(index, tuple):
-        return tuple(_plain_index(part, device) for part in index)
-    if isinstance(index, Tensor) or is_array(index):
-        return to_array(index, None, device)
-    if isinstance(index, list):
-        return to_array(index or np.empty(0, np.int64), None, device)
-    return index
