@@ -38,10 +38,10 @@ class _GradMode:
     """`with no_grad(): ...` or `@no_grad()`; what was set before comes back at the end."""
 
     enabled: bool
+    _before: tuple[bool, ...] = ()
 
     def __enter__(self) -> None:
         global _grad_enabled
-        self._before = getattr(self, "_before", ())
         self._before = (*self._before, _grad_enabled)
         _grad_enabled = self.enabled
 

@@ -204,8 +204,7 @@ class Operators:
         return ops.ArgMin.apply(self, **ops.reduction_options(axis, keepdims, torch_names))
 
     def cumsum(self, axis: int | None = None, *, dim: int | None = None) -> Tensor:
-        """Running sums along `axis`; over the flattened tensor if no axis is given, as NumPy does.
-        """
+        """Running sums along `axis`; of the flattened tensor if no axis is given, as NumPy does."""
         return ops.CumSum.apply(self, axis=dim if axis is None else axis)
 
     def softmax(self, axis: int = -1, *, dim: int | None = None) -> Tensor:
@@ -283,7 +282,7 @@ class Operators:
         axis = axis if dim is None else dim
         return self.split(ops.chunk_size(self, chunks, axis), axis)
 
-    def pad(self, widths: Any, value: float = 0) -> Tensor:
+    def pad(self, widths: Any, value: Any = 0) -> Tensor:
         """`value` added around: `widths` is ((before, after), ...), one pair an axis, as
         `numpy.pad` takes it.
         """
