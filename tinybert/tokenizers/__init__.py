@@ -1,0 +1,10 @@
+"""Text to ids and back: tokenizers by hand, equal to those of Hugging Face transformers.
+
+Knows nothing of tensors or models, and can be used alone.
+"""
+
+from tinybert.tokenizers.added_tokens import AddedToken
+from tinybert.tokenizers.bert import BertTokenizer
+from tinybert.tokenizers.encoding import BatchEncoding, register_tensor_type
+
+__all__ = ["AddedToken", "BatchEncoding", "BertTokenizer", "register_tensor_type"]

@@ -1,0 +1,221 @@
+"""What all tokenizers share beside encoding: their options, from ids to text, load and save.
+
+From text to ids is in `rows.py`, and special tokens are in `added_tokens.py`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from tinybert.tokenizers.added_tokens import AddedToken
+from tinybert.tokenizers.config import (
+    ADDED_TOKENS_FILE,
+    COMMON_OPTIONS,
+    CONFIG_FILE,
+    SPECIAL_TOKENS_FILE,
+    OptionType,
+    check_options,
+    read_options,
+    write_json,
+)
+from tinybert.tokenizers.encoding import as_py_list
+from tinybert.tokenizers.options import NO_LIMIT
+from tinybert.tokenizers.rows import RowEncoder
+
+T = TypeVar("T", bound="Tokenizer")
+
+# English detokenization: what decode(clean_up_tokenization_spaces=True) replaces, in this order.
+CLEAN_UPS = (
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+)
+
+
+class Tokenizer(RowEncoder):
+    """Base class of the tokenizers; a subclass sets `vocab` before it calls `__init__`.
+
+    Arguments, all by keyword:
+        bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token: special
+            tokens by role, each a str, an AddedToken or None; what the vocabulary lacks is added.
+        additional_special_tokens: more of them.
+        added_tokens_decoder: id -> AddedToken, as files keep the added tokens.
+        model_max_length: the longest row that the model takes; None if there is no limit.
+        padding_side, truncation_side: "right" or "left".
+        model_input_names: which of input_ids, token_type_ids, attention_mask a call returns.
+        clean_up_tokenization_spaces: the default of `decode`.
+        split_special_tokens: treat added tokens in a text as ordinary text.
+
+    Raises TypeError for an option of a wrong type.
+    """
+
+    vocab_files_names: ClassVar[dict[str, str]] = {}
+    option_types: ClassVar[dict[str, OptionType]] = COMMON_OPTIONS
+
+    def __init__(
+        self,
+        *,
+        additional_special_tokens: Sequence[str | AddedToken] = (),
+        added_tokens_decoder: Mapping[int, AddedToken] | None = None,
+        model_max_length: int | None = None,
+        padding_side: str = "right",
+        truncation_side: str = "right",
+        model_input_names: Sequence[str] = ("input_ids", "token_type_ids", "attention_mask"),
+        clean_up_tokenization_spaces: bool = False,
+        split_special_tokens: bool = False,
+        **roles: str | AddedToken | None,
+    ) -> None:
+        self.model_max_length = NO_LIMIT if model_max_length is None else model_max_length
+        self.padding_side = padding_side
+        self.truncation_side = truncation_side
+        self.model_input_names = list(model_input_names)
+        self.clean_up_tokenization_spaces = clean_up_tokenization_spaces
+        self.split_special_tokens = split_special_tokens
+        self.name_or_path = ""
+        added = dict(added_tokens_decoder or {})
+        own = {name: getattr(self, name) for name in self.option_types if name in vars(self)}
+        tokens = {
+            "additional_special_tokens": additional_special_tokens,
+            "added_tokens_decoder": added,
+        }
+        check_options({**own, **tokens, **roles}, self.option_types)
+        super().__init__(roles, additional_special_tokens, added)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(name_or_path={self.name_or_path!r}, "
+            f"vocab_size={self.vocab_size}, added={len(self) - self.vocab_size}, "
+            f"model_max_length={self.model_max_length}, padding_side={self.padding_side!r}, "
+            f"truncation_side={self.truncation_side!r}, special_tokens={self.special_tokens_map})"
+        )
+
+    # Ids to text --------------------------------------------------------------------------
+
+    @abstractmethod
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        """The text that the tokens stand for, as far as it can be known."""
+
+    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
+        """The token of an id, or a list of them; an id that no token has gives `unk_token`."""
+        ids = as_py_list(ids)
+        if isinstance(ids, int):
+            return self._id_to_token.get(ids, self.unk_token)
+        skipped = set(self.all_special_ids) if skip_special_tokens else ()
+        return [self._id_to_token.get(int(i), self.unk_token) for i in ids if i not in skipped]
+
+    def decode(
+        self,
+        token_ids: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> str:
+        """The text of an id, or of a row of them (a list, array or Tensor).
+
+        Tokenizing loses information, so that this is not always the text that was encoded.
+        clean_up_tokenization_spaces removes the space before English punctuation and
+        contractions; None means the tokenizer's own setting.
+        """
+        tokens = self.convert_ids_to_tokens(token_ids, skip_special_tokens)
+        tokens = [tokens] if isinstance(tokens, str) else tokens
+        special = set(self.all_special_tokens)
+        if skip_special_tokens:
+            tokens = [token for token in tokens if token not in special]
+        new = {t for t in self._additional if self._token_to_id[t] >= self.vocab_size}
+        alone = (self._added_ids.keys() - special) | new
+        texts: list[str] = []
+        run: list[str] = []
+        for token in tokens:
+            if token not in alone:
+                run.append(token)
+                continue
+            if run and (string := self.convert_tokens_to_string(run)):
+                texts.append(string)
+            run = []
+            texts.append(token)
+        if run:
+            texts.append(self.convert_tokens_to_string(run))
+        text = " ".join(texts)
+        clean_up = clean_up_tokenization_spaces
+        if self.clean_up_tokenization_spaces if clean_up is None else clean_up:
+            for old, replacement in CLEAN_UPS:
+                text = text.replace(old, replacement)
+        return text
+
+    def batch_decode(self, sequences: Any, **options: Any) -> list[str]:
+        """`decode` for each row of a batch; of a flat list, for each id."""
+        return [self.decode(sequence, **options) for sequence in as_py_list(sequences)]
+
+    # Files --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def save_vocabulary(
+        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Write the vocabulary file(s); returns their names."""
+
+    @classmethod
+    def from_pretrained(cls: type[T], name_or_path: str | PathLike[str], **options: Any) -> T:
+        """Load a tokenizer from a folder, or from its vocabulary file alone.
+
+        Options given here come before those in tokenizer_config.json, and these before the
+        defaults. Only the vocabulary is needed; `config.read_options` lists the other files.
+
+        Raises ValueError if there is no such folder or file, or a file is damaged (naming it),
+        TypeError if an option given here is unknown or of a wrong type.
+        """
+        path = Path(name_or_path)
+        names = cls.vocab_files_names
+        if path.is_file() and len(names) == 1:
+            options.update(dict.fromkeys(names, path))
+        elif path.is_dir():
+            check_options(options, cls.option_types)
+            options = read_options(path, cls.option_types, options)
+            options.update({option: path / name for option, name in names.items()})
+        else:
+            raise ValueError(
+                f"name_or_path must be a folder with {' and '.join(names.values())}; "
+                f"there is none at {str(name_or_path)!r}"
+            )
+        tokenizer = cls(**options)
+        tokenizer.name_or_path = str(name_or_path)
+        return tokenizer
+
+    def save_pretrained(
+        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Write all files that `from_pretrained`, here or in transformers, needs.
+
+        tokenizer_config.json, special_tokens_map.json, the vocabulary, and, if there are tokens
+        that the vocabulary lacks, added_tokens.json; the folder is made if need be. Returns the
+        names. Raises ValueError if `save_directory` is a file.
+        """
+        folder = Path(save_directory)
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"save_directory must be a folder, but {str(folder)!r} is a file")
+        folder.mkdir(parents=True, exist_ok=True)
+        prefix = f"{filename_prefix}-" if filename_prefix else ""
+        config: dict[str, Any] = {name: getattr(self, name) for name in self.option_types}
+        config["added_tokens_decoder"] = {
+            str(token_id): token.as_dict() for token_id, token in self.added_tokens_decoder.items()
+        }
+        config["extra_special_tokens"] = {}
+        config["tokenizer_class"] = type(self).__name__.removesuffix("Fast")
+        files = {CONFIG_FILE: config, SPECIAL_TOKENS_FILE: self.special_tokens_map}
+        new = {t: i for t, i in self.added_tokens_encoder.items() if i >= self.vocab_size}
+        if new:
+            files[ADDED_TOKENS_FILE] = new
+        for name, value in files.items():
+            write_json(folder / (prefix + name), value)
+        written = tuple(str(folder / (prefix + name)) for name in files)
+        return written + self.save_vocabulary(folder, filename_prefix)

@@ -1,0 +1,162 @@
+"""Basic tokenization: from raw text to the words that WordPiece cuts into pieces.
+
+Five steps, each a function here: clean, put spaces round Chinese characters, compose (NFC), lower
+the case and strip accents, split off punctuation. All rules go by Python's `unicodedata`, so
+very new characters depend on the version of Python. Special tokens are not known here.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Collection
+
+MAX_CACHED_CHARACTERS = 100_000
+
+# The blocks of Chinese characters. Kana, Hangul, 々, 〇 and the blocks after U+2FA1F are not in
+# the list of the original BERT and stay parts of words.
+CJK_BLOCKS = (
+    (0x4E00, 0x9FFF),  # CJK Unified Ideographs
+    (0x3400, 0x4DBF),  # Extension A
+    (0x20000, 0x2A6DF),  # Extension B
+    (0x2A700, 0x2B73F),  # Extension C
+    (0x2B740, 0x2B81F),  # Extension D
+    (0x2B820, 0x2CEAF),  # Extension E
+    (0xF900, 0xFAFF),  # Compatibility Ideographs
+    (0x2F800, 0x2FA1F),  # Compatibility Ideographs Supplement
+)
+
+
+# The rules, one character at a time ---------------------------------------------------------
+
+
+def is_whitespace(char: str) -> bool:
+    """Tab, newline, carriage return, and every space separator (category Zs)."""
+    return char in " \t\n\r" or unicodedata.category(char) == "Zs"
+
+
+def is_control(char: str) -> bool:
+    """Every category C* (control, format, surrogate, private, unassigned) but \\t, \\n, \\r."""
+    return char not in "\t\n\r" and unicodedata.category(char)[0] == "C"
+
+
+def is_punctuation(char: str) -> bool:
+    """Every category P*, and every ASCII sign that is neither letter nor digit ($ + < ^ ` | ~)."""
+    if char.isascii():
+        return char.isprintable() and not char.isalnum() and char != " "
+    return unicodedata.category(char)[0] == "P"
+
+
+def is_cjk(char: str) -> bool:
+    """A character of one of the `CJK_BLOCKS`."""
+    return any(first <= ord(char) <= last for first, last in CJK_BLOCKS)
+
+
+# The rules, applied to a whole string ---------------------------------------------------------
+
+
+class CharTable(dict[int, str | None]):
+    """A table for `str.translate` that asks `rule(char)` once for each new character.
+
+    `str.translate` runs in C, so a text costs one Python call for each *distinct* character.
+    The rule returns the replacement, or None to drop the character.
+    """
+
+    def __init__(self, rule: Callable[[str], str | None]) -> None:
+        super().__init__()
+        self.rule = rule
+
+    def __missing__(self, code: int) -> str | None:
+        replacement = self.rule(chr(code))
+        if len(self) < MAX_CACHED_CHARACTERS:
+            self[code] = replacement
+        return replacement
+
+
+def _clean_char(char: str) -> str | None:
+    if char in "\x00\ufffd" or is_control(char):
+        return None
+    return " " if is_whitespace(char) else char
+
+
+_CLEAN = CharTable(_clean_char)
+_SPACED_CJK = CharTable(lambda char: f" {char} " if is_cjk(char) else char)
+_WITHOUT_MARKS = CharTable(lambda char: None if unicodedata.category(char) == "Mn" else char)
+_SPACED_PUNCTUATION = CharTable(lambda char: f" {char} " if is_punctuation(char) else char)
+
+
+def clean_text(text: str) -> str:
+    """Drop NUL, U+FFFD and control characters; turn every whitespace character into a space.
+
+    Zero-width spaces, soft hyphens, vertical tabs and private-use characters are control
+    characters here, so that what stood on either side of one is glued together.
+    """
+    return text.translate(_CLEAN)
+
+
+def space_cjk(text: str) -> str:
+    """Put a space on each side of every Chinese character, which makes it a word of its own."""
+    return text if text.isascii() else text.translate(_SPACED_CJK)
+
+
+def strip_accents(text: str) -> str:
+    """Decompose (NFD) and drop the non-spacing marks (category Mn): "é" becomes "e"."""
+    return text if text.isascii() else unicodedata.normalize("NFD", text).translate(_WITHOUT_MARKS)
+
+
+def space_punctuation(text: str) -> str:
+    """Put a space on each side of every punctuation character: each is a word of its own."""
+    return text.translate(_SPACED_PUNCTUATION)
+
+
+class BasicTokenizer:
+    """Turns text into words, as the original BERT does before WordPiece.
+
+    Arguments:
+        do_lower_case: lower the case of each word.
+        never_split: words (between spaces, case-sensitive) that pass through untouched.
+        tokenize_chinese_chars: make each Chinese character a word.
+        strip_accents: remove accents; None means "if do_lower_case".
+    """
+
+    def __init__(
+        self,
+        do_lower_case: bool = True,
+        never_split: Collection[str] = (),
+        tokenize_chinese_chars: bool = True,
+        strip_accents: bool | None = None,
+    ) -> None:
+        self.do_lower_case = do_lower_case
+        self.never_split = frozenset(never_split)
+        self.tokenize_chinese_chars = tokenize_chinese_chars
+        self.strip_accents = do_lower_case if strip_accents is None else strip_accents
+
+    def tokenize(self, text: str, never_split: Collection[str] = ()) -> list[str]:
+        """The words of `text`; those in `never_split` (or the constructor's) are left alone."""
+        never_split = self.never_split.union(never_split)
+        text = self.space(clean_text(text))
+        text = _apply_outside(never_split, self.simplify, text)
+        return _apply_outside(never_split, space_punctuation, text).split()
+
+    def space(self, text: str) -> str:
+        """Put spaces round Chinese characters (if asked to) and compose accents (NFC)."""
+        if self.tokenize_chinese_chars:
+            text = space_cjk(text)
+        return unicodedata.normalize("NFC", text)
+
+    def simplify(self, text: str) -> str:
+        """Lower the case and strip accents (each if asked to)."""
+        if self.do_lower_case:
+            text = text.lower()
+        return strip_accents(text) if self.strip_accents else text
+
+
+def _apply_outside(kept: frozenset[str], step: Callable[[str], str], text: str) -> str:
+    """Apply `step` to every word of `text` that is not in `kept`.
+
+    No step looks across a space, so that where there is nothing to keep, all words of a text
+    can be given to it in one go.
+    """
+    words = text.split()
+    if kept.isdisjoint(words):
+        return step(text)
+    return " ".join(word if word in kept else step(word) for word in words)

@@ -1,0 +1,132 @@
+"""The options of a call to a tokenizer: their defaults, checks, and how they complete each other.
+
+Nothing is tokenized, cut or padded here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tinybert.tokenizers.encoding import check_tensor_type
+
+NO_LIMIT = int(1e30)  # the model_max_length of a model that has none, as transformers stores it
+LARGEST_LIMIT = 10**20  # anything above means "no limit"
+PADDING: dict[Any, str] = {False: "do_not_pad", True: "longest"}
+PADDING_STRATEGIES = ("do_not_pad", "longest", "max_length")
+TRUNCATION: dict[Any, str] = {
+    None: "do_not_truncate",
+    False: "do_not_truncate",
+    True: "longest_first",
+}
+TRUNCATION_STRATEGIES = ("do_not_truncate", "longest_first", "only_first", "only_second")
+SIDES = ("right", "left")
+
+
+def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    """Raise ValueError unless `value` is one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def check_whole_number(name: str, value: Any, least: int) -> None:
+    """Raise TypeError unless `value` is an int, ValueError unless it is at least `least`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """Keyword arguments of `tokenizer(...)`, `encode` and `prepare_for_model`.
+
+    add_special_tokens: wrap the text in the special tokens of the model.
+    padding: False or "do_not_pad"; True or "longest" (to the longest row of the batch);
+        "max_length".
+    truncation: False or "do_not_truncate"; True or "longest_first" (takes from the longer of a
+        pair, from the second when they are equal); "only_first"; "only_second". The default
+        None means False, unless max_length is given without padding: then "longest_first".
+    max_length: tokens in a row, special tokens included; None stands for the tokenizer's
+        model_max_length, and if that has no limit, nothing is cut or padded to a length.
+    stride: how many tokens before the cut are repeated in overflowing_tokens.
+    is_split_into_words: a text is a list of words.
+    pad_to_multiple_of: round the length that rows are padded to up to a multiple of this.
+    padding_side: "right" or "left"; None stands for the tokenizer's.
+    return_tensors: None (lists), "np" (int64 NumPy arrays) or "tb" (tinybert Tensors).
+    return_token_type_ids, return_attention_mask: None means "if the model takes it".
+    return_overflowing_tokens: also give `overflowing_tokens`, a list of the ids cut off, and
+        `num_truncated_tokens`, by how much a row was too long (negative: too short).
+    return_special_tokens_mask: also give a mask, 1 for special tokens and padding.
+    return_offsets_mapping: NotImplementedError here; a "Fast" tokenizer knows offsets.
+    return_length: also give the length of each row (before padding, in a batch).
+    """
+
+    add_special_tokens: bool = True
+    padding: bool | str = False
+    truncation: bool | str | None = None
+    max_length: int | None = None
+    stride: int = 0
+    is_split_into_words: bool = False
+    pad_to_multiple_of: int | None = None
+    padding_side: str | None = None
+    return_tensors: str | None = None
+    return_token_type_ids: bool | None = None
+    return_attention_mask: bool | None = None
+    return_overflowing_tokens: bool = False
+    return_special_tokens_mask: bool = False
+    return_offsets_mapping: bool = False
+    return_length: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("padding", self.padding, (*PADDING, *PADDING_STRATEGIES))
+        check_choice("truncation", self.truncation, (*TRUNCATION, *TRUNCATION_STRATEGIES))
+        check_choice("padding_side", self.padding_side, (None, *SIDES))
+        check_tensor_type(self.return_tensors)
+        check_whole_number("stride", self.stride, 0)
+        for name in ("max_length", "pad_to_multiple_of"):
+            if getattr(self, name) is not None:
+                check_whole_number(name, getattr(self, name), 1)
+
+    def resolved(
+        self, model_max_length: int, padding_side: str, input_names: list[str]
+    ) -> EncodeOptions:
+        """The same options with every None, True and False replaced by what it stands for.
+
+        Raises ValueError if rows would be cut and padded to a length that is no multiple of
+        pad_to_multiple_of, or if overflowing tokens are asked for without any limit.
+        """
+        if self.return_token_type_ids and not self.add_special_tokens:
+            raise ValueError(
+                "return_token_type_ids=True needs add_special_tokens=True: without the special "
+                "tokens it is not defined which type a token has"
+            )
+        padding, truncation, max_length = self.padding, self.truncation, self.max_length
+        if max_length is not None and padding is False and truncation is None:
+            truncation = True
+        padding = PADDING.get(padding, padding)
+        truncation = TRUNCATION.get(truncation, truncation)
+        if max_length is None and model_max_length > LARGEST_LIMIT:
+            padding = "do_not_pad" if padding == "max_length" else padding
+            truncation = "do_not_truncate"
+        elif max_length is None and (padding == "max_length" or truncation != "do_not_truncate"):
+            max_length = model_max_length
+        if self.return_overflowing_tokens and max_length is None:
+            raise ValueError("return_overflowing_tokens=True needs truncation and max_length")
+        step = self.pad_to_multiple_of
+        cuts_and_pads = truncation != "do_not_truncate" and padding != "do_not_pad"
+        if cuts_and_pads and step and max_length and max_length % step:
+            raise ValueError(
+                f"max_length={max_length} must be a multiple of pad_to_multiple_of={step} "
+                "when rows are both truncated and padded"
+            )
+        types, mask = self.return_token_type_ids, self.return_attention_mask
+        return replace(
+            self,
+            padding=padding,
+            truncation=truncation,
+            max_length=max_length,
+            padding_side=self.padding_side or padding_side,
+            return_token_type_ids="token_type_ids" in input_names if types is None else types,
+            return_attention_mask="attention_mask" in input_names if mask is None else mask,
+        )
