@@ -7,6 +7,7 @@ arrays that can be exchanged for others.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinybert.autograd import Tensor, to_array
-from tinybert.backend import Array, is_array
+from tinybert.backend import Array, is_array, is_device_name
 
 
 class Parameter(Tensor):
@@ -87,11 +88,12 @@ class Module:
         elif isinstance(value, Module):
             registry_for_value = self._modules
         else:
-            registry_for_value = self._buffers if registry is self._buffers else None
+            refill = registry is self._buffers and isinstance(value, Tensor)
+            registry_for_value = self._buffers if refill else None
         if registry_for_value is None:
             if registry is not None and value is not None:
                 raise TypeError(
-                    f"{type(self).__name__}.{name} holds a parameter or module; "
+                    f"{type(self).__name__}.{name} holds a parameter, module or buffer; "
                     f"it cannot become a {type(value).__name__}"
                 )
             if registry is not None:
@@ -124,8 +126,7 @@ class Module:
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Keep a Tensor that is not trained (running statistics); saved only if `persistent`."""
         self._buffers[name] = tensor
-        if not persistent:
-            self._transient.add(name)
+        (self._transient.discard if persistent else self._transient.add)(name)
 
     # --- calling --------------------------------------------------------------------------------
 
@@ -155,13 +156,15 @@ class Module:
 
     # --- walking --------------------------------------------------------------------------------
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all parts below it, each once, with dotted names."""
+    def named_modules(
+        self, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module and all parts below it, with dotted names; a shared one under its first."""
         seen: set[int] = set()
         stack = [(prefix, self)]
         while stack:
             name, module = stack.pop()
-            if id(module) in seen:
+            if remove_duplicate and id(module) in seen:
                 continue
             seen.add(id(module))
             yield name, module
@@ -211,7 +214,7 @@ class Module:
 
     def _named_members(self, registry: str, prefix: str, once: bool) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        for module_name, module in self.named_modules(prefix):
+        for module_name, module in self.named_modules(prefix, once):
             for name, tensor in getattr(module, registry).items():
                 if tensor is None or (once and id(tensor) in seen):
                     continue
@@ -256,12 +259,21 @@ class Module:
                 parameter.grad.zero_()
 
     def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Any:
-        """Move and / or convert all parameters, gradients and floating buffers, in place."""
+        """Move all parameters, gradients and buffers, and convert those that are floating, in place.
+
+        Raises TypeError for a dtype that is not floating.
+        """
+        for target in targets:
+            if isinstance(target, str) and is_device_name(target):
+                device = target
+            elif target is not None:
+                dtype = target
+        if dtype is not None and np.dtype(dtype).kind != "f":
+            raise TypeError(f"dtype must be floating, got {np.dtype(dtype)}")
         for tensor in (*self.parameters(), *self.buffers()):
             wanted = dtype if tensor.dtype.kind == "f" else None
-            given = [t for t in targets if isinstance(t, str) or tensor.dtype.kind == "f"]
             for holder in (tensor, tensor.grad) if tensor.grad is not None else (tensor,):
-                moved = holder.detach().to(*given, device=device, dtype=wanted)
+                moved = holder.detach().to(device=device, dtype=wanted)
                 if moved.data is not holder.data:
                     holder.data = moved.data
         return self
@@ -292,7 +304,8 @@ class Module:
             strict: raise if names are missing or unexpected.
 
         Returns the missing and unexpected names. Raises ValueError, before anything is changed, for
-        arrays of the wrong shape (naming key and both shapes) and, if `strict`, for names.
+        arrays of the wrong shape (naming key and both shapes), for what is no array of real
+        numbers, and, if `strict`, for names.
         """
         own = dict(self._persistent())
         keys = IncompatibleKeys(
@@ -304,6 +317,11 @@ class Module:
             f"{name}: expected shape {own[name].shape}, got {array.shape}"
             for name, array in arrays.items()
             if array.shape != own[name].shape
+        ]
+        faults += [
+            f"{name}: expected real numbers, got dtype {array.dtype}"
+            for name, array in arrays.items()
+            if array.dtype.kind not in "biuf"
         ]
         if strict:
             faults += [f"missing: {name}" for name in keys.missing_keys]
@@ -339,7 +357,9 @@ class ModuleList(Module):
         self.extend(modules)
 
     def append(self, module: Module) -> ModuleList:
-        """Add one module at the end."""
+        """Add one module at the end; TypeError for anything else."""
+        if not isinstance(module, Module):
+            raise TypeError(f"{type(self).__name__} holds Modules, got {type(module).__name__}")
         setattr(self, str(len(self)), module)
         return self
 
@@ -379,8 +399,11 @@ class Sequential(ModuleList):
         return x
 
 
+_hook_numbers = itertools.count()  # never used again, so that an old handle meets no new hook
+
+
 def _add_hook(hooks: dict[int, Any], hook: Any) -> HookHandle:
-    number = max(hooks, default=-1) + 1
+    number = next(_hook_numbers)
     hooks[number] = hook
     return HookHandle(hooks, number)
 
