@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -244,6 +245,13 @@ def test_models_are_left_as_they_were_even_after_an_exception() -> None:
     assert [m.training for m in theirs] == [True, False, False]
     assert not any(m._forward_hooks for m in ours.modules())
     assert not any(m._forward_hooks for m in theirs.modules())
+
+
+def test_without_torch_there_is_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = blocks()
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"compare needs torch: pip install"):
+        compare(ours, theirs, X)
 
 
 def test_modules_of_one_side_and_calls_of_one_side() -> None:
