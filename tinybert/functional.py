@@ -46,6 +46,7 @@ def layer_norm(
     `weight` and shifted by `bias`."""
     x = as_tensor(input)
     shape = _trailing_shape("layer_norm", x, normalized_shape, weight)
+    _check_shape("layer_norm", "bias", bias, shape)
     if weight is None:
         weight = as_tensor(array_module(x.data).ones(shape, x.dtype))
     return ops.LayerNorm.apply(x, weight, bias, eps=eps)
@@ -91,6 +92,13 @@ def batch_norm(
     x = as_tensor(input)
     if x.ndim < 2:
         raise ValueError(f"batch_norm: input must be (B, C, ...), got shape {x.shape}")
+    for name, given in (
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+        ("weight", weight),
+        ("bias", bias),
+    ):
+        _check_shape("batch_norm", name, given, x.shape[1:2])
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: running_mean and running_var are needed unless training")
@@ -405,6 +413,11 @@ def _four_axes(x: Tensor) -> Tensor:
     if x.ndim < 4:
         return x.reshape(*(1,) * (4 - x.ndim), *x.shape)
     return x.reshape(-1, *x.shape[-3:])
+
+
+def _check_shape(function: str, name: str, given: Tensor | None, shape: tuple[int, ...]) -> None:
+    if given is not None and given.shape != shape:
+        raise ValueError(f"{function}: {name} must have shape {shape}, got {given.shape}")
 
 
 def _trailing_shape(
