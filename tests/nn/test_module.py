@@ -186,7 +186,7 @@ def test_children_and_modules(ours, theirs):
     ]
     assert [name for name, _ in nn.Sequential(nn.Dropout()).named_children()] == ["0"]
     assert [type(m) for m in ours.stack.children()] == [Inner, Inner]
-    assert list(ours.buffers())[0] is ours.stack[0].count
+    assert next(ours.buffers()) is ours.stack[0].count
 
 
 def test_apply_goes_from_the_inside_out(ours, theirs):

@@ -259,7 +259,7 @@ class Module:
                 parameter.grad.zero_()
 
     def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Any:
-        """Move all parameters, gradients and buffers, and convert those that are floating, in place.
+        """Move all parameters, gradients and buffers, and convert the floating ones, in place.
 
         Raises TypeError for a dtype that is not floating.
         """
