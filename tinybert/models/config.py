@@ -113,8 +113,18 @@ class PretrainedConfig:
 
     @classmethod
     def from_dict(cls, options: dict[str, Any], **overrides: Any) -> Any:
-        """A config from a dict, in which known options may be overridden."""
+        """A config from a dict, in which known options may be overridden.
+
+        Raises TypeError for an override that neither the class nor the dict knows, and ValueError
+        for labels and a `num_labels` that contradict each other.
+        """
         options = {k: v for k, v in options.items() if k != "model_type"}
+        unknown = sorted(set(overrides) - {*vars(cls()), *options, "num_labels"})
+        if unknown:
+            raise TypeError(f"{cls.__name__} has no option {', '.join(unknown)}")
+        names, count = overrides.get("id2label"), overrides.get("num_labels")
+        if names is not None and count is not None and len(names) != count:
+            raise ValueError(f"num_labels is {count}, but id2label has {len(names)} labels")
         labels = {"id2label", "label2id"}
         if "num_labels" in overrides and not labels & set(overrides):
             kept = len(options.get("id2label") or {}) == overrides["num_labels"]
