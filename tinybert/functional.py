@@ -346,7 +346,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 # --- methods of Tensor as functions ---------------------------------------------------------------
 
 
-def _function(method: Callable[..., Any]) -> Callable[..., Any]:
+def _function(method: Any) -> Callable[..., Any]:
     """A method of Tensor as a function that also takes arrays and lists."""
 
     @functools.wraps(method)
