@@ -16,6 +16,7 @@ from tinybert.autograd import (
     Function,
     GradcheckError,
     Tensor,
+    as_tensor,
     enable_grad,
     get_default_device,
     get_default_dtype,
@@ -27,6 +28,8 @@ from tinybert.autograd import (
 )
 from tinybert.backend import DeviceError, cuda_is_available, manual_seed
 from tinybert.checkpoints import CheckpointError, load_checkpoint, load_file, save_file
+from tinybert.compare import compare
+from tinybert.deviations import deviations
 from tinybert.functional import concat, einsum, stack, where
 from tinybert.models import (
     BaseModelOutputWithPoolingAndCrossAttentions,
@@ -35,6 +38,13 @@ from tinybert.models import (
     ModelOutput,
     PretrainedConfig,
 )
-from tinybert.tokenizers import BatchEncoding, BertTokenizer
+from tinybert.tokenizers import (
+    AddedToken,
+    BatchEncoding,
+    BertTokenizer,
+    register_tensor_type,
+)
+
+register_tensor_type("tb", as_tensor)
 
 __version__ = "0.1.0"

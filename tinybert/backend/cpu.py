@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -36,13 +37,15 @@ def new_generator(seed: int | tuple[int, ...] | None) -> np.random.Generator:
 
 @lru_cache(maxsize=1)
 def _pool() -> tuple[ThreadPoolExecutor, int]:
-    """The threads that share blocked work, and how many: the processors that this process may use.
-    """
+    """The threads that share blocked work, and how many: one a processor that we may use."""
     allowed = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     threads = int(os.environ.get("OMP_NUM_THREADS") or allowed)
     return ThreadPoolExecutor(max(1, threads), thread_name_prefix="tinybert"), max(1, threads)
+
+
+_worker = threading.local()  # `_worker.busy` is set on a thread that already runs one share of work
 
 
 if hasattr(os, "register_at_fork"):
@@ -54,91 +57,153 @@ def in_blocks(work: Callable[[slice], None], rows: int, width: int) -> None:
     parallel if large.
     """
     step = max(1, BLOCK // max(1, width))
+    blocks = [slice(at, min(at + step, rows)) for at in range(0, rows, step)]
+    if rows * width < PARALLEL_FROM:
+        for block in blocks:
+            work(block)
+    else:
+        for_each(work, blocks)
+
+
+def for_each(work: Callable[[Any], None], items: Sequence[Any]) -> None:
+    """Call `work` on every item, the items shared out in runs to the threads.
+
+    Work that itself calls `for_each` goes on alone on its thread.
+    """
 
     def walk(start: int, stop: int) -> None:
-        for at in range(start, stop, step):
-            work(slice(at, min(at + step, stop)))
+        _worker.busy = True
+        try:
+            for item in items[start:stop]:
+                work(item)
+        finally:
+            _worker.busy = False
 
-    if rows * width < PARALLEL_FROM or rows < 2:
-        return walk(0, rows)
+    if len(items) < 2 or getattr(_worker, "busy", False):
+        for item in items:
+            work(item)
+        return
     pool, threads = _pool()
-    cuts = [rows * part // threads for part in range(threads + 1)]
+    cuts = [len(items) * part // threads for part in range(threads + 1)]
     others = [pool.submit(walk, *ends) for ends in pairwise(cuts[1:])]
-    walk(cuts[0], cuts[1])
+    try:
+        walk(cuts[0], cuts[1])
+    finally:
+        wait(others)  # the arrays must not be given up while another thread still writes to them
     for other in others:
         other.result()
-    return None
+
+
+# --- linear ---------------------------------------------------------------------------------------
+
+
+def linear(x: Array, weight: Array, bias: Array | None) -> Array:
+    """x @ weight^T + bias for rows x (N, I), weight (O, I) and bias (O,)."""
+    y = x @ weight.T
+    if bias is not None:
+
+        def work(block: slice) -> None:
+            y[block] += bias
+
+        in_blocks(work, *y.shape)
+    return y
 
 
 # --- erf and GELU ---------------------------------------------------------------------------------
 
-# erf(x / sqrt 2) = tanh(x * P(x^2)): atanh(erf) is so smooth that nine coefficients give float32
-# its full precision (relative error 3.1e-8; tests/backend/fit_erf.py derives them), and NumPy's
-# tanh is vectorised where it has no erf.
-_P = (
+# erf(x / sqrt 2) = tanh(x * P(x^2)): atanh(erf) is so smooth that a short polynomial gives float32
+# its full precision, and NumPy's tanh and exp are vectorised where it has no erf at all. Both were
+# fitted by tests/backend/fit_erf.py: nine coefficients keep the relative error of erf below 3.2e-8,
+# seven the absolute error below 5.8e-8, which is all that x * Phi(x) can show.
+_ERF_P = (
     0.7978845834732056, 0.03633514791727066, -3.573570211301558e-05,
     -5.335840251063928e-05, 3.3804096801759442e-06, -4.1127169225774196e-08,
     -5.690734106167383e-09, 2.978348678794873e-10, -4.531732628043628e-12,
 )  # fmt: skip
-_P_LIMIT = (
-    5.6**2
-)  # beyond |x| = 5.6 the tanh is 1 in float32; x^2 is held here, where P still has the right sign
+_GELU_P = (
+    0.7978849413923351, 0.03633308486491209, -3.25952610654986e-05, -5.5306094394438414e-05,
+    3.964729508621055e-06, -1.3226233666149448e-07, 1.75614630926947e-09,
+)  # fmt: skip
+_LIMIT = 5.6  # both were fitted for |x| up to here, beyond which erf(x / sqrt 2) is 1 in float32
 
 
-def _normal_erf_float32(x: Array, square: Array, out: Array) -> None:
-    """out = erf(x / sqrt 2) for float32; `square` is overwritten with min(x^2, limit)."""
-    np.multiply(x, x, out=square)
-    np.minimum(square, np.float32(_P_LIMIT), out=square)
-    np.multiply(square, np.float32(_P[-1]), out=out)
-    for coefficient in _P[-2:0:-1]:
-        out += np.float32(coefficient)
+def _times_polynomial(x: Array, factors: tuple[float, ...], out: Array) -> None:
+    """out = x * (f0 + f1 x^2 + f2 x^4 + ...) for float32 x, by Horner's rule."""
+    square = np.multiply(x, x)
+    np.multiply(square, np.float32(factors[-1]), out=out)
+    for factor in factors[-2:0:-1]:
+        out += np.float32(factor)
         out *= square
-    out += np.float32(_P[0])
+    out += np.float32(factors[0])
     out *= x
-    np.tanh(out, out=out)
 
 
 def erf(x: Array) -> Array:
     """erf(x), elementwise, in the dtype of x."""
     if x.dtype != np.float32:
         return erf_float64(x.astype(np.float64), np).astype(x.dtype)
-    scaled = np.ascontiguousarray(x).reshape(-1) * np.float32(math.sqrt(2))
-    y = np.empty_like(scaled)
+    flat = np.clip(np.ascontiguousarray(x).reshape(-1), -_LIMIT, _LIMIT) * np.float32(math.sqrt(2))
+    y = np.empty_like(flat)
 
     def work(block: slice) -> None:
-        _normal_erf_float32(scaled[block], np.empty_like(scaled[block]), y[block])
+        _times_polynomial(flat[block], _ERF_P, y[block])
+        np.tanh(y[block], out=y[block])
 
     in_blocks(work, y.size, 1)
     return y.reshape(x.shape)
 
 
 def gelu(x: Array, want_slope: bool) -> tuple[Array, Array | None]:
-    """y = x * Phi(x) and, if wanted, its slope Phi(x) + x * phi(x)."""
+    """y = x * Phi(x) and, if wanted, its slope Phi(x) + x * phi(x).
+
+    In float32 Phi(x) = (1 + tanh(x P)) / 2 = 1 / (1 + exp(-2 x P)), which is exact in the tail too.
+    """
     shape = x.shape
     x = np.ascontiguousarray(x).reshape(-1)
     y = np.empty_like(x)
     slope = np.empty_like(x) if want_slope else None
+    factors = tuple(-2 * factor for factor in _GELU_P)
 
     def work(block: slice) -> None:
         xs, ys = x[block], y[block]
-        square = np.empty_like(xs)
         if x.dtype == np.float32:
-            _normal_erf_float32(xs, square, ys)
+            _times_polynomial(xs, factors, ys)
+            np.exp(ys, out=ys)
+            ys += 1
         else:
-            ys[...] = erf(xs * x.dtype.type(math.sqrt(0.5)))
-        ys += 1  # 2 Phi(x)
-        ys *= 0.5
-        if slope is not None:
-            np.multiply(xs, xs, out=square)
-            square *= -0.5
-            np.exp(square, out=square)
-            square *= 1 / math.sqrt(2 * math.pi)
-            square *= xs
-            np.add(square, ys, out=slope[block])
+            ys[...] = 1 + erf(xs * x.dtype.type(math.sqrt(0.5)))
+            np.divide(2, ys, out=ys)
+        if slope is None:
+            np.divide(xs, ys, out=ys)
+            return
+        np.divide(1, ys, out=ys)  # Phi(x)
+        density = np.multiply(xs, xs)
+        density *= -0.5
+        np.exp(density, out=density)
+        density *= 1 / math.sqrt(2 * math.pi)
+        density *= xs
+        np.add(density, ys, out=slope[block])
         ys *= xs
 
-    in_blocks(work, x.size, 1)
+    def quietly(block: slice) -> None:  # far out powers of x overflow to the right limits
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            work(block)
+
+    in_blocks(quietly, x.size, 1)
     return y.reshape(shape), (slope.reshape(shape) if slope is not None else None)
+
+
+# --- attention ------------------------------------------------------------------------------------
+
+# OpenBLAS does products of up to this many multiplications on the calling thread. Blocks of that
+# size run side by side on our own threads, and their scores never leave the cache.
+ONE_THREAD_PRODUCT = 1 << 18
+KEYS = 128
+
+
+def attention_blocks(heads: int, size: int) -> tuple[int, int]:
+    """How many queries, and how many keys, a block of attention should hold."""
+    return max(16, ONE_THREAD_PRODUCT // (KEYS * max(1, size))), KEYS
 
 
 # --- softmax --------------------------------------------------------------------------------------
@@ -189,11 +254,16 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array,
     x_hat, y = np.empty_like(x, order="C"), np.empty_like(x, order="C")
     rstd = np.empty((x.shape[0], 1), x.dtype)
 
+    width = x.shape[1]
+
     def work(block: slice) -> None:
-        centred, ys, scale = x_hat[block], y[block], rstd[block]
-        np.subtract(x[block], x[block].mean(axis=-1, keepdims=True), out=centred)
+        xs, centred, ys, scale = x[block], x_hat[block], y[block], rstd[block]
+        np.add.reduce(xs, axis=-1, keepdims=True, out=scale)
+        scale /= width  # mean
+        np.subtract(xs, scale, out=centred)
         np.multiply(centred, centred, out=ys)
-        np.mean(ys, axis=-1, keepdims=True, out=scale)
+        np.add.reduce(ys, axis=-1, keepdims=True, out=scale)
+        scale /= width  # variance
         scale += eps
         np.sqrt(scale, out=scale)
         np.divide(1, scale, out=scale)

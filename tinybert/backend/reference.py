@@ -20,6 +20,20 @@ class Reference:
         self.xp = xp
         self.new_generator = new_generator
 
+    def for_each(self, work: Any, items: Any) -> None:
+        """Call `work` on every item."""
+        for item in items:
+            work(item)
+
+    def attention_blocks(self, heads: int, size: int) -> tuple[int, int]:
+        """How many queries, and how many keys, a block of attention should hold."""
+        return 256, 256
+
+    def linear(self, x: Any, weight: Any, bias: Any) -> Any:
+        """x @ weight^T + bias for rows x (N, I), weight (O, I) and bias (O,) or None."""
+        y = x @ weight.T
+        return y if bias is None else y + bias
+
     def erf(self, x: Any) -> Any:
         """erf(x) = 2/sqrt(pi) * integral from 0 to x of exp(-t^2) dt."""
         return erf_float64(x.astype(self.xp.float64), self.xp).astype(x.dtype)
@@ -74,8 +88,7 @@ class Reference:
         return self.scatter_add_rows(values[:, None], positions, count)[:, 0]
 
     def cross_entropy(self, logits: Any, targets: Any) -> tuple[Any, Any]:
-        """Per row of logits (N, V): logsumexp(logits) - logits[target] (N,), and logsumexp (N, 1).
-        """
+        """For logits (N, V): logsumexp(logits) - logits[target] (N,), and logsumexp (N, 1)."""
         top = logits.max(axis=-1, keepdims=True)
         log_total = top + self.xp.log(self.xp.exp(logits - top).sum(axis=-1, keepdims=True))
         picked = self.xp.take_along_axis(logits, targets[:, None], axis=-1)

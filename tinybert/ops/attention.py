@@ -1,17 +1,12 @@
-"""Attention without the attention matrix: exact, a block of queries at a time."""
+"""Attention without the attention matrix: exact, a block of queries and keys at a time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from tinybert.autograd import Function
 from tinybert.backend import array_module, draw_seed, kernels_of, seeded_generator
-
-# Scores held at once. One block is written, normalised and used while it is still in cache; a
-# block is at least one query of one batch row, with all its heads and keys.
-BLOCK = 1 << 18
 
 
 class ScaledDotProductAttention(Function):
@@ -20,17 +15,22 @@ class ScaledDotProductAttention(Function):
     Shapes   query (B, H, Tq, K)   key (B, H, Tk, K)   value (B, H, Tk, Kv)   y (B, H, Tq, Kv)
              mask broadcasts to (B, H, Tq, Tk): floating, added to the scores; or boolean, True
              where a query may look (a row that may look nowhere gives zeros)
-    Source   Vaswani et al. 2017, arXiv:1706.03762, eq. 1
+    Source   Vaswani et al. 2017, arXiv:1706.03762, eq. 1; in blocks: Dao et al. 2022,
+             arXiv:2205.14135, algorithm 1
     Oracle   torch.nn.functional.scaled_dot_product_attention
 
-    A row of the softmax needs only its own query and all keys: so queries are taken in blocks, and
-    memory grows with the length, not with its square. Backward computes each block again rather
-    than keep it. With P = softmax(S), S = scale * query @ key^T + mask:
+    A softmax over many keys can be summed up block by block. With the largest score seen so far,
+    top, and p = exp(S - top), keep total = sum p and gathered = p @ value; when a later block has a
+    larger score, what was summed before is multiplied by exp(old top - new top). In the end
+    y = gathered / total. Memory grows with the length, not with its square.
 
-        dvalue = P^T @ dy          dP = dy @ value^T          dS = P * (dP - rowsum(dP * P))
+    Backward computes the scores S of each block again. With P = exp(S - top) / total:
+
+        dvalue = P^T @ dy          dP = dy @ value^T          dS = P * (dP - rowsum(dy * y))
         dquery = scale * dS @ key          dkey = scale * dS^T @ query
 
-    Dropout on P is drawn again in backward from a seed of the call and the number of the block.
+    (rowsum(dP * P), which the softmax's backward asks for, equals rowsum(dy * y).) Saved: top and
+    total, (B, H, Tq, 1) each. Dropout on P is drawn again from a seed and the place of the block.
     """
 
     def forward(
@@ -40,73 +40,100 @@ class ScaledDotProductAttention(Function):
         self.query, self.key, self.value, self.mask = query, key, value, mask
         self.scale, self.dropout_p, self.is_causal = scale, dropout_p, is_causal
         self.seed = draw_seed() if dropout_p else 0
-        batch, heads, length, _ = query.shape
-        xp = array_module(query)
+        xp, kernels = array_module(query), kernels_of(query)
+        batch, heads, length, size = query.shape
+        lowest = float(xp.finfo(query.dtype).min)
+        self.top = xp.full((batch, heads, length, 1), lowest, query.dtype)
+        self.total = xp.zeros((batch, heads, length, 1), query.dtype)
         # In memory (B, T, H, K), so that joining the heads afterwards moves nothing.
-        y = xp.empty((batch, length, heads, value.shape[-1]), query.dtype).swapaxes(1, 2)
-        for number, (rows, queries) in enumerate(self._blocks()):
-            weights, keep = self._weights(number, rows, queries)
-            if keep is not None:
-                weights *= keep
-            xp.matmul(weights, value[rows], out=y[rows, :, queries])
-        return y
+        self.y = xp.zeros((batch, length, heads, value.shape[-1]), query.dtype).swapaxes(1, 2)
+        steps = kernels.attention_blocks(heads, size)
+
+        def some_queries(place: tuple[int, slice]) -> None:
+            at = (place[0], slice(None), place[1])
+            top, total, gathered = self.top[at], self.total[at], self.y[at]
+            for keys in _blocks(key.shape[2], steps[1]):
+                scores = self._scores(at, keys)  # (H, queries, keys)
+                higher = xp.maximum(top, scores.max(axis=-1, keepdims=True))
+                scores -= higher
+                xp.exp(scores, out=scores)
+                before = xp.exp(top - higher)
+                top[...] = higher
+                total *= before
+                total += scores.sum(axis=-1, keepdims=True)
+                if dropout_p:
+                    scores *= self._keep(scores, at, keys)
+                gathered *= before
+                gathered += scores @ value[place[0], :, keys]
+            total[total == 0] = 1  # a query that may look nowhere has gathered zeros
+            gathered /= total
+
+        places = [(row, queries) for row in range(batch) for queries in _blocks(length, steps[0])]
+        kernels.for_each(some_queries, places)
+        return self.y
 
     def backward(self, dy: Any) -> Any:
         xp, kernels = array_module(dy), kernels_of(dy)
         query, key, value = self.query, self.key, self.value
-        dquery, dkey, dvalue = (_like_heads(xp, array) for array in (query, key, value))
-        for number, (rows, queries) in enumerate(self._blocks()):
-            weights, keep = self._weights(number, rows, queries)
-            dy_block = dy[rows, :, queries]
-            dropped = weights if keep is None else weights * keep
-            dvalue[rows] += dropped.swapaxes(-1, -2) @ dy_block
-            dweights = dy_block @ value[rows].swapaxes(-1, -2)
-            if keep is not None:
-                dweights *= keep
-            dscores = kernels.softmax_backward(weights, dweights)
-            dscores *= self.scale
-            dquery[rows, :, queries] = dscores @ key[rows]
-            dkey[rows] += dscores.swapaxes(-1, -2) @ query[rows, :, queries]
+        dquery, dkey, dvalue = (_zeros_like_heads(xp, array) for array in (query, key, value))
+        batch, heads, length, size = query.shape
+        steps = kernels.attention_blocks(heads, size)
+
+        def some_heads(place: tuple[int, slice]) -> None:
+            """All blocks of some heads, one after the other: they add to the same dkey."""
+            row, part = place
+            for queries in _blocks(length, steps[0]):
+                at = (row, part, queries)
+                products = (dy[at] * self.y[at]).sum(axis=-1, keepdims=True)
+                for keys in _blocks(key.shape[2], steps[1]):
+                    those = (row, part, keys)
+                    weights = self._scores(at, keys)
+                    weights -= self.top[at]
+                    xp.exp(weights, out=weights)
+                    weights /= self.total[at]
+                    dweights = dy[at] @ value[those].swapaxes(-1, -2)
+                    dropped = weights
+                    if self.dropout_p:
+                        keep = self._keep(weights, at, keys)
+                        dropped = weights * keep
+                        dweights *= keep
+                    dvalue[those] += dropped.swapaxes(-1, -2) @ dy[at]
+                    dweights -= products
+                    dweights *= weights
+                    dweights *= self.scale  # now dS * scale
+                    dquery[at] += dweights @ key[those]
+                    dkey[those] += dweights.swapaxes(-1, -2) @ query[at]
+
+        parts = [slice(0, heads)] if batch > 1 else _blocks(heads, -(-heads // 4))
+        kernels.for_each(some_heads, [(row, part) for row in range(batch) for part in parts])
         return (dquery, dkey, dvalue, None)[: len(self.needs_input_grad)]
 
-    def _blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Slices of batch rows and of queries, each pair at most BLOCK scores large."""
-        batch, heads, length, _ = self.query.shape
-        a_query = max(1, heads * self.key.shape[2])
-        queries = max(1, min(length, BLOCK // a_query))
-        rows = max(1, BLOCK // (a_query * length)) if queries == length else 1
-        for row in range(0, batch, rows):
-            for start in range(0, length, queries):
-                yield slice(row, min(row + rows, batch)), slice(start, min(start + queries, length))
-
-    def _weights(self, number: int, rows: slice, queries: slice) -> tuple[Any, Any]:
-        """The softmax weights (rows, H, queries, Tk) of one block, and its dropout factors."""
-        xp, kernels = array_module(self.query), kernels_of(self.query)
-        keys = self.key[rows].swapaxes(-1, -2)
-        scores = (self.query[rows, :, queries] * self.scale) @ keys
-        lowest = float(xp.finfo(scores.dtype).min)
+    def _scores(self, at: tuple[int, slice, slice], keys: slice) -> Any:
+        """query @ key^T * scale + mask for one block; -inf where a boolean mask forbids to look."""
+        xp = array_module(self.query)
+        row, part, queries = at
+        scores = (self.query[at] * self.scale) @ self.key[row, part, keys].swapaxes(-1, -2)
         allowed = None
         if self.is_causal:
-            place = xp.arange(queries.start, queries.stop)[:, None]
-            allowed = xp.arange(scores.shape[-1])[None, :] <= place
+            allowed = (
+                xp.arange(keys.start, keys.stop) <= xp.arange(queries.start, queries.stop)[:, None]
+            )
         if self.mask is not None:
-            part = _part_of(self.mask, rows, queries)
-            if part.dtype.kind == "b":
-                allowed = part if allowed is None else part & allowed
+            block = _part_of(self.mask, at, keys)
+            if block.dtype.kind == "b":
+                allowed = block if allowed is None else block & allowed
             else:
-                scores += part
-        if allowed is None:
-            weights = kernels.softmax_(scores)
-        else:
-            scores = xp.where(allowed, scores, lowest)
-            weights = kernels.softmax_(scores)
-            weights *= allowed.any(axis=-1, keepdims=True)
-        if not self.dropout_p:
-            return weights, None
-        drawn = seeded_generator(weights, self.seed, number).random(weights.shape, dtype="float32")
-        keep = (drawn >= self.dropout_p).astype(weights.dtype)
-        keep *= 1 / (1 - self.dropout_p) if self.dropout_p < 1 else 0.0
-        return weights, keep
+                scores += block
+        return scores if allowed is None else xp.where(allowed, scores, -xp.inf)
+
+    def _keep(self, scores: Any, at: tuple[int, slice, slice], keys: slice) -> Any:
+        """Dropout factors of one block: 0 with probability p, 1 / (1 - p) otherwise."""
+        p = self.dropout_p
+        # All heads are drawn, so that it does not matter how many of them a block has.
+        drawn = seeded_generator(scores, self.seed, at[0], at[2].start, keys.start).random(
+            (self.query.shape[1], *scores.shape[1:]), dtype="float32"
+        )[at[1]]
+        return (drawn >= p).astype(scores.dtype) * (1 / (1 - p) if p < 1 else 0.0)
 
 
 def default_scale(head_size: int) -> float:
@@ -114,13 +141,20 @@ def default_scale(head_size: int) -> float:
     return 1 / math.sqrt(max(head_size, 1))
 
 
-def _part_of(mask: Any, rows: slice, queries: slice) -> Any:
+def _blocks(length: int, step: int) -> list[slice]:
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+
+
+def _part_of(mask: Any, at: tuple[int, slice, slice], keys: slice) -> Any:
     """The part of a mask (B or 1, H or 1, Tq or 1, Tk or 1) for one block."""
-    mask = mask if mask.shape[0] == 1 else mask[rows]
-    return mask if mask.shape[2] == 1 else mask[:, :, queries]
+    wanted = (*at, keys)
+    everything = (0, slice(None), slice(None), slice(None))
+    return mask[
+        tuple(e if n == 1 else w for n, w, e in zip(mask.shape, wanted, everything, strict=True))
+    ]
 
 
-def _like_heads(xp: Any, array: Any) -> Any:
+def _zeros_like_heads(xp: Any, array: Any) -> Any:
     """Zeros of the shape of `array` (B, H, T, K), laid out as (B, T, H, K)."""
     batch, heads, length, size = array.shape
     return xp.zeros((batch, length, heads, size), array.dtype).swapaxes(1, 2)

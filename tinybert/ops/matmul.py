@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinybert.autograd import Function
-from tinybert.backend import array_module
+from tinybert.backend import array_module, kernels_of
 from tinybert.ops.arguments import promote, unbroadcast
 from tinybert.ops.elementwise import conjugate
 
@@ -68,9 +68,7 @@ class Linear(Function):
         if bias is not None and bias.shape != weight.shape[:1]:
             raise ValueError(f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}")
         self.x, self.weight = x, weight
-        y = x.reshape(-1, x.shape[-1]) @ weight.T  # (rows, O)
-        if bias is not None:
-            y += bias
+        y = kernels_of(x).linear(x.reshape(-1, x.shape[-1]), weight, bias)  # (rows, O)
         return y.reshape(*x.shape[:-1], weight.shape[0])
 
     def backward(self, dy: Any) -> Any:

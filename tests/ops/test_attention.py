@@ -1,0 +1,131 @@
+"""Blockwise attention: equal to torch's, whatever the block, and no block is the whole matrix."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support import check_op
+from tinybert import functional as F
+from tinybert.autograd import Tensor
+from tinybert.backend import cpu, manual_seed
+
+SHAPES = [(2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6)]  # query, key, value: all sizes differ
+torch_attention = torch.nn.functional.scaled_dot_product_attention
+rng = np.random.default_rng(1)
+ADDED = rng.standard_normal((2, 1, 5, 7))
+ALLOWED = rng.random((2, 1, 1, 7)) < 0.6
+
+
+@pytest.fixture(params=[(1, 1), (2, 3), (100, 2), (100, 100)])
+def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """How many queries and keys a block holds, from the least to all."""
+    monkeypatch.setattr(cpu, "attention_blocks", lambda heads, size: request.param)
+    return request.param
+
+
+def both(mask: np.ndarray | None = None, **options: object) -> tuple:
+    """Our function and torch's with the same mask and options."""
+
+    def theirs(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        given = None if mask is None else torch.from_numpy(mask)
+        if given is not None and given.dtype != torch.bool:
+            given = given.to(q.dtype)
+        return torch_attention(q, k, v, attn_mask=given, **options)
+
+    return lambda q, k, v: F.scaled_dot_product_attention(q, k, v, mask, **options), theirs
+
+
+def test_plain(block: tuple[int, int]) -> None:
+    check_op(*both(), shapes=SHAPES)
+
+
+def test_scale(block: tuple[int, int]) -> None:
+    check_op(*both(scale=0.3), shapes=SHAPES)
+
+
+def test_added_mask(block: tuple[int, int]) -> None:
+    check_op(*both(ADDED), shapes=SHAPES)
+
+
+def test_boolean_mask(block: tuple[int, int]) -> None:
+    check_op(*both(np.concatenate([ALLOWED[:1], np.ones((1, 1, 1, 7), bool)])), shapes=SHAPES)
+
+
+def test_causal(block: tuple[int, int]) -> None:
+    check_op(*both(is_causal=True), shapes=SHAPES)
+
+
+@pytest.mark.parametrize("lead", [(), (3,), (2, 1, 3)])
+def test_other_ranks(lead: tuple[int, ...]) -> None:
+    check_op(*both(), shapes=[(*lead, 5, 4), (*lead, 7, 4), (*lead, 7, 6)])
+
+
+def test_a_query_that_may_look_nowhere_gives_zeros() -> None:
+    q, k, v = (Tensor(rng.standard_normal(shape), requires_grad=True) for shape in SHAPES)
+    allowed = np.ones((1, 1, 5, 7), bool)
+    allowed[0, 0, 2] = False
+    y = F.scaled_dot_product_attention(q, k, v, allowed)
+    y.backward(rng.standard_normal(y.shape))
+    assert (y.numpy()[:, :, 2] == 0).all()
+    assert (q.grad.numpy()[:, :, 2] == 0).all()
+    assert np.isfinite(k.grad.numpy()).all()
+
+
+def test_memory_is_linear_in_the_length() -> None:
+    length, heads = 4096, 4
+    q = Tensor(rng.standard_normal((1, heads, length, 8)).astype(np.float32), requires_grad=True)
+    tracemalloc.start()
+    F.scaled_dot_product_attention(q, q, q).backward(np.ones(q.shape, np.float32))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    full_matrix = heads * length * length * 4
+    assert peak < full_matrix / 20
+
+
+def test_dropout_drops_the_share_and_keeps_the_mean() -> None:
+    q = Tensor(np.zeros((1, 1, 400, 2), np.float32))
+    v = Tensor(np.eye(400, dtype=np.float32)[None, None])
+    weights = F.scaled_dot_product_attention(q, q, v, dropout_p=0.25).numpy()  # v is the identity
+    assert abs((weights == 0).mean() - 0.25) < 0.01
+    assert abs(weights.sum(-1).mean() - 1) < 0.01
+
+
+def test_dropout_is_the_same_in_backward(block: tuple[int, int]) -> None:
+    """With value as input, y is linear in it: <u, y(v)> == <dv, v> only if the mask is the same."""
+    q, k, v = (Tensor(rng.standard_normal(shape), requires_grad=True) for shape in SHAPES)
+    u = rng.standard_normal((2, 3, 5, 6))
+    y = F.scaled_dot_product_attention(q, k, v, dropout_p=0.5)
+    y.backward(u)
+    assert np.isclose((u * y.numpy()).sum(), (v.grad.numpy() * v.numpy()).sum())
+
+    def loss(query: np.ndarray) -> float:
+        with manual_seed(7):
+            out = F.scaled_dot_product_attention(query, k.detach(), v.detach(), dropout_p=0.5)
+        return float((u * out.numpy()).sum())
+
+    with manual_seed(7):
+        again = Tensor(q.numpy(), requires_grad=True)
+        F.scaled_dot_product_attention(again, k, v, dropout_p=0.5).backward(u)
+    step = rng.standard_normal(q.shape)
+    h = 1e-6
+    slope = (loss(q.numpy() + h * step) - loss(q.numpy() - h * step)) / (2 * h)
+    assert np.isclose(slope, (again.grad.numpy() * step).sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "mask"),
+    [
+        ([(2, 3, 5, 4), (2, 3, 7, 5), (2, 3, 7, 6)], None),
+        ([(2, 3, 5, 4), (2, 2, 7, 4), (2, 2, 7, 6)], None),
+        ([(2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 8, 6)], None),
+        (SHAPES, np.ones((2, 1, 5, 6))),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(shapes: list, mask: np.ndarray | None) -> None:
+    q, k, v = (Tensor(np.ones(shape)) for shape in shapes)
+    with pytest.raises(ValueError, match=r"scaled_dot_product_attention.*\(2, "):
+        F.scaled_dot_product_attention(q, k, v, mask)

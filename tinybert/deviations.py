@@ -1,0 +1,64 @@
+"""Where tinybert differs from transformers 4.57.6 on purpose: what, why, and the test that shows it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Deviation(NamedTuple):
+    """One difference: where it is, what tinybert does, why, and the test that shows it."""
+
+    where: str
+    what: str
+    why: str
+    test: str
+
+
+_CALL = "tests/tokenizers/test_bert_call.py"
+_FILES = "tests/tokenizers/test_bert_files.py"
+
+deviations: tuple[Deviation, ...] = (
+    Deviation(
+        "BertTokenizer.__call__",
+        "a max_length below the number of special tokens is refused",
+        "transformers returns the row uncut, longer than was asked for",
+        f"{_CALL}::test_values_that_are_refused",
+    ),
+    Deviation(
+        "BertTokenizer.__call__",
+        "only_first and only_second are refused where that text is too short to cut, or is missing",
+        "transformers logs an error and returns the row uncut",
+        f"{_CALL}::test_values_that_are_refused",
+    ),
+    Deviation(
+        "BertTokenizer.__call__",
+        'padding="max_length" also pads a single empty row',
+        "transformers returns it empty, which no model accepts beside other rows",
+        f"{_CALL}::test_an_empty_row_is_padded",
+    ),
+    Deviation(
+        "BertTokenizer.__call__",
+        "ragged rows are refused when arrays are asked for",
+        "transformers makes arrays of objects, which no model accepts",
+        f"{_CALL}::test_values_that_are_refused",
+    ),
+    Deviation(
+        "BertTokenizer.add_tokens",
+        "in a vocabulary whose ids have gaps, new tokens get free ids, and saving keeps every id",
+        "transformers gives new tokens ids that are taken, and closes the gaps when it saves",
+        f"{_FILES}::test_ids_survive_gaps",
+    ),
+    Deviation(
+        "BertTokenizer.add_tokens",
+        "of overlapping added tokens, those that remain after the leftmost longest are still found",
+        "transformers loses the second of 'abd' and 'b' in 'abcd'",
+        "tests/tokenizers/test_added_tokens.py::test_leftmost_and_longest_token_is_found",
+    ),
+    Deviation(
+        "BertTokenizer",
+        "an unknown word gets the id of [UNK] also where [UNK] was appended to the vocabulary",
+        "transformers gives it the id None",
+        "tests/tokenizers/test_bert_tokenizer.py"
+        "::test_special_tokens_missing_from_the_vocabulary_are_appended",
+    ),
+)
