@@ -246,6 +246,7 @@ class BertModel(PreTrainedModel):
 
     config_class: ClassVar[type[PretrainedConfig]] = BertConfig
     base_model_prefix: ClassVar[str] = "bert"
+    config: BertConfig
 
     def __init__(self, config: BertConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
@@ -341,10 +342,13 @@ def integers(name: str, value: Any, device: str) -> Tensor:
     tensor = as_tensor(value, device)
     if tensor.dtype.kind in "iu":
         return tensor
-    whole = tensor.data.astype("int64")
-    if tensor.dtype.kind not in "bf" or not bool((whole == tensor.data).all()):
-        raise TypeError(f"{name} must be whole numbers, got {tensor.dtype}")
-    return as_tensor(whole)
+    if tensor.dtype.kind in "bf":
+        given = tensor.data.astype("float64")
+        if bool((abs(given) < 2.0**53).all()):  # not NaN, and nothing that overflows below
+            whole = given.astype("int64")
+            if bool((whole == given).all()):
+                return as_tensor(whole)
+    raise TypeError(f"{name} must be whole numbers, got {tensor.dtype}")
 
 
 def _ids_like(name: str, value: Any, batch: int, length: int, device: str) -> Tensor | None:

@@ -42,7 +42,7 @@ class ModelOutput(dict):
     def _refuse(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(f"{type(self).__name__} does not lose or gain fields; set an attribute")
 
-    __delitem__ = pop = popitem = update = setdefault = clear = _refuse  # type: ignore[assignment]
+    __delitem__ = pop = popitem = update = setdefault = clear = _refuse
 
 
 Layers = tuple[Tensor, ...]
