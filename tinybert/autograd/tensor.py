@@ -15,7 +15,15 @@ from tinybert.autograd import operators
 from tinybert.autograd.engine import run_backward
 from tinybert.autograd.modes import get_default_device, get_default_dtype, is_grad_enabled
 from tinybert.autograd.operators import Operators
-from tinybert.backend import Array, array_module, device_of, is_array, to_device, to_host
+from tinybert.backend import (
+    Array,
+    array_module,
+    device_of,
+    is_array,
+    is_device_name,
+    to_device,
+    to_host,
+)
 
 
 class Version:
@@ -265,7 +273,7 @@ class Tensor(Operators):
         differentiable.
         """
         for target in targets:
-            if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
+            if isinstance(target, str) and is_device_name(target):
                 device = target
             elif target is not None:
                 dtype = target

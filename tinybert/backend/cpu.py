@@ -142,11 +142,13 @@ def erf(x: Array) -> Array:
     """erf(x), elementwise, in the dtype of x."""
     if x.dtype != np.float32:
         return erf_float64(x.astype(np.float64), np).astype(x.dtype)
-    flat = np.clip(np.ascontiguousarray(x).reshape(-1), -_LIMIT, _LIMIT) * np.float32(math.sqrt(2))
-    y = np.empty_like(flat)
+    x = np.ascontiguousarray(x)
+    flat, y = x.reshape(-1), np.empty(x.size, x.dtype)
 
     def work(block: slice) -> None:
-        _times_polynomial(flat[block], _ERF_P, y[block])
+        scaled = flat[block] * np.float32(math.sqrt(2))
+        np.clip(scaled, -_LIMIT, _LIMIT, out=scaled)
+        _times_polynomial(scaled, _ERF_P, y[block])
         np.tanh(y[block], out=y[block])
 
     in_blocks(work, y.size, 1)

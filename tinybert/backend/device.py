@@ -74,14 +74,18 @@ def array_module(array: Array) -> Any:
 
 
 def kernels_of(array: Array) -> Any:
-    """The fused kernels (`backend/cpu.py`, `backend/cuda.py`) for the library that holds `array`.
-    """
+    """The fused kernels (`cpu.py`, `cuda.py`) for the library that holds `array`."""
     return backend_of(array).kernels
 
 
 def is_array(value: Any) -> bool:
     """Whether `value` is an array of a known backend."""
     return isinstance(value, tuple(backend.array_type for backend in _backends.values()))
+
+
+def is_device_name(text: str) -> bool:
+    """Whether `text` names a device, such as "cpu" or "cuda:1", rather than a dtype."""
+    return text.partition(":")[0] in (*_backends, "cuda")
 
 
 def parse_device(device: str) -> tuple[Backend, int]:

@@ -88,12 +88,14 @@ class Div(_Binary, Function):
             is_array(b) and b.dtype.kind in "fc"
         ):
             a, b = as_floating(a), as_floating(b)
-        self.b, self.y = b, a / b
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self.b, self.y = b, a / b
         return self.y
 
     def backward(self, dy: Any) -> Any:
-        da = dy / conjugate(self.b)
-        db = self.give_back(1, -da * conjugate(self.y)) if self.needs_input_grad[1] else None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            da = dy / conjugate(self.b)
+            db = self.give_back(1, -da * conjugate(self.y)) if self.needs_input_grad[1] else None
         return self.give_back(0, da) if self.needs_input_grad[0] else None, db
 
 
@@ -109,7 +111,8 @@ class Pow(_Binary, Function):
         if is_array(a) and a.dtype.kind in "iu" and not is_array(b) and b < 0:
             a = as_floating(a)
         self.a, self.b = a, b
-        self.y = a**b
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self.y = a**b
         return self.y
 
     def backward(self, dy: Any) -> Any:

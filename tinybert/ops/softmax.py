@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tinybert.autograd import Function
 from tinybert.backend import array_module, kernels_of
 from tinybert.ops.arguments import as_floating, normal_axes, normal_axis
@@ -40,7 +42,8 @@ class LogSoftmax(Function):
     def forward(self, x: Any, *, axis: int) -> Any:
         self.axis = normal_axis(axis, x.ndim)
         x = as_floating(x)
-        self.y = x - logsumexp(x, (self.axis,))
+        with np.errstate(invalid="ignore"):  # a row of -inf alone is nan, as in torch
+            self.y = x - logsumexp(x, (self.axis,))
         return self.y
 
     def backward(self, dy: Any) -> Any:
@@ -63,7 +66,8 @@ class LogSumExp(Function):
         )
 
     def backward(self, dy: Any) -> Any:
-        return dy.reshape(self.y.shape) * array_module(dy).exp(self.x - self.y)
+        with np.errstate(invalid="ignore"):  # -inf - -inf is nan, as in torch
+            return dy.reshape(self.y.shape) * array_module(dy).exp(self.x - self.y)
 
 
 def logsumexp(x: Any, axes: tuple[int, ...]) -> Any:
@@ -71,7 +75,10 @@ def logsumexp(x: Any, axes: tuple[int, ...]) -> Any:
     nothing.
     """
     xp = array_module(x)
-    top = x.max(axis=axes, keepdims=True, initial=-xp.inf)
+    if any(x.shape[axis] == 0 for axis in axes):
+        kept = tuple(1 if i in axes else size for i, size in enumerate(x.shape))
+        return xp.full(kept, -xp.inf, dtype=x.dtype)
+    top = x.max(axis=axes, keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    total = xp.exp(x - top).sum(axis=axes, keepdims=True)
-    return xp.log(total) + top if x.size else xp.full_like(top, -xp.inf)
+    with np.errstate(divide="ignore"):
+        return xp.log(xp.exp(x - top).sum(axis=axes, keepdims=True)) + top
