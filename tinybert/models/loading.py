@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, field
 
+from tinybert.autograd import Tensor
+from tinybert.backend import to_device
 from tinybert.checkpoints.reader import TensorReader
-from tinybert.nn import Module, Parameter
+from tinybert.nn import Module
 
 # Names of old checkpoints, at the end of a key: only there, since `gamma` and `beta` are names of
 # other parameters in other models.
@@ -74,8 +76,7 @@ def load_weights(
     Returns the report, and the names of all parameters that still need to be drawn.
     """
     report = LoadingReport(type(model).__name__, source)
-    own = dict(model.named_parameters(remove_duplicate=False))
-    own.update(model._persistent())  # type: ignore[arg-type]
+    own = dict(model.named_state())
     in_file = _named_as_in(own, checkpoint, prefix, report)
     for name, tensor in own.items():
         if name not in in_file:
@@ -85,7 +86,7 @@ def load_weights(
         if shape != tensor.shape:
             report.mismatched_keys.append((name, shape, tensor.shape))
         else:
-            read_parameter(checkpoint, key, tensor)
+            read_into(checkpoint, key, tensor)
     if report.mismatched_keys and not ignore_mismatched:
         name, found, expected = report.mismatched_keys[0]
         raise ValueError(
@@ -100,17 +101,17 @@ def load_weights(
     return report, set(report.missing_keys) | mismatched
 
 
-def read_parameter(checkpoint: TensorReader, key: str, tensor: Parameter) -> None:
-    """Read one array of a checkpoint into a parameter of the same shape, wherever it lives."""
+def read_into(checkpoint: TensorReader, key: str, tensor: Tensor) -> None:
+    """Read one array of a checkpoint into a tensor of the same shape, wherever it lives."""
     if tensor.device == "cpu":
         checkpoint.read_into(key, tensor.data)
         tensor._version.bump("from_pretrained")
     else:
-        tensor.copy_(checkpoint[key].astype(tensor.dtype))
+        tensor.detach().copy_(to_device(checkpoint[key].astype(tensor.dtype), tensor.device))
 
 
 def _named_as_in(
-    own: dict[str, Parameter], checkpoint: TensorReader, prefix: str, report: LoadingReport
+    own: dict[str, Tensor], checkpoint: TensorReader, prefix: str, report: LoadingReport
 ) -> dict[str, str]:
     """Model name -> key of the file, for all keys that have a place; the others are reported."""
     dotted = prefix + "."

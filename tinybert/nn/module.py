@@ -283,18 +283,18 @@ class Module:
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
         """All parameters and persistent buffers by dotted name, detached, sharing their memory."""
         state: dict[str, Tensor] = {}
-        for name, tensor in self._persistent(prefix):
+        for name, tensor in self.named_state(prefix):
             state[name] = tensor.detach()
         return state
 
-    def _persistent(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """Every saved tensor under every name it has, module by module."""
+    def named_state(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """All parameters and persistent buffers under every name they have, module by module."""
         yield from ((prefix + name, p) for name, p in self._parameters.items() if p is not None)
         for name, buffer in self._buffers.items():
             if buffer is not None and name not in self._transient:
                 yield prefix + name, buffer
         for name, module in self.named_children():
-            yield from module._persistent(f"{prefix}{name}.")
+            yield from module.named_state(f"{prefix}{name}.")
 
     def load_state_dict(self, mapping: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy arrays into parameters and buffers by name.
@@ -307,7 +307,7 @@ class Module:
         arrays of the wrong shape (naming key and both shapes), for what is no array of real
         numbers, and, if `strict`, for names.
         """
-        own = dict(self._persistent())
+        own = dict(self.named_state())
         keys = IncompatibleKeys(
             [name for name in own if name not in mapping],
             [name for name in mapping if name not in own],
