@@ -1,0 +1,212 @@
+"""Gradients of BertModel by every parameter and by the embeddings, against torch's autograd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.models.oracle import as_torch, flat, twins
+from tests.support import assert_close, rms
+from tests.tolerances import (
+    MODEL_FLOAT32_FLOOR,
+    MODEL_FLOAT32_MEAN_RATIO,
+    MODEL_FLOAT32_RATIO,
+    MODEL_GRADIENT_FLOAT64,
+)
+from tinybert import BertModel, Tensor
+
+WEIGHTS = {"output_attentions": True, "output_hidden_states": True}
+PATHS = pytest.mark.parametrize("flags", [{}, WEIGHTS], ids=["blockwise", "with weights"])
+
+
+def example(model: BertModel, seed: int, batch: int = 3, length: int = 7) -> dict[str, Any]:
+    """Ids (some of them padding, some twice), types, and a mask with a row in which all is 0."""
+    rng, c = np.random.default_rng(seed), model.config
+    ids = rng.integers(c.vocab_size, size=(batch, length))
+    ids[0, :3] = c.pad_token_id
+    mask = np.ones((batch, length), np.int64)
+    mask[0, :3] = 0
+    mask[1] = 0
+    types = rng.integers(c.type_vocab_size, size=(batch, length))
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+
+
+def gradients_of_ours(
+    model: BertModel, call: dict[str, Any], cotangents: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The gradient of the sum of <cotangent, output> over all outputs, by parameter."""
+    model.zero_grad()
+    call = dict(call)
+    embeds = call.pop("inputs_embeds", None)
+    if embeds is not None:
+        call["inputs_embeds"] = embeds = Tensor(embeds, requires_grad=True)
+    output = model(**call)
+    parts = dict(_named(output))
+    total = None
+    for name, cotangent in cotangents.items():
+        term = (parts[name] * cotangent.astype(parts[name].dtype)).sum()
+        total = term if total is None else total + term
+    total.backward()
+    found = {n: p.grad.numpy().copy() for n, p in model.named_parameters() if p.grad is not None}
+    if embeds is not None:
+        found["inputs_embeds"] = embeds.grad.numpy()
+    return found
+
+
+def gradients_of_torch(
+    model: Any, call: dict[str, Any], cotangents: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The same by torch."""
+    model.zero_grad()
+    call = {name: as_torch(value) for name, value in call.items()}
+    if "inputs_embeds" in call:
+        call["inputs_embeds"].requires_grad_()
+    parts = dict(_named(model(**call)))
+    sum(
+        (parts[name] * torch.from_numpy(u).to(parts[name].dtype)).sum()
+        for name, u in cotangents.items()
+    ).backward()
+    found = {n: p.grad.numpy().copy() for n, p in model.named_parameters() if p.grad is not None}
+    if "inputs_embeds" in call:
+        found["inputs_embeds"] = call["inputs_embeds"].grad.numpy()
+    return found
+
+
+def _named(output: Any) -> Any:
+    for name, value in output.items():
+        if isinstance(value, tuple):
+            yield from ((f"{name}[{number}]", member) for number, member in enumerate(value))
+        else:
+            yield name, value
+
+
+def draw_cotangents(model: BertModel, call: dict[str, Any], seed: int) -> dict[str, np.ndarray]:
+    """A random cotangent for every output: a plain sum would be blind to softmax and the norms."""
+    rng = np.random.default_rng(seed)
+    shapes = {name: array.shape for name, array in flat(model(**call)).items()}
+    return {
+        name: rng.standard_normal(shape).astype(np.float32).astype(np.float64)
+        for name, shape in shapes.items()
+    }
+
+
+def compare(ours: BertModel, theirs: Any, call: dict[str, Any]) -> dict[str, np.ndarray]:
+    """All gradients agree in float64, and none is missing."""
+    cotangents = draw_cotangents(ours, call, 1)
+    found = gradients_of_ours(ours, call, cotangents)
+    expected = gradients_of_torch(theirs, call, cotangents)
+    assert set(found) == set(expected)
+    scale = max(rms(array) for array in expected.values())
+    for name, array in expected.items():
+        # The gradient of a key's bias is 0 exactly: softmax does not see what all keys share.
+        zero = 1e-3 * scale if name.endswith("key.bias") else 0.0
+        tolerance = MODEL_GRADIENT_FLOAT64
+        assert_close(found[name], array, rtol=tolerance, atol=tolerance * zero, name=name)
+    return found
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "gelu": {},
+    "gelu_new": {"hidden_act": "gelu_new", "num_hidden_layers": 3},
+    "relu": {"hidden_act": "relu", "num_attention_heads": 2, "intermediate_size": 19},
+    "silu": {"hidden_act": "silu", "num_attention_heads": 1, "layer_norm_eps": 1e-3},
+    "in chunks": {"chunk_size_feed_forward": 7},
+    "no pooler": {"add_pooling_layer": False, "pad_token_id": 4},
+}
+
+
+@PATHS
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+def test_gradients_of_every_parameter_agree(options, flags):
+    ours, theirs = twins(**options)
+    call = {**example(ours, 3), **flags}
+    found = compare(ours, theirs, call)
+    assert set(found) == {name for name, _ in ours.named_parameters()}
+    table = found["embeddings.word_embeddings.weight"]
+    assert not table[ours.config.pad_token_id].any()
+    assert table[call["input_ids"][2]].any()
+
+
+@PATHS
+def test_gradients_of_the_embeddings_agree(flags):
+    ours, theirs = twins()
+    call = {**example(ours, 3), "input_ids": None, **flags}
+    call["inputs_embeds"] = np.random.default_rng(0).standard_normal((3, 7, 12))
+    found = compare(ours, theirs, call)
+    assert found["inputs_embeds"].any()
+    assert "embeddings.word_embeddings.weight" not in found
+
+
+@PATHS
+def test_gradients_with_head_masks_and_positions_agree(flags):
+    ours, theirs = twins()
+    call = {**example(ours, 3), "head_mask": np.array([[0.0, 1.0, 0.5], [2.0, 0.0, 1.0]])}
+    call["attention_mask"] = np.tril(np.ones((3, 7, 7), np.int64))
+    call["position_ids"] = np.random.default_rng(0).integers(17, size=(1, 7))
+    compare(ours, theirs, {**call, **flags})
+
+
+def test_both_paths_of_attention_have_one_gradient():
+    ours, _ = twins()
+    call = example(ours, 3)
+    cotangents = draw_cotangents(ours, call, 1)
+    blockwise = gradients_of_ours(ours, call, cotangents)
+    full = gradients_of_ours(ours, {**call, "output_attentions": True}, cotangents)
+    for name, array in full.items():
+        if not name.endswith("key.bias"):
+            assert_close(blockwise[name], array, rtol=MODEL_GRADIENT_FLOAT64, name=name)
+
+
+def test_frozen_parameters_get_no_gradient_and_change_no_other():
+    ours, _ = twins()
+    call = example(ours, 3)
+    cotangents = draw_cotangents(ours, call, 1)
+    full = gradients_of_ours(ours, call, cotangents)
+    ours.embeddings.requires_grad_(False)
+    ours.encoder.layer[0].requires_grad_(False)
+    rest = gradients_of_ours(ours, call, cotangents)
+    assert {name for name in full if name not in rest} == {
+        name for name in full if name.startswith(("embeddings", "encoder.layer.0"))
+    }
+    for name, array in rest.items():
+        assert_close(array, full[name], rtol=MODEL_GRADIENT_FLOAT64, atol=1e-9, name=name)
+
+
+def test_gradients_accumulate():
+    ours, _ = twins()
+    once = gradients_of_ours(ours, example(ours, 3), {"pooler_output": np.ones((3, 12))})
+    ours(**example(ours, 3)).pooler_output.sum().backward()
+    for name, parameter in ours.named_parameters():
+        if name in once and not name.endswith("key.bias"):
+            assert_close(parameter.grad.numpy(), 2 * once[name], rtol=1e-12, name=name)
+
+
+@PATHS
+def test_float32_costs_no_more_precision_than_it_costs_torch(flags):
+    sizes = {
+        "hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 100,
+        "max_position_embeddings": 40, "vocab_size": 90, "num_hidden_layers": 3,
+    }  # fmt: skip
+    errors: dict[str, list[tuple[float, float]]] = {}  # by parameter: ours and torch's, each model
+    for seed in range(16):
+        ours, theirs = twins(seed, **sizes)
+        call = {**example(ours, seed, batch=4, length=31), **flags}
+        cotangents = draw_cotangents(ours, call, seed)
+        exact = gradients_of_torch(theirs, call, cotangents)
+        torch32 = gradients_of_torch(theirs.float(), call, cotangents)
+        ours32 = gradients_of_ours(ours.to(np.float32), call, cotangents)
+        for name, array in exact.items():
+            assert ours32[name].dtype == np.float32
+            # the gradient of a key's bias is 0: what is found is the rounding of its weight's
+            size = rms(exact[name.replace("key.bias", "key.weight")])
+            pair = (rms(ours32[name] - array) / size, rms(torch32[name] - array) / size)
+            errors.setdefault(name, []).append(pair)
+    for name, pairs in errors.items():
+        own, torchs = np.sqrt(np.mean(np.square(pairs), axis=0))
+        floor = MODEL_FLOAT32_FLOOR if name.endswith("key.bias") else 0.0
+        assert own <= MODEL_FLOAT32_RATIO * torchs + floor, f"{name}: {own:.3g}, torch {torchs:.3g}"
+    ratios = [own / torchs for name, pairs in errors.items() for own, torchs in pairs]
+    assert np.exp(np.mean(np.log(ratios))) < MODEL_FLOAT32_MEAN_RATIO
