@@ -272,6 +272,7 @@ class BertModel(PreTrainedModel):
         position_ids: Any = None,
         head_mask: Any = None,
         inputs_embeds: Any = None,
+        *,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
@@ -286,19 +287,51 @@ class BertModel(PreTrainedModel):
             head_mask: (H,) or (L, H) factors for the heads.
             output_attentions, output_hidden_states, return_dict: the config's values if None.
 
-        All may be Tensors, arrays or lists. Returns
-        BaseModelOutputWithPoolingAndCrossAttentions, or a plain tuple if `return_dict` is False.
-        Raises ValueError naming the argument for wrong shapes, ids out of range, and sequences
-        longer than `max_position_embeddings`.
+        All may be Tensors, arrays or lists. Returns BaseModelOutputWithPoolingAndCrossAttentions,
+        or a plain tuple if `return_dict` is False.
+        Raises ValueError naming the argument for wrong shapes, ids
+        out of range, and sequences longer than `max_position_embeddings`.
         """
-        config, device = self.config, self.device
+        config = self.config
         attentions_wanted = _choose(output_attentions, config.output_attentions)
+        inputs = self._read_inputs(input_ids, token_type_ids, position_ids, inputs_embeds)
+        x = self.embeddings(*inputs)  # (B, T, D)
+        batch, length, _ = x.shape
+        mask = None
+        if attention_mask is not None:
+            mask = as_tensor(
+                additive_mask(attention_mask, batch, length, length, self.dtype, self.device)
+            )
+        head_masks = per_layer_head_mask(
+            head_mask, config.num_hidden_layers, config.num_attention_heads, x
+        )
+        hidden_states, attentions = self.encoder(x, mask, head_masks, attentions_wanted)
+        last = hidden_states[-1]
+        output = BaseModelOutputWithPoolingAndCrossAttentions(
+            last_hidden_state=last,
+            pooler_output=self.pooler(last) if self.pooler is not None else None,
+            hidden_states=tuple(hidden_states)
+            if _choose(output_hidden_states, config.output_hidden_states)
+            else None,
+            attentions=tuple(attentions) if attentions_wanted else None,
+        )
+        if _choose(return_dict, config.return_dict):
+            return output
+        # The plain tuple keeps the place of a pooler that is not there, as transformers does.
+        extras = output.to_tuple()[1 + (self.pooler is not None) :]
+        return (output.last_hidden_state, output.pooler_output, *extras)
+
+    def _read_inputs(
+        self, input_ids: Any, token_type_ids: Any, position_ids: Any, inputs_embeds: Any
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+        """The four kinds of input as Tensors on the model's device, with their shapes checked."""
+        config, device = self.config, self.device
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give input_ids or inputs_embeds, one and not both")
         if inputs_embeds is not None:
             inputs_embeds = as_tensor(inputs_embeds, device)
             _check_shape("inputs_embeds", inputs_embeds, ("B", "T", config.hidden_size))
-            batch, length = inputs_embeds.shape[:2]
+            batch, length, _ = inputs_embeds.shape
         else:
             input_ids = integers("input_ids", input_ids, device)
             _check_shape("input_ids", input_ids, ("B", "T"))
@@ -311,30 +344,7 @@ class BertModel(PreTrainedModel):
             )
         token_type_ids = _ids_like("token_type_ids", token_type_ids, batch, length, device)
         position_ids = _ids_like("position_ids", position_ids, batch, length, device)
-        mask = None
-        if attention_mask is not None:
-            mask = as_tensor(
-                additive_mask(attention_mask, batch, length, length, self.dtype, device)
-            )
-        x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
-        head_masks = per_layer_head_mask(
-            head_mask, config.num_hidden_layers, config.num_attention_heads, x
-        )
-        hidden_states, attentions = self.encoder(x, mask, head_masks, attentions_wanted)
-        output = BaseModelOutputWithPoolingAndCrossAttentions(
-            last_hidden_state=hidden_states[-1],
-            pooler_output=self.pooler(hidden_states[-1]) if self.pooler is not None else None,
-            hidden_states=tuple(hidden_states)
-            if _choose(output_hidden_states, config.output_hidden_states)
-            else None,
-            attentions=tuple(attentions) if attentions_wanted else None,
-        )
-        if _choose(return_dict, config.return_dict):
-            return output
-        # The plain tuple keeps the place of a pooler that is not there, as transformers does.
-        return (output.last_hidden_state, output.pooler_output, *output.to_tuple()[1:][
-            int(self.pooler is not None):
-        ])  # fmt: skip
+        return input_ids, token_type_ids, position_ids, inputs_embeds
 
 
 def integers(name: str, value: Any, device: str) -> Tensor:
