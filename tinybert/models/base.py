@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tinybert.autograd import Tensor, no_grad, set_default_device
+from tinybert.autograd import Tensor, get_default_device, no_grad, set_default_device
 from tinybert.checkpoints import open_checkpoint, save_sharded
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.loading import load_weights
@@ -120,7 +120,7 @@ class PreTrainedModel(Module):
             config = cls.config_class.from_pretrained(path, **options)
         elif options:
             raise TypeError(f"config is given, so {sorted(options)} cannot override it")
-        with skip_init(), set_default_device(device or "cpu"):
+        with skip_init(), set_default_device(device or get_default_device()):
             model = cls(config, **own)
         with open_checkpoint(path) as checkpoint:
             report, unset = load_weights(
@@ -147,14 +147,18 @@ class PreTrainedModel(Module):
         Args:
             folder: made if need be; older weights in it are replaced.
             max_shard_size: the weights are split into files of at most this size.
+
+        The config is written last: a save that is interrupted while the weights are on their way
+        leaves the older model whole.
         """
         path = Path(folder)
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(f"{folder}: exists and is no folder")
         self.config.architectures = [type(self).__name__]
-        self.config.save_pretrained(path)
+        self.config.to_json_string()  # raises now if it cannot be written
         tensors = {name: tensor.numpy() for name, tensor in _once(self.state_dict()).items()}
         save_sharded(tensors, path, max_shard_size=max_shard_size, metadata={"format": "pt"})
+        self.config.save_pretrained(path)
 
 
 def _once(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -41,7 +41,9 @@ def full(shape: tuple[int, ...], value: float) -> Array:
 
 
 def normal_(tensor: Tensor, std: float) -> None:
-    """Overwrite `tensor` with normal numbers of mean 0."""
+    """Overwrite `tensor` with normal numbers of mean 0; inside `skip_init` leave it as it is."""
+    if _skip:
+        return
     drawn = generator("cpu").standard_normal(tensor.shape, dtype=np.float32) * std
     tensor.data[...] = to_device(drawn.astype(tensor.dtype), tensor.device)
 
