@@ -66,7 +66,7 @@ MODEL_FLOAT64 = 1e-11
 BATCH_INVARIANCE = 1e-5  # float32: BLAS sums in another order for another batch, never equal bits
 # Gradients pass every layer twice, and the norms of the toy models enlarge them.
 MODEL_GRADIENT_FLOAT64 = 1e-9
-# float32: the error against torch float64 as a share of the gradient, its RMS over 16 models, in
+# float32: the error against torch float64 as a share of the gradient, its RMS over 24 models, in
 # units of torch's own. The share of one model is luck (from 0.8 to 1.5), the mean over all is not.
 MODEL_FLOAT32_RATIO = 1.5
 MODEL_FLOAT32_MEAN_RATIO = 1.15

@@ -183,17 +183,33 @@ def test_return_dict_of_the_config():
     agree(ours, theirs, input_ids=IDS, return_dict=True)
 
 
-def test_arguments_may_be_positional_and_of_any_kind(pair):
+def test_arguments_may_be_of_any_kind(pair):
     ours, theirs = pair
     types, positions = IDS % 5, IDS % 17
     heads = np.ones(3)
-    given = (IDS, PADDED, types, positions, heads)
+    given = {
+        "input_ids": IDS,
+        "attention_mask": PADDED,
+        "token_type_ids": types,
+        "position_ids": positions,
+        "head_mask": heads,
+    }
+    expected = theirs(**{k: as_torch(v) for k, v in given.items()})[0].detach().numpy()
+    for kind in (np.asarray, Tensor, lambda x: x.tolist(), lambda x: x.astype(np.float32)):
+        result = ours(**{name: kind(value) for name, value in given.items()})
+        assert_close(result.last_hidden_state.numpy(), expected, rtol=MODEL_FLOAT64)
+
+
+def test_positional_arguments_stand_in_the_order_of_transformers(pair):
+    ours, theirs = pair
+    given = (IDS, PADDED, IDS % 5, IDS % 17, np.array([0.5, 1.0, 0.0]))
     expected = theirs(*map(as_torch, given)).last_hidden_state.detach().numpy()
-    for kind in (np.asarray, Tensor, lambda x: x.tolist(), lambda x: x.astype(np.int32)):
-        result = ours(*map(kind, given)).last_hidden_state.numpy()
-        assert_close(result, expected, rtol=MODEL_FLOAT64)
-    whole = ours(IDS.astype(np.float32), PADDED, types * 1.0, positions * 1.0)
-    assert_close(whole[0].numpy(), expected, rtol=MODEL_FLOAT64)
+    assert_close(ours(*given).last_hidden_state.numpy(), expected, rtol=MODEL_FLOAT64)
+    embeds = rng.standard_normal((3, 7, 12))
+    expected = theirs(None, *map(as_torch, given[1:]), as_torch(embeds))[0].detach().numpy()
+    assert_close(ours(None, *given[1:], embeds)[0].numpy(), expected, rtol=MODEL_FLOAT64)
+    with pytest.raises(TypeError, match="positional"):
+        ours(*given, None, True)
 
 
 def test_an_activation_may_be_a_function():
@@ -240,7 +256,7 @@ def test_a_ragged_batch_is_its_rows_one_by_one(flags):
     for row, length in enumerate(lengths):
         ids[row, :length] = rng.integers(1, 23, size=length)
         mask[row, :length] = 1
-    batch = ours(ids, mask, **flags)
+    batch = ours(ids, attention_mask=mask, **flags)
     for row, length in enumerate(lengths):
         alone = ours(ids[row : row + 1, :length], **flags)
         together = batch.last_hidden_state.numpy()[row, :length]
@@ -254,9 +270,9 @@ def test_left_padding_with_positions_from_the_mask_changes_nothing(pair):
     ids = np.concatenate([np.zeros((1, 4), np.int64), IDS[:1]], axis=1)
     mask = np.array([[0] * 4 + [1] * 7])
     positions = np.maximum(mask.cumsum(1) - 1, 0)
-    padded = ours(ids, mask, position_ids=positions).last_hidden_state.numpy()[:, 4:]
+    padded = ours(ids, attention_mask=mask, position_ids=positions).last_hidden_state.numpy()[:, 4:]
     assert_close(padded, ours(IDS[:1]).last_hidden_state.numpy(), rtol=MODEL_FLOAT64)
-    shifted = ours(ids, mask).last_hidden_state.numpy()[:, 4:]
+    shifted = ours(ids, attention_mask=mask).last_hidden_state.numpy()[:, 4:]
     assert np.abs(shifted - padded).max() > 0.1  # without them the positions are others
 
 

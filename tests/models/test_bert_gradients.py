@@ -191,7 +191,7 @@ def test_float32_costs_no_more_precision_than_it_costs_torch(flags):
         "max_position_embeddings": 40, "vocab_size": 90, "num_hidden_layers": 3,
     }  # fmt: skip
     errors: dict[str, list[tuple[float, float]]] = {}  # by parameter: ours and torch's, each model
-    for seed in range(16):
+    for seed in range(24):
         ours, theirs = twins(seed, **sizes)
         call = {**example(ours, seed, batch=4, length=31), **flags}
         cotangents = draw_cotangents(ours, call, seed)
@@ -208,5 +208,10 @@ def test_float32_costs_no_more_precision_than_it_costs_torch(flags):
         own, torchs = np.sqrt(np.mean(np.square(pairs), axis=0))
         floor = MODEL_FLOAT32_FLOOR if name.endswith("key.bias") else 0.0
         assert own <= MODEL_FLOAT32_RATIO * torchs + floor, f"{name}: {own:.3g}, torch {torchs:.3g}"
-    ratios = [own / torchs for name, pairs in errors.items() for own, torchs in pairs]
+    ratios = [
+        own / torchs
+        for name, pairs in errors.items()
+        for own, torchs in pairs
+        if not name.endswith("key.bias")
+    ]
     assert np.exp(np.mean(np.log(ratios))) < MODEL_FLOAT32_MEAN_RATIO
