@@ -233,19 +233,22 @@ def test_inputs_are_left_as_they_were(pair):
 # --- properties -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_masked_keys_have_no_weight_at_all(pair, dtype):
     ours = BertModel(config()).to(dtype).eval()
     ours.load_state_dict(pair[0].state_dict())
     output = ours(IDS, attention_mask=NOTHING, output_attentions=True)
     for weights in output.attentions:
         weights = weights.numpy()
-        np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+        np.testing.assert_allclose(weights.sum(-1), 1, rtol=4 * np.finfo(dtype).eps)
         hidden = np.broadcast_to(NOTHING[:, None, None, :] == 0, weights.shape)
         assert not weights[:2][hidden[:2]].any()
         assert (weights[:2][~hidden[:2]] > 0).all()  # keys are masked, not queries
-        np.testing.assert_allclose(weights[2], 1 / 7, rtol=1e-6)
+        np.testing.assert_allclose(weights[2], 1 / 7, rtol=4 * np.finfo(dtype).eps)
+    blockwise = ours(IDS, attention_mask=NOTHING).last_hidden_state.numpy()
     assert np.isfinite(output.last_hidden_state.numpy()).all()
+    close = {np.float16: 0.02, np.float32: 1e-5, np.float64: 1e-12}[dtype]
+    np.testing.assert_allclose(blockwise, output.last_hidden_state.numpy(), atol=close)
 
 
 @pytest.mark.parametrize("flags", [{}, EVERYTHING], ids=["blockwise", "with weights"])

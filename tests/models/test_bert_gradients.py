@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,15 @@ from tinybert import BertModel, Tensor
 
 WEIGHTS = {"output_attentions": True, "output_hidden_states": True}
 PATHS = pytest.mark.parametrize("flags", [{}, WEIGHTS], ids=["blockwise", "with weights"])
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """torch on one thread: on arrays this small, threads mostly wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def example(model: BertModel, seed: int, batch: int = 3, length: int = 7) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import transformers
 from tests.models.oracle import config, twin_config, twins
 from tests.support import assert_close
 from tests.tolerances import FLOAT32_EPS
-from tinybert import BertConfig, BertModel, CheckpointError, load_checkpoint, save_file
+from tinybert import BertConfig, BertModel, CheckpointError, load_checkpoint, nn, save_file
 from tinybert.autograd import set_default_device
 from tinybert.backend import manual_seed
 
@@ -343,6 +343,32 @@ def test_saving_over_the_folder_it_came_from_keeps_the_weights(shard_size, pair,
         np.testing.assert_array_equal(array, pair[0].state_dict()[name].numpy())
     if shard_size == "5GB":
         assert names_of(tmp_path) == {"config.json", "model.safetensors"}
+
+
+class Tied(BertModel):
+    """A model with a head whose matrix is the table of word embeddings."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size)
+        self.head.weight = self.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["stored once", "stored under both names"])
+def test_tied_weights_are_saved_once_and_come_back_tied(both, tmp_path, caplog):
+    model = Tied(config())
+    model.save_pretrained(tmp_path)
+    stored = load_checkpoint(tmp_path)
+    table = "embeddings.word_embeddings.weight"
+    assert table in stored
+    assert "head.weight" not in stored
+    if both:
+        save_file({**stored, "head.weight": stored[table]}, tmp_path / "model.safetensors")
+    caplog.set_level(logging.DEBUG, logger="tinybert")
+    again = Tied.from_pretrained(tmp_path)
+    assert caplog.records == []
+    assert again.head.weight is again.get_input_embeddings().weight
+    same_state(again, model)
 
 
 def test_what_was_changed_is_what_is_saved(pair, tmp_path):
