@@ -1,0 +1,40 @@
+"""The table of benchmarks; a family of models that comes later adds a row or two.
+
+The other side is always transformers and torch, with its fastest attention ("sdpa"), and with the
+same weights as ours.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tinybert.bench.bert import bert_forward, minilm_forward, train_step
+from tinybert.bench.timing import Case
+from tinybert.bench.words import tokenizer
+
+# Largest difference of two right results, float32. Features are about 1 and come out of 12 layers;
+# losses and gradients are smaller; ids are equal or not.
+FEATURES = 1e-4
+GRADIENTS = 1e-4
+
+CASES = (
+    Case(
+        "bert-base-forward",
+        "BERT base (12 x 768), 8 x 128 tokens",
+        partial(bert_forward, batch=8, length=128),
+        FEATURES,
+    ),
+    Case(
+        "minilm-forward",
+        "MiniLM (6 x 384), 8 x 128 tokens",
+        partial(minilm_forward, batch=8, length=128),
+        FEATURES,
+    ),
+    Case(
+        "train-step",
+        "a small BERT (4 x 256), 8 x 64 tokens: forward, backward, clipping, AdamW",
+        partial(train_step, batch=8, length=64),
+        GRADIENTS,
+    ),
+    Case("tokenizer", "1,000 English-like sentences of 20 words", tokenizer, 0.0),
+)

@@ -1,0 +1,86 @@
+"""What a benchmark ran on, and one number of threads for all who take part in it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tinybert
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def blas_threads() -> int | None:
+    """Threads of the OpenBLAS inside NumPy's wheel; None if NumPy has another BLAS."""
+    package = Path(np.__file__).parent
+    for folder in (package.parent / "numpy.libs", package / ".dylibs"):
+        for library in folder.glob("*openblas*"):
+            handle = ctypes.CDLL(str(library))  # loaded already: this finds it again
+            for name in ("scipy_openblas_get_num_threads64_", "openblas_get_num_threads64_"):
+                if hasattr(handle, name):
+                    return int(getattr(handle, name)())
+    return None
+
+
+def share_threads() -> int:
+    """Give torch as many threads as NumPy's BLAS and our kernels have, and return the number.
+
+    The number itself is set outside, before the start: OMP_NUM_THREADS=4 tinybert bench.
+    """
+    import torch
+
+    threads = int(os.environ.get("OMP_NUM_THREADS") or blas_threads() or cores())
+    torch.set_num_threads(threads)
+    return threads
+
+
+def describe() -> dict[str, Any]:
+    """Processor, cores, system, and the versions that matter."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index, call-overload]
+    return {
+        "cpu": _cpu_name(),
+        "cores": cores(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "tinybert": tinybert.__version__,
+        "numpy": f"{np.__version__} ({blas.get('name')} {blas.get('version')})",
+        "torch": f"{_version('torch')} ({_torch_blas()})",
+        "transformers": _version("transformers"),
+        "tokenizers": _version("tokenizers"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _torch_blas() -> str:
+    import torch
+
+    found = re.findall(r"BLAS_INFO=(\w+)|(oneDNN|MKL-DNN) v([\d.]+)", torch.__config__.show())
+    names = [blas or f"{library} {number}" for blas, library, number in found]
+    return ", ".join(names) or "BLAS unknown"
+
+
+def _cpu_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    match = re.search(r"model name\s*:\s*(.+)", text)
+    return match[1].strip() if match else platform.processor() or platform.machine()

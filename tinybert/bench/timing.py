@@ -1,0 +1,119 @@
+"""How two programs are timed side by side, so that a busy machine is unfair to neither.
+
+Runs take turns (ours, theirs, ours, theirs ...), and the ratio is taken within each round: what
+slows a round down slows both of its runs.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+WARM_UP_ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The sides of a case, ready to run.
+
+    Attributes:
+        ours: does the work once, to its very end (results of a GPU are fetched).
+        others: the same by others, by name.
+        differences: by the same names, how far their result is from ours.
+    """
+
+    ours: Callable[[], object]
+    others: dict[str, Callable[[], object]]
+    differences: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table of benchmarks.
+
+    Attributes:
+        name, summary: what `--only` takes, and what is measured, in a line.
+        prepare: builds both sides on a device and compares their results.
+        tolerance: the largest difference at which the work counts as the same.
+        runs: rounds, if the user does not say.
+    """
+
+    name: str
+    summary: str
+    prepare: Callable[[str], Prepared]
+    tolerance: float
+    runs: int = 7
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one case gave against one other side; times in seconds, one a round.
+
+    Attributes:
+        agrees: whether the difference is within the tolerance; if not, nothing was timed.
+    """
+
+    case: str
+    other: str
+    difference: float
+    agrees: bool
+    ours: list[float]
+    others: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """The median over the rounds of our time divided by the other's: below 1 we are faster."""
+        pairs = zip(self.ours, self.others, strict=True)
+        return statistics.median(mine / other for mine, other in pairs)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: medians, extremes and all times."""
+        result = {
+            "case": self.case,
+            "other": self.other,
+            "difference": self.difference,
+            "agrees": self.agrees,
+        }
+        if self.agrees:
+            result |= {"ours": spread(self.ours), "theirs": spread(self.others)}
+            result["ratio"] = self.ratio
+        return result
+
+
+def spread(times: list[float]) -> dict[str, Any]:
+    """Median, minimum, maximum, and the times themselves."""
+    median = statistics.median(times)
+    return {"median": median, "min": min(times), "max": max(times), "times": times}
+
+
+def run_case(case: Case, device: str = "cpu", runs: int | None = None) -> list[Result]:
+    """Prepare, compare and time one case; one Result for each other side.
+
+    Raises what the case raises where it cannot run: ImportError, FetchError, DeviceError.
+    """
+    prepared = case.prepare(device)
+    agrees = all(difference <= case.tolerance for difference in prepared.differences.values())
+    sides = {"": prepared.ours, **prepared.others}
+    times = interleave(sides, runs or case.runs) if agrees else {name: [] for name in sides}
+    return [
+        Result(case.name, name, difference, agrees, times[""], times[name])
+        for name, difference in prepared.differences.items()
+    ]
+
+
+def interleave(sides: dict[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
+    """Seconds of every run, by side; the sides take turns, after rounds that do not count."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(-WARM_UP_ROUNDS, runs):
+        for name, work in sides.items():
+            gc.collect()  # so that nobody pays for another's litter
+            start = time.perf_counter()
+            work()
+            elapsed = time.perf_counter() - start
+            if number >= 0:
+                times[name].append(elapsed)
+    return times
