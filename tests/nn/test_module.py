@@ -126,8 +126,24 @@ def test_assigning_before_init_is_refused_by_name():
         def __init__(self) -> None:
             self.weight = Parameter(np.ones(1, np.float32))
 
+    class HastyBuffer(Module):
+        def __init__(self) -> None:
+            self.register_buffer("mean", None)
+
     with pytest.raises(AttributeError, match=r"Hasty: call super\(\).__init__\(\) .*'weight'"):
         Hasty()
+    with pytest.raises(AttributeError, match=r"HastyBuffer: call super\(\).__init__\(\) .*'mean'"):
+        HastyBuffer()
+
+
+@pytest.mark.parametrize("name", ["weight", "in_features", "forward"])
+def test_a_buffer_takes_no_name_that_is_taken(name):
+    layer = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=f"Linear already has an attribute '{name}'"):
+        layer.register_buffer(name, Tensor([1.0]))
+    with pytest.raises(TypeError, match="'mean' must be a Tensor, got ndarray"):
+        layer.register_buffer("mean", np.ones(1))
+    assert list(layer.state_dict()) == ["weight", "bias"]
 
 
 def test_missing_attributes_and_parts_are_named(ours):

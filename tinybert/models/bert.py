@@ -387,7 +387,7 @@ def _choose(given: bool | None, default: bool) -> bool:
 
 
 def _check_config(config: BertConfig) -> None:
-    if config.hidden_size % config.num_attention_heads:
+    if config.num_attention_heads < 1 or config.hidden_size % config.num_attention_heads:
         raise ValueError(
             f"hidden_size {config.hidden_size} must be a multiple of "
             f"num_attention_heads {config.num_attention_heads}"

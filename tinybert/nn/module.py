@@ -124,7 +124,18 @@ class Module:
         return [*super().__dir__(), *self._parameters, *self._modules, *self._buffers]
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Keep a Tensor that is not trained (running statistics); saved only if `persistent`."""
+        """Keep a Tensor that is not trained (running statistics); saved only if `persistent`.
+
+        Raises TypeError for what is no Tensor, ValueError for a name that is taken.
+        """
+        if "_buffers" not in self.__dict__:
+            raise AttributeError(
+                f"{type(self).__name__}: call super().__init__() before registering {name!r}"
+            )
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"buffer {name!r} must be a Tensor, got {type(tensor).__name__}")
+        if name not in self._buffers and hasattr(self, name):
+            raise ValueError(f"{type(self).__name__} already has an attribute {name!r}")
         self._buffers[name] = tensor
         (self._transient.discard if persistent else self._transient.add)(name)
 
