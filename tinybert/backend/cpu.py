@@ -35,14 +35,21 @@ def new_generator(seed: int | tuple[int, ...] | None) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(seed))
 
 
+def thread_count() -> int:
+    """How many threads share work: `OMP_NUM_THREADS`, or one a processor that we may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @lru_cache(maxsize=1)
 def _pool() -> tuple[ThreadPoolExecutor, int]:
-    """The threads that share blocked work, and how many: one a processor that we may use."""
-    allowed = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    threads = int(os.environ.get("OMP_NUM_THREADS") or allowed)
-    return ThreadPoolExecutor(max(1, threads), thread_name_prefix="tinybert"), max(1, threads)
+    """The threads that share blocked work, and how many."""
+    threads = thread_count()
+    return ThreadPoolExecutor(threads, thread_name_prefix="tinybert"), threads
 
 
 _worker = threading.local()  # `_worker.busy` is set on a thread that already runs one share of work
