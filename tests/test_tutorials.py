@@ -1,0 +1,84 @@
+"""The tutorials are programs: each runs from top to bottom, without a warning, and checks itself.
+
+They are found in their folder, so that a new one is tested without a change here.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "tutorials"
+TUTORIALS = sorted(FOLDER.glob("*.py"))
+LONGEST = 200  # lines: one sitting
+SLOWEST = 60  # seconds
+
+pytestmark = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+
+
+def run(path: Path, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a tutorial as a reader does, in a folder of its own, with warnings as errors."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-B", str(path)],
+        cwd=folder,
+        env=os.environ
+        | {"PYTHONPATH": str(FOLDER.parent), "PYTHONIOENCODING": "utf-8"}
+        | variables,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=SLOWEST,
+        check=False,
+    )
+
+
+def cells(path: Path) -> list[tuple[str, list[str]]]:
+    """The cells of a percent-format script: the marker of each, and its lines."""
+    found: list[tuple[str, list[str]]] = []
+    for line in path.read_text("utf-8").splitlines():
+        if line.startswith("# %%"):
+            found.append((line, []))
+        else:
+            found[-1][1].append(line)
+    return found
+
+
+def test_runs(path: Path, tmp_path: Path, minilm: Path) -> None:
+    start = time.monotonic()
+    result = run(path, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert time.monotonic() - start < SLOWEST
+    assert list(tmp_path.iterdir()) == []  # it leaves nothing behind
+
+
+def test_without_weights_runs_or_names_the_one_command(path: Path, tmp_path: Path) -> None:
+    result = run(path, tmp_path, TINYBERT_HOME=str(tmp_path / "empty"))
+    if result.returncode:
+        (line,) = result.stderr.splitlines()
+        assert "run `tinybert fetch minilm`" in line
+
+
+def test_is_one_sitting_in_percent_format(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) < LONGEST
+    markers = [marker for marker, _ in cells(path)]
+    assert set(markers) == {"# %%", "# %% [markdown]"}
+    assert markers[0] == "# %% [markdown]"
+    for marker, lines in cells(path):
+        if marker == "# %% [markdown]":
+            assert all(line.startswith("#") or not line for line in lines), lines
+
+
+def test_every_claim_is_followed_by_an_assertion(path: Path) -> None:
+    """After the introduction every piece of prose has its assertion before the next one begins."""
+    source = path.read_text("utf-8")
+    asserts = [node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
+    prose = [i for i, line in enumerate(source.splitlines(), 1) if line == "# %% [markdown]"]
+    ends = [*prose[2:], len(source.splitlines()) + 1]
+    for start, end in zip(prose[1:], ends, strict=True):
+        assert any(start < line < end for line in asserts), f"{path.name}:{start} asserts nothing"
