@@ -184,7 +184,12 @@ def rotary_embedding(input: Any, cos: Any, sin: Any) -> Tensor:
     together; features from R on pass unchanged.
     """
     x = as_tensor(input)
-    return ops.RotaryEmbedding.apply(x, ops.operand(cos, x), ops.operand(sin, x))
+    angles = ops.operand(cos, x), ops.operand(sin, x)
+    if any(isinstance(a, Tensor) and a.requires_grad for a in angles):
+        raise ValueError(
+            "rotary_embedding: cos and sin are constants and cannot require a gradient"
+        )
+    return ops.RotaryEmbedding.apply(x, *angles)
 
 
 # --- activations ----------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from transformers.activations import ACT2FN
 
 from tests.models.oracle import TOY, as_torch, config, flat, twin_config, twins
 from tests.support import assert_close
 from tests.tolerances import BATCH_INVARIANCE, MODEL_FLOAT64
 from tinybert import BaseModelOutputWithPoolingAndCrossAttentions, BertModel, Tensor, no_grad
 from tinybert.backend import manual_seed
+from tinybert.models import activations
 
 ACTIVATIONS = ["gelu", "gelu_new", "relu", "silu", "swish", "gelu_pytorch_tanh", "relu2", "tanh"]
 EVERYTHING = {"output_attentions": True, "output_hidden_states": True}
@@ -448,3 +450,29 @@ def test_one_seed_gives_one_model():
     assert not np.array_equal(first[name].numpy(), second[name].numpy())
     for key, tensor in third.items():
         np.testing.assert_array_equal(tensor.numpy(), first[key].numpy())
+
+
+def test_a_sequence_without_tokens_is_refused(pair):
+    ours, _ = pair
+    with pytest.raises(ValueError, match="no tokens"):
+        ours(np.zeros((2, 0), np.int64))
+
+
+def test_a_mask_that_wants_a_gradient_is_refused(pair):
+    ours, _ = pair
+    mask = Tensor(np.ones(IDS.shape), requires_grad=True)
+    with pytest.raises(ValueError, match="attention_mask is a constant"):
+        ours(IDS, attention_mask=mask)
+
+
+def test_embeddings_take_the_dtype_of_the_model(pair):
+    ours, _ = pair
+    embeds = np.random.default_rng(0).standard_normal((2, 3, ours.config.hidden_size))
+    assert ours(inputs_embeds=embeds).last_hidden_state.dtype == ours.dtype
+
+
+@pytest.mark.parametrize("name", sorted(activations.ACTIVATIONS))
+def test_activations_are_those_of_transformers(name):
+    x = np.linspace(-12, 12, 97)
+    expected = ACT2FN[name](torch.tensor(x)).numpy()
+    assert np.allclose(activations.activation(name)(Tensor(x)).numpy(), expected, atol=1e-12)

@@ -63,7 +63,9 @@ def in_blocks(work: Callable[[slice], None], rows: int, width: int) -> None:
     """Call `work(rows_from:rows_to)` for consecutive blocks of `rows` rows of `width` elements, in
     parallel if large.
     """
-    step = max(1, BLOCK // max(1, width))
+    if not rows * width:
+        return
+    step = max(1, BLOCK // width)
     blocks = [slice(at, min(at + step, rows)) for at in range(0, rows, step)]
     if rows * width < PARALLEL_FROM:
         for block in blocks:

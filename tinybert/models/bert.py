@@ -329,13 +329,15 @@ class BertModel(PreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give input_ids or inputs_embeds, one and not both")
         if inputs_embeds is not None:
-            inputs_embeds = as_tensor(inputs_embeds, device)
+            inputs_embeds = as_tensor(inputs_embeds, device).to(self.dtype)
             _check_shape("inputs_embeds", inputs_embeds, ("B", "T", config.hidden_size))
             batch, length, _ = inputs_embeds.shape
         else:
             input_ids = integers("input_ids", input_ids, device)
             _check_shape("input_ids", input_ids, ("B", "T"))
             batch, length = input_ids.shape
+        if length == 0:
+            raise ValueError("the sequence has no tokens; it needs at least one")
         if length > config.max_position_embeddings:
             raise ValueError(
                 f"the sequence has {length} tokens, but max_position_embeddings is "

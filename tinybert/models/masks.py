@@ -22,6 +22,8 @@ def additive_mask(
     finite number: so a masked key gets weight 0 exactly, and a row in which everything is masked
     looks at all keys alike and stays finite.
     """
+    if isinstance(mask, Tensor) and mask.requires_grad:
+        raise ValueError("attention_mask is a constant; it cannot require a gradient")
     array = as_tensor(mask, device).data
     allowed: dict[int, tuple[int, ...]] = {2: (batch, keys), 3: (batch, queries, keys)}
     if array.shape != allowed.get(array.ndim):

@@ -236,10 +236,10 @@ class Where(Function):
     """y = a where condition, b elsewhere. da is dy where condition holds, db is dy elsewhere."""
 
     def forward(self, condition: Any, a: Any, b: Any) -> Any:
-        self.condition = condition.astype(bool) if is_array(condition) else bool(condition)
+        xp = array_module(next(x for x in (condition, a, b) if is_array(x)))
+        self.condition = xp.asarray(condition, dtype=bool)
         self.shapes = tuple(getattr(x, "shape", ()) for x in (a, b))
         a, b = promote(a, b)
-        xp = array_module(next(x for x in (condition, a, b) if is_array(x)))
         return xp.where(self.condition, a, b)
 
     def backward(self, dy: Any) -> Any:

@@ -25,7 +25,7 @@ class Embedding(Function):
         return weight[ids]
 
     def backward(self, dy: Any) -> Any:
-        rows = dy.reshape(-1, dy.shape[-1])
+        rows = dy.reshape(self.ids.size, dy.shape[-1])
         dweight = kernels_of(dy).scatter_add_rows(rows, self.ids.reshape(-1), self.count)
         if self.padding_idx is not None:
             dweight[self.padding_idx] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tinybert.autograd import Function
@@ -68,15 +69,16 @@ class Linear(Function):
         if bias is not None and bias.shape != weight.shape[:1]:
             raise ValueError(f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}")
         self.x, self.weight = x, weight
-        y = kernels_of(x).linear(x.reshape(-1, x.shape[-1]), weight, bias)  # (rows, O)
+        self.rows = math.prod(x.shape[:-1])
+        y = kernels_of(x).linear(x.reshape(self.rows, x.shape[-1]), weight, bias)  # (rows, O)
         return y.reshape(*x.shape[:-1], weight.shape[0])
 
     def backward(self, dy: Any) -> Any:
         x, weight = self.x, self.weight
-        rows = dy.reshape(-1, dy.shape[-1])  # (rows, O)
+        rows = dy.reshape(self.rows, dy.shape[-1])  # (rows, O)
         need = (*self.needs_input_grad, False)[:3]
         dx = (rows @ weight).reshape(x.shape) if need[0] else None
-        dweight = rows.T @ x.reshape(-1, x.shape[-1]) if need[1] else None
+        dweight = rows.T @ x.reshape(self.rows, x.shape[-1]) if need[1] else None
         dbias = rows.sum(axis=0) if need[2] else None
         return (dx, dweight, dbias)[: len(self.needs_input_grad)]
 

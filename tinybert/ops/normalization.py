@@ -42,7 +42,8 @@ class LayerNorm(Function):
             if bias is None
             else bias.reshape(-1).astype(wide, copy=False)
         )
-        rows = x.reshape(-1, weight.size).astype(wide, copy=False)
+        count = math.prod(x.shape[: x.ndim - weight.ndim])
+        rows = x.reshape(count, weight.size).astype(wide, copy=False)
         y, self.x_hat, self.rstd = kernels_of(x).layer_norm(rows, self.weight, shift, eps)
         return y.reshape(x.shape).astype(x.dtype, copy=False)
 
@@ -72,10 +73,10 @@ class RMSNorm(Function):
     def forward(self, x: Any, weight: Any, *, width: int, eps: float) -> Any:
         xp = array_module(x)
         self.shape = x.shape
-        self.rows = x.reshape(-1, width)
+        self.rows = x.reshape(x.size // max(width, 1), width)
         self.weight = weight
         self.r = 1 / xp.sqrt(
-            (self.rows * self.rows).mean(axis=-1, keepdims=True) + eps
+            (self.rows * self.rows).sum(axis=-1, keepdims=True) / max(width, 1) + eps
         )  # (rows, 1)
         y = self.rows * self.r
         return (y if weight is None else y * weight.reshape(-1)).reshape(x.shape)
