@@ -74,7 +74,9 @@ def _asarray(data: Any, dtype: Any = None) -> StrictArray:
     return _array(data, dtype, copy=False)
 
 
-def _where(condition: Any, x: Any, y: Any) -> StrictArray:
+def _where(condition: StrictArray, x: Any, y: Any) -> StrictArray:
+    if not isinstance(condition, StrictArray):
+        raise TypeError("where: the condition must be a device array")
     return wrap(np.where(plain(condition), plain(x), plain(y)))
 
 

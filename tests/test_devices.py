@@ -73,7 +73,10 @@ CASES: dict[str, list[Case]] = {
         ((normal(2, 3),), {"low": -0.5, "high": 0.5}),
         ((normal(3),), {"low": None, "high": 0.0}),
     ],
-    "Where": [((MASK, normal(2, 3), normal(3)), {}), ((MASK, normal(2, 3), -1.5), {})],
+    "Where": [
+        ((MASK, normal(2, 3), normal(3)), {}), ((MASK, normal(2, 3), -1.5), {}),
+        ((True, normal(2), 0.5), {}),
+    ],
     "MaskedFill": [((normal(4, 2, 3), MASK), {"value": -np.inf})],
     "Cast": [((normal(3),), {"dtype": "float32"}), ((IDS,), {"dtype": "float64"})],
     "Clone": [((normal(2, 3),), {})],
