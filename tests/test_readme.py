@@ -1,0 +1,143 @@
+"""The README is executed: its Python, its commands with their output, its links, its picture."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+import sys
+import tokenize
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+
+from tinybert.bench import CASES
+from tinybert.cli.main import main
+from tinybert.cli.registry import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def expected_lines(source: str) -> list[str]:
+    """What an example says that it prints: comments behind `print(...)`, and lines of their own."""
+    found = []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            code = token.line[: token.start[1]].strip()
+            if not code or code.startswith("print("):
+                found.append(token.string.removeprefix("# "))
+    return found
+
+
+def transcripts() -> list[tuple[str, str]]:
+    """The commands in console blocks, `$ ...`, each with the output that is shown beneath it."""
+    parts = [part for block in blocks("console") for part in re.split(r"^\$ ", block, flags=re.M)]
+    return [(command, output) for command, _, output in (p.partition("\n") for p in parts if p)]
+
+
+@pytest.mark.parametrize("source", blocks("python"))
+def test_python_prints_what_its_comments_say(source: str, minilm: Path) -> None:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(source, "README.md", "exec"), {"__name__": "readme"})
+    assert expected_lines(source)
+    assert printed.getvalue().splitlines() == expected_lines(source)
+
+
+@pytest.mark.parametrize(("command", "output"), transcripts(), ids=lambda text: text[:20])
+def test_commands_print_what_is_shown(
+    command: str, output: str, minilm: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "80")
+    program, *arguments = shlex.split(command)
+    assert program == "tinybert"
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == output
+
+
+def test_examples_were_found() -> None:
+    """The tests above would pass over examples that they do not see."""
+    assert len(blocks("python")) == 1
+    assert [command.split()[1] for command, _ in transcripts()] == ["similarity", "tokenize"]
+    assert sum("tinybert similarity" in block for block in blocks("bash")) == 1
+
+
+def test_the_first_command_is_the_one_whose_output_is_shown() -> None:
+    (line,) = (
+        line for block in blocks("bash") for line in block.splitlines() if "similarity" in line
+    )
+    assert line.split(" && ")[-1] == transcripts()[0][0]
+
+
+def test_every_command_exists_and_is_listed() -> None:
+    known = {command.name for command in COMMANDS}
+    code = re.findall(r"`+[^`]+`+", README) + blocks("bash") + blocks("console")
+    named = {name for part in code for name in re.findall(r"\btinybert ([a-z]\w*)", part)}
+    assert named == known
+
+
+def test_options_in_the_table_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = re.findall(r"^\| `tinybert (\w+)[^`]*` \|(.*)\|$", README, re.MULTILINE)
+    assert len(rows) == len(COMMANDS)
+    for name, text in rows:
+        assert main([name, "--help"]) == 0
+        shown = capsys.readouterr().out
+        for option in [*re.findall(r"--[a-z0-9]+", text), "--json", "example:"]:
+            assert option in shown, f"tinybert {name} {option}"
+
+
+def test_links_and_paths_exist() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert links
+    paths = re.findall(r"(?:python |pytest )([\w/]+[\w.]*/[\w.]+)", README)
+    assert {"docs/overview.py", "tests/ops"} <= set(paths)
+    for target in [*links, *paths, ".ci/run"]:
+        assert (ROOT / target).exists(), target
+
+
+def test_every_floor_is_on_the_map() -> None:
+    package = ROOT / "tinybert"
+    floors = {f"{p.name}/" for p in package.iterdir() if (p / "__init__.py").is_file()}
+    assert floors == set(re.findall(r"\[`(\w+/)`\]\(tinybert/", README))
+
+
+def test_the_speed_table_lists_every_case() -> None:
+    table = README.partition("<!-- bench -->")[2].partition("<!-- /bench -->")[0]
+    assert set(re.findall(r"^\| `([\w-]+)`", table, re.MULTILINE)) == {c.name for c in CASES}
+
+
+def test_import_loads_nothing_beyond_the_dependencies() -> None:
+    code = """
+import importlib.metadata, sys
+before = set(sys.modules)
+import tinybert
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+owners = importlib.metadata.packages_distributions()
+foreign = new - set(sys.stdlib_module_names) - {"tinybert"}
+print(*{owner for name in foreign for owner in owners.get(name, [name])})
+"""
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(run.stdout.split()) <= {"numpy", "regex"}
+    required = [line for line in requires("tinybert") or [] if "extra ==" not in line]
+    assert {re.split(r"[^\w-]", line)[0] for line in required} == {"numpy", "regex"}
+
+
+def test_the_picture_can_be_drawn_again(minilm: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason='the picture needs pip install "tinybert[plot]"')
+    file = tmp_path / "overview.png"
+    command = [sys.executable, "-W", "error", str(ROOT / "docs" / "overview.py"), str(file)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    drawn, shown = file.read_bytes(), (ROOT / "docs" / "overview.png").read_bytes()
+    assert drawn[:24] == shown[:24]  # a PNG of the same size
+    assert len(shown) < 200_000
