@@ -64,11 +64,11 @@ def _forward(model: BertModel, device: str, batch: int, length: int) -> Prepared
     }
     tensors = {name: torch.from_numpy(t.numpy()).to(device) for name, t in arrays.items()}
 
-    def ours() -> np.ndarray:
+    def ours(_: Any = None) -> np.ndarray:
         with no_grad():
             return model(**arrays).last_hidden_state.numpy()
 
-    def theirs() -> np.ndarray:
+    def theirs(_: Any = None) -> np.ndarray:
         with torch.inference_mode():
             return twin(**tensors).last_hidden_state.cpu().numpy()
 
@@ -118,11 +118,11 @@ def train_step(
     return Prepared(ours, {"torch": theirs}, {"torch": difference})
 
 
-def _our_step(model: Classifier, inputs: list[Tensor]) -> Callable[[], float]:
+def _our_step(model: Classifier, inputs: list[Tensor]) -> Callable[..., float]:
     ids, mask, labels = inputs
     optimizer = AdamW(model.parameters(), lr=LEARNING_RATE)
 
-    def step() -> float:
+    def step(_: Any = None) -> float:
         optimizer.zero_grad()
         loss = F.cross_entropy(model(ids, mask), labels)
         loss.backward()
@@ -133,13 +133,13 @@ def _our_step(model: Classifier, inputs: list[Tensor]) -> Callable[[], float]:
     return step
 
 
-def _torch_step(model: Any, inputs: list[Any]) -> Callable[[], float]:
+def _torch_step(model: Any, inputs: list[Any]) -> Callable[..., float]:
     import torch
 
     ids, mask, labels = inputs
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
 
-    def step() -> float:
+    def step(_: Any = None) -> float:
         optimizer.zero_grad()
         features = model.bert(ids, mask).pooler_output
         loss = torch.nn.functional.cross_entropy(model.head(features), labels)

@@ -35,20 +35,21 @@ def blas_threads() -> int | None:
 
 
 def share_threads() -> int:
-    """Give torch as many threads as NumPy's BLAS and our kernels have, and return the number.
+    """Give torch and the Rust tokenizers as many threads as NumPy's BLAS and our kernels have.
 
-    The number itself is set outside, before the start: OMP_NUM_THREADS=4 tinybert bench.
+    Returns the number. It is set outside, before the start: OMP_NUM_THREADS=4 tinybert bench.
     """
     import torch
 
     threads = int(os.environ.get("OMP_NUM_THREADS") or blas_threads() or cores())
     torch.set_num_threads(threads)
+    os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the first batch is tokenized
     return threads
 
 
 def describe() -> dict[str, Any]:
     """Processor, cores, system, and the versions that matter."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index, call-overload]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "cpu": _cpu_name(),
         "cores": cores(),

@@ -1,7 +1,9 @@
 """How two programs are timed side by side, so that a busy machine is unfair to neither.
 
-Runs take turns (ours, theirs, ours, theirs ...), and the ratio is taken within each round: what
-slows a round down slows both of its runs.
+They take turns (ours, theirs, ours, theirs ...), and the ratio is taken within each round: what
+slows a round down slows both. Turns do not touch: the threads of a BLAS go on spinning for up to a
+tenth of a second after their work, on cores that the next program needs; back to back, torch was
+seen to take twice its time. So each turn begins with a pause and a run that does not count.
 """
 
 from __future__ import annotations
@@ -13,7 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-WARM_UP_ROUNDS = 2
+PAUSE = 0.1  # seconds, until idle threads have gone to sleep
+WARM_UP_ROUNDS = 1
+NOISY = 1.5  # slowest by fastest round: beyond, the machine was busy with something else
+
+
+Work = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -21,14 +28,16 @@ class Prepared:
     """The sides of a case, ready to run.
 
     Attributes:
-        ours: does the work once, to its very end (results of a GPU are fetched).
+        ours: does the work once, to its very end (results of a GPU are fetched), on an input.
         others: the same by others, by name.
         differences: by the same names, how far their result is from ours.
+        fresh: makes an input, for work that must not meet the same one twice (caches).
     """
 
-    ours: Callable[[], object]
-    others: dict[str, Callable[[], object]]
+    ours: Work
+    others: dict[str, Work]
     differences: dict[str, float]
+    fresh: Callable[[], Any] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,11 @@ class Result:
     others: list[float]
 
     @property
+    def noisy(self) -> bool:
+        """Whether the times of either side vary so much that they say little."""
+        return any(max(t) > NOISY * min(t) for t in (self.ours, self.others) if t)
+
+    @property
     def ratio(self) -> float:
         """The median over the rounds of our time divided by the other's: below 1 we are faster."""
         pairs = zip(self.ours, self.others, strict=True)
@@ -80,7 +94,7 @@ class Result:
         }
         if self.agrees:
             result |= {"ours": spread(self.ours), "theirs": spread(self.others)}
-            result["ratio"] = self.ratio
+            result |= {"ratio": self.ratio, "noisy": self.noisy}
         return result
 
 
@@ -98,21 +112,28 @@ def run_case(case: Case, device: str = "cpu", runs: int | None = None) -> list[R
     prepared = case.prepare(device)
     agrees = all(difference <= case.tolerance for difference in prepared.differences.values())
     sides = {"": prepared.ours, **prepared.others}
-    times = interleave(sides, runs or case.runs) if agrees else {name: [] for name in sides}
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    if agrees:
+        times = interleave(sides, case.runs if runs is None else runs, prepared.fresh)
     return [
         Result(case.name, name, difference, agrees, times[""], times[name])
         for name, difference in prepared.differences.items()
     ]
 
 
-def interleave(sides: dict[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
-    """Seconds of every run, by side; the sides take turns, after rounds that do not count."""
+def interleave(
+    sides: dict[str, Work], runs: int, fresh: Callable[[], Any], pause: float = PAUSE
+) -> dict[str, list[float]]:
+    """Seconds of every run that counts, by side; in a round all sides have the same input."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(-WARM_UP_ROUNDS, runs):
+        uncounted, counted = fresh(), fresh()
         for name, work in sides.items():
             gc.collect()  # so that nobody pays for another's litter
+            time.sleep(pause)
+            work(uncounted)
             start = time.perf_counter()
-            work()
+            work(counted)
             elapsed = time.perf_counter() - start
             if number >= 0:
                 times[name].append(elapsed)

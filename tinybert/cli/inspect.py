@@ -1,0 +1,159 @@
+"""`tinybert inspect`: what is in a model's files, without loading them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tinybert.checkpoints import open_checkpoint
+from tinybert.checkpoints.reader import TensorReader
+from tinybert.cli.command import Command, add_json_argument, folder_or_file
+from tinybert.cli.layout import human_size, print_json, shorten_start, table, terminal_width
+from tinybert.models.config import read_json_object
+
+BLOCK = 1 << 20  # elements of a tensor that are looked at together
+STATISTICS = ("mean", "std", "min", "max")
+
+DETAILS = """\
+Lists the configuration and every tensor with shape, dtype and size, of a
+model's folder or of a single .safetensors file. Only the header of the file
+is read. --values reads the tensors too, one after the other, for their mean,
+standard deviation, minimum and maximum (of the finite values), and counts
+NaN and infinities."""
+
+EXAMPLE = """\
+  $ tinybert inspect minilm
+  ...
+  name                                    shape      dtype     size
+  embeddings.word_embeddings.weight       30522x384  F32    46.9 MB
+  ...
+  104 tensors, 90.9 MB, 22.7 million parameters
+
+  $ tinybert inspect model.safetensors --values --json"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """MODEL, --values, --json."""
+    parser.add_argument("model", metavar="MODEL", help="a folder, a .safetensors file, or minilm")
+    parser.add_argument("--values", action="store_true", help="read the tensors: mean, std, ...")
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the headers, and print what they say."""
+    path = folder_or_file(args.model)
+    config_file = path / "config.json"
+    config = read_json_object(config_file) if config_file.is_file() else None
+    with open_checkpoint(path) as checkpoint:
+        tensors = [_described(checkpoint, name, args.values) for name in checkpoint]
+        metadata = checkpoint.metadata
+    result = {
+        "path": str(path),
+        "config": config,
+        "metadata": metadata,
+        "tensors": tensors,
+        "bytes": sum(t["bytes"] for t in tensors),
+        "parameters": sum(math.prod(t["shape"]) for t in tensors if _is_floating(t["dtype"])),
+    }
+    if args.json:
+        print_json(result)
+    else:
+        print("\n".join(_shown(result, args.values)))
+    return 0
+
+
+def _is_floating(dtype: str) -> bool:
+    """Whether a format's name is that of floats: the others hold positions or masks, no weights."""
+    return dtype.startswith(("F", "BF", "C"))
+
+
+def _described(checkpoint: TensorReader, name: str, values: bool) -> dict[str, Any]:
+    info = checkpoint.info(name)
+    described: dict[str, Any] = {
+        "name": name,
+        "shape": list(info.shape),
+        "dtype": info.dtype,
+        "bytes": info.nbytes,
+    }
+    return described | (statistics(checkpoint[name]) if values else {})
+
+
+def statistics(array: np.ndarray) -> dict[str, Any]:
+    """mean, std, min, max of the finite elements (None if there are none), and how many are not.
+
+    Sums are float64 and taken block by block, so that the array is never copied as a whole.
+    """
+    count, total, low, high, nan, inf = 0, 0.0, math.inf, -math.inf, 0, 0
+    for block in _blocks(array):
+        finite = block[np.isfinite(block)]
+        nan += int(np.isnan(block).sum())
+        count += finite.size
+        total += float(finite.sum())
+        low, high = min(low, finite.min(initial=low)), max(high, finite.max(initial=high))
+    inf = array.size - count - nan
+    if not count:
+        return {**dict.fromkeys(STATISTICS), "nan": nan, "inf": inf}
+    mean, squares = total / count, 0.0
+    for block in _blocks(array):
+        finite = block[np.isfinite(block)]
+        squares += float(((finite - mean) ** 2).sum())
+    values = (mean, math.sqrt(squares / count), float(low), float(high))
+    return {**dict(zip(STATISTICS, values, strict=True)), "nan": nan, "inf": inf}
+
+
+def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """The elements in float64, some at a time; of complex ones the absolute value."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, BLOCK):
+        block = flat[start : start + BLOCK]
+        yield np.abs(block) if block.dtype.kind == "c" else block.astype(np.float64)
+
+
+def _shown(result: dict[str, Any], values: bool) -> list[str]:
+    lines = [result["path"]]
+    for title in ("config", "metadata"):
+        options = result[title]
+        if options:
+            width = max(map(len, options))
+            lines += ["", f"{title}:", *(f"  {k:{width}}  {v}" for k, v in options.items())]
+    lines += ["", *_tensor_table(result["tensors"], values), "", _total(result)]
+    bad = [t["name"] for t in result["tensors"] if t.get("nan") or t.get("inf")]
+    if bad:
+        lines.append(f"NaN or infinity in {len(bad)} tensor(s), first in {bad[0]}")
+    return lines
+
+
+def _tensor_table(tensors: list[dict[str, Any]], values: bool) -> list[str]:
+    heads = ["shape", "dtype", "size", *((*STATISTICS, "NaN", "inf") if values else ())]
+    rows = [_cells(tensor, values) for tensor in tensors]
+    lines = table(heads, rows, "llr" + "r" * 6 * values)
+    room = terminal_width() - max(map(len, lines)) - 2 if sys.stdout.isatty() else 10**6
+    names = [shorten_start(tensor["name"], max(12, room)) for tensor in tensors]
+    rows = [[name, *row] for name, row in zip(names, rows, strict=True)]
+    return table(["name", *heads], rows, "lllr" + "r" * 6 * values)
+
+
+def _cells(tensor: dict[str, Any], values: bool) -> list[str]:
+    shape = "x".join(map(str, tensor["shape"])) or "scalar"
+    cells = [shape, tensor["dtype"], human_size(tensor["bytes"])]
+    if values:
+        numbers = [tensor[name] for name in STATISTICS]
+        cells += ["-" if number is None else f"{number:.4g}" for number in numbers]
+        cells += [str(tensor["nan"]), str(tensor["inf"])]
+    return cells
+
+
+def _total(result: dict[str, Any]) -> str:
+    count, parameters = len(result["tensors"]), result["parameters"]
+    shown = f"{parameters / 1e6:.1f} million" if parameters >= 1e6 else f"{parameters:,}"
+    return f"{count} tensors, {human_size(result['bytes'])}, {shown} parameters"
+
+
+COMMAND = Command(
+    "inspect", "List what is in a model's files", DETAILS, EXAMPLE, add_arguments, run
+)
