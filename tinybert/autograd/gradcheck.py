@@ -55,7 +55,11 @@ def gradcheck(
     leaves = [
         Tensor(x, requires_grad=x.requires_grad) if isinstance(x, Tensor) else x for x in inputs
     ]
-    results = _differentiable(fn(*leaves))
+    outputs = _as_list(fn(*leaves))
+    places = [i for i, y in enumerate(outputs) if isinstance(y, Tensor) and y.requires_grad]
+    if not places:
+        raise GradcheckError("no result requires a gradient, so there is nothing to check")
+    results = [outputs[i] for i in places]
     rng = np.random.default_rng(seed)
     cotangents = [_random_like(result, rng) for result in results]
     for result, u in zip(results, cotangents, strict=True):
@@ -63,10 +67,10 @@ def gradcheck(
 
     def loss() -> float:
         with no_grad():
-            outputs = _differentiable(fn(*leaves), recorded=False)
+            outputs = _as_list(fn(*leaves))
         return sum(
-            float(np.sum(np.real(np.conj(u) * y.numpy())))
-            for u, y in zip(cotangents, outputs, strict=True)
+            float(np.sum(np.real(np.conj(u) * outputs[i].numpy())))
+            for i, u in zip(places, cotangents, strict=True)
         )
 
     largest = 0.0
@@ -96,13 +100,8 @@ def gradcheck(
     return True
 
 
-def _differentiable(result: Any, recorded: bool = True) -> list[Tensor]:
-    outputs = list(result) if isinstance(result, (tuple, list)) else [result]
-    return [
-        y
-        for y in outputs
-        if isinstance(y, Tensor) and y.dtype.kind in "fc" and (y.requires_grad or not recorded)
-    ]
+def _as_list(result: Any) -> list[Any]:
+    return list(result) if isinstance(result, (tuple, list)) else [result]
 
 
 def _random_like(tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
