@@ -14,13 +14,12 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 from tinybert import BertModel, BertTokenizer, no_grad
+from tinybert.cli.command import optional
 from tinybert.embedding import SentenceEmbedder, similarity
-from tinybert.fetch import model_folder
+from tinybert.fetch import FetchError, model_folder
 
 SENTENCES = [
     "A man eats food.",
@@ -38,14 +37,16 @@ LAYER, HEAD = 3, 1  # whose attention is shown
 
 def main(file: Path) -> None:
     """Run the model and write the picture."""
+    rc_context = optional("matplotlib", "plot", "the picture").rc_context
+    figure_class = optional("matplotlib.figure", "plot", "the picture").Figure
     folder = model_folder()
     tokenizer, model = BertTokenizer.from_pretrained(folder), BertModel.from_pretrained(folder)
     inputs = tokenizer(SENTENCES[0], return_tensors="np")
     with no_grad():
         output = model(**inputs, output_hidden_states=True, output_attentions=True)
     vectors = SentenceEmbedder.from_pretrained(folder).encode(SENTENCES)
-    with matplotlib.rc_context({"font.size": 10, "text.color": INK}):
-        figure = Figure(figsize=(13, 4.1), facecolor=PAPER)
+    with rc_context({"font.size": 10, "text.color": INK}):
+        figure = figure_class(figsize=(13, 4.1), facecolor=PAPER)
         stairs = figure.add_axes((0.002, 0.02, 0.575, 0.96))
         draw_stairs(stairs, tokenizer, inputs["input_ids"][0], output, vectors[0])
         draw_similarity(figure.add_axes((0.745, 0.03, 0.25, 0.88)), similarity(vectors))
@@ -106,4 +107,7 @@ def draw_similarity(axes: Any, cosines: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("overview.png"))
+    try:
+        main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("overview.png"))
+    except (FetchError, ImportError) as reason:  # they say what to do
+        raise SystemExit(str(reason)) from None
