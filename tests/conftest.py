@@ -38,12 +38,9 @@ def device(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def minilm() -> Path:
     """The folder of the real model all-MiniLM-L6-v2; a test that needs it fails where it is not."""
-    from tinybert.fetch import model_folder
+    from tinybert.fetch import FetchError, model_folder
 
     try:
-        folder = Path(model_folder())
-    except OSError as error:
-        pytest.fail(f"the model is not here ({error}): run `tinybert fetch minilm` once")
-    if not (folder / "model.safetensors").is_file():
-        pytest.fail(f"no model in {folder}: run `tinybert fetch minilm` once")
-    return folder
+        return model_folder()
+    except FetchError as error:
+        pytest.fail(str(error))
