@@ -151,8 +151,7 @@ def erf(x: Array) -> Array:
     """erf(x), elementwise, in the dtype of x."""
     if x.dtype != np.float32:
         return erf_float64(x.astype(np.float64), np).astype(x.dtype)
-    x = np.ascontiguousarray(x)
-    flat, y = x.reshape(-1), np.empty(x.size, x.dtype)
+    flat, y = np.ascontiguousarray(x).reshape(-1), np.empty(x.size, x.dtype)
 
     def work(block: slice) -> None:
         scaled = flat[block].astype(np.float64) * math.sqrt(2)
@@ -232,7 +231,8 @@ def softmax_(x: Array) -> Array:
 
     def work(block: slice) -> None:
         part = rows[block]
-        part -= part.max(axis=-1, keepdims=True)
+        with np.errstate(invalid="ignore"):  # a row of -inf alone is nan
+            part -= part.max(axis=-1, keepdims=True)
         np.exp(part, out=part)
         part *= 1 / part.sum(axis=-1, keepdims=True)
 
@@ -336,18 +336,20 @@ def scatter_add_flat(values: Array, positions: Array, count: int) -> Array:
 
 def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     """Per row of logits (N, V): logsumexp(logits) - logits[target] (N,), and logsumexp (N, 1)."""
-    log_total = np.empty((logits.shape[0], 1), logits.dtype)
+    loss, log_total = (np.empty((logits.shape[0], 1), logits.dtype) for _ in range(2))
 
     def work(block: slice) -> None:
         part = logits[block]
         top = part.max(axis=-1, keepdims=True)
         shifted = part - top
+        picked = np.take_along_axis(shifted, targets[block, None], axis=-1)
         np.exp(shifted, out=shifted)
-        np.add(np.log(shifted.sum(axis=-1, keepdims=True)), top, out=log_total[block])
+        log_sum = np.log(shifted.sum(axis=-1, keepdims=True))
+        np.add(log_sum, top, out=log_total[block])
+        np.subtract(log_sum, picked, out=loss[block])  # both small: a loss near 0 keeps its digits
 
     in_blocks(work, *logits.shape)
-    picked = logits[np.arange(targets.size), targets]
-    return log_total[:, 0] - picked, log_total
+    return loss[:, 0], log_total
 
 
 def cross_entropy_backward(logits: Array, targets: Array, log_total: Array, scale: Array) -> Array:

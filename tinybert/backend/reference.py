@@ -90,9 +90,9 @@ class Reference:
     def cross_entropy(self, logits: Any, targets: Any) -> tuple[Any, Any]:
         """For logits (N, V): logsumexp(logits) - logits[target] (N,), and logsumexp (N, 1)."""
         top = logits.max(axis=-1, keepdims=True)
-        log_total = top + self.xp.log(self.xp.exp(logits - top).sum(axis=-1, keepdims=True))
-        picked = self.xp.take_along_axis(logits, targets[:, None], axis=-1)
-        return (log_total - picked)[:, 0], log_total
+        log_sum = self.xp.log(self.xp.exp(logits - top).sum(axis=-1, keepdims=True))
+        picked = self.xp.take_along_axis(logits - top, targets[:, None], axis=-1)
+        return (log_sum - picked)[:, 0], log_sum + top
 
     def cross_entropy_backward(self, logits: Any, targets: Any, log_total: Any, scale: Any) -> Any:
         """dlogits = (softmax(logits) - one_hot(target)) * scale; scale (N, 1)."""

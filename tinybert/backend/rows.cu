@@ -125,6 +125,6 @@ __global__ void cross_entropy(
     top_and_total(x, width, top, total);
     if (threadIdx.x == 0) {
         log_total[blockIdx.x] = T(log(total) + top);
-        loss[blockIdx.x] = T(log(total) + top - W(x[targets[blockIdx.x]]));
+        loss[blockIdx.x] = T(log(total) - (W(x[targets[blockIdx.x]]) - top));
     }
 }

@@ -7,6 +7,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from tinybert.autograd import Function
 from tinybert.backend import array_module, kernels_of
 from tinybert.ops.arguments import as_floating
@@ -24,9 +26,7 @@ class Tanh(Function):
 
 
 class Sigmoid(Function):
-    """y = 1 / (1 + exp(-x)), written as (1 + tanh(x / 2)) / 2, which cannot overflow. dx = dy * y *
-    (1 - y).
-    """
+    """y = 1 / (1 + exp(-x)). dx = dy * y * (1 - y)."""
 
     def forward(self, x: Any) -> Any:
         self.y = sigmoid(as_floating(x))
@@ -64,9 +64,9 @@ class Silu(Function):
     """
 
     def forward(self, x: Any) -> Any:
-        self.x = x
-        self.s = sigmoid(x)
-        return x * self.s
+        self.x = as_floating(x)
+        self.s = sigmoid(self.x)
+        return self.x * self.s
 
     def backward(self, dy: Any) -> Any:
         return dy * (self.s * (1 + self.x * (1 - self.s)))
@@ -115,7 +115,7 @@ class GeluNew(Function):
     CUBE = 0.044715
 
     def forward(self, x: Any) -> Any:
-        self.x = x
+        self.x = x = as_floating(x)
         self.t = array_module(x).tanh(self.SCALE * (x + self.CUBE * (x * x * x)))
         return 0.5 * x * (1 + self.t)
 
@@ -136,7 +136,7 @@ class Laplace(Function):
     """
 
     def forward(self, x: Any, *, mu: float, sigma: float) -> Any:
-        self.z, self.sigma = (x - mu) / sigma, sigma
+        self.z, self.sigma = (as_floating(x) - mu) / sigma, sigma
         return 0.5 * (1 + kernels_of(x).erf(self.z * math.sqrt(0.5)))
 
     def backward(self, dy: Any) -> Any:
@@ -145,6 +145,6 @@ class Laplace(Function):
 
 
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x)) of an array, without overflow."""
-    y = array_module(x).tanh(x * 0.5)
-    return (y + 1) * 0.5
+    """1 / (1 + exp(-x)) of an array; where exp overflows the result is 0, the right limit."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + array_module(x).exp(-x))
