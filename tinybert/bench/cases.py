@@ -32,7 +32,7 @@ CASES = (
     ),
     Case(
         "train-step",
-        "a small BERT (4 x 256), 8 x 64 tokens: forward, backward, clipping, AdamW",
+        "a small BERT (4 x 256), 8 x 64 tokens, forward to AdamW",
         partial(train_step, batch=8, length=64),
         GRADIENTS,
     ),

@@ -73,7 +73,7 @@ def read_texts(args: argparse.Namespace) -> list[str]:
     if args.file is not None or piped:
         lines = _lines("-" if piped else args.file)
         full = [line for line in lines if line.strip()]
-        if len(full) < len(lines):
+        if full and len(full) < len(lines):
             print(f"{len(lines) - len(full)} blank line(s) left out", file=sys.stderr)
         texts += full
     if not texts:
@@ -83,9 +83,12 @@ def read_texts(args: argparse.Namespace) -> list[str]:
 
 def _lines(name: str) -> list[str]:
     try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8-sig")
+        raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{name}: not UTF-8 text (at byte {error.start})") from None
+        raise ValueError(
+            f"{'standard input' if name == '-' else name}: not UTF-8 text (at byte {error.start})"
+        ) from None
     lines = text.split("\n")
     return [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
 

@@ -21,10 +21,10 @@ transformers: pip install "tinybert[test]"."""
 
 EXAMPLE = """\
   $ tinybert compare "Hello, world!"
-    # module                  class      shape    max abs max rel verdict
-    0 embeddings.word_embe... Embedding  1x6x384  0.0e+00 0.0e+00 ok
+    # module                      class      shape    max abs max rel verdict
+    0 embeddings.word_embeddings  Embedding  1x6x384  0.0e+00 0.0e+00 ok
   ...
-  All 86 outputs agree."""
+  All 105 outputs agree."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -31,11 +31,11 @@ a text a line. The model's folder says how its token features are pooled."""
 
 EXAMPLE = """\
   $ tinybert embed "A cat sat." "Rain again."
-  2 vectors of 384 numbers, float32
+  2 vector(s) of 384 numbers, float32
 
-  #  text         vector
-  1  A cat sat.    0.1255  0.0016  0.0407  0.0614 ...
-  2  Rain again.   0.0193  0.0822  0.1214  0.0755 ...
+  #  text            vector
+  1  A cat sat.     0.1258 -0.0078 -0.0087  0.0597 ...
+  2  Rain again.   -0.0031 -0.0418  0.1131  0.0953 ...
 
   $ tinybert embed --file sentences.txt --output vectors.npy
   $ python -c "import numpy as np; print(np.load('vectors.npy').shape)"

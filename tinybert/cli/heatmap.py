@@ -32,8 +32,10 @@ FONTS = (
 )
 
 
-def check_plot(path: Path) -> None:
-    """Refuse a file that cannot be written before the work is done rather than after."""
+def check_plot(path: Path, count: int) -> None:
+    """Refuse a picture that cannot be drawn or written before the work is done, not after."""
+    if count > MOST_TEXTS:
+        raise ValueError(f"--plot shows at most {MOST_TEXTS} texts, got {count}")
     if path.suffix.lower() not in ENDINGS:
         raise ValueError(f"--plot must end in one of {', '.join(ENDINGS)}, got {str(path)!r}")
     if not path.parent.is_dir():
@@ -41,13 +43,8 @@ def check_plot(path: Path) -> None:
 
 
 def save_heatmap(path: Path, texts: list[str], cosines: np.ndarray) -> None:
-    """Draw `cosines` (N, N), N texts by N texts, and write the picture.
-
-    Raises ValueError for more than 400 texts, whose cells nobody could tell apart.
-    """
+    """Draw `cosines` (N, N), N texts by N texts, and write the picture."""
     count = len(texts)
-    if count > MOST_TEXTS:
-        raise ValueError(f"--plot shows at most {MOST_TEXTS} texts, got {count}")
     import matplotlib
     from matplotlib import font_manager
     from matplotlib.figure import Figure

@@ -17,6 +17,7 @@ from tinybert.cli.layout import human_size, print_json, shorten_start, table, te
 from tinybert.models.config import read_json_object
 
 BLOCK = 1 << 20  # elements of a tensor that are looked at together
+UNLIMITED = 10**6  # columns of a file
 STATISTICS = ("mean", "std", "min", "max")
 
 DETAILS = """\
@@ -29,8 +30,8 @@ NaN and infinities."""
 EXAMPLE = """\
   $ tinybert inspect minilm
   ...
-  name                                    shape      dtype     size
-  embeddings.word_embeddings.weight       30522x384  F32    46.9 MB
+  name                               shape      dtype     size
+  embeddings.word_embeddings.weight  30522x384  F32    46.9 MB
   ...
   104 tensors, 90.9 MB, 22.7 million parameters
 
@@ -88,7 +89,7 @@ def statistics(array: np.ndarray) -> dict[str, Any]:
 
     Sums are float64 and taken block by block, so that the array is never copied as a whole.
     """
-    count, total, low, high, nan, inf = 0, 0.0, math.inf, -math.inf, 0, 0
+    count, total, low, high, nan = 0, 0.0, math.inf, -math.inf, 0
     for block in _blocks(array):
         finite = block[np.isfinite(block)]
         nan += int(np.isnan(block).sum())
@@ -129,23 +130,26 @@ def _shown(result: dict[str, Any], values: bool) -> list[str]:
 
 
 def _tensor_table(tensors: list[dict[str, Any]], values: bool) -> list[str]:
-    heads = ["shape", "dtype", "size", *((*STATISTICS, "NaN", "inf") if values else ())]
-    rows = [_cells(tensor, values) for tensor in tensors]
-    lines = table(heads, rows, "llr" + "r" * 6 * values)
-    room = terminal_width() - max(map(len, lines)) - 2 if sys.stdout.isatty() else 10**6
+    """A line a tensor; names are cut only where they would not fit into a terminal."""
+    counts = [n for n in ("nan", "inf") if values and (n == "nan" or any(t[n] for t in tensors))]
+    heads = ["shape", "dtype", *(STATISTICS if values else ["size"]), *counts]
+    sides = "ll" + "r" * (len(heads) - 2)
+    rows = [_cells(tensor, values, counts) for tensor in tensors]
+    widest = max(map(len, table(heads, rows, sides)))
+    room = terminal_width() - widest - 2 if sys.stdout.isatty() else UNLIMITED
     names = [shorten_start(tensor["name"], max(12, room)) for tensor in tensors]
     rows = [[name, *row] for name, row in zip(names, rows, strict=True)]
-    return table(["name", *heads], rows, "lllr" + "r" * 6 * values)
+    return table(["name", *heads], rows, "l" + sides)
 
 
-def _cells(tensor: dict[str, Any], values: bool) -> list[str]:
+def _cells(tensor: dict[str, Any], values: bool, counts: list[str]) -> list[str]:
     shape = "x".join(map(str, tensor["shape"])) or "scalar"
-    cells = [shape, tensor["dtype"], human_size(tensor["bytes"])]
-    if values:
-        numbers = [tensor[name] for name in STATISTICS]
-        cells += ["-" if number is None else f"{number:.4g}" for number in numbers]
-        cells += [str(tensor["nan"]), str(tensor["inf"])]
-    return cells
+    cells = [shape, tensor["dtype"]]
+    if not values:
+        return [*cells, human_size(tensor["bytes"])]
+    numbers = [tensor[name] for name in STATISTICS]
+    cells += ["-" if number is None else f"{number:.3g}" for number in numbers]
+    return cells + [str(tensor[name]) for name in counts]
 
 
 def _total(result: dict[str, Any]) -> str:

@@ -97,5 +97,27 @@ def human_size(size: float) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print a result as JSON, characters as they are."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a result as JSON: rows of numbers and small objects in a line each.
+
+    Raises ValueError for NaN and infinities, which JSON does not have.
+    """
+    print(_json(value, ""))
+
+
+def _json(value: Any, margin: str) -> str:
+    members = list(value.values() if isinstance(value, dict) else value) if _is_nest(value) else []
+    if not any(map(_is_nest, members)):
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    inner = margin + "  "
+    parts = [_json(member, inner) for member in members]
+    if isinstance(value, dict):
+        parts = [
+            f"{json.dumps(key, ensure_ascii=False)}: {part}"
+            for key, part in zip(value, parts, strict=True)
+        ]
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    return first + ",".join(f"\n{inner}{part}" for part in parts) + f"\n{margin}{last}"
+
+
+def _is_nest(value: Any) -> bool:
+    return isinstance(value, (dict, list, tuple))

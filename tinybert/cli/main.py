@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import NoReturn
 
 from tinybert import __version__
 from tinybert.backend import DeviceError
 from tinybert.cli.command import Command
-from tinybert.cli.layout import one_line
+from tinybert.cli.layout import one_line, terminal_width
 from tinybert.cli.registry import COMMANDS
 from tinybert.fetch import FetchError
 
@@ -39,7 +40,7 @@ def build_parser() -> Parser:
     parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
     version = f"tinybert {__version__}"
     parser.add_argument("--version", action="version", version=version, help=argparse.SUPPRESS)
-    commands = parser.add_subparsers(metavar="COMMAND", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(prog="tinybert", metavar="COMMAND", help=argparse.SUPPRESS)
     for command in COMMANDS:
         _add(commands, command)
     return parser
@@ -48,12 +49,20 @@ def build_parser() -> Parser:
 def _add(commands: argparse._SubParsersAction, command: Command) -> None:
     parser = commands.add_parser(
         command.name,
-        description=f"{command.summary}.\n\n{command.details}",
+        description=f"{command.summary}.\n\n{_filled(command.details)}",
         epilog=f"example:\n{command.example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_arguments(parser)
     parser.set_defaults(run=command.run, prog=parser.prog)
+
+
+def _filled(text: str) -> str:
+    """Paragraphs in lines that fit the terminal; indented ones, which are tables, as they are."""
+    width = min(terminal_width(), 80)
+    return "\n\n".join(
+        part if "\n  " in part else textwrap.fill(part, width) for part in text.split("\n\n")
+    )
 
 
 def _overview() -> str:

@@ -17,6 +17,7 @@ from tinybert.cli.command import (
     optional,
     read_texts,
 )
+from tinybert.cli.heatmap import check_plot, save_heatmap
 from tinybert.cli.layout import print_json, shorten, terminal_width
 from tinybert.embedding import SentenceEmbedder, similarity
 from tinybert.fetch import model_folder
@@ -32,10 +33,10 @@ closest pairs. --plot draws a heat map (pip install "tinybert[plot]")."""
 
 EXAMPLE = """\
   $ tinybert similarity "A cat sat." "A kitten was sitting." "Rain again."
-          1     2     3
-   1   1.00  0.75  0.07
-   2   0.75  1.00  0.03
-   3   0.07  0.03  1.00
+         1     2     3
+   1  1.00  0.70  0.08
+   2  0.70  1.00  0.02
+   3  0.08  0.02  1.00
 
    1  A cat sat.
    2  A kitten was sitting.
@@ -54,19 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Embed the texts, and show how alike they are."""
-    if args.plot is not None:
-        optional("matplotlib", "plot", "--plot")
-        from tinybert.cli.heatmap import check_plot
-
-        check_plot(Path(args.plot))
     texts = read_texts(args)
     if len(texts) < 2:
         raise ValueError("similarity needs at least two texts, got one")
+    if args.plot is not None:
+        optional("matplotlib", "plot", "--plot")
+        check_plot(Path(args.plot), len(texts))
     folder = model_folder(args.model)
     cosines = similarity(SentenceEmbedder.from_pretrained(folder).encode(texts))
     if args.plot is not None:
-        from tinybert.cli.heatmap import save_heatmap
-
         save_heatmap(Path(args.plot), texts, cosines)
     if args.json:
         print_json(_as_json(str(folder), texts, cosines, args.plot))

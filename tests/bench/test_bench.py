@@ -1,0 +1,166 @@
+"""Benchmarks: both sides do the same work, turns are taken, and numbers are what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from tinybert.bench import CASES, Case, Prepared, Result, run_case
+from tinybert.bench.bert import bert_forward, minilm_forward, train_step
+from tinybert.bench.machine import blas_threads, cores, describe, share_threads
+from tinybert.bench.timing import interleave
+from tinybert.bench.words import tokenizer
+from tinybert.cli import bench as command
+from tinybert.cli.main import main
+from tinybert.fetch import FetchError
+
+TINY = {
+    "vocab_size": 50,
+    "hidden_size": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 20,
+}
+
+
+@pytest.fixture(autouse=True)
+def same_threads_as_before(monkeypatch) -> Iterator[None]:
+    monkeypatch.setenv("RAYON_NUM_THREADS", os.environ.get("RAYON_NUM_THREADS", "2"))
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+# --- timing --------------------------------------------------------------------------------------
+
+
+def test_sides_take_turns_on_the_same_input() -> None:
+    seen: list[tuple[str, int]] = []
+    numbers = iter(range(100))
+    sides = {"": lambda x: seen.append(("ours", x)), "torch": lambda x: seen.append(("torch", x))}
+    times = interleave(sides, 2, lambda: next(numbers), pause=0)
+    rounds = [[(side, n) for side in ("ours", "torch") for n in (k, k + 1)] for k in (0, 2, 4)]
+    assert seen == [turn for turns in rounds for turn in turns]
+    assert {name: len(t) for name, t in times.items()} == {"": 2, "torch": 2}
+
+
+def test_ratio_is_the_median_of_pairs() -> None:
+    result = Result("c", "torch", 0.0, True, [1.0, 6.0, 1.0], [2.0, 3.0, 1.0])
+    assert result.ratio == 1.0  # of 0.5, 2 and 1; the medians alone would give 0.5
+    assert result.noisy
+    assert not Result("c", "torch", 0.0, True, [1.0, 1.2], [2.0, 2.1]).noisy
+    assert result.as_dict()["theirs"]["median"] == 2.0
+
+
+def test_work_that_differs_is_not_timed() -> None:
+    def never(_: object) -> None:
+        raise AssertionError("timed")
+
+    case = Case("wrong", "", lambda device: Prepared(never, {"torch": never}, {"torch": 0.2}), 0.1)
+    (result,) = run_case(case)
+    assert (result.agrees, result.ours, result.others) == (False, [], [])
+    assert "ratio" not in result.as_dict()
+
+
+# --- cases ---------------------------------------------------------------------------------------
+
+
+def test_names_are_unique() -> None:
+    names = [case.name for case in CASES]
+    assert names == ["bert-base-forward", "minilm-forward", "train-step", "tokenizer"]
+
+
+def test_forward_agrees() -> None:
+    prepared = bert_forward("cpu", 2, 7, TINY)
+    assert 0 < prepared.differences["torch"] < 1e-5
+    assert prepared.ours(None).shape == prepared.others["torch"](None).shape == (2, 7, 12)
+
+
+def test_forward_of_minilm_with_and_without_weights(minilm: Path, monkeypatch, tmp_path) -> None:
+    assert minilm_forward("cpu", 1, 6).differences["torch"] < 1e-4
+    monkeypatch.setenv("TINYBERT_HOME", str(tmp_path))
+    assert minilm_forward("cpu", 1, 6).differences["torch"] < 1e-4
+
+
+def test_train_step_agrees_and_learns() -> None:
+    dropped = {**TINY, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+    prepared = train_step("cpu", 4, 5, dropped)
+    assert 0 < prepared.differences["torch"] < 1e-5
+    for side in (prepared.ours, prepared.others["torch"]):
+        losses = [side(None) for _ in range(25)]
+        assert sum(losses[-8:]) < sum(losses[:8])
+
+
+def test_tokenizer_agrees_on_fresh_text(minilm: Path) -> None:
+    prepared = tokenizer("cpu", 30)
+    assert prepared.differences == {"transformers, Python": 0, "tokenizers, Rust": 0}
+    first, second = prepared.fresh(), prepared.fresh()
+    assert len(first) == 30
+    assert not set(first) & set(second)
+    assert all(len(text.split()) == 20 for text in first)
+    ids = prepared.ours(first)
+    assert ids == prepared.others["tokenizers, Rust"](first)
+    assert sum(map(len, ids)) > 30 * (20 + 4)  # rare words fall into pieces
+
+
+# --- machine -------------------------------------------------------------------------------------
+
+
+def test_machine_and_threads(monkeypatch) -> None:
+    machine = describe()
+    assert machine["numpy"].startswith(__import__("numpy").__version__)
+    assert machine["torch"].startswith("2.")
+    assert all(machine.values())
+    assert blas_threads() in (None, *range(1, cores() + 1))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert share_threads() == torch.get_num_threads() == 1
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_command(monkeypatch, capsys) -> None:
+    def absent(device: str) -> Prepared:
+        raise FetchError("not here")
+
+    cases = (
+        Case("tiny", "a tiny BERT", partial(bert_forward, batch=1, length=3, config=TINY), 1e-4),
+        Case("absent", "no weights", absent, 1e-4),
+    )
+    monkeypatch.setattr(command, "CASES", cases)
+    assert main(["bench", "--runs", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert "thread(s) at most on every side" in out
+    assert "absent: skipped, not here" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("tiny ")]
+    assert line.split()[1] == "torch"
+    assert float(line.split()[-1]) > 0
+    assert err.splitlines() == ["tiny: a tiny BERT ...", "absent: no weights ..."]
+    assert main(["bench", "--runs", "3", "--only", "tiny", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["machine"]["threads"] >= 1
+    assert [len(case["ours"]["times"]) for case in result["cases"]] == [3]
+    assert main(["bench", "--only", "absent"]) == 2
+    assert "absent: not here" in capsys.readouterr().err
+
+
+def test_command_says_when_results_disagree(monkeypatch, capsys) -> None:
+    prepared = Prepared(id, {"torch": id}, {"torch": 0.5})
+    monkeypatch.setattr(command, "CASES", (Case("wrong", "", lambda device: prepared, 0.1),))
+    assert main(["bench"]) == 1
+    assert "DISAGREES" in capsys.readouterr().out
+
+
+def test_command_refuses(capsys) -> None:
+    assert main(["bench", "--only", "nope"]) == 2
+    assert "no case 'nope'; cases are bert-base-forward" in capsys.readouterr().err
+    assert main(["bench", "--runs", "0"]) == 2
+    assert "--runs must be at least 1" in capsys.readouterr().err
+    assert main(["bench", "--device", "cuda:99"]) == 2
+    assert capsys.readouterr().err.startswith("tinybert bench: device ")

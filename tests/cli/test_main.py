@@ -1,0 +1,103 @@
+"""The command line as a whole: help, errors in one line, exit codes, pipes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tinybert import __version__
+from tinybert.cli import fetch
+from tinybert.cli.main import _message
+from tinybert.cli.registry import COMMANDS
+
+NAMES = [command.name for command in COMMANDS]
+
+
+def test_without_arguments_it_says_what_to_try_first(tinybert) -> None:
+    code, out, err = tinybert()
+    assert (code, err) == (0, "")
+    assert "tinybert fetch minilm" in out
+    assert all(f"tinybert {name} " in out for name in NAMES)
+
+
+def test_version(tinybert) -> None:
+    assert tinybert("--version") == (0, f"tinybert {__version__}\n", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("width", ["60", "80"])
+def test_help_has_a_worked_example_and_fits(tinybert, monkeypatch, name: str, width: str) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    code, out, err = tinybert(name, "--help")
+    assert (code, err) == (0, "")
+    assert f"usage: tinybert {name}" in out
+    assert f"$ tinybert {name} " in out.partition("example:")[2]
+    assert "--json" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_wrong_usage_is_one_line(refused) -> None:
+    assert "invalid choice: 'embde'" in refused("embde")
+    assert "tinybert embed: argument --batch-size: invalid int" in refused(
+        "embed", "--batch-size=x"
+    )
+    assert "--nothing" in refused("inspect", "minilm", "--nothing")
+    assert "required: MODEL" in refused("inspect")
+
+
+def test_module_runs_as_the_script_does() -> None:
+    ran = subprocess.run([sys.executable, "-m", "tinybert", "--version"], capture_output=True)
+    assert (ran.returncode, ran.stdout.decode().strip()) == (0, f"tinybert {__version__}")
+
+
+def test_a_closed_pipe_is_quiet(minilm) -> None:
+    command = [sys.executable, "-m", "tinybert", "tokenize", "--file", "-"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.write(b"some words here\n" * 2000)
+        process.stdin.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError("cannot allocate"), 2, "tinybert fetch: not enough memory (cannot allocate)"),
+        (ValueError("two\n  lines"), 2, "tinybert fetch: two lines"),
+        (
+            PermissionError(13, "Permission denied", "/x"),
+            2,
+            "tinybert fetch: /x: Permission denied",
+        ),
+    ],
+)
+def test_errors_and_interruptions(tinybert, monkeypatch, error, code: int, message: str) -> None:
+    def fail(**options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(fetch, "fetch_minilm", fail)
+    ran = tinybert("fetch", "minilm")
+    assert (ran.code, ran.out) == (code, "")
+    assert ran.err.splitlines()[1:] == [message]
+
+
+def test_faults_of_our_own_are_not_hidden(tinybert, monkeypatch) -> None:
+    def fail(**options: object) -> None:
+        raise AssertionError("a bug")
+
+    monkeypatch.setattr(fetch, "fetch_minilm", fail)
+    with pytest.raises(AssertionError, match="a bug"):
+        tinybert("fetch", "minilm")
+
+
+def test_an_error_without_words_is_named() -> None:
+    assert _message(ImportError()) == "ImportError"
