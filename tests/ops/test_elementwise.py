@@ -165,8 +165,8 @@ def test_pow_at_zero_and_of_negative_bases() -> None:
 @pytest.mark.parametrize(
     "function",
     [
-        lambda x: 1 / x, lambda x: x.log(), lambda x: x.sqrt(), lambda x: x.rsqrt(), lambda x: x / x,
-        lambda x: x**-1, lambda x: x**0.5,
+        lambda x: 1 / x, lambda x: x.log(), lambda x: x.sqrt(), lambda x: x.rsqrt(),
+        lambda x: x / x, lambda x: x**-1, lambda x: x**0.5,
     ],
 )  # fmt: skip
 def test_infinities_come_without_a_warning(function: Callable[[Any], Any]) -> None:

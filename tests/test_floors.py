@@ -1,0 +1,207 @@
+"""The house is built as it says: imports run downwards only, in no circles, and run time needs
+NumPy and regex alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tinybert
+
+ROOT = Path(tinybert.__file__).parent
+
+# From the ground up. A package imports from itself and from floors below, never from its own floor.
+FLOORS: list[set[str]] = [
+    {"backend", "tokenizers", "checkpoints", "fetch", "deviations"},
+    {"autograd"},
+    {"ops"},
+    {"functional"},
+    {"nn", "optim"},
+    {"models", "comparison"},
+    {"compare", "embedding", "pipelines"},
+    {"tinybert"},  # the package's own __init__.py
+    {"bench"},
+    {"cli"},
+    {"__main__"},
+]
+LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
+ALONE = {"tokenizers", "checkpoints"}  # could be used without the rest
+RUN_TIME = {"numpy", "regex", "tinybert", *sys.stdlib_module_names}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def floor_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "tinybert"
+
+
+def is_typing_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imports(path: Path, everywhere: bool = True) -> Iterator[str]:
+    """The modules that a file imports; inside functions too if `everywhere`."""
+    pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written in full"
+            assert node.module is not None
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else node.module
+        if is_typing_only(node):
+            continue
+        if everywhere or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            pending.extend(ast.iter_child_nodes(node))
+
+
+GRAPH = {
+    name: sorted({target for target in imports(path) if target in MODULES})
+    for name, path in MODULES.items()
+}
+
+
+def test_every_file_has_a_floor() -> None:
+    homeless = {floor_of(module) for module in MODULES} - set(LEVEL)
+    assert not homeless, f"say in FLOORS where these belong: {sorted(homeless)}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_import_runs_upward(module: str) -> None:
+    here = floor_of(module)
+    for target in GRAPH[module]:
+        there = floor_of(target)
+        assert there == here or LEVEL[there] < LEVEL[here], f"{module} imports {target}"
+        if here in ALONE:
+            assert there == here, f"{module} should stand alone, but imports {target}"
+
+
+def test_no_two_files_import_each_other() -> None:
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, f"a circle: {' > '.join((*path[path.index(module) :], module))}"
+        if module not in done:
+            for target in GRAPH[module]:
+                visit(target, (*path, module))
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+
+
+def test_cupy_is_imported_in_one_file() -> None:
+    where = {
+        name
+        for name, path in MODULES.items()
+        if {"cupy", "cupyx"} & {target.partition(".")[0] for target in imports(path)}
+    }
+    assert where == {"tinybert.backend.cuda"}
+
+
+def test_module_level_needs_numpy_and_regex_alone() -> None:
+    imported = {target for targets in GRAPH.values() for target in targets}
+    for name, path in MODULES.items():
+        is_script = path.stem.startswith("make_") and name not in imported  # made a table once
+        if name != "tinybert.backend.cuda" and not is_script:
+            foreign = {t.partition(".")[0] for t in imports(path, everywhere=False)} - RUN_TIME
+            assert not foreign, (
+                f"{name} imports {foreign}; import it inside the function that uses it"
+            )
+
+
+def test_operations_compute_with_the_module_of_the_array() -> None:
+    """The array decides: NumPy is not called on what may be a device array."""
+    for name, path in MODULES.items():
+        if floor_of(name) in ("ops", "functional"):
+            text = path.read_text(encoding="utf-8")
+            for function in ("np.exp(", "np.sum(", "np.where(", "np.zeros_like(", "np.maximum("):
+                assert function not in text, f"{name} calls {function}...) instead of xp"
+
+
+# --- what `import tinybert` costs -----------------------------------------------------------------
+
+PROBE = """
+import json, sys, time
+import numpy
+sys.path.insert(0, sys.argv[1])
+before = set(sys.modules)
+start = time.perf_counter()
+import tinybert
+seconds = time.perf_counter() - start
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(json.dumps([seconds, sorted(loaded - set(sys.stdlib_module_names))]))
+"""
+
+
+def probe() -> tuple[float, list[str]]:
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", PROBE, str(ROOT.parent)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    seconds, loaded = json.loads(result.stdout)
+    return seconds, loaded
+
+
+def test_import_is_light() -> None:
+    probes = [probe() for _ in range(5)]
+    assert {*probes[0][1]} <= {"tinybert", "regex"}
+    assert min(seconds for seconds, _ in probes) < 0.3
+
+
+def test_imports_without_optional_libraries() -> None:
+    """Nothing optional is needed even when it is asked for by name and is not there."""
+    hidden = ["cupy", "torch", "transformers", "tokenizers", "safetensors", "tqdm", "matplotlib"]
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({hidden}))"
+    code = (
+        f"{blocked}; sys.path.insert(0, {str(ROOT.parent)!r})\n"
+        "import tinybert\n"
+        "assert not tinybert.cuda_is_available()\n"
+        "try:\n    tinybert.Tensor([1.0]).cuda()\n"
+        "except tinybert.DeviceError as error:\n    print(error)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert 'device "cuda" needs CuPy' in result.stdout
+    assert 'pip install "tinybert[cuda12]"' in result.stdout
+
+
+def test_cupy_without_a_gpu_gives_one_clear_error() -> None:
+    """A CuPy that is installed but finds no driver, as on a machine without a GPU."""
+    if importlib.util.find_spec("cupy") is not None:
+        pytest.skip("the real CuPy is installed")
+    code = (
+        f"import sys, types; sys.path.insert(0, {str(ROOT.parent)!r})\n"
+        "import tinybert\n"
+        "def device_count():\n    raise RuntimeError('cudaErrorInsufficientDriver: too old')\n"
+        "cuda = types.ModuleType('tinybert.backend.cuda')\n"
+        "cuda.device_count = device_count\n"
+        "sys.modules['tinybert.backend.cuda'] = cuda\n"
+        "import tinybert.backend\ntinybert.backend.cuda = cuda\n"
+        "assert not tinybert.cuda_is_available()\n"
+        "try:\n    tinybert.Tensor([1.0], device='cuda')\n"
+        "except tinybert.DeviceError as error:\n    print(error)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "CuPy is installed but sees no usable GPU (cudaErrorInsufficientDriver" in result.stdout
