@@ -155,6 +155,9 @@ def _run_ours(
     leaves = [as_tensor(x).requires_grad_(_is_floating(x)) for x in inputs]
     outputs = _as_tuple(ours(*leaves))
     floating = [y for y in outputs if y.dtype.kind in "fc"]
+    if [y.shape for y in floating] != [u.shape for u in cotangents]:
+        shapes = [y.shape for y in floating], [u.shape for u in cotangents]
+        raise AssertionError("results have shapes {}, torch's have {}".format(*shapes))
     for y, u in zip(floating, cotangents, strict=True):
         if y.requires_grad:
             y.backward(u, retain_graph=True)

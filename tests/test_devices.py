@@ -77,8 +77,13 @@ CASES: dict[str, list[Case]] = {
         ((MASK, normal(2, 3), normal(3)), {}), ((MASK, normal(2, 3), -1.5), {}),
         ((True, normal(2), 0.5), {}),
     ],
-    "MaskedFill": [((normal(4, 2, 3), MASK), {"value": -np.inf})],
-    "Cast": [((normal(3),), {"dtype": "float32"}), ((IDS,), {"dtype": "float64"})],
+    "MaskedFill": [
+        ((normal(4, 2, 3), MASK), {"value": -np.inf}), ((normal(2, 3), MASK), {"value": 0.5}),
+    ],
+    "Cast": [
+        ((normal(3),), {"dtype": "float64"}), ((normal(3),), {"dtype": "float32"}),
+        ((IDS,), {"dtype": "float64"}),
+    ],
     "Clone": [((normal(2, 3),), {})],
     "Tanh": [((normal(2, 3),), {})],
     "Sigmoid": [((normal(2, 3),), {})],
@@ -236,10 +241,11 @@ def compute(name: str, inputs: tuple[Any, ...], options: dict[str, Any], device:
     return [*(y.numpy() for y in outputs), *gradients]
 
 
+@pytest.mark.parametrize(
+    "device", ["strict", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True
+)
 @pytest.mark.parametrize("name", CASES)
 def test_operation(name: str, device: str) -> None:
-    if device == "cpu":
-        pytest.skip("the CPU is what the others are compared with")
     for number, (inputs, options) in enumerate(CASES[name]):
         for dtype, tolerance in DTYPES.items():
             arrays = tuple(converted(x, dtype) for x in inputs)
