@@ -1,16 +1,19 @@
-"""What the tests of the tokenizers share: the vocabulary, random texts, and transformers' class."""
+"""What the tests of the tokenizers share: vocabulary, random texts and calls, the originals."""
 
 from __future__ import annotations
 
 import functools
 import random
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import transformers
 from transformers import BertTokenizer as Original
+from transformers import BertTokenizerFast as OriginalFast
 
-from tinybert.tokenizers import BertTokenizer
+from tinybert.tokenizers import BertTokenizer, BertTokenizerFast
 
 transformers.logging.set_verbosity(transformers.logging.CRITICAL)  # it logs what it cannot do
 
@@ -130,3 +133,84 @@ def known_characters() -> list[str]:
 def both(vocab: Path = VOCAB, **options: Any) -> tuple[Original, BertTokenizer]:
     """The tokenizer of transformers and ours, from the same vocabulary and options."""
     return Original(str(vocab), **options), BertTokenizer(vocab, **options)
+
+
+def both_fast(vocab: Path = VOCAB, **options: Any) -> tuple[OriginalFast, BertTokenizerFast]:
+    """The same for the fast classes."""
+    return OriginalFast(str(vocab), **options), BertTokenizerFast(vocab, **options)
+
+
+# Random calls -----------------------------------------------------------------------------
+
+
+def random_options(rng):
+    """Options of a call, most of them left out."""
+    choices = {
+        "add_special_tokens": [False],
+        "padding": [True, "longest", "max_length", "do_not_pad"],
+        "truncation": [True, False, "longest_first", "only_first", "only_second"],
+        "max_length": [2, 3, 5, 8, 16, 40],
+        "stride": [1, 2, 30],
+        "pad_to_multiple_of": [4, 8],
+        "padding_side": ["left", "right"],
+        "return_tensors": ["np"],
+        "return_token_type_ids": [True, False],
+        "return_attention_mask": [True, False],
+        "return_overflowing_tokens": [True],
+        "return_special_tokens_mask": [True],
+        "return_length": [True],
+    }
+    return {name: rng.choice(values) for name, values in choices.items() if rng.random() < 0.35}
+
+
+def random_input(rng):
+    """The texts of a call: one or a batch, alone or in pairs, whole or split into words."""
+
+    def sentence():
+        if rng.random() < 0.2:
+            return random_text(rng)
+        return " ".join(rng.choices(known_words(), k=rng.randrange(0, 9)))
+
+    form = rng.choice(["text", "pair", "batch", "batch of pairs", "two batches", "words", "split"])
+    batch = range(rng.randrange(1, 4))
+    if form == "text":
+        return {"text": sentence()}
+    if form == "pair":
+        return {"text": sentence(), "text_pair": sentence()}
+    if form == "batch":
+        return {"text": [sentence() for _ in batch]}
+    if form == "batch of pairs":
+        return {"text": [(sentence(), sentence()) for _ in batch]}
+    if form == "two batches":
+        return {"text": [sentence() for _ in batch], "text_pair": [sentence() for _ in batch]}
+    if form == "words":
+        pair = {"text_pair": ["a", *sentence().split()]} if rng.random() < 0.5 else {}
+        return {"text": ["the", *sentence().split()], **pair, "is_split_into_words": True}
+    text = [["the", *sentence().split()] for _ in batch]
+    pair = {"text_pair": [["a", *sentence().split()] for _ in batch]} if rng.random() < 0.5 else {}
+    return {"text": text, **pair, "is_split_into_words": True}
+
+
+def call(tokenizer, arguments):
+    """The result of a call as a dict, or the error it raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that max_length is ignored
+        try:
+            return dict(tokenizer(**arguments))
+        except (ValueError, TypeError) as error:
+            return error
+
+
+def rows_of(result):
+    ids = result["input_ids"]
+    return ids if len(ids) and isinstance(ids[0], (list, np.ndarray)) else [ids]
+
+
+def same(ours, theirs):
+    """Equal keys, in the same order, and equal values of the same types."""
+    return list(ours) == list(theirs) and all(
+        np.array_equal(ours[key], value) and ours[key].dtype == value.dtype
+        if isinstance(value, np.ndarray)
+        else ours[key] == value
+        for key, value in theirs.items()
+    )

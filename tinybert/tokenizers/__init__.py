@@ -5,6 +5,13 @@ Knows nothing of tensors or models, and can be used alone.
 
 from tinybert.tokenizers.added_tokens import AddedToken
 from tinybert.tokenizers.bert import BertTokenizer
+from tinybert.tokenizers.bert_fast import BertTokenizerFast
 from tinybert.tokenizers.encoding import BatchEncoding, register_tensor_type
 
-__all__ = ["AddedToken", "BatchEncoding", "BertTokenizer", "register_tensor_type"]
+__all__ = [
+    "AddedToken",
+    "BatchEncoding",
+    "BertTokenizer",
+    "BertTokenizerFast",
+    "register_tensor_type",
+]

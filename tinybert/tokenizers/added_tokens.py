@@ -146,10 +146,8 @@ class AddedVocabulary:
         self._added = dict(added_tokens_decoder)
         self._added_ids = {str(token): token_id for token_id, token in self._added.items()}
         self._vocabulary_changed()
-        self.add_tokens(
-            [t for t in (*map(roles.get, ROLES), *additional) if t is not None],
-            special_tokens=True,
-        )
+        named = [t for t in (*map(roles.get, ROLES), *additional) if t is not None]
+        self.add_tokens([t for t in named if t not in self._added_ids], special_tokens=True)
 
     # Which tokens there are ---------------------------------------------------------------
 
@@ -237,12 +235,7 @@ class AddedVocabulary:
 
         Raises TypeError for anything but str and AddedToken.
         """
-        if isinstance(new_tokens, (str, AddedToken)):
-            new_tokens = [new_tokens]
-        tokens = list(new_tokens)
-        for given in tokens:
-            if not isinstance(given, (str, AddedToken)):
-                raise TypeError(f"new_tokens must hold str or AddedToken, got {given!r}")
+        tokens = checked_tokens(new_tokens)
         special = set(self.all_special_tokens)
         size = len(self)
         for given in tokens:
@@ -258,6 +251,13 @@ class AddedVocabulary:
         """Register one token; if it is special and new to the set `special`, there as well."""
         if self.lowercases_text and token.normalized and not token.special:
             token = replace(token, content=token.content.lower())
+        if token.special and token.content not in special:
+            self._additional.append(token.content)
+            special.add(token.content)
+        self._register(token)
+
+    def _register(self, token: AddedToken) -> None:
+        """Note the token, with the id that it has or else the first free one."""
         content = token.content
         if content not in self._token_to_id:
             token_id = len(self._token_to_id)
@@ -265,9 +265,6 @@ class AddedVocabulary:
                 token_id += 1
             self._token_to_id[content] = token_id
             self._id_to_token[token_id] = content
-        if token.special and content not in special:
-            self._additional.append(content)
-            special.add(content)
         token_id = self._token_to_id[content]
         self._added[token_id] = token
         self._added_ids[content] = token_id
@@ -307,8 +304,8 @@ class AddedVocabulary:
         self._id_to_token.update({i: str(token) for i, token in self._added.items()})
         self._never_split = frozenset(self.all_special_tokens)
         ordinary = [str(t) for t in self._added.values() if t.normalized and not t.special]
-        self._keeps_case = _any_of([*self.all_special_tokens, *ordinary])
-        self._added_in_text = _any_of(sorted(self._added_ids, key=len, reverse=True))
+        self._keeps_case = any_of([*self.all_special_tokens, *ordinary])
+        self._added_in_text = any_of(sorted(self._added_ids, key=len, reverse=True))
 
     def lower_case(self, text: str) -> str:
         """Lower-case what is between special tokens and ordinary normalized added tokens.
@@ -349,6 +346,17 @@ class AddedVocabulary:
             pieces[i] = ""
 
 
+def checked_tokens(
+    new_tokens: str | AddedToken | Iterable[str | AddedToken],
+) -> list[str | AddedToken]:
+    """One token or several as a list; TypeError for anything but str and AddedToken."""
+    tokens = [new_tokens] if isinstance(new_tokens, (str, AddedToken)) else list(new_tokens)
+    for given in tokens:
+        if not isinstance(given, (str, AddedToken)):
+            raise TypeError(f"new_tokens must hold str or AddedToken, got {given!r}")
+    return tokens
+
+
 def _check_role(role: str, value: Any) -> None:
     if role not in (*ROLES, "additional_special_tokens"):
         raise ValueError(
@@ -363,7 +371,7 @@ def _check_role(role: str, value: Any) -> None:
         raise TypeError(f"{role} must be {kind}, not empty; got {value!r}")
 
 
-def _any_of(tokens: list[str]) -> re.Pattern[str]:
+def any_of(tokens: list[str]) -> re.Pattern[str]:
     """A pattern whose `split` leaves the tokens at the odd places; it never matches for none.
 
     Of tokens that match at one place the first in the list wins. Grouped by their first

@@ -126,8 +126,17 @@ class Tokenizer(RowEncoder):
         clean_up_tokenization_spaces removes the space before English punctuation and
         contractions; None means the tokenizer's own setting.
         """
-        tokens = self.convert_ids_to_tokens(token_ids, skip_special_tokens)
-        tokens = [tokens] if isinstance(tokens, str) else tokens
+        ids = as_py_list(token_ids)
+        text = self._decode([ids] if isinstance(ids, int) else ids, skip_special_tokens)
+        clean_up = clean_up_tokenization_spaces
+        if self.clean_up_tokenization_spaces if clean_up is None else clean_up:
+            for old, replacement in CLEAN_UPS:
+                text = text.replace(old, replacement)
+        return text
+
+    def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+        """The text of a row of ids, before it is cleaned up: added tokens stand alone in it."""
+        tokens = self.convert_ids_to_tokens(ids, skip_special_tokens)
         special = set(self.all_special_tokens)
         if skip_special_tokens:
             tokens = [token for token in tokens if token not in special]
@@ -145,12 +154,7 @@ class Tokenizer(RowEncoder):
             texts.append(token)
         if run:
             texts.append(self.convert_tokens_to_string(run))
-        text = " ".join(texts)
-        clean_up = clean_up_tokenization_spaces
-        if self.clean_up_tokenization_spaces if clean_up is None else clean_up:
-            for old, replacement in CLEAN_UPS:
-                text = text.replace(old, replacement)
-        return text
+        return " ".join(texts)
 
     def batch_decode(self, sequences: Any, **options: Any) -> list[str]:
         """`decode` for each row of a batch; of a flat list, for each id."""
@@ -175,21 +179,27 @@ class Tokenizer(RowEncoder):
         TypeError if an option given here is unknown or of a wrong type.
         """
         path = Path(name_or_path)
-        names = cls.vocab_files_names
-        if path.is_file() and len(names) == 1:
-            options.update(dict.fromkeys(names, path))
-        elif path.is_dir():
+        files = cls._vocabulary_files(path)
+        if path.is_dir():
             check_options(options, cls.option_types)
             options = read_options(path, cls.option_types, options)
-            options.update({option: path / name for option, name in names.items()})
-        else:
-            raise ValueError(
-                f"name_or_path must be a folder with {' and '.join(names.values())}; "
-                f"there is none at {str(name_or_path)!r}"
-            )
+        options.update(files)
         tokenizer = cls(**options)
         tokenizer.name_or_path = str(name_or_path)
         return tokenizer
+
+    @classmethod
+    def _vocabulary_files(cls, path: Path) -> dict[str, Path]:
+        """The arguments that name the files of the vocabulary, at a folder or file."""
+        names = cls.vocab_files_names
+        if path.is_dir():
+            return {option: path / name for option, name in names.items()}
+        if path.is_file() and len(names) == 1:
+            return dict.fromkeys(names, path)
+        raise ValueError(
+            f"name_or_path must be a folder with {' and '.join(names.values())}; "
+            f"there is none at {str(path)!r}"
+        )
 
     def save_pretrained(
         self, save_directory: str | PathLike[str], filename_prefix: str | None = None

@@ -9,37 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any, ClassVar
 
 from tinybert.tokenizers.added_tokens import AddedToken
-from tinybert.tokenizers.base import Tokenizer
 from tinybert.tokenizers.basic import BasicTokenizer, clean_text
+from tinybert.tokenizers.bert_base import BertBase, load_vocab
 from tinybert.tokenizers.config import (
     BOOL,
     BOOL_OR_NONE,
     COMMON_OPTIONS,
     STRINGS_OR_NONE,
     OptionType,
-    read_text,
-    write_text,
 )
-from tinybert.tokenizers.wordpiece import WordPiece
-
-
-def load_vocab(vocab_file: str | PathLike[str]) -> dict[str, int]:
-    """Read a vocab.txt: one token a line, its id is the number of the line, counted from 0.
-
-    Only the line end is removed, spaces are part of a token. Of two equal lines the last counts.
-    Raises ValueError, naming the file, if it is missing, empty, too large or not UTF-8.
-    """
-    path = Path(vocab_file)
-    if not path.is_file():
-        raise ValueError(f"vocab_file: there is no file {str(vocab_file)!r}")
-    text = read_text(path)
-    if not text:
-        raise ValueError(f"{path}: the vocabulary is empty")
-    return {token: token_id for token_id, token in enumerate(text.removesuffix("\n").split("\n"))}
 
 
 @dataclass(frozen=True)
@@ -53,7 +34,7 @@ class Explanation:
     pieces: list[list[str]]
 
 
-class BertTokenizer(Tokenizer):
+class BertTokenizer(BertBase):
     """Text to WordPiece ids, as BERT was trained (Devlin et al. 2019, arXiv:1810.04805).
 
     Arguments:
@@ -77,8 +58,6 @@ class BertTokenizer(Tokenizer):
     Raises ValueError for a bad vocabulary file or no unk_token, TypeError for a wrong option.
     """
 
-    vocab_files_names: ClassVar[dict[str, str]] = {"vocab_file": "vocab.txt"}
-    required_roles = ("unk_token",)  # what WordPiece makes of an unknown word
     option_types: ClassVar[dict[str, OptionType]] = COMMON_OPTIONS | {
         "do_lower_case": BOOL,
         "do_basic_tokenize": BOOL,
@@ -124,10 +103,6 @@ class BertTokenizer(Tokenizer):
             do_lower_case, never_split or (), tokenize_chinese_chars, strip_accents
         )
 
-    def _vocabulary_changed(self) -> None:
-        super()._vocabulary_changed()
-        self.wordpiece = WordPiece(self.vocab, str(self.unk_token))
-
     def _tokenize(self, text: str) -> list[str]:
         words = self._words(text)
         if not self.never_split:
@@ -167,35 +142,3 @@ class BertTokenizer(Tokenizer):
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """Join tokens by spaces, and pieces that begin with "##" to what is before them."""
         return " ".join(tokens).replace(" ##", "").strip()
-
-    def build_inputs_with_special_tokens(
-        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
-    ) -> list[int]:
-        """[CLS] A [SEP], or [CLS] A [SEP] B [SEP] for a pair."""
-        cls, sep = self.role_id("cls_token"), self.role_id("sep_token")
-        row = [cls, *token_ids_0, sep]
-        return row if token_ids_1 is None else [*row, *token_ids_1, sep]
-
-    def create_token_type_ids_from_sequences(
-        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
-    ) -> list[int]:
-        """0 for [CLS] A [SEP], 1 for B [SEP]."""
-        types = [0] * (len(token_ids_0) + 2)
-        return types if token_ids_1 is None else types + [1] * (len(token_ids_1) + 1)
-
-    def save_vocabulary(
-        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
-    ) -> tuple[str, ...]:
-        """Write "<prefix>-vocab.txt" into a folder, or to the file of that name if it is none.
-
-        Every token gets back its id: an id that no token has (the file was read with two equal
-        lines) becomes a copy of the next line, of which reading keeps the last.
-        """
-        path = Path(save_directory)
-        prefix = f"{filename_prefix}-" if filename_prefix else ""
-        path = path / f"{prefix}vocab.txt" if path.is_dir() else path.with_name(prefix + path.name)
-        lines: list[str] = []
-        for token_id, token in sorted(self.ids_to_tokens.items()):
-            lines += [token] * (token_id + 1 - len(lines))
-        write_text(path, "".join(line + "\n" for line in lines))
-        return (str(path),)

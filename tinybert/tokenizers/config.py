@@ -148,7 +148,7 @@ def read_options(
     """
     path = folder / CONFIG_FILE
     config = read_json(path)
-    with _Blame(path):
+    with Blame(path):
         if config.get("extra_special_tokens"):
             raise ValueError("extra_special_tokens: use additional_special_tokens instead")
         if "max_len" in config:  # the old name
@@ -173,7 +173,7 @@ def _read_special_tokens(
     path: Path, options: dict[str, Any], types: Mapping[str, OptionType]
 ) -> None:
     """Let special_tokens_map.json overrule, and for additional tokens extend, `options`."""
-    with _Blame(path):
+    with Blame(path):
         entries = read_json(path).items()
         found = {name: _from_json(name, value, special=True) for name, value in entries}
         found = {name: value for name, value in found.items() if name in types}
@@ -191,16 +191,16 @@ def _read_added_tokens(folder: Path, special: set[str]) -> dict[int, AddedToken]
     """The added tokens of added_tokens.json (token -> id) and tokenizer.json (full records)."""
     found: dict[Any, Any] = {}
     path = folder / ADDED_TOKENS_FILE
-    with _Blame(path):
+    with Blame(path):
         for content, token_id in read_json(path).items():
             found[token_id] = AddedToken(content, special=content in special)
         check_options({"added_tokens_decoder": found}, COMMON_OPTIONS)
     path = folder / TOKENIZER_FILE
-    with _Blame(path):
+    with Blame(path):
         records = read_json(path).get("added_tokens", [])
         if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
             raise ValueError("added_tokens must be a list of objects")
-        found.update({record.get("id"): _token_from_json(record) for record in records})
+        found.update({record.get("id"): token_from_json(record) for record in records})
         check_options({"added_tokens_decoder": found}, COMMON_OPTIONS)
     return found
 
@@ -210,19 +210,19 @@ def _from_json(name: str, value: Any, special: bool = False) -> Any:
     if name == "added_tokens_decoder" and isinstance(value, dict):
         # A key such as "abc" stays a str, and is refused when types are checked.
         return {
-            int(key) if key.isdecimal() and len(key) <= 10 else key: _token_from_json(token)
+            int(key) if key.isdecimal() and len(key) <= 10 else key: token_from_json(token)
             for key, token in value.items()
         }
     if name == "additional_special_tokens":
         value = [] if value is None else value
         if isinstance(value, list):
-            return [_token_from_json(token, special) for token in value]
+            return [token_from_json(token, special) for token in value]
     if name == "model_max_length" and isinstance(value, float) and value.is_integer():
         return int(value)
-    return _token_from_json(value, special) if name in ROLES else value
+    return token_from_json(value, special) if name in ROLES else value
 
 
-def _token_from_json(value: Any, special: bool = False) -> Any:
+def token_from_json(value: Any, special: bool = False) -> Any:
     """An AddedToken for an object with "content"; anything else as it is."""
     if not isinstance(value, dict) or "content" not in value:
         return value
@@ -234,7 +234,7 @@ def _token_from_json(value: Any, special: bool = False) -> Any:
     return AddedToken(value["content"], **(flags | {"special": True} if special else flags))
 
 
-class _Blame:
+class Blame:
     """Within this context, a TypeError or ValueError becomes a ValueError that names the file."""
 
     def __init__(self, path: Path) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.tokenizers.alignment import CharSpan, Encoding, TokenSpan
+
 _TENSOR_TYPES: dict[str, Callable[[np.ndarray], Any]] = {"np": lambda array: array}
 
 
@@ -40,10 +42,95 @@ class BatchEncoding(UserDict):
 
     `encoding["input_ids"]`, `encoding.input_ids` and `model(**encoding)` all work. A value is a
     list for one text, a list of lists for a batch, or a tensor of shape (B, T).
+
+    What a "Fast" tokenizer returns also has `encodings`, one `Encoding` a row, and answers
+    questions about the places of tokens, words and characters. Places are counted from 0, words
+    and characters within their text: `sequence_index` 0 is the first text of a pair, 1 the second.
+    Each question may be asked as method(place), about row 0, or as method(row, place); without
+    such a token, word or character the answer is None. Where there are no `encodings`, it is a
+    ValueError.
     """
 
-    def __init__(self, data: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, data: Mapping[str, Any] | None = None, encodings: list[Encoding] | None = None
+    ) -> None:
         super().__init__(data if data is not None else {})
+        self.encodings = encodings
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether this comes from a "Fast" tokenizer."""
+        return self.encodings is not None
+
+    def _row(self, batch_index: int) -> Encoding:
+        if self.encodings is None:
+            raise ValueError("only what a 'Fast' tokenizer returns knows words and characters")
+        return self.encodings[batch_index]
+
+    def _place(self, first: int, second: int | None) -> tuple[Encoding, int]:
+        """The row and the place in it, from one argument or two."""
+        return (self._row(0), first) if second is None else (self._row(first), second)
+
+    def tokens(self, batch_index: int = 0) -> list[str]:
+        """The tokens of a row."""
+        return self._row(batch_index).tokens
+
+    def word_ids(self, batch_index: int = 0) -> list[int | None]:
+        """The word of each token of a row, None for special tokens that were added."""
+        return self._row(batch_index).word_ids
+
+    def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
+        """The text, 0 or 1, of each token of a row, None for special tokens that were added."""
+        return self._row(batch_index).sequence_ids
+
+    def token_to_sequence(
+        self, batch_or_token_index: int, token_index: int | None = None
+    ) -> int | None:
+        """The text, 0 or 1, of a token."""
+        row, token = self._place(batch_or_token_index, token_index)
+        return row.token_to_sequence(token)
+
+    def token_to_word(
+        self, batch_or_token_index: int, token_index: int | None = None
+    ) -> int | None:
+        """The word of a token."""
+        row, token = self._place(batch_or_token_index, token_index)
+        return row.token_to_word(token)
+
+    def token_to_chars(
+        self, batch_or_token_index: int, token_index: int | None = None
+    ) -> CharSpan | None:
+        """The characters of a token."""
+        row, token = self._place(batch_or_token_index, token_index)
+        return row.token_to_chars(token)
+
+    def word_to_tokens(
+        self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
+    ) -> TokenSpan | None:
+        """The tokens of a word."""
+        row, word = self._place(batch_or_word_index, word_index)
+        return row.word_to_tokens(word, sequence_index)
+
+    def word_to_chars(
+        self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
+    ) -> CharSpan | None:
+        """The characters of a word."""
+        row, word = self._place(batch_or_word_index, word_index)
+        return row.word_to_chars(word, sequence_index)
+
+    def char_to_token(
+        self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
+    ) -> int | None:
+        """The token that covers a character; None for one between words."""
+        row, char = self._place(batch_or_char_index, char_index)
+        return row.char_to_token(char, sequence_index)
+
+    def char_to_word(
+        self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
+    ) -> int | None:
+        """The word that covers a character; None for one between words."""
+        row, char = self._place(batch_or_char_index, char_index)
+        return row.char_to_word(char, sequence_index)
 
     def __getattr__(self, name: str) -> Any:
         try:

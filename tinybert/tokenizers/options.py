@@ -45,21 +45,26 @@ class EncodeOptions:
     padding: False or "do_not_pad"; True or "longest" (to the longest row of the batch);
         "max_length".
     truncation: False or "do_not_truncate"; True or "longest_first" (takes from the longer of a
-        pair, from the second when they are equal); "only_first"; "only_second". The default
+        pair; which of two equal ones, and how the rest is shared, depends on the class);
+        "only_first"; "only_second". The default
         None means False, unless max_length is given without padding: then "longest_first".
     max_length: tokens in a row, special tokens included; None stands for the tokenizer's
         model_max_length, and if that has no limit, nothing is cut or padded to a length.
-    stride: how many tokens before the cut are repeated in overflowing_tokens.
+    stride: how many tokens before the cut are repeated in what overflows.
     is_split_into_words: a text is a list of words.
     pad_to_multiple_of: round the length that rows are padded to up to a multiple of this.
     padding_side: "right" or "left"; None stands for the tokenizer's.
     return_tensors: None (lists), "np" (int64 NumPy arrays) or "tb" (tinybert Tensors).
     return_token_type_ids, return_attention_mask: None means "if the model takes it".
     return_overflowing_tokens: also give `overflowing_tokens`, a list of the ids cut off, and
-        `num_truncated_tokens`, by how much a row was too long (negative: too short).
+        `num_truncated_tokens`, by how much a row was too long (negative: too short). A "Fast"
+        tokenizer gives what overflows as further rows, and `overflow_to_sample_mapping`, which
+        says for each row of which example it is.
     return_special_tokens_mask: also give a mask, 1 for special tokens and padding.
-    return_offsets_mapping: NotImplementedError here; a "Fast" tokenizer knows offsets.
-    return_length: also give the length of each row (before padding, in a batch).
+    return_offsets_mapping: also give `offset_mapping`, (start, end) of each token in its text;
+        only a "Fast" tokenizer can, others raise NotImplementedError.
+    return_length: also give the length of each row: before padding in a batch, but after it
+        from a "Fast" tokenizer.
     """
 
     add_special_tokens: bool = True
@@ -94,13 +99,8 @@ class EncodeOptions:
         """The same options with every None, True and False replaced by what it stands for.
 
         Raises ValueError if rows would be cut and padded to a length that is no multiple of
-        pad_to_multiple_of, or if overflowing tokens are asked for without any limit.
+        pad_to_multiple_of.
         """
-        if self.return_token_type_ids and not self.add_special_tokens:
-            raise ValueError(
-                "return_token_type_ids=True needs add_special_tokens=True: without the special "
-                "tokens it is not defined which type a token has"
-            )
         padding, truncation, max_length = self.padding, self.truncation, self.max_length
         if max_length is not None and padding is False and truncation is None:
             truncation = True
@@ -111,8 +111,6 @@ class EncodeOptions:
             truncation = "do_not_truncate"
         elif max_length is None and (padding == "max_length" or truncation != "do_not_truncate"):
             max_length = model_max_length
-        if self.return_overflowing_tokens and max_length is None:
-            raise ValueError("return_overflowing_tokens=True needs truncation and max_length")
         step = self.pad_to_multiple_of
         cuts_and_pads = truncation != "do_not_truncate" and padding != "do_not_pad"
         if cuts_and_pads and step and max_length and max_length % step:

@@ -87,7 +87,7 @@ class RowEncoder(AddedVocabulary, ABC):
                 `input_ids` are returned as `labels`.
 
         Returns a BatchEncoding with `input_ids`, `token_type_ids` and `attention_mask` (as the
-        model takes them), and what the options ask for. An empty second text "" is a pair.
+        model takes them), and what the options ask for.
 
         Raises ValueError or TypeError, naming the argument, for anything that cannot be
         encoded, and ValueError where truncation cannot reach max_length.
@@ -122,13 +122,25 @@ class RowEncoder(AddedVocabulary, ABC):
         return encoding.convert_to_tensors(settings.return_tensors)
 
     def _settings(self, options: Mapping[str, Any]) -> EncodeOptions:
-        settings = EncodeOptions(**options)
+        given = EncodeOptions(**options)
+        settings = given.resolved(self.model_max_length, self.padding_side, self.model_input_names)
+        self._check_settings(given, settings)
+        return settings
+
+    def _check_settings(self, given: EncodeOptions, settings: EncodeOptions) -> None:
+        """Refuse what these rows, which know no offsets, cannot give."""
         if settings.return_offsets_mapping:
             raise NotImplementedError(
                 f"return_offsets_mapping: {type(self).__name__} does not know offsets; "
                 f"use {type(self).__name__}Fast"
             )
-        return settings.resolved(self.model_max_length, self.padding_side, self.model_input_names)
+        if given.return_token_type_ids and not given.add_special_tokens:
+            raise ValueError(
+                "return_token_type_ids=True needs add_special_tokens=True: without the special "
+                "tokens it is not defined which type a token has"
+            )
+        if settings.return_overflowing_tokens and settings.max_length is None:
+            raise ValueError("return_overflowing_tokens=True needs truncation and max_length")
 
     def _encode(self, text: Any, text_pair: Any, settings: EncodeOptions) -> BatchEncoding:
         for name, value in (("text", text), ("text_pair", text_pair)):
@@ -160,6 +172,18 @@ class RowEncoder(AddedVocabulary, ABC):
 
     def _encode_batch(self, examples: Iterable[Any], settings: EncodeOptions) -> BatchEncoding:
         rows = []
+        for first, second in self._pairs(examples, settings):
+            second = None if second is None else self._ids(second, settings)
+            row = self._row(self._ids(first, settings), second, settings)
+            if settings.return_length:
+                row["length"] = len(row["input_ids"])
+            rows.append(row)
+        encoding = BatchEncoding(_columns(self._pad_rows(rows, settings)))
+        return encoding.convert_to_tensors(settings.return_tensors)
+
+    def _pairs(self, examples: Iterable[Any], settings: EncodeOptions) -> list[tuple[Any, Any]]:
+        """The examples of a batch as (text, text_pair), which is None where there is none."""
+        pairs = []
         for example in examples:
             first, second = example, None
             if _is_pair(example, settings.is_split_into_words):
@@ -168,15 +192,10 @@ class RowEncoder(AddedVocabulary, ABC):
                         f"an example of a batch must be a text or a pair of texts, got {example!r}"
                     )
                 first, second = example
-            second = None if second is None else self._ids(second, settings)
-            row = self._row(self._ids(first, settings), second, settings)
-            if settings.return_length:
-                row["length"] = len(row["input_ids"])
-            rows.append(row)
-        if not rows:
+            pairs.append((first, second))
+        if not pairs:
             raise ValueError("text is an empty batch: there is nothing to encode")
-        encoding = BatchEncoding(_columns(self._pad_rows(rows, settings)))
-        return encoding.convert_to_tensors(settings.return_tensors)
+        return pairs
 
     def _ids(self, text: Any, settings: EncodeOptions) -> list[int]:
         """The ids of one text in any form: str, list of words, of tokens or of ids."""

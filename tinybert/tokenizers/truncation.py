@@ -58,6 +58,34 @@ def longest_first(first: int, second: int, excess: int) -> tuple[int, int]:
     return (level + half, rest) if first > second else (half, level + rest)
 
 
+def longest_first_at_once(first: int, second: int, room: int) -> tuple[int, int]:
+    """How many tokens of sequences of these lengths the Rust library keeps in `room` places.
+
+    The shorter sequence stays whole as long as it leaves half of the room to the other;
+    otherwise both get half, and the longer one (of two equal ones the second) the odd place.
+    """
+    shorter, longer = min(first, second), max(first, second)
+    longer = shorter if shorter > room else max(shorter, room - shorter)
+    if shorter + longer > room:
+        shorter, longer = room // 2, room - room // 2
+    return (longer, shorter) if first > second else (shorter, longer)
+
+
+def windows(length: int, size: int, stride: int, side: str) -> list[tuple[int, int]]:
+    """Windows (start, end) of `size` > `stride` tokens that together cover a sequence.
+
+    Neighbours share `stride` tokens. side "right": the first begins at the beginning and the last
+    may be short; side "left": the first ends at the end, and they go backwards from there.
+    """
+    spans = []
+    for start in range(0, length, size - stride):
+        end = min(start + size, length)
+        spans.append((start, end))
+        if end == length:
+            break
+    return spans if side == "right" else [(length - end, length - start) for start, end in spans]
+
+
 def _cut(ids: list[int], count: int, side: str) -> list[int]:
     return ids[count:] if side == "left" else ids[: len(ids) - count]
 

@@ -1,0 +1,279 @@
+"""BERT's tokenizer with the places of its tokens in the text.
+
+It gives what the class of transformers gives that is built on the Rust library `tokenizers`: by
+the same tables of characters, and with the same small differences from `bert.py`. Where a place
+in normalised text comes from is worked out in `normalize.py`, rows are made in `aligned.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from tinybert.tokenizers.added_tokens import AddedToken
+from tinybert.tokenizers.aligned import AlignedTokenizer
+from tinybert.tokenizers.alignment import Encoding
+from tinybert.tokenizers.base import CLEAN_UPS
+from tinybert.tokenizers.bert_base import BertBase, load_vocab
+from tinybert.tokenizers.config import (
+    BOOL,
+    BOOL_OR_NONE,
+    COMMON_OPTIONS,
+    TOKENIZER_FILE,
+    OptionType,
+    write_text,
+)
+from tinybert.tokenizers.matching import TokenMatcher
+from tinybert.tokenizers.normalize import Normalizer
+from tinybert.tokenizers.rust_unicode import rust_unicode
+from tinybert.tokenizers.tokenizer_json import BertFile, read_bert_file
+from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
+
+# What the decoder of the library replaces in each token, before the tokens are joined.
+TOKEN_CLEAN_UPS = (*CLEAN_UPS[:7], (" do not", " don't"), *CLEAN_UPS[7:])
+
+
+class Chunk(NamedTuple):
+    """The tokens of what stands between two spaces, places counted from its beginning."""
+
+    ids: list[int]
+    tokens: list[str]
+    offsets: list[tuple[int, int]]
+    word_ids: list[int]
+
+
+class BertTokenizerFast(AlignedTokenizer, BertBase):
+    """Text to WordPiece ids, each with its characters and its word in the text.
+
+    Arguments:
+        vocab_file: one token a line; see `load_vocab`.
+        tokenizer_file: a tokenizer.json of a BERT, which has the vocabulary and the added tokens
+            and is used instead of `vocab_file`. The arguments below overrule what it says.
+        do_lower_case: lower-case the text (uncased models).
+        unk_token, sep_token, pad_token, cls_token, mask_token: the special tokens. One that the
+            vocabulary lacks is appended to it, in this order.
+        tokenize_chinese_chars: make each Chinese character a word (not wanted for Japanese).
+        strip_accents: remove accents; None means "if do_lower_case".
+        **common: the options of every `Tokenizer`; clean_up_tokenization_spaces is True unless
+            there is a tokenizer_file.
+
+    It differs from `BertTokenizer` as its namesake does: characters go by the tables of the
+    library, in which 256 Chinese characters (U+2B820 to U+2B91F) are letters; accents that are
+    kept are not composed; an empty second text is none, except in a batch; "longest_first"
+    shares places otherwise; what overflows gives further rows; added tokens keep their case, and
+    all count; `decode` leaves out unknown ids, and the space before punctuation always.
+
+    Where the original is at fault this one is not: max_length smaller than the number of special
+    tokens, and stride as large as the room for text, are a ValueError; rows of different lengths
+    never become an array of objects. A list of tokens or ids is no text here, a TypeError.
+
+    Raises ValueError for a bad or missing file or no unk_token, TypeError for a wrong option.
+    """
+
+    vocab_files_names: ClassVar[dict[str, str]] = {
+        "vocab_file": "vocab.txt",
+        "tokenizer_file": TOKENIZER_FILE,
+    }
+    option_types: ClassVar[dict[str, OptionType]] = COMMON_OPTIONS | {
+        "do_lower_case": BOOL,
+        "tokenize_chinese_chars": BOOL,
+        "strip_accents": BOOL_OR_NONE,
+    }
+
+    def __init__(
+        self,
+        vocab_file: str | PathLike[str] | None = None,
+        tokenizer_file: str | PathLike[str] | None = None,
+        do_lower_case: bool = True,
+        unk_token: str | AddedToken = "[UNK]",
+        sep_token: str | AddedToken | None = "[SEP]",
+        pad_token: str | AddedToken | None = "[PAD]",
+        cls_token: str | AddedToken | None = "[CLS]",
+        mask_token: str | AddedToken | None = "[MASK]",
+        tokenize_chinese_chars: bool = True,
+        strip_accents: bool | None = None,
+        **common: Any,
+    ) -> None:
+        if tokenizer_file is not None:
+            file = read_bert_file(Path(tokenizer_file))
+            file.check_special_tokens(unk_token=unk_token, cls_token=cls_token, sep_token=sep_token)
+        elif vocab_file is not None:
+            file = BertFile(load_vocab(vocab_file))
+        else:
+            raise ValueError("vocab_file or tokenizer_file must be given")
+        self._file = file
+        self.vocab = file.vocab
+        self.max_input_chars_per_word = file.max_input_chars_per_word
+        self.do_lower_case = do_lower_case
+        self.tokenize_chinese_chars = tokenize_chinese_chars
+        self.strip_accents = strip_accents
+        self.normalizer = Normalizer(
+            do_lower_case, strip_accents, tokenize_chinese_chars, file.clean_text
+        )
+        options: dict[str, Any] = {
+            "clean_up_tokenization_spaces": tokenizer_file is None,
+            **file.sides,
+            **common,
+        }
+        options["added_tokens_decoder"] = {
+            **file.added_tokens,
+            **(common.get("added_tokens_decoder") or {}),
+        }
+        super().__init__(
+            unk_token=unk_token,
+            sep_token=sep_token,
+            pad_token=pad_token,
+            cls_token=cls_token,
+            mask_token=mask_token,
+            **options,
+        )
+
+    def _vocabulary_changed(self) -> None:
+        super()._vocabulary_changed()
+        space, signs = self.normalizer.separators(), rust_unicode().punctuation.pattern()
+        self._chunk_pattern = re.compile(f"[^{space}]+")
+        self._word_pattern = re.compile(f"[{signs}]|[^{space}{signs}]+")
+        self._chunks = _Chunks(self)
+        added = sorted(self._added.values(), key=lambda token: not token.special)
+        if self.split_special_tokens:
+            added = [token for token in added if not token.special]
+        normalize = self.normalizer.normalize
+        self._exact = TokenMatcher((t.content, t) for t in added if not t.normalized)
+        self._normalized = TokenMatcher((normalize(t.content)[0], t) for t in added if t.normalized)
+
+    # Text to tokens -------------------------------------------------------------------------
+
+    def _encode_text(self, text: str, sequence: int) -> Encoding:
+        """Exact added tokens first, then in what is left normalised ones, then words."""
+        row = _Tokens([], [], [], [])
+        for token, start, end in self._exact.split(text):
+            if token is not None:
+                row.add_token(self._added_ids[token.content], text[start:end], (start, end))
+            elif self._normalized.tokens:
+                self._add_normalized(row, text[start:end], start)
+            else:
+                self._add_words(row, text, start, end)
+        return Encoding.of_text(*row, sequence)
+
+    def _add_words(self, row: _Tokens, text: str, start: int, end: int) -> None:
+        for match in self._chunk_pattern.finditer(text, start, end):
+            row.add_chunk(self._chunks[match.group()], match.start())
+
+    def _add_normalized(self, row: _Tokens, text: str, origin: int) -> None:
+        """Add what `text`, which begins at `origin`, has of normalised added tokens and words."""
+        normalised, origins = self.normalizer.normalize(text)
+        for token, start, end in self._normalized.split(normalised):
+            if token is None:
+                row.add_chunk(self._chunk(normalised[start:end], origins[start:end]), origin)
+                continue
+            span = (origin + origins[start], origin + origins[end - 1] + 1)
+            row.add_token(self._added_ids[token.content], normalised[start:end], span)
+
+    def _chunk(self, normalised: str, origins: list[int]) -> Chunk:
+        """The tokens of normalised text whose characters come from the places `origins`."""
+        chunk = Chunk([], [], [], [])
+        for word, match in enumerate(self._word_pattern.finditer(normalised)):
+            pieces, start = self.wordpiece[match.group()], match.start()
+            for i, piece in enumerate(pieces):
+                end = start + len(piece) - (2 if i else 0)
+                if len(pieces) == 1:  # the word as a whole, or unk_token
+                    end = match.end()
+                chunk.ids.append(self._token_to_id[piece])
+                chunk.offsets.append((origins[start], origins[end - 1] + 1))
+                start = end
+            chunk.tokens.extend(pieces)
+            chunk.word_ids.extend([word] * len(pieces))
+        return chunk
+
+    # Tokens to text, files ------------------------------------------------------------------
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        """Join tokens by spaces, those that begin with "##" to what is before them.
+
+        The space before English punctuation is left out.
+        """
+        texts = []
+        for i, token in enumerate(tokens):
+            if i:
+                token = token[2:] if token.startswith("##") else " " + token
+            if self._file.cleans_up:
+                for old, replacement in TOKEN_CLEAN_UPS:
+                    token = token.replace(old, replacement)
+            texts.append(token)
+        return "".join(texts)
+
+    @classmethod
+    def _vocabulary_files(cls, path: Path) -> dict[str, Path]:
+        if path.is_file():
+            return {"tokenizer_file" if path.suffix == ".json" else "vocab_file": path}
+        files = {option: path / name for option, name in cls.vocab_files_names.items()}
+        files = {option: file for option, file in files.items() if file.is_file()}
+        if not files:
+            raise ValueError(
+                f"name_or_path must be a folder with {TOKENIZER_FILE} or vocab.txt; "
+                f"there is none at {str(path)!r}"
+            )
+        return files
+
+    def save_pretrained(
+        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Write what `BertTokenizer` writes, and a tokenizer.json which alone is complete."""
+        written = super().save_pretrained(save_directory, filename_prefix)
+        prefix = f"{filename_prefix}-" if filename_prefix else ""
+        path = Path(save_directory) / (prefix + TOKENIZER_FILE)
+        special = {
+            str(self._roles[role]): self.role_id(role) for role in ("cls_token", "sep_token")
+        }
+        text = self._file.as_json(
+            str(self.unk_token),
+            special,
+            self.added_tokens_decoder,
+            self.normalizer,
+            self.strip_accents,
+        )
+        write_text(path, text)
+        return (*written, str(path))
+
+
+class _Tokens(NamedTuple):
+    """The columns of the tokens of a text while it is read."""
+
+    ids: list[int]
+    tokens: list[str]
+    offsets: list[tuple[int, int]]
+    word_ids: list[int | None]
+
+    def add_token(self, token_id: int, token: str, span: tuple[int, int]) -> None:
+        self.ids.append(token_id)
+        self.tokens.append(token)
+        self.offsets.append(span)
+        self.word_ids.append(self._next_word())
+
+    def add_chunk(self, chunk: Chunk, origin: int) -> None:
+        word = self._next_word()
+        self.ids.extend(chunk.ids)
+        self.tokens.extend(chunk.tokens)
+        self.offsets.extend([(origin + start, origin + end) for start, end in chunk.offsets])
+        self.word_ids.extend([word + i for i in chunk.word_ids])
+
+    def _next_word(self) -> int:
+        return self.word_ids[-1] + 1 if self.word_ids else 0  # type: ignore[operator]
+
+
+class _Chunks(dict[str, Chunk]):
+    """The tokens of each stretch without spaces that was seen; see `WordPiece` for why."""
+
+    def __init__(self, tokenizer: BertTokenizerFast) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+
+    def __missing__(self, text: str) -> Chunk:
+        chunk = self.tokenizer._chunk(*self.tokenizer.normalizer.normalize(text))
+        if len(text) <= self.tokenizer.max_input_chars_per_word:
+            if len(self) >= MAX_CACHED_WORDS:
+                self.clear()
+            self[text] = chunk
+        return chunk

@@ -1,0 +1,128 @@
+"""What the Rust library `tokenizers` knows of characters, on every version of Python the same.
+
+`rust_unicode.txt` holds the tables; `make_rust_unicode.py` has asked the library for them. They
+differ from Python's `unicodedata` in characters that are newer than one of the two, and in one
+slip of the library, which lets Extension E of the Chinese characters begin at U+2B920 instead of
+U+2B820. How the tables are used is in `normalize.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+SURROGATES = (0xD800, 0xDFFF)  # no text of Rust has any; here they are removed like controls
+HANGUL_FIRST, HANGUL_COUNT = 0xAC00, 11172
+LEADING, VOWEL, TRAILING = 0x1100, 0x1161, 0x11A7
+VOWELS, TRAILINGS = 21, 28
+
+
+class CharSet:
+    """A set of characters, kept as rising runs of code points."""
+
+    def __init__(self, runs: list[tuple[int, int]]) -> None:
+        self.runs = runs
+        self._firsts = [first for first, _ in runs]
+
+    def __contains__(self, char: object) -> bool:
+        code = ord(str(char))
+        place = bisect_right(self._firsts, code) - 1
+        return place >= 0 and code <= self.runs[place][1]
+
+    def pattern(self) -> str:
+        """The inside of the [] of a regular expression that matches one of these characters."""
+        return "".join(
+            f"{re.escape(chr(first))}-{re.escape(chr(last))}" for first, last in self.runs
+        )
+
+
+class RustUnicode(NamedTuple):
+    """The tables of the library.
+
+    removed: controls, private use and the like, dropped by cleaning.
+    whitespace: where words end.
+    chinese: characters that are words of their own.
+    mark: combining marks that stripping accents drops.
+    punctuation: characters that are words of their own, too.
+    word: letters, digits and marks, beside which an AddedToken with single_word does not match.
+    stripped: what stripping accents makes of a character that it changes but does not drop.
+    lower: what lower-casing makes of a character that it changes.
+    combining: the canonical combining class (1 to 240) of the characters that have one: within
+        a run of them, decomposition sorts by class.
+    """
+
+    removed: CharSet
+    whitespace: CharSet
+    chinese: CharSet
+    mark: CharSet
+    punctuation: CharSet
+    word: CharSet
+    stripped: Mapping[str, str]
+    lower: Mapping[str, str]
+    combining: Mapping[str, int]
+
+    def without_accents(self, char: str) -> str:
+        """The canonical decomposition of `char` without its marks."""
+        if char in self.mark:
+            return ""
+        hangul = ord(char) - HANGUL_FIRST
+        if 0 <= hangul < HANGUL_COUNT:
+            return decompose_hangul(hangul)
+        return self.stripped.get(char, char)
+
+
+def decompose_hangul(index: int) -> str:
+    """The letters of the Hangul syllable `index` (The Unicode Standard, section 3.12)."""
+    rest, trailing = divmod(index, TRAILINGS)
+    leading, vowel = divmod(rest, VOWELS)
+    letters = chr(LEADING + leading) + chr(VOWEL + vowel)
+    return letters + chr(TRAILING + trailing) if trailing else letters
+
+
+@cache
+def rust_unicode() -> RustUnicode:
+    """The tables, read once from `rust_unicode.txt`."""
+    text = Path(__file__).with_name("rust_unicode.txt").read_text(encoding="utf-8")
+    sections: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line.startswith("["):
+            runs = sections[line.strip("[]")] = list[str]()
+        elif not line.startswith("#"):
+            runs += line.split()
+    combining = {
+        chr(code): int(name.removeprefix("combining "))
+        for name, runs in sections.items()
+        if name.startswith("combining ")
+        for first, last in map(_span, runs)
+        for code in range(first, last + 1)
+    }
+    names = ("removed", "whitespace", "chinese", "mark", "punctuation", "word")
+    spans = {name: [_span(run) for run in sections[name]] for name in names}
+    spans["removed"] = sorted([*spans["removed"], SURROGATES])
+    sets = {name: CharSet(runs) for name, runs in spans.items()}
+    return RustUnicode(
+        **sets,
+        stripped=_images(sections["stripped"]),
+        lower=_images(sections["lower"]),
+        combining=combining,
+    )
+
+
+def _span(run: str) -> tuple[int, int]:
+    first, _, last = run.partition("-")
+    return int(first, 16), int(last or first, 16)
+
+
+def _images(runs: list[str]) -> dict[str, str]:
+    images = {}
+    for run in runs:
+        span, _, image = run.partition(":")
+        first, last = _span(span)
+        codes = [int(code, 16) for code in image.split("+")]
+        for step in range(last - first + 1):
+            images[chr(first + step)] = "".join(chr(code + step) for code in codes)
+    return images
