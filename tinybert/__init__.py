@@ -11,6 +11,13 @@ Floors, from the ground up: `backend` (arrays and kernels), `tokenizers` and `ch
 `models`; and on top the command line. A floor imports only from floors below it.
 """
 
+import os
+
+# After a product OpenBLAS's threads spin, waiting for the next one, on the very cores that our own
+# kernels need in between. This lets them sleep at once (2^8 cycles); it takes effect if NumPy was
+# not imported before, and a value that the user has set stands.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "8")
+
 from tinybert import functional, nn, optim
 from tinybert.autograd import (
     Function,
