@@ -5,13 +5,18 @@ Knows nothing of tensors or models, and can be used alone.
 
 from tinybert.tokenizers.added_tokens import AddedToken
 from tinybert.tokenizers.bert import BertTokenizer
+from tinybert.tokenizers.bert_base import load_vocab, save_vocab
 from tinybert.tokenizers.bert_fast import BertTokenizerFast
 from tinybert.tokenizers.encoding import BatchEncoding, register_tensor_type
+from tinybert.tokenizers.train_wordpiece import train_wordpiece
 
 __all__ = [
     "AddedToken",
     "BatchEncoding",
     "BertTokenizer",
     "BertTokenizerFast",
+    "load_vocab",
     "register_tensor_type",
+    "save_vocab",
+    "train_wordpiece",
 ]

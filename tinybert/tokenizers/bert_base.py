@@ -5,6 +5,7 @@ How a text becomes words is known to `bert.py` and `bert_fast.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import ClassVar
@@ -27,6 +28,11 @@ def load_vocab(vocab_file: str | PathLike[str]) -> dict[str, int]:
     if not text:
         raise ValueError(f"{path}: the vocabulary is empty")
     return {token: token_id for token_id, token in enumerate(text.removesuffix("\n").split("\n"))}
+
+
+def save_vocab(tokens: Iterable[str], vocab_file: str | PathLike[str]) -> None:
+    """Write tokens, in the order of their ids, as a vocab.txt that `load_vocab` reads."""
+    write_text(Path(vocab_file), "".join(token + "\n" for token in tokens))
 
 
 class BertBase(Tokenizer):
@@ -70,5 +76,5 @@ class BertBase(Tokenizer):
         lines: list[str] = []
         for token_id, token in sorted((i, token) for token, i in self.vocab.items()):
             lines += [token] * (token_id + 1 - len(lines))
-        write_text(path, "".join(line + "\n" for line in lines))
+        save_vocab(lines, path)
         return (str(path),)

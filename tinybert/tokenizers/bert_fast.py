@@ -7,7 +7,6 @@ in normalised text comes from is worked out in `normalize.py`, rows are made in 
 
 from __future__ import annotations
 
-import re
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -27,7 +26,6 @@ from tinybert.tokenizers.config import (
 )
 from tinybert.tokenizers.matching import TokenMatcher
 from tinybert.tokenizers.normalize import Normalizer
-from tinybert.tokenizers.rust_unicode import rust_unicode
 from tinybert.tokenizers.tokenizer_json import BertFile, read_bert_file
 from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
 
@@ -132,9 +130,6 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
 
     def _vocabulary_changed(self) -> None:
         super()._vocabulary_changed()
-        space, signs = self.normalizer.separators(), rust_unicode().punctuation.pattern()
-        self._chunk_pattern = re.compile(f"[^{space}]+")
-        self._word_pattern = re.compile(f"[{signs}]|[^{space}{signs}]+")
         self._chunks = _Chunks(self)
         added = sorted(self._added.values(), key=lambda token: not token.special)
         if self.split_special_tokens:
@@ -158,7 +153,7 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
         return Encoding.of_text(*row, sequence)
 
     def _add_words(self, row: _Tokens, text: str, start: int, end: int) -> None:
-        for match in self._chunk_pattern.finditer(text, start, end):
+        for match in self.normalizer.chunk_pattern.finditer(text, start, end):
             row.add_chunk(self._chunks[match.group()], match.start())
 
     def _add_normalized(self, row: _Tokens, text: str, origin: int) -> None:
@@ -174,7 +169,7 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
     def _chunk(self, normalised: str, origins: list[int]) -> Chunk:
         """The tokens of normalised text whose characters come from the places `origins`."""
         chunk = Chunk([], [], [], [])
-        for word, match in enumerate(self._word_pattern.finditer(normalised)):
+        for word, match in enumerate(self.normalizer.word_pattern.finditer(normalised)):
             pieces, start = self.wordpiece[match.group()], match.start()
             for i, piece in enumerate(pieces):
                 end = start + len(piece) - (2 if i else 0)

@@ -1,7 +1,7 @@
 """Normalised text that remembers where each of its characters comes from.
 
 The steps are those of `basic.py`, in the order and by the tables of the Rust library: clean,
-space Chinese characters, strip accents, lower the case. Words and pieces are not known here.
+space Chinese characters, strip accents, lower the case. Pieces are not known here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ class Normalizer:
         strip_accents: decompose (NFD) and drop non-spacing marks; None means "if lowercase".
         handle_chinese_chars: put a space on each side of a Chinese character.
         clean_text: drop control characters, and turn whitespace into spaces.
+
+    `chunk_pattern` finds what stands between two spaces in a text; one chunk can be normalised
+    without the next. `word_pattern` finds the words of normalised text.
     """
 
     def __init__(
@@ -36,6 +39,9 @@ class Normalizer:
         self.clean_text = clean_text
         self._unicode = rust_unicode()
         self._images = _Images(self)
+        space, signs = self._separators(), self._unicode.punctuation.pattern()
+        self.chunk_pattern = re.compile(f"[^{space}]+")
+        self.word_pattern = re.compile(f"[{signs}]|[^{space}{signs}]+")
         self._movable = re.compile(f"[{''.join(map(re.escape, self._movable_chars()))}]")
 
     def normalize(self, text: str) -> tuple[str, list[int]]:
@@ -48,7 +54,7 @@ class Normalizer:
             return normalised, list(range(len(text)))
         return normalised, [i for i, image in enumerate(images) for _ in image]
 
-    def separators(self) -> str:
+    def _separators(self) -> str:
         """The whitespace that stays whitespace, as the inside of the [] of a pattern."""
         unicode = self._unicode
         chars = [chr(c) for first, last in unicode.whitespace.runs for c in range(first, last + 1)]
