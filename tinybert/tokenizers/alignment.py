@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import NamedTuple
 
 
@@ -78,7 +79,7 @@ class Encoding:
     def joined(cls, parts: Sequence[Encoding]) -> Encoding:
         """The parts one after another."""
         columns = zip(*(part._columns() for part in parts), strict=True)
-        return cls(*([entry for column in same for entry in column] for same in columns))
+        return cls(*(list(chain.from_iterable(same)) for same in columns))
 
     def part(self, start: int, end: int) -> Encoding:
         """The tokens start <= i < end."""

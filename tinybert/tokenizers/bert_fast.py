@@ -7,6 +7,7 @@ in normalised text comes from is worked out in `normalize.py`, rows are made in 
 
 from __future__ import annotations
 
+from itertools import accumulate, islice
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -34,12 +35,18 @@ TOKEN_CLEAN_UPS = (*CLEAN_UPS[:7], (" do not", " don't"), *CLEAN_UPS[7:])
 
 
 class Chunk(NamedTuple):
-    """The tokens of what stands between two spaces, places counted from its beginning."""
+    """The tokens of what stands between two spaces, places counted from its beginning.
 
-    ids: list[int]
-    tokens: list[str]
-    offsets: list[tuple[int, int]]
-    word_ids: list[int]
+    new_words: 1 for a token that begins a word, 0 for one that continues it.
+
+    Tuples, because Python's garbage collector need not look into tuples of numbers and texts
+    again and again, as it does into the lists of a long cache.
+    """
+
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    offsets: tuple[tuple[int, int], ...]
+    new_words: tuple[int, ...]
 
 
 class BertTokenizerFast(AlignedTokenizer, BertBase):
@@ -65,7 +72,8 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
 
     Where the original is at fault this one is not: max_length smaller than the number of special
     tokens, and stride as large as the room for text, are a ValueError; rows of different lengths
-    never become an array of objects. A list of tokens or ids is no text here, a TypeError.
+    never become an array of objects; added tokens of a tokenizer_file are looked for in text that
+    is normalised as the arguments say. A list of tokens or ids is no text here, a TypeError.
 
     Raises ValueError for a bad or missing file or no unk_token, TypeError for a wrong option.
     """
@@ -153,34 +161,37 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
         return Encoding.of_text(*row, sequence)
 
     def _add_words(self, row: _Tokens, text: str, start: int, end: int) -> None:
-        for match in self.normalizer.chunk_pattern.finditer(text, start, end):
-            row.add_chunk(self._chunks[match.group()], match.start())
+        pattern = self.normalizer.chunk_pattern
+        chunks = [self._chunks[text] for text in pattern.findall(text, start, end)]
+        row.add_chunks(chunks, [match.start() for match in pattern.finditer(text, start, end)])
 
     def _add_normalized(self, row: _Tokens, text: str, origin: int) -> None:
         """Add what `text`, which begins at `origin`, has of normalised added tokens and words."""
         normalised, origins = self.normalizer.normalize(text)
         for token, start, end in self._normalized.split(normalised):
             if token is None:
-                row.add_chunk(self._chunk(normalised[start:end], origins[start:end]), origin)
+                chunk = self._chunk(normalised[start:end], origins[start:end])
+                row.add_chunks([chunk], [origin])
                 continue
             span = (origin + origins[start], origin + origins[end - 1] + 1)
             row.add_token(self._added_ids[token.content], normalised[start:end], span)
 
     def _chunk(self, normalised: str, origins: list[int]) -> Chunk:
         """The tokens of normalised text whose characters come from the places `origins`."""
-        chunk = Chunk([], [], [], [])
-        for word, match in enumerate(self.normalizer.word_pattern.finditer(normalised)):
-            pieces, start = self.wordpiece[match.group()], match.start()
-            for i, piece in enumerate(pieces):
-                end = start + len(piece) - (2 if i else 0)
-                if len(pieces) == 1:  # the word as a whole, or unk_token
-                    end = match.end()
-                chunk.ids.append(self._token_to_id[piece])
-                chunk.offsets.append((origins[start], origins[end - 1] + 1))
+        tokens: list[str] = []
+        offsets: list[tuple[int, int]] = []
+        new_words: list[int] = []
+        for match in self.normalizer.word_pattern.finditer(normalised):
+            pieces, (start, stop) = self.wordpiece[match.group()], match.span()
+            for piece in pieces[:-1]:  # the first has no "##"
+                end = start + len(piece) - (2 if start > match.start() else 0)
+                offsets.append((origins[start], origins[end - 1] + 1))
                 start = end
-            chunk.tokens.extend(pieces)
-            chunk.word_ids.extend([word] * len(pieces))
-        return chunk
+            offsets.append((origins[start], origins[stop - 1] + 1))
+            tokens += pieces
+            new_words += [1, *([0] * (len(pieces) - 1))]
+        ids = [self._token_to_id[token] for token in tokens]
+        return Chunk(tuple(ids), tuple(tokens), tuple(offsets), tuple(new_words))
 
     # Tokens to text, files ------------------------------------------------------------------
 
@@ -247,12 +258,20 @@ class _Tokens(NamedTuple):
         self.offsets.append(span)
         self.word_ids.append(self._next_word())
 
-    def add_chunk(self, chunk: Chunk, origin: int) -> None:
-        word = self._next_word()
-        self.ids.extend(chunk.ids)
-        self.tokens.extend(chunk.tokens)
-        self.offsets.extend([(origin + start, origin + end) for start, end in chunk.offsets])
-        self.word_ids.extend([word + i for i in chunk.word_ids])
+    def add_chunks(self, chunks: list[Chunk], origins: list[int]) -> None:
+        """Add chunks that begin at the places `origins`, in loops that Python runs fast."""
+        self.ids.extend([i for chunk in chunks for i in chunk.ids])
+        self.tokens.extend([token for chunk in chunks for token in chunk.tokens])
+        self.offsets.extend(
+            [
+                (origin + start, origin + end)
+                for chunk, origin in zip(chunks, origins, strict=True)
+                for start, end in chunk.offsets
+            ]
+        )
+        new_words = [new for chunk in chunks for new in chunk.new_words]
+        last = self._next_word() - 1
+        self.word_ids.extend(islice(accumulate(new_words, initial=last), 1, None))
 
     def _next_word(self) -> int:
         return self.word_ids[-1] + 1 if self.word_ids else 0  # type: ignore[operator]
