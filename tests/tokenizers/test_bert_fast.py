@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AddedToken as OriginalToken
 
 from tests.tokenizers.oracle import (
     SETTINGS,
@@ -17,7 +18,7 @@ from tests.tokenizers.oracle import (
     both_fast,
     random_texts,
 )
-from tinybert.tokenizers import BertTokenizer, BertTokenizerFast, save_vocab
+from tinybert.tokenizers import AddedToken, BertTokenizer, BertTokenizerFast, save_vocab
 from tinybert.tokenizers.rust_unicode import rust_unicode
 
 FAST_SETTINGS = {
@@ -164,10 +165,6 @@ def test_the_slow_class_knows_no_places():
 
 
 def test_added_tokens():
-    from transformers import AddedToken as OriginalToken
-
-    from tinybert.tokenizers import AddedToken
-
     flags = [
         {"content": "New"},
         {"content": "É", "normalized": True},
@@ -220,6 +217,16 @@ def test_added_tokens():
         for ids in ours(texts[:200]).input_ids:
             for skip in (True, False):
                 assert ours.decode(ids, skip) == theirs.decode(ids, skip)
+
+
+def test_added_tokens_of_one_normalised_form():
+    """A special one wins, then the one that was added first."""
+    theirs, ours = both_fast()
+    for tokenizer, kind in ((theirs, OriginalToken), (ours, AddedToken)):
+        assert tokenizer.add_tokens([kind("Zeb"), kind("ZEB")]) == 2
+        assert set(tokenizer.encode("zeb ZEB", add_special_tokens=False)) == {3064}
+        tokenizer.add_tokens(kind("ZeB", special=True, normalized=True))
+        assert set(tokenizer.encode("zeb ZEB", add_special_tokens=False)) == {3066}
 
 
 def test_text_must_be_a_str():
