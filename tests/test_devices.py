@@ -100,6 +100,10 @@ CASES: dict[str, list[Case]] = {
         ((normal(2, 3, 11), normal(11, 4)), {}), ((normal(3), normal(3)), {}),
         ((normal(3), normal(5, 3, 2)), {}), ((normal(5, 2, 3), normal(3)), {}),
     ],
+    "LinearGelu": [
+        ((normal(2, 3, 5), normal(4, 5), normal(4)), {}),
+        ((normal(5), normal(4, 5)), {}),
+    ],
     "Linear": [
         ((normal(2, 3, 5), normal(4, 5), normal(4)), {}),
         ((normal(5), normal(4, 5), None), {}),

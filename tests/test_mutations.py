@@ -98,6 +98,11 @@ ORACLES: dict[str, tuple[Callable, Callable, list[tuple[int, ...]]]] = {
     "Exp": (Tensor.exp, torch.exp, [(2, 3)]),
     "MatMul": (lambda a, b: a @ b, lambda a, b: a @ b, [(2, 3), (3, 5)]),
     "Linear": (F.linear, T.linear, [(2, 3, 5), (4, 5), (4,)]),
+    "LinearGelu": (
+        F.linear_gelu,
+        lambda x, w, b: T.gelu(T.linear(x, w, b)),
+        [(2, 3, 5), (4, 5), (4,)],
+    ),
     "Softmax": (lambda x: x.softmax(-1), lambda x: x.softmax(-1), [(3, 11)]),
     "LogSoftmax": (lambda x: x.log_softmax(-1), lambda x: x.log_softmax(-1), [(3, 11)]),
     "Gelu": (F.gelu, T.gelu, [(3, 11)]),

@@ -24,6 +24,12 @@ def linear(input: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return ops.Linear.apply(*inputs)
 
 
+def linear_gelu(input: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """gelu(linear(input, weight, bias)), in one pass over memory."""
+    inputs = (as_tensor(input), weight) if bias is None else (as_tensor(input), weight, bias)
+    return ops.LinearGelu.apply(*inputs)
+
+
 def embedding(
     input: Any, weight: Tensor, padding_idx: int | None = None, *, name: str = "input"
 ) -> Tensor:

@@ -194,6 +194,16 @@ def test_adam(
         support.assert_close(result, want, rtol=KERNEL_ULPS * EPS[dtype], name=name)
 
 
+@pytest.mark.parametrize("dtype", EPS)
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_linear_gelu(kernels: Kernels, dtype: str, with_bias: bool) -> None:
+    x, weight = draw((700, 24), dtype), draw((300, 24), dtype, 1)
+    bias = draw(300, dtype, 2) if with_bias else None
+    for want_slope in (True, False):
+        arguments = (x, weight, bias, want_slope)
+        compare(kernels.linear_gelu(*arguments), arguments, "linear_gelu", dtype)
+
+
 @pytest.mark.parametrize("relaid", support.LAYOUTS.values(), ids=support.LAYOUTS)
 @pytest.mark.parametrize("size", [(3, 11), (700, 384)], ids=str)
 def test_layouts(kernels: Kernels, relaid: Any, size: tuple[int, int]) -> None:

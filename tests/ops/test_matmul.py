@@ -53,6 +53,15 @@ def test_linear(shape: tuple[int, ...], bias: bool) -> None:
     check_op(F.linear, torch.nn.functional.linear, shapes=shapes)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (0, 5)])
+def test_linear_gelu(shape: tuple[int, ...], bias: bool) -> None:
+    def theirs(*inputs: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.gelu(torch.nn.functional.linear(*inputs))
+
+    check_op(F.linear_gelu, theirs, shapes=[shape, (4, 5), (4,)][: 2 + bias])
+
+
 def test_linear_refuses_what_does_not_fit() -> None:
     weight = Tensor(np.ones((4, 5)))
     with pytest.raises(ValueError, match=r"linear: x of shape \(2, 3\) must end in in_features"):

@@ -25,7 +25,7 @@ from tinybert.backend.erf import erf_float64
 Array = Any
 
 # Elements that a thread works on at once: a few float32 blocks of this size fit a core's cache.
-BLOCK = 1 << 16
+BLOCK = 1 << 17
 # Arrays with fewer elements than this are not worth waking a second thread.
 PARALLEL_FROM = 1 << 17
 
@@ -165,43 +165,62 @@ def erf(x: Array) -> Array:
 
 
 def gelu(x: Array, want_slope: bool) -> tuple[Array, Array | None]:
-    """y = x * Phi(x) and, if wanted, its slope Phi(x) + x * phi(x).
+    """y = x * Phi(x) and, if wanted, its slope Phi(x) + x * phi(x)."""
+    y = x.copy(order="C")
+    slope = _gelu_(y.reshape(-1, 1), None, want_slope)
+    return y, (slope.reshape(x.shape) if slope is not None else None)
+
+
+def linear_gelu(
+    x: Array, weight: Array, bias: Array | None, want_slope: bool
+) -> tuple[Array, Array | None]:
+    """y = gelu(x @ weight^T + bias) for rows x (N, I), and the slope of gelu there if wanted.
+
+    Bias and gelu overwrite the product block by block, so it crosses main memory only once more.
+    """
+    y = x @ weight.T
+    return y, _gelu_(y, bias, want_slope)
+
+
+def _gelu_(x: Array, bias: Array | None, want_slope: bool) -> Array | None:
+    """Overwrite rows x (N, F) with gelu(x + bias); return the slope of gelu if wanted.
 
     In float32 Phi(x) = (1 + tanh(x P)) / 2 = 1 / (1 + exp(-2 x P)), which is exact in the tail too.
     """
-    shape = x.shape
-    x = np.ascontiguousarray(x).reshape(-1)
-    y = np.empty_like(x)
     slope = np.empty_like(x) if want_slope else None
     factors = tuple(-2 * factor for factor in _GELU_P)
 
     def work(block: slice) -> None:
-        xs, ys = x[block], y[block]
+        xs = x[block]
+        if bias is not None:
+            xs += bias
+        scratch = np.empty_like(xs)
         if x.dtype == np.float32:
-            _times_polynomial(xs, factors, ys)
-            np.exp(ys, out=ys)
-            ys += 1
+            _times_polynomial(xs, factors, scratch)
+            np.exp(scratch, out=scratch)
+            scratch += 1
         else:
-            ys[...] = 1 + erf(xs * x.dtype.type(math.sqrt(0.5)))
-            np.divide(2, ys, out=ys)
+            scratch[...] = 1 + erf(xs * x.dtype.type(math.sqrt(0.5)))
+            np.divide(2, scratch, out=scratch)
         if slope is None:
-            np.divide(xs, ys, out=ys)
+            xs /= scratch
             return
-        np.divide(1, ys, out=ys)  # Phi(x)
-        density = np.multiply(xs, xs)
-        density *= -0.5
-        np.exp(density, out=density)
-        density *= 1 / math.sqrt(2 * math.pi)
-        density *= xs
-        np.add(density, ys, out=slope[block])
-        ys *= xs
+        np.divide(1, scratch, out=scratch)  # Phi(x)
+        slopes = slope[block]
+        np.multiply(xs, xs, out=slopes)
+        slopes *= -0.5
+        np.exp(slopes, out=slopes)
+        slopes *= 1 / math.sqrt(2 * math.pi)
+        slopes *= xs
+        slopes += scratch
+        xs *= scratch
 
     def quietly(block: slice) -> None:  # far out powers of x overflow to the right limits
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             work(block)
 
-    in_blocks(quietly, x.size, 1)
-    return y.reshape(shape), (slope.reshape(shape) if slope is not None else None)
+    in_blocks(quietly, *x.shape)
+    return slope
 
 
 # --- attention ------------------------------------------------------------------------------------
@@ -273,8 +292,7 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array,
         np.add.reduce(xs, axis=-1, keepdims=True, out=scale)
         scale /= width  # mean
         np.subtract(xs, scale, out=centred)
-        np.multiply(centred, centred, out=ys)
-        np.add.reduce(ys, axis=-1, keepdims=True, out=scale)
+        np.einsum("nd,nd->n", centred, centred, out=scale[:, 0])
         scale /= width  # variance
         scale += eps
         np.sqrt(scale, out=scale)

@@ -182,6 +182,13 @@ def gelu(x: Array, want_slope: bool) -> tuple[Array, Array | None]:
     return _gelu_and_slope(x) if want_slope else (_gelu(x), None)
 
 
+def linear_gelu(
+    x: Array, weight: Array, bias: Array | None, want_slope: bool
+) -> tuple[Array, Array | None]:
+    """y = gelu(x @ weight^T + bias) for rows x (N, I), and gelu's slope there if wanted."""
+    return gelu(linear(x, weight, bias), want_slope)
+
+
 def softmax_(x: Array) -> Array:
     """Overwrite x with its softmax over the last axis and return it."""
     if x.size == 0:

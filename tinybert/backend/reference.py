@@ -46,6 +46,10 @@ class Reference:
         density = self.xp.exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
         return x * cdf, (cdf + x * density if want_slope else None)
 
+    def linear_gelu(self, x: Any, weight: Any, bias: Any, want_slope: bool) -> tuple[Any, Any]:
+        """y = gelu(x @ weight^T + bias) for rows x (N, I), and gelu's slope there if wanted."""
+        return self.gelu(self.linear(x, weight, bias), want_slope)
+
     def softmax_(self, x: Any) -> Any:
         """Overwrite x with exp(x - max) / sum exp(x - max) over the last axis and return it."""
         if x.shape[-1] == 0:

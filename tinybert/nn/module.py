@@ -165,6 +165,11 @@ class Module:
         """Call `hook(module, args)` before every forward; a result replaces the arguments."""
         return _add_hook(self._forward_pre_hooks, hook)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether hooks want to see its calls; if not, a layer may be computed with the next."""
+        return bool(self._forward_hooks or self._forward_pre_hooks)
+
     # --- walking --------------------------------------------------------------------------------
 
     def named_modules(

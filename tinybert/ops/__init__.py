@@ -42,7 +42,7 @@ from tinybert.ops.embedding import Embedding, check_range
 from tinybert.ops.fourier import IRFFT, RFFT
 from tinybert.ops.indexing import Gather, GetItem, ScatterAdd, normal_index
 from tinybert.ops.losses import L1, MSE, BCEWithLogits, CrossEntropy, KLDiv, NLLLoss
-from tinybert.ops.matmul import Einsum, Linear, MatMul
+from tinybert.ops.matmul import Einsum, Linear, LinearGelu, MatMul
 from tinybert.ops.normalization import BatchNorm, LayerNorm, RMSNorm, ScaleNorm
 from tinybert.ops.reductions import ArgMax, ArgMin, CumSum, Max, Mean, Min, Sum, Var
 from tinybert.ops.rotary import RotaryEmbedding

@@ -57,14 +57,20 @@ class ScaledDotProductAttention(Function):
                 higher = xp.maximum(top, scores.max(axis=-1, keepdims=True))
                 scores -= higher
                 xp.exp(scores, out=scores)
-                before = xp.exp(top - higher)
-                top[...] = higher
-                total *= before
-                total += scores.sum(axis=-1, keepdims=True)
+                sums = scores.sum(axis=-1, keepdims=True)
                 if dropout_p:
                     scores *= self._keep(scores, at, keys)
-                gathered *= before
-                gathered += scores @ value[place[0], :, keys]
+                values = value[place[0], :, keys]
+                if keys.start == 0:
+                    total[...] = sums
+                    xp.matmul(scores, values, out=gathered)
+                else:
+                    before = xp.exp(top - higher)
+                    total *= before
+                    total += sums
+                    gathered *= before
+                    gathered += scores @ values
+                top[...] = higher
             total[total == 0] = 1  # a query that may look nowhere has gathered zeros
             gathered /= total
 

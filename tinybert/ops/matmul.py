@@ -70,8 +70,12 @@ class Linear(Function):
             raise ValueError(f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}")
         self.x, self.weight = x, weight
         self.rows = math.prod(x.shape[:-1])
-        y = kernels_of(x).linear(x.reshape(self.rows, x.shape[-1]), weight, bias)  # (rows, O)
+        y = self.product(x.reshape(self.rows, x.shape[-1]), weight, bias)  # (rows, O)
         return y.reshape(*x.shape[:-1], weight.shape[0])
+
+    def product(self, rows: Any, weight: Any, bias: Any) -> Any:
+        """The output (N, O) for rows (N, I)."""
+        return kernels_of(rows).linear(rows, weight, bias)
 
     def backward(self, dy: Any) -> Any:
         x, weight = self.x, self.weight
@@ -81,6 +85,25 @@ class Linear(Function):
         dweight = rows.T @ x.reshape(self.rows, x.shape[-1]) if need[1] else None
         dbias = rows.sum(axis=0) if need[2] else None
         return (dx, dweight, dbias)[: len(self.needs_input_grad)]
+
+
+class LinearGelu(Linear):
+    """y = gelu(x @ weight^T + bias): a linear layer and its activation in one pass over memory.
+
+    Shapes   those of Linear
+    Oracle   torch.nn.functional.gelu(torch.nn.functional.linear(x, weight, bias))
+
+    With dz = dy * gelu'(z) at z = x @ weight^T + bias, backward is Linear's for dz. Saved: x,
+    weight, and the slope gelu'(z).
+    """
+
+    def product(self, rows: Any, weight: Any, bias: Any) -> Any:
+        want_slope = any(self.needs_input_grad)
+        y, self.slope = kernels_of(rows).linear_gelu(rows, weight, bias, want_slope)
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        return super().backward(dy.reshape(self.slope.shape) * self.slope)
 
 
 class Einsum(Function):
