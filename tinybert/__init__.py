@@ -8,7 +8,8 @@
 
 Floors, from the ground up: `backend` (arrays and kernels), `tokenizers` and `checkpoints`;
 `autograd` (the tape); `ops` (every operation, forward and backward); `functional`; `nn`, `optim`;
-`models`; and on top the command line. A floor imports only from floors below it.
+`models`; `embedding`, `compare`, `bench`; and on top the command line. A floor imports only from
+floors below it.
 """
 
 import os
@@ -37,6 +38,7 @@ from tinybert.backend import DeviceError, cuda_is_available, manual_seed
 from tinybert.checkpoints import CheckpointError, load_checkpoint, load_file, save_file
 from tinybert.compare import compare
 from tinybert.deviations import deviations
+from tinybert.embedding import SentenceEmbedder
 from tinybert.functional import concat, einsum, stack, where
 from tinybert.models import (
     BaseModelOutputWithPoolingAndCrossAttentions,
@@ -49,7 +51,9 @@ from tinybert.tokenizers import (
     AddedToken,
     BatchEncoding,
     BertTokenizer,
+    BertTokenizerFast,
     register_tensor_type,
+    train_wordpiece,
 )
 
 register_tensor_type("tb", as_tensor)

@@ -33,8 +33,8 @@ def gradcheck(
     that requires grad.
 
     Args:
-        fn: from Tensors to a Tensor or a tuple of Tensors (those that carry no gradient are
-        passed over).
+        fn: from Tensors to a Tensor or a tuple of Tensors; those that carry no gradient are
+            passed over.
         inputs: the arguments; Tensors that require a gradient must be float64 or complex128.
         eps: the step. atol, rtol: passes if |analytic - numeric| <= atol + rtol * |numeric|.
         seed: of the random cotangent.
@@ -44,14 +44,7 @@ def gradcheck(
     precision.
     """
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    checked = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
-    if not checked:
-        raise ValueError("inputs: none requires a gradient, so there is nothing to check")
-    for i in checked:
-        if inputs[i].dtype not in (np.float64, np.complex128):
-            raise ValueError(
-                f"inputs[{i}] must be float64 for finite differences, got {inputs[i].dtype}"
-            )
+    checked = _inputs_to_check(inputs)
     leaves = [
         Tensor(x, requires_grad=x.requires_grad) if isinstance(x, Tensor) else x for x in inputs
     ]
@@ -81,23 +74,39 @@ def gradcheck(
         largest = max(
             largest, float(np.abs(numeric).max(initial=0)), float(np.abs(analytic).max(initial=0))
         )
-        excess = np.abs(analytic - numeric) - (atol + rtol * np.abs(numeric))
-        if excess.size and not excess.max() <= 0:
-            index = tuple(
-                int(k)
-                for k in np.unravel_index(
-                    np.nanargmax(np.where(np.isnan(excess), np.inf, excess)), excess.shape
-                )
-            )
-            raise GradcheckError(
-                f"gradient of input {i} at index {index}: backward gives {analytic[index]:.8g}, "
-                f"finite differences give {numeric[index]:.8g} (shape {leaf.shape})"
-            )
+        _compare(f"gradient of input {i}", analytic, numeric, atol, rtol)
     if any(leaves[i].size for i in checked) and any(y.size for y in results) and largest == 0:
         raise GradcheckError(
             "all gradients are exactly zero, so this check could not fail; choose other inputs"
         )
     return True
+
+
+def _inputs_to_check(inputs: list[Any]) -> list[int]:
+    """The places of the Tensors that require a gradient, all of them in double precision."""
+    checked = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
+    if not checked:
+        raise ValueError("inputs: none requires a gradient, so there is nothing to check")
+    for i in checked:
+        if inputs[i].dtype not in (np.float64, np.complex128):
+            raise ValueError(
+                f"inputs[{i}] must be float64 for finite differences, got {inputs[i].dtype}"
+            )
+    return checked
+
+
+def _compare(
+    name: str, analytic: np.ndarray, numeric: np.ndarray, atol: float, rtol: float
+) -> None:
+    """Raise GradcheckError naming the element where the two differ most, if one differs."""
+    excess = np.abs(analytic - numeric) - (atol + rtol * np.abs(numeric))
+    if excess.size and not excess.max() <= 0:
+        worst = np.argmax(np.where(np.isnan(excess), np.inf, excess))
+        index = tuple(int(k) for k in np.unravel_index(worst, excess.shape))
+        raise GradcheckError(
+            f"{name} at index {index}: backward gives {analytic[index]:.8g}, "
+            f"finite differences give {numeric[index]:.8g} (shape {analytic.shape})"
+        )
 
 
 def _as_list(result: Any) -> list[Any]:
