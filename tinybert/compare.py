@@ -91,7 +91,9 @@ def _import_torch() -> Any:
     try:
         import torch
     except ImportError as error:
-        raise ImportError('compare needs torch: pip install "tinybert[test]"') from error
+        raise ImportError(
+            'compare needs torch: pip install "tinybert[test]" -c constraints.txt'
+        ) from error
     return torch
 
 

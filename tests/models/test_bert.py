@@ -397,7 +397,8 @@ def test_ids_must_be_whole_numbers(name, value, pair):
 
 CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "heads do not divide": ({"hidden_size": 10}, "hidden_size 10 .*num_attention_heads 3"),
-    "no heads": ({"num_attention_heads": 0}, "num_attention_heads 0"),
+    "no heads": ({"num_attention_heads": 0}, "num_attention_heads .*whole number from 1, got 0"),
+    "a size in quotes": ({"hidden_size": "12"}, "hidden_size .*whole number from 1, got '12'"),
     "unknown activation": ({"hidden_act": "gleu"}, "hidden_act .*'gleu'"),
     "relative positions": ({"position_embedding_type": "relative_key"}, "'relative_key'"),
     "a decoder": ({"is_decoder": True}, "is_decoder"),

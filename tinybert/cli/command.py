@@ -105,4 +105,6 @@ def optional(module: str, extra: str, purpose: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         name = module.partition(".")[0]
-        raise ImportError(f'{purpose} needs {name}: pip install "tinybert[{extra}]"') from error
+        pinned = " -c constraints.txt" if extra == "test" else ""  # a bare torch draws gigabytes
+        hint = f'pip install "tinybert[{extra}]"{pinned}'
+        raise ImportError(f"{purpose} needs {name}: {hint}") from error

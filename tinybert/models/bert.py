@@ -390,8 +390,18 @@ def _choose(given: bool | None, default: bool) -> bool:
     return default if given is None else given
 
 
+SIZES = (
+    "vocab_size", "hidden_size", "num_attention_heads", "intermediate_size",
+    "max_position_embeddings", "type_vocab_size",
+)  # fmt: skip
+
+
 def _check_config(config: BertConfig) -> None:
-    if config.num_attention_heads < 1 or config.hidden_size % config.num_attention_heads:
+    for name in SIZES:
+        size = getattr(config, name)
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name} must be a whole number from 1, got {size!r}")
+    if config.hidden_size % config.num_attention_heads:
         raise ValueError(
             f"hidden_size {config.hidden_size} must be a multiple of "
             f"num_attention_heads {config.num_attention_heads}"
