@@ -284,7 +284,6 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array,
     """y = x_hat * weight + bias for rows x (N, D); returns y, x_hat (N, D) and rstd (N, 1)."""
     x_hat, y = np.empty_like(x, order="C"), np.empty_like(x, order="C")
     rstd = np.empty((x.shape[0], 1), x.dtype)
-
     width = x.shape[1]
 
     def work(block: slice) -> None:
