@@ -24,7 +24,8 @@ FLOORS: list[set[str]] = [
     {"autograd"},
     {"ops"},
     {"functional"},
-    {"nn", "optim"},
+    {"nn", "optim", "outputs"},
+    {"generation"},
     {"models", "comparison"},
     {"compare", "embedding", "pipelines"},
     {"tinybert"},  # the package's own __init__.py

@@ -2,7 +2,7 @@
 
 from tinybert.models.bert import BertConfig, BertModel
 from tinybert.models.config import PretrainedConfig
-from tinybert.models.outputs import BaseModelOutputWithPoolingAndCrossAttentions, ModelOutput
+from tinybert.outputs import BaseModelOutputWithPoolingAndCrossAttentions, ModelOutput
 
 __all__ = [
     "BaseModelOutputWithPoolingAndCrossAttentions",

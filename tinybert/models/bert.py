@@ -17,7 +17,7 @@ from tinybert.models.activations import activation
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.masks import additive_mask, per_layer_head_mask
-from tinybert.models.outputs import BaseModelOutputWithPoolingAndCrossAttentions
+from tinybert.outputs import BaseModelOutputWithPoolingAndCrossAttentions
 from tinybert.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList
 from tinybert.nn.attention import attend, merge_heads, split_heads
 
