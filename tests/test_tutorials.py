@@ -16,7 +16,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "tutorials"
 TUTORIALS = sorted(FOLDER.glob("*.py"))
-LONGEST = 200  # lines: one sitting
+LONGEST = 300  # lines: one sitting
 SLOWEST = 60  # seconds
 
 pytestmark = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
