@@ -41,11 +41,31 @@ from tinybert.deviations import deviations
 from tinybert.embedding import SentenceEmbedder
 from tinybert.functional import concat, einsum, stack, where
 from tinybert.models import (
-    BaseModelOutputWithPoolingAndCrossAttentions,
     BertConfig,
+    BertForMaskedLM,
+    BertForMultipleChoice,
+    BertForNextSentencePrediction,
+    BertForPreTraining,
+    BertForPreTrainingOutput,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertLMHeadModel,
     BertModel,
-    ModelOutput,
     PretrainedConfig,
+)
+from tinybert.outputs import (
+    BaseModelOutput,
+    BaseModelOutputWithPoolingAndCrossAttentions,
+    CausalLMOutputWithCrossAttentions,
+    MaskedLMOutput,
+    ModelOutput,
+    MultipleChoiceModelOutput,
+    NextSentencePredictorOutput,
+    QuestionAnsweringModelOutput,
+    Seq2SeqLMOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
 )
 from tinybert.tokenizers import (
     AddedToken,

@@ -2,6 +2,7 @@
 right.
 """
 
+from tinybert.autograd.checkpoint import checkpoint
 from tinybert.autograd.function import Function
 from tinybert.autograd.gradcheck import GradcheckError, gradcheck
 from tinybert.autograd.modes import (
@@ -20,6 +21,7 @@ __all__ = [
     "GradcheckError",
     "Tensor",
     "as_tensor",
+    "checkpoint",
     "enable_grad",
     "get_default_device",
     "get_default_dtype",

@@ -19,6 +19,7 @@ from tinybert.backend.device import (
     to_host,
 )
 from tinybert.backend.random import (
+    Rewind,
     draw_seed,
     generator,
     generator_for,
@@ -30,6 +31,7 @@ __all__ = [
     "Array",
     "Backend",
     "DeviceError",
+    "Rewind",
     "array_module",
     "backend_of",
     "cuda_is_available",

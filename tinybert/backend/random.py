@@ -6,6 +6,7 @@ the CPU, so that a seed gives one model everywhere. What is drawn on the device 
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -62,3 +63,32 @@ def draw_seed() -> int:
 def seeded_generator(array: Array, *seed: int) -> Any:
     """A new generator on the device of `array` whose stream depends on `seed` alone."""
     return backend_of(array).kernels.new_generator(seed)
+
+
+class Rewind:
+    """The random numbers from here on, to be drawn again: `with rewind: ...` gives the same ones.
+
+    What is drawn inside changes no other stream. A generator that cannot be copied (CuPy's) is
+    exchanged for a new one here, whose seed is remembered.
+    """
+
+    def __init__(self, device: str) -> None:
+        backend, index = parse_device(device)
+        self._key, self._new = f"{backend.name}:{index}", backend.kernels.new_generator
+        if backend.name != "cpu":  # its new seed comes from the CPU's generator, so this is first
+            self._seed = draw_seed()
+            _generators[self._key] = self._new(self._seed)
+        self._cpu = copy.deepcopy(generator("cpu"))
+
+    def __enter__(self) -> Rewind:
+        global _generators
+        self._before = _generators
+        again = {"cpu:0": copy.deepcopy(self._cpu)}
+        if self._key not in again:
+            again[self._key] = self._new(self._seed)
+        _generators = {**_generators, **again}
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        global _generators
+        _generators = self._before

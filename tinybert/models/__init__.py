@@ -1,13 +1,31 @@
 """The models: each family in a file of its own, what they share beside it."""
 
-from tinybert.models.bert import BertConfig, BertModel
+from tinybert.models.bert import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForMultipleChoice,
+    BertForNextSentencePrediction,
+    BertForPreTraining,
+    BertForPreTrainingOutput,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertLMHeadModel,
+    BertModel,
+)
 from tinybert.models.config import PretrainedConfig
-from tinybert.outputs import BaseModelOutputWithPoolingAndCrossAttentions, ModelOutput
 
 __all__ = [
-    "BaseModelOutputWithPoolingAndCrossAttentions",
     "BertConfig",
+    "BertForMaskedLM",
+    "BertForMultipleChoice",
+    "BertForNextSentencePrediction",
+    "BertForPreTraining",
+    "BertForPreTrainingOutput",
+    "BertForQuestionAnswering",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "BertLMHeadModel",
     "BertModel",
-    "ModelOutput",
     "PretrainedConfig",
 ]

@@ -1,4 +1,4 @@
-"""`PreTrainedModel`: what all models share: fresh weights, loading, saving."""
+"""`PreTrainedModel`: what all models share: parts, fresh weights, loading, saving."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from tinybert.autograd import Tensor, get_default_device, no_grad, set_default_device
 from tinybert.checkpoints import open_checkpoint, save_sharded
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.loading import load_weights
-from tinybert.nn import Embedding, LayerNorm, Linear, Module
-from tinybert.nn.init import normal_, skip_init
+from tinybert.nn import Embedding, LayerNorm, Linear, Module, Parameter
+from tinybert.nn.init import full, normal_, skip_init
 
 logger = logging.getLogger("tinybert")
 
@@ -22,6 +24,7 @@ class PreTrainedModel(Module):
 
     config_class: ClassVar[type[PretrainedConfig]] = PretrainedConfig
     base_model_prefix: ClassVar[str] = ""
+    supports_gradient_checkpointing: ClassVar[bool] = False
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
@@ -34,7 +37,7 @@ class PreTrainedModel(Module):
     # --- parts ----------------------------------------------------------------------------------
 
     @property
-    def base_model(self) -> Module:
+    def base_model(self) -> Any:
         """The model without its head; a model without a head is its own."""
         return getattr(self, self.base_model_prefix, self)
 
@@ -50,7 +53,134 @@ class PreTrainedModel(Module):
 
     def get_input_embeddings(self) -> Embedding:
         """The table of word embeddings."""
-        raise NotImplementedError(f"{type(self).__name__} does not name its input embeddings")
+        if self.base_model is self:
+            raise NotImplementedError(f"{type(self).__name__} does not name its input embeddings")
+        return self.base_model.get_input_embeddings()
+
+    def set_input_embeddings(self, embeddings: Embedding) -> None:
+        """Exchange the table of word embeddings; `tie_weights` makes a tied head follow."""
+        if self.base_model is self:
+            raise NotImplementedError(f"{type(self).__name__} does not name its input embeddings")
+        self.base_model.set_input_embeddings(embeddings)
+
+    def get_output_embeddings(self) -> Linear | None:
+        """The layer whose weight has a row for every word; None if there is none."""
+        return None
+
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """The number of trained numbers, shared parameters counted once.
+
+        Args:
+            only_trainable: leave out those that are frozen.
+            exclude_embeddings: leave out the tables of words, positions and types.
+        """
+        tables = {id(m.weight) for m in self.modules() if isinstance(m, Embedding)}
+        return sum(
+            p.size
+            for p in self.parameters()
+            if (p.requires_grad or not only_trainable)
+            and not (exclude_embeddings and id(p) in tables)
+        )
+
+    # --- changing the architecture --------------------------------------------------------------
+
+    def tie_weights(self) -> None:
+        """Let the output embeddings use the table of the input embeddings, if the config says so;
+        a bias that is too short gets zeros.
+        """
+        output = self.get_output_embeddings()
+        if output is None or not self.config.tie_word_embeddings:
+            return
+        output.weight = self.get_input_embeddings().weight
+        output.out_features = output.weight.shape[0]
+        if output.bias is not None and output.bias.shape[0] != output.out_features:
+            output.bias = _resized(output.bias, output.out_features)
+
+    def resize_token_embeddings(
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = False,
+    ) -> Embedding:
+        """Give the vocabulary another size; the table of words, the head and the config follow.
+
+        Args:
+            new_num_tokens: the new size; as it is if None.
+            pad_to_multiple_of: round the size up to a multiple of this.
+            mean_resizing: new rows are the mean of the old ones (Hewitt 2021); if False they are
+                drawn as fresh weights are. Biases of new words are 0.
+
+        Returns the table of words. Rows that stay are as they were.
+        """
+        old = self.get_input_embeddings()
+        size = old.num_embeddings if new_num_tokens is None else new_num_tokens
+        for name, number in (("new_num_tokens", size), ("pad_to_multiple_of", pad_to_multiple_of)):
+            if number is not None and (not isinstance(number, (int, np.integer)) or number < 1):
+                raise ValueError(f"{name} must be a whole number from 1, got {number!r}")
+        if pad_to_multiple_of is not None:
+            size = -(-size // pad_to_multiple_of) * pad_to_multiple_of
+        if size == old.num_embeddings:
+            return old
+        std = None if mean_resizing else self.config.initializer_range  # type: ignore[attr-defined]
+        with skip_init():
+            padding = old.padding_idx
+            kept = padding if padding is not None and padding < size else None
+            table = Embedding(1, 1)
+        table.num_embeddings, table.embedding_dim, table.padding_idx = size, old.embedding_dim, kept
+        table.weight = _resized(old.weight, size, std)
+        output = self.get_output_embeddings()
+        self.set_input_embeddings(table)
+        if output is not None and output.weight is not old.weight:
+            output.weight = _resized(output.weight, size, std)
+            output.out_features = size
+        if output is not None and output.bias is not None:
+            output.bias = _resized(output.bias, size)
+        self.config.vocab_size = size  # type: ignore[attr-defined]
+        self.tie_weights()
+        return table
+
+    def prune_heads(self, heads_to_prune: dict[int, Any]) -> None:
+        """Take attention heads out for good: {layer: [heads]}, by their original numbers.
+
+        What is pruned already is passed over. The config remembers it in `pruned_heads`, so that a
+        saved model is pruned again before its weights are read.
+        """
+        base = self.base_model
+        layers = self.config.num_hidden_layers  # type: ignore[attr-defined]
+        for layer, heads in heads_to_prune.items():
+            if not 0 <= layer < layers:
+                raise ValueError(f"layers must be from 0 to {layers - 1}, got {layer}")
+            base._prune_layer(layer, set(heads))  # type: ignore[operator]
+            known = self.config.pruned_heads.get(layer, [])
+            self.config.pruned_heads[layer] = sorted({*known, *heads})
+
+    def _prune_layer(self, layer: int, heads: set[int]) -> None:
+        raise NotImplementedError(f"{type(self).__name__} has no heads that could be pruned")
+
+    # --- memory for time ------------------------------------------------------------------------
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Compute each layer again in backward, instead of keeping what it needs for it.
+
+        In training only. Raises ValueError for models that do not support it.
+        """
+        if not self.supports_gradient_checkpointing:
+            raise ValueError(f"{type(self).__name__} does not support gradient checkpointing")
+        self._set_gradient_checkpointing(True)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep again what backward needs."""
+        self._set_gradient_checkpointing(False)
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether layers are computed again in backward."""
+        return any(getattr(m, "gradient_checkpointing", False) for m in self.modules())
+
+    def _set_gradient_checkpointing(self, value: bool) -> None:
+        for module in self.modules():
+            if hasattr(module, "gradient_checkpointing"):
+                module.gradient_checkpointing = value
 
     # --- fresh weights --------------------------------------------------------------------------
 
@@ -58,11 +188,17 @@ class PreTrainedModel(Module):
         """Draw the weights as the original does, all of them or those that `only` names.
 
         Linear and Embedding weights are normal with standard deviation `initializer_range`, biases
-        and the padding row are 0, LayerNorm is 1 and 0 (Devlin et al. 2018, released code).
+        and the padding row are 0, LayerNorm is 1 and 0 (Devlin et al. 2018, released code). A
+        parameter with two names is drawn under the first.
         """
+        drawn: set[int] = set()
         for prefix, module in self.named_modules():
-            names = {n: f"{prefix}.{n}" if prefix else n for n in module._parameters}
-            wanted = {n for n, full in names.items() if only is None or full in only}
+            wanted = set()
+            for name, parameter in module._parameters.items():
+                full = f"{prefix}.{name}" if prefix else name
+                if id(parameter) not in drawn and (only is None or full in only):
+                    wanted.add(name)
+                    drawn.add(id(parameter))
             self._init_module(module, wanted)
 
     def _init_module(self, module: Module, wanted: set[str]) -> None:
@@ -74,12 +210,9 @@ class PreTrainedModel(Module):
                     module.weight[module.padding_idx] = 0.0
             if isinstance(module, LayerNorm) and "weight" in wanted:
                 module.weight.fill_(1.0)
-            if (
-                isinstance(module, (Linear, LayerNorm))
-                and "bias" in wanted
-                and module.bias is not None
-            ):
-                module.bias.zero_()
+            bias = module._parameters.get("bias")
+            if "bias" in wanted and bias is not None:
+                bias.zero_()
 
     # --- files ----------------------------------------------------------------------------------
 
@@ -165,3 +298,24 @@ def _once(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state without second names of shared arrays."""
     seen: dict[int, str] = {}
     return {k: t for k, t in state.items() if seen.setdefault(id(t.data), k) == k}
+
+
+def _resized(old: Parameter, size: int, std: float | None = None) -> Parameter:
+    """A parameter (V, ...) with `size` rows: the old ones, then fresh ones.
+
+    Fresh rows of a matrix are normal with standard deviation `std`, or the mean of the old rows if
+    that is None; those of a bias are zeros.
+    """
+    with set_default_device(old.device):
+        new = Parameter(full((size, *old.shape[1:]), 0.0).astype(old.dtype), old.requires_grad)
+    kept = min(size, old.shape[0])
+    with no_grad():
+        if old.ndim > 1 and size > kept:
+            if std is None:
+                new[kept:] = old.mean(axis=0)
+            else:
+                fresh = Parameter(new.data[kept:].copy())
+                normal_(fresh, std)
+                new[kept:] = fresh
+        new[:kept] = old[:kept]
+    return new

@@ -1,9 +1,10 @@
-"""BERT: an encoder whose every token looks at all others.
+"""BERT: an encoder whose every token looks at all others; as a decoder, at those before it.
 
 Source   Devlin et al. 2018, arXiv:1810.04805; layers as in Vaswani et al. 2017, arXiv:1706.03762
-Oracle   transformers' BertModel; parameter names are the same, letter for letter
+Oracle   transformers' Bert classes; parameter names are the same, letter for letter
 
-Shapes   B batch, T tokens, D hidden, H heads, K = D / H head size, F feed-forward
+Shapes   B batch, T tokens, D hidden, H heads, K = D / H head size, F feed-forward, S tokens of an
+         encoder that the decoder looks at
 """
 
 from __future__ import annotations
@@ -13,13 +14,30 @@ from typing import Any, ClassVar
 
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor
+from tinybert.models import heads
 from tinybert.models.activations import activation
+from tinybert.models.attention import (
+    POSITION_TYPES,
+    CallInputs,
+    CrossAttention,
+    SelfAttention,
+    prune_attention_heads,
+)
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig
+from tinybert.models.encoder import Encoder, LayerResult, in_chunks
+from tinybert.models.inputs import (
+    check_length,
+    check_shape,
+    choose,
+    ids_like,
+    read_cache,
+    read_tokens,
+    warn_of_token_types,
+)
 from tinybert.models.masks import additive_mask, per_layer_head_mask
-from tinybert.outputs import BaseModelOutputWithPoolingAndCrossAttentions
-from tinybert.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList
-from tinybert.nn.attention import attend, merge_heads, split_heads
+from tinybert.nn import Dropout, Embedding, LayerNorm, Linear, Module
+from tinybert.outputs import BaseModelOutputWithPoolingAndCrossAttentions, PreTrainingOutput
 
 
 class BertConfig(PretrainedConfig):
@@ -66,11 +84,16 @@ class BertConfig(PretrainedConfig):
 
 
 class BertEmbeddings(Module):
-    """Word + token type + position, normalised: what a token is before it has looked around."""
+    """Word + token type + position, normalised: what a token is before it has looked around.
+
+    With relative positions the table of positions is there, and saved, but not used: the attention
+    adds what distances say.
+    """
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         size = config.hidden_size
+        self.has_positions = config.position_embedding_type == "absolute"
         self.word_embeddings = Embedding(config.vocab_size, size, padding_idx=config.pad_token_id)
         self.position_embeddings = Embedding(config.max_position_embeddings, size)
         self.token_type_embeddings = Embedding(config.type_vocab_size, size)
@@ -83,8 +106,12 @@ class BertEmbeddings(Module):
         token_type_ids: Tensor | None,
         position_ids: Tensor | None,
         inputs_embeds: Tensor | None,
+        past: int = 0,
     ) -> Tensor:
-        """Ids (B, T), or word embeddings (B, T, D) in their place, to (B, T, D)."""
+        """Ids (B, T), or word embeddings (B, T, D) in their place, to (B, T, D).
+
+        `past` is the number of tokens that are in the cache: positions count on from there.
+        """
         if inputs_embeds is None:
             inputs_embeds = self.word_embeddings(input_ids, name="input_ids")
         types, positions = self.token_type_embeddings, self.position_embeddings
@@ -92,45 +119,15 @@ class BertEmbeddings(Module):
             x = inputs_embeds + types.weight[0]
         else:
             x = inputs_embeds + types(token_type_ids, name="token_type_ids")
-        if position_ids is None:
-            x = x + positions.weight[: x.shape[1]]
-        else:
+        if self.has_positions and position_ids is None:
+            x = x + positions.weight[past : past + x.shape[1]]
+        elif self.has_positions:
             x = x + positions(position_ids, name="position_ids")
         return self.dropout(self.LayerNorm(x))
 
 
-class BertSelfAttention(Module):
-    """Every token gathers from all tokens what it needs, in H independent heads."""
-
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        size, self.heads = config.hidden_size, config.num_attention_heads
-        self.query = Linear(size, size)
-        self.key = Linear(size, size)
-        self.value = Linear(size, size)
-        self.dropout = Dropout(config.attention_probs_dropout_prob)
-
-    def forward(
-        self, x: Tensor, mask: Tensor | None, head_mask: Tensor | None, output_attentions: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """x (B, T, D) to the gathered (B, T, D), and the weights (B, H, T, T) if asked for."""
-        query, key, value = (
-            split_heads(project(x), self.heads) for project in (self.query, self.key, self.value)
-        )  # (B, H, T, K) each
-        context, weights = attend(
-            query,
-            key,
-            value,
-            mask,
-            dropout_p=self.dropout.p if self.training else 0.0,
-            head_mask=head_mask,
-            need_weights=output_attentions,
-        )
-        return merge_heads(context), weights
-
-
 class BertOutput(Module):
-    """The end of both halves of a layer: project, drop, add the input, normalise (post-LN)."""
+    """The end of each part of a layer: project, drop, add the input, normalise (post-LN)."""
 
     def __init__(self, config: BertConfig, in_features: int) -> None:
         super().__init__()
@@ -144,17 +141,21 @@ class BertOutput(Module):
 
 
 class BertAttention(Module):
-    """Self-attention with its output block."""
+    """Attention, to the sequence itself or to another one, with its output block."""
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: BertConfig, attention: SelfAttention) -> None:
         super().__init__()
-        self.self = BertSelfAttention(config)
+        self.self = attention
         self.output = BertOutput(config, config.hidden_size)
 
-    def forward(self, x: Tensor, *options: Any) -> tuple[Tensor, Tensor | None]:
-        """(B, T, D) to (B, T, D), and the weights if asked for."""
-        context, weights = self.self(x, *options)
-        return self.output(context, x), weights
+    def forward(self, x: Tensor, *inputs: Any) -> tuple[Tensor, Tensor | None, Any]:
+        """(B, T, D) to (B, T, D), the weights if asked for, and keys and values."""
+        context, weights, cache = self.self(x, *inputs)
+        return self.output(context, x), weights, cache
+
+    def prune_heads(self, heads: set[int]) -> None:
+        """Take heads out, by their original numbers."""
+        prune_attention_heads(self.self, self.output.dense, heads)
 
 
 class BertIntermediate(Module):
@@ -173,54 +174,40 @@ class BertIntermediate(Module):
 
 
 class BertLayer(Module):
-    """Look at the others (attention), then think about it (feed-forward)."""
+    """Look at the others (attention), at the encoder (cross-attention, in a decoder that has it),
+    then think about it (feed-forward).
+    """
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.chunk_size = config.chunk_size_feed_forward
-        self.attention = BertAttention(config)
+        self.attention = BertAttention(config, SelfAttention(config))
+        if config.add_cross_attention:
+            self.crossattention = BertAttention(config, CrossAttention(config))
         self.intermediate = BertIntermediate(config)
         self.output = BertOutput(config, config.intermediate_size)
-
-    def forward(self, x: Tensor, *options: Any) -> tuple[Tensor, Tensor | None]:
-        """(B, T, D) to (B, T, D), and the weights if asked for."""
-        x, weights = self.attention(x, *options)
-        if not self.chunk_size:
-            return self._feed_forward(x), weights
-        if x.shape[1] % self.chunk_size:
-            raise ValueError(
-                f"the sequence length {x.shape[1]} must be a multiple of "
-                f"chunk_size_feed_forward {self.chunk_size}"
-            )
-        parts = [self._feed_forward(part) for part in x.split(self.chunk_size, axis=1)]
-        return F.concat(parts, axis=1), weights
-
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.output(self.intermediate(x), x)
-
-
-class BertEncoder(Module):
-    """L layers, one after the other."""
-
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.layer = ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
 
     def forward(
         self,
         x: Tensor,
-        mask: Tensor | None,
-        head_masks: list[Tensor | None],
-        output_attentions: bool,
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """The hidden states, the input first (L + 1 times (B, T, D)), and the weights asked for."""
-        hidden_states, attentions = [x], []
-        for layer, head_mask in zip(self.layer, head_masks, strict=True):
-            x, weights = layer(x, mask, head_mask, output_attentions)
-            hidden_states.append(x)
-            if weights is not None:
-                attentions.append(weights)
-        return hidden_states, attentions
+        call: CallInputs,
+        head_mask: Tensor | None = None,
+        past: tuple[Tensor, ...] | None = None,
+    ) -> LayerResult:
+        """x (B, T, D) to (B, T, D), with weights and keys and values as `call` asks for them."""
+        wanted = call.output_attentions
+        x, weights, cache = self.attention(x, call.mask, head_mask, past and past[:2], wanted)
+        cross_weights = None
+        if call.memory is not None:
+            x, cross_weights, cross_cache = self.crossattention(
+                x, call.memory, call.memory_mask, head_mask, past and past[2:], wanted
+            )
+            cache = cache + cross_cache
+        x = in_chunks(self._feed_forward, x, self.chunk_size)
+        return LayerResult(x, weights, cross_weights, cache if call.use_cache else None)
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.output(self.intermediate(x), x)
 
 
 class BertPooler(Module):
@@ -239,22 +226,25 @@ class BertModel(PreTrainedModel):
     """BERT without a head: token ids in, features out.
 
     Args:
-        config: the sizes and options.
+        config: the sizes and options. With `is_decoder` a token looks only at those before it, and
+            keys and values can be kept for the next call; with `add_cross_attention` as well, at
+            the output of an encoder.
         add_pooling_layer: whether there is a pooler.
 
-    Raises ValueError for a hidden size that the heads do not divide, and for options of modes that
-    this class does not have.
+    Raises ValueError for a hidden size that the heads do not divide, and for options that do not
+    exist or contradict each other.
     """
 
     config_class: ClassVar[type[PretrainedConfig]] = BertConfig
     base_model_prefix: ClassVar[str] = "bert"
+    supports_gradient_checkpointing: ClassVar[bool] = True
     config: BertConfig
 
     def __init__(self, config: BertConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
         _check_config(config)
         self.embeddings = BertEmbeddings(config)
-        self.encoder = BertEncoder(config)
+        self.encoder = Encoder(BertLayer(config) for _ in range(config.num_hidden_layers))
         self.pooler = BertPooler(config) if add_pooling_layer else None
         self.init_weights()
 
@@ -266,6 +256,13 @@ class BertModel(PreTrainedModel):
         """The table of word embeddings."""
         return self.embeddings.word_embeddings
 
+    def set_input_embeddings(self, embeddings: Embedding) -> None:
+        """Exchange the table of word embeddings."""
+        self.embeddings.word_embeddings = embeddings
+
+    def _prune_layer(self, layer: int, heads: set[int]) -> None:
+        self.encoder.layer[layer].attention.prune_heads(heads)
+
     def forward(
         self,
         input_ids: Any = None,
@@ -274,7 +271,10 @@ class BertModel(PreTrainedModel):
         position_ids: Any = None,
         head_mask: Any = None,
         inputs_embeds: Any = None,
-        *,
+        encoder_hidden_states: Any = None,
+        encoder_attention_mask: Any = None,
+        past_key_values: Any = None,
+        use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
@@ -283,111 +283,97 @@ class BertModel(PreTrainedModel):
 
         Args:
             input_ids: (B, T) token ids; or `inputs_embeds` (B, T, D) in their place.
-            attention_mask: (B, T) or (B, T, T), 1 where a token may be looked at, 0 for padding.
+            attention_mask: (B, P + T) or (B, T, P + T), 1 where a token may be looked at, 0 for
+                padding; P is the number of tokens in `past_key_values`, 0 without. A decoder adds
+                that nobody looks ahead, unless the mask has three axes.
             token_type_ids: (B, T), 0 for the first segment and 1 for the second; zeros by default.
-            position_ids: (B, T); 0, 1, 2, ... by default, whatever the mask says.
+            position_ids: (B, T); P, P + 1, ... by default, whatever the mask says.
             head_mask: (H,) or (L, H) factors for the heads.
+            encoder_hidden_states: (B, S, D), what a decoder with cross-attention looks at, and
+            encoder_attention_mask: (B, S) or (B, T, S). An encoder takes no notice of them.
+            past_key_values: of an earlier call of a decoder; then `input_ids` are the new tokens.
+            use_cache: whether a decoder returns `past_key_values`; the config's value if None.
             output_attentions, output_hidden_states, return_dict: the config's values if None.
 
         All may be Tensors, arrays or lists. Returns BaseModelOutputWithPoolingAndCrossAttentions,
-        or a plain tuple if `return_dict` is False.
-        Raises ValueError naming the argument for wrong shapes, ids
-        out of range, and sequences longer than `max_position_embeddings`.
+        or a plain tuple if `return_dict` is False: last_hidden_state, pooler_output (or None), and
+        of past_key_values, hidden_states, attentions, cross_attentions those that there are.
+        Raises ValueError naming the argument for wrong shapes, ids out of range, and sequences
+        longer than `max_position_embeddings`.
         """
-        config = self.config
-        attentions_wanted = _choose(output_attentions, config.output_attentions)
-        inputs = self._read_inputs(input_ids, token_type_ids, position_ids, inputs_embeds)
-        x = self.embeddings(*inputs)  # (B, T, D)
-        batch, length, _ = x.shape
-        mask = None
-        if attention_mask is not None:
-            mask = as_tensor(
-                additive_mask(attention_mask, batch, length, length, self.dtype, self.device)
-            )
-        head_masks = per_layer_head_mask(
-            head_mask, config.num_hidden_layers, config.num_attention_heads, x
+        config, like = self.config, self.embeddings.word_embeddings.weight
+        input_ids, inputs_embeds = read_tokens(input_ids, inputs_embeds, config.hidden_size, like)
+        batch, length = (inputs_embeds if input_ids is None else input_ids).shape[:2]
+        past: Any = [None] * config.num_hidden_layers
+        if past_key_values is not None:
+            if not config.is_decoder:
+                raise ValueError("past_key_values is for decoders; set is_decoder=True")
+            past = read_cache(past_key_values, config.num_hidden_layers, batch, like)
+        before = past[0][0].shape[2] if past_key_values is not None and past else 0
+        check_length(length, before, config.max_position_embeddings)
+        if attention_mask is not None and input_ids is not None:
+            warn_of_token_types(attention_mask, input_ids, config.pad_token_id)
+        call = self._call_inputs(
+            attention_mask, encoder_hidden_states, encoder_attention_mask, batch, length, before
         )
-        hidden_states, attentions = self.encoder(x, mask, head_masks, attentions_wanted)
-        last = hidden_states[-1]
+        call.output_attentions = choose(output_attentions, config.output_attentions)
+        call.use_cache = config.is_decoder and choose(use_cache, config.use_cache)
+        x = self.embeddings(
+            input_ids,
+            ids_like("token_type_ids", token_type_ids, batch, length, self.device),
+            ids_like("position_ids", position_ids, batch, length, self.device),
+            inputs_embeds,
+            before,
+        )  # (B, T, D)
+        head_masks = per_layer_head_mask(
+            head_mask, config.num_hidden_layers, config.num_attention_heads, like
+        )
+        run = self.encoder(x, call, head_masks, past)
+        last = run.hidden_states[-1]
         output = BaseModelOutputWithPoolingAndCrossAttentions(
             last_hidden_state=last,
             pooler_output=self.pooler(last) if self.pooler is not None else None,
-            hidden_states=tuple(hidden_states)
-            if _choose(output_hidden_states, config.output_hidden_states)
+            past_key_values=run.caches,
+            hidden_states=run.hidden_states
+            if choose(output_hidden_states, config.output_hidden_states)
             else None,
-            attentions=tuple(attentions) if attentions_wanted else None,
+            attentions=run.attentions,
+            cross_attentions=run.cross_attentions,
         )
-        if _choose(return_dict, config.return_dict):
+        if choose(return_dict, config.return_dict):
             return output
+        extras = (output.past_key_values, output.hidden_states, output.attentions,
+                  output.cross_attentions)  # fmt: skip
         # The plain tuple keeps the place of a pooler that is not there, as transformers does.
-        extras = output.to_tuple()[1 + (self.pooler is not None) :]
-        return (output.last_hidden_state, output.pooler_output, *extras)
+        return (last, output.pooler_output, *(extra for extra in extras if extra is not None))
 
-    def _read_inputs(
-        self, input_ids: Any, token_type_ids: Any, position_ids: Any, inputs_embeds: Any
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-        """The four kinds of input as Tensors on the model's device, with their shapes checked."""
-        config, device = self.config, self.device
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("give input_ids or inputs_embeds, one and not both")
-        if inputs_embeds is not None:
-            inputs_embeds = as_tensor(inputs_embeds, device).to(self.dtype)
-            _check_shape("inputs_embeds", inputs_embeds, ("B", "T", config.hidden_size))
-            batch, length, _ = inputs_embeds.shape
-        else:
-            input_ids = integers("input_ids", input_ids, device)
-            _check_shape("input_ids", input_ids, ("B", "T"))
-            batch, length = input_ids.shape
-        if length == 0:
-            raise ValueError("the sequence has no tokens; it needs at least one")
-        if length > config.max_position_embeddings:
-            raise ValueError(
-                f"the sequence has {length} tokens, but max_position_embeddings is "
-                f"{config.max_position_embeddings}; tokenize with truncation=True, "
-                f"max_length={config.max_position_embeddings}"
-            )
-        token_type_ids = _ids_like("token_type_ids", token_type_ids, batch, length, device)
-        position_ids = _ids_like("position_ids", position_ids, batch, length, device)
-        return input_ids, token_type_ids, position_ids, inputs_embeds
-
-
-def integers(name: str, value: Any, device: str) -> Tensor:
-    """Ids as an integer Tensor; floating arrays that hold whole numbers are accepted."""
-    tensor = as_tensor(value, device)
-    if tensor.dtype.kind in "iu":
-        return tensor
-    if tensor.dtype.kind in "bf":
-        given = tensor.data.astype("float64")
-        if bool((abs(given) < 2.0**53).all()):  # not NaN, and nothing that overflows below
-            whole = given.astype("int64")
-            if bool((whole == given).all()):
-                return as_tensor(whole)
-    raise TypeError(f"{name} must be whole numbers, got {tensor.dtype}")
-
-
-def _ids_like(name: str, value: Any, batch: int, length: int, device: str) -> Tensor | None:
-    """Token types or positions (B, T), where one row may stand for all."""
-    if value is None:
-        return None
-    ids = integers(name, value, device)
-    if ids.shape not in ((batch, length), (1, length)):
-        raise ValueError(f"{name} must have shape ({batch}, {length}), got {ids.shape}")
-    return ids
-
-
-def _check_shape(name: str, tensor: Tensor, expected: tuple[Any, ...]) -> None:
-    """Raise unless `tensor` has the axes `expected`: letters for any size, numbers for that one."""
-    fits = tensor.ndim == len(expected) and all(
-        isinstance(want, str) or size == want
-        for size, want in zip(tensor.shape, expected, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join(str(size) for size in expected)
-        raise ValueError(f"{name} must have shape ({wanted}), got {tensor.shape}")
-
-
-def _choose(given: bool | None, default: bool) -> bool:
-    return default if given is None else given
+    def _call_inputs(
+        self,
+        attention_mask: Any,
+        encoder_hidden_states: Any,
+        encoder_attention_mask: Any,
+        batch: int,
+        length: int,
+        before: int,
+    ) -> CallInputs:
+        """The masks and the encoder's output in the form that the layers take."""
+        config, like = self.config, self.embeddings.word_embeddings.weight
+        mask = additive_mask(
+            attention_mask, batch, length, before + length, like, causal=config.is_decoder
+        )
+        memory = memory_mask = None
+        if config.is_decoder and encoder_hidden_states is not None:
+            if not config.add_cross_attention:
+                raise ValueError(
+                    "encoder_hidden_states needs cross-attention: add_cross_attention=True"
+                )
+            memory = as_tensor(encoder_hidden_states, self.device).to(like.dtype)
+            check_shape("encoder_hidden_states", memory, (batch, "S", config.hidden_size))
+            memory_mask = additive_mask(
+                encoder_attention_mask, batch, length, memory.shape[1], like,
+                name="encoder_attention_mask",
+            )  # fmt: skip
+        return CallInputs(mask, memory, memory_mask, output_attentions=False, use_cache=False)
 
 
 SIZES = (
@@ -406,9 +392,57 @@ def _check_config(config: BertConfig) -> None:
             f"hidden_size {config.hidden_size} must be a multiple of "
             f"num_attention_heads {config.num_attention_heads}"
         )
-    if config.position_embedding_type != "absolute":
+    if config.position_embedding_type not in POSITION_TYPES:
         raise ValueError(
-            f"position_embedding_type must be 'absolute', got {config.position_embedding_type!r}"
+            f"position_embedding_type must be one of {POSITION_TYPES}, "
+            f"got {config.position_embedding_type!r}"
         )
-    if config.is_decoder or config.add_cross_attention:
-        raise ValueError("is_decoder and add_cross_attention must be False: this is an encoder")
+    if config.add_cross_attention and not config.is_decoder:
+        raise ValueError("add_cross_attention=True is for decoders; set is_decoder=True")
+
+
+# --- with a head ----------------------------------------------------------------------------------
+
+
+class _Bert(heads.ModelWithHead):
+    """What BERT's models with a head share."""
+
+    config_class: ClassVar[type[PretrainedConfig]] = BertConfig
+    base_class: ClassVar[type[PreTrainedModel]] = BertModel
+    base_model_prefix: ClassVar[str] = "bert"
+    supports_gradient_checkpointing: ClassVar[bool] = True
+
+
+class BertForPreTraining(heads.PreTraining, _Bert):
+    """BERT as it was trained: guess hidden words, and whether the second segment follows."""
+
+
+class BertLMHeadModel(heads.CausalLM, _Bert):
+    """BERT that predicts the next token; `is_decoder=True` keeps it from looking ahead."""
+
+
+class BertForMaskedLM(heads.MaskedLM, _Bert):
+    """BERT that guesses hidden words."""
+
+
+class BertForNextSentencePrediction(heads.NextSentencePrediction, _Bert):
+    """BERT that tells whether the second segment follows the first."""
+
+
+class BertForSequenceClassification(heads.SequenceClassification, _Bert):
+    """BERT that gives the whole text a class, several classes, or a number."""
+
+
+class BertForMultipleChoice(heads.MultipleChoice, _Bert):
+    """BERT that chooses one of several continuations."""
+
+
+class BertForTokenClassification(heads.TokenClassification, _Bert):
+    """BERT that gives every token a class."""
+
+
+class BertForQuestionAnswering(heads.QuestionAnswering, _Bert):
+    """BERT that finds where in a text the answer starts and ends."""
+
+
+BertForPreTrainingOutput = PreTrainingOutput

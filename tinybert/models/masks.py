@@ -7,33 +7,53 @@ from typing import Any
 import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor
-from tinybert.backend import Array, array_module
+from tinybert.backend import array_module
 
 
 def additive_mask(
-    mask: Any, batch: int, queries: int, keys: int, dtype: np.dtype, device: str
-) -> Array:
+    mask: Any,
+    batch: int,
+    queries: int,
+    keys: int,
+    like: Tensor,
+    *,
+    causal: bool = False,
+    name: str = "attention_mask",
+) -> Tensor | None:
     """A mask of ones (look) and zeros (do not look) as numbers to add to the scores.
 
     Args:
-        mask: (B, Tk) for all queries alike, or (B, Tq, Tk); any numeric or boolean array.
+        mask: (B, Tk) for all queries alike, or (B, Tq, Tk); any numeric or boolean array. None: all
+            ones.
+        like: has the device and the dtype of the result.
+        causal: a query may look at keys up to its own place, the queries being the last of the
+            keys. A mask (B, Tq, Tk) is taken as it is, as in transformers.
 
     Returns (1 - mask) * lowest, as (B, 1, 1, Tk) or (B, 1, Tq, Tk), where `lowest` is the smallest
     finite number: so a masked key gets weight 0 exactly, and a row in which everything is masked
-    looks at all keys alike and stays finite.
+    looks at all keys alike and stays finite. None if nothing is masked anyway.
     """
     if isinstance(mask, Tensor) and mask.requires_grad:
-        raise ValueError("attention_mask is a constant; it cannot require a gradient")
-    array = as_tensor(mask, device).data
-    allowed: dict[int, tuple[int, ...]] = {2: (batch, keys), 3: (batch, queries, keys)}
-    if array.shape != allowed.get(array.ndim):
-        raise ValueError(
-            f"attention_mask must have shape {allowed[2]} or {allowed[3]}, got {array.shape}"
-        )
-    xp = array_module(array)
-    lowest = float(xp.finfo(dtype).min)
-    array = (1 - array.astype(dtype)) * lowest
-    return array[:, None, None, :] if array.ndim == 2 else array[:, None]
+        raise ValueError(f"{name} is a constant; it cannot require a gradient")
+    xp = array_module(like.data)
+    allowed: Any = None  # broadcasts to (B, 1, Tq, Tk)
+    if mask is not None:
+        given = as_tensor(mask, like.device).data
+        shapes: dict[int, tuple[int, ...]] = {2: (batch, keys), 3: (batch, queries, keys)}
+        if given.shape != shapes.get(given.ndim):
+            raise ValueError(
+                f"{name} must have shape {shapes[2]} or {shapes[3]}, got {given.shape}"
+            )
+        allowed = given.astype(like.dtype)
+        allowed = allowed[:, None, None, :] if given.ndim == 2 else allowed[:, None]
+        causal = causal and given.ndim == 2
+    if causal and queries > 1:
+        place = xp.arange(keys - queries, keys)[:, None]  # of each query among the keys
+        past = (xp.arange(keys) <= place).astype(like.dtype)
+        allowed = past[None, None] if allowed is None else allowed * past
+    if allowed is None:
+        return None
+    return as_tensor((1 - allowed) * float(np.finfo(like.dtype).min))
 
 
 def per_layer_head_mask(head_mask: Any, layers: int, heads: int, like: Tensor) -> list[Any]:

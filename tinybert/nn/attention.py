@@ -26,23 +26,26 @@ def attend(
     value: Tensor,
     mask: Any = None,
     *,
+    bias: Tensor | None = None,
     dropout_p: float = 0.0,
     head_mask: Any = None,
     need_weights: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """softmax(query @ key^T / sqrt(K) + mask) @ value, with the weights if they are asked for.
+    """softmax((query @ key^T + bias) / sqrt(K) + mask) @ value, with the weights if asked for.
 
     Args:
         query (B, H, Tq, K), key and value (B, H, Tk, K); mask is added to the scores.
+        bias: (B, H, Tq, Tk), what else a query finds in a key; it is scaled as the product is.
         dropout_p: noise on the weights. head_mask: factors, broadcast to (B, H, Tq, Tk).
         need_weights: return the weights (B, H, Tq, Tk) as well, after dropout and head_mask.
 
     Returns the context (B, H, Tq, K) and the weights or None. Only where the weights are needed is
     the full matrix of scores ever held.
     """
-    if not need_weights and head_mask is None:
+    if not need_weights and head_mask is None and bias is None:
         return F.scaled_dot_product_attention(query, key, value, mask, dropout_p), None
-    scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5)  # (B, H, Tq, Tk)
+    scores = query @ key.transpose(-1, -2)  # (B, H, Tq, Tk)
+    scores = (scores if bias is None else scores + bias) * (query.shape[-1] ** -0.5)
     if mask is not None:
         scores = scores + mask
     weights = F.dropout(scores.softmax(-1), dropout_p)

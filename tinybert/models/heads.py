@@ -1,0 +1,450 @@
+"""What stands on top of a model: the head that turns features into an answer, and its loss.
+
+Written once for all families. A family's class names its base model and adds nothing, or only what
+its head has that others have not:
+
+    class BertForTokenClassification(TokenClassification, BertHead): ...
+
+Shapes   B batch, T tokens, D hidden, V vocabulary, C choices
+Oracle   transformers' classes of the same names, with their parameter names
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields
+from typing import Any, ClassVar
+
+from tinybert.autograd import Tensor, as_tensor
+from tinybert.models import losses
+from tinybert.models.activations import activation
+from tinybert.models.base import PreTrainedModel
+from tinybert.models.config import PretrainedConfig
+from tinybert.models.inputs import choose
+from tinybert.nn import Dropout, LayerNorm, Linear, Module, Parameter
+from tinybert.nn.init import full
+from tinybert.outputs import (
+    CausalLMOutputWithCrossAttentions,
+    MaskedLMOutput,
+    ModelOutput,
+    MultipleChoiceModelOutput,
+    NextSentencePredictorOutput,
+    PreTrainingOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+
+logger = logging.getLogger("tinybert")
+
+# What every base model takes, in its order; only these may be given by position.
+INPUTS = (
+    "input_ids", "attention_mask", "token_type_ids", "position_ids", "head_mask", "inputs_embeds",
+)  # fmt: skip
+
+
+class ModelWithHead(PreTrainedModel):
+    """A base model, under the name `base_model_prefix`, and a head on what it gives.
+
+    The inputs of a call, and the options of the output, are those of the base model. The first six
+    may be given by position; what a head adds, such as `labels`, by name.
+    """
+
+    base_class: ClassVar[type[PreTrainedModel]]
+    uses_pooler: ClassVar[bool] = False
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__(config)
+        base = self.base_class(config, add_pooling_layer=self.uses_pooler)  # type: ignore[call-arg]
+        setattr(self, self.base_model_prefix, base)
+        self.add_head(config)
+        self.tie_weights()
+        prefix = self.base_model_prefix + "."
+        self.init_weights(
+            only={name for name, _ in self.named_parameters() if not name.startswith(prefix)}
+        )
+
+    def add_head(self, config: Any) -> None:
+        """Make the parts of the head."""
+        raise NotImplementedError(f"{type(self).__name__} does not define add_head")
+
+    def run_base(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> ModelOutput:
+        """The base model's output."""
+        return self.base_model(
+            **named_inputs(type(self).__name__, inputs, options), return_dict=True
+        )
+
+    def finish(
+        self,
+        output_class: type[ModelOutput],
+        base: ModelOutput,
+        return_dict: bool | None,
+        **results: Any,
+    ) -> Any:
+        """The head's results and what else the base model gave, as `return_dict` wants it."""
+        names = [field.name for field in fields(output_class)]
+        output = output_class(**{**{name: base.get(name) for name in names}, **results})
+        wanted = choose(return_dict, self.config.return_dict)  # type: ignore[attr-defined]
+        return output if wanted else output.to_tuple()
+
+
+def named_inputs(model: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """Inputs that were given by position under their names, with those that were given by name."""
+    if len(inputs) > len(INPUTS):
+        raise TypeError(
+            f"{model} takes at most {len(INPUTS)} arguments by position ({', '.join(INPUTS)}), "
+            f"got {len(inputs)}; give the others by name"
+        )
+    named = dict(zip(INPUTS, inputs, strict=False))
+    twice = sorted(named.keys() & options.keys())
+    if twice:
+        raise TypeError(f"{model} got {', '.join(twice)} twice: by position and by name")
+    return {**named, **options}
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+class PredictionHead(Module):
+    """From features to a score for every word: a dense layer, a norm, and the table of words.
+
+    logits = LayerNorm(act(x @ W^T + b)) @ words^T + bias (Devlin et al. 2018, released code). The
+    decoder's weight is the table of word embeddings, if embeddings are tied.
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.transform = PredictionTransform(config)
+        self.decoder = Linear(config.hidden_size, config.vocab_size)
+        self.bias = Parameter(full((config.vocab_size,), 0.0))
+        self.decoder.bias = self.bias  # two names for one
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, V)."""
+        return self.decoder(self.transform(x))
+
+
+class PredictionTransform(Module):
+    """The dense layer, activation and norm before the table of words."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.dense = Linear(config.hidden_size, config.hidden_size)
+        self.activation = activation(config.hidden_act)
+        self.LayerNorm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        return self.LayerNorm(self.activation(self.dense(x)))
+
+
+class PreTrainingHeads(Module):
+    """The heads under the name `cls`: `predictions`, `seq_relationship`, or both."""
+
+    def __init__(self, config: Any, words: bool, next_sentence: bool) -> None:
+        super().__init__()
+        if words:
+            self.predictions = PredictionHead(config)
+        if next_sentence:
+            self.seq_relationship = Linear(config.hidden_size, 2)
+
+
+class LanguageModel(ModelWithHead):
+    """A model with a score for every word; the head is `cls.predictions`.
+
+    A family with another head overrides `add_head`, `word_logits` and `get_output_embeddings`.
+    """
+
+    def add_head(self, config: Any) -> None:
+        self.cls = PreTrainingHeads(config, words=True, next_sentence=False)
+
+    def word_logits(self, x: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, V)."""
+        return self.cls.predictions(x)
+
+    def get_output_embeddings(self) -> Linear | None:
+        """The layer whose weight has a row for every word."""
+        return self.cls.predictions.decoder
+
+    def set_output_embeddings(self, embeddings: Linear) -> None:
+        """Exchange the layer whose weight has a row for every word, and the bias with it."""
+        self.cls.predictions.decoder = embeddings
+        self.cls.predictions.bias = embeddings.bias  # type: ignore[assignment]
+
+    def tie_weights(self) -> None:
+        super().tie_weights()
+        output = self.get_output_embeddings()
+        if output is not None:
+            self.set_output_embeddings(output)
+
+
+class MaskedLM(LanguageModel):
+    """Which word stands at each place?"""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__(config)
+        if config.is_decoder:
+            logger.warning(
+                "%s reads texts from both sides; is_decoder should be False", type(self).__name__
+            )
+
+    def forward(
+        self, *inputs: Any, labels: Any = None, return_dict: bool | None = None, **options: Any
+    ) -> Any:
+        """Score every word at every place.
+
+        Args:
+            inputs, options: of the base model.
+            labels: (B, T), the words that stand there; -100 where it does not count.
+
+        Returns MaskedLMOutput with logits (B, T, V).
+        """
+        base = self.run_base(inputs, options)
+        logits = self.word_logits(base["last_hidden_state"])
+        loss = None if labels is None else losses.token_loss(logits, labels)
+        return self.finish(MaskedLMOutput, base, return_dict, loss=loss, logits=logits)
+
+
+class CausalLM(LanguageModel):
+    """Which word comes next?"""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__(config)
+        if not config.is_decoder:
+            logger.warning(
+                "%s looks at the words that it should predict, unless is_decoder=True",
+                type(self).__name__,
+            )
+
+    def forward(
+        self, *inputs: Any, labels: Any = None, return_dict: bool | None = None, **options: Any
+    ) -> Any:
+        """Score every word as the next one, at every place.
+
+        Args:
+            inputs, options: of the base model; with labels nothing is cached.
+            labels: (B, T), as a rule the `input_ids`: the head moves them by one place itself;
+                -100 where it does not count.
+
+        Returns CausalLMOutputWithCrossAttentions with logits (B, T, V).
+        """
+        if labels is not None:
+            options["use_cache"] = False
+        base = self.run_base(inputs, options)
+        logits = self.word_logits(base["last_hidden_state"])
+        loss = None if labels is None else losses.next_token_loss(logits, labels)
+        return self.finish(
+            CausalLMOutputWithCrossAttentions, base, return_dict, loss=loss, logits=logits
+        )
+
+
+class PreTraining(LanguageModel):
+    """BERT's two tasks at once: hidden words, and whether the second segment follows the first."""
+
+    uses_pooler: ClassVar[bool] = True
+
+    def add_head(self, config: Any) -> None:
+        self.cls = PreTrainingHeads(config, words=True, next_sentence=True)
+
+    def forward(
+        self,
+        *inputs: Any,
+        labels: Any = None,
+        next_sentence_label: Any = None,
+        return_dict: bool | None = None,
+        **options: Any,
+    ) -> Any:
+        """Score every word at every place, and the order of the segments.
+
+        Args:
+            inputs, options: of the base model.
+            labels: (B, T), the words that stand there; -100 where it does not count.
+            next_sentence_label: (B,), 0 if the second segment follows the first, 1 if not.
+
+        Returns PreTrainingOutput; its loss, the sum of both, needs both kinds of labels.
+        """
+        base = self.run_base(inputs, options)
+        words = self.word_logits(base["last_hidden_state"])
+        order = self.cls.seq_relationship(base["pooler_output"])
+        loss = None
+        if labels is not None and next_sentence_label is not None:
+            loss = losses.token_loss(words, labels) + losses.class_loss(
+                order, next_sentence_label, "next_sentence_label"
+            )
+        return self.finish(
+            PreTrainingOutput, base, return_dict,
+            loss=loss, prediction_logits=words, seq_relationship_logits=order,
+        )  # fmt: skip
+
+
+# --- the whole text -------------------------------------------------------------------------------
+
+
+class NextSentencePrediction(ModelWithHead):
+    """Does the second segment follow the first?"""
+
+    uses_pooler: ClassVar[bool] = True
+
+    def add_head(self, config: Any) -> None:
+        self.cls = PreTrainingHeads(config, words=False, next_sentence=True)
+
+    def forward(
+        self, *inputs: Any, labels: Any = None, return_dict: bool | None = None, **options: Any
+    ) -> Any:
+        """Score the order of the segments.
+
+        Args:
+            inputs, options: of the base model.
+            labels: (B,), 0 if the second segment follows the first, 1 if it does not.
+
+        Returns NextSentencePredictorOutput with logits (B, 2).
+        """
+        base = self.run_base(inputs, options)
+        logits = self.cls.seq_relationship(base["pooler_output"])
+        loss = None if labels is None else losses.class_loss(logits, labels)
+        return self.finish(NextSentencePredictorOutput, base, return_dict, loss=loss, logits=logits)
+
+
+class SequenceClassification(ModelWithHead):
+    """Which class, which classes, or what number belongs to the text?"""
+
+    uses_pooler: ClassVar[bool] = True
+
+    def add_head(self, config: Any) -> None:
+        self.dropout = classifier_dropout(config)
+        self.classifier = Linear(config.hidden_size, config.num_labels)
+
+    def forward(
+        self, *inputs: Any, labels: Any = None, return_dict: bool | None = None, **options: Any
+    ) -> Any:
+        """Score the classes.
+
+        Args:
+            inputs, options: of the base model.
+            labels: (B,) class numbers, (B, num_labels) zeros and ones, or numbers to be met:
+                the config's `problem_type` says which loss is taken, see `losses.sequence_loss`.
+
+        Returns SequenceClassifierOutput with logits (B, num_labels).
+        """
+        base = self.run_base(inputs, options)
+        logits = self.classifier(self.dropout(base["pooler_output"]))
+        loss = None if labels is None else losses.sequence_loss(logits, labels, self.config)
+        return self.finish(SequenceClassifierOutput, base, return_dict, loss=loss, logits=logits)
+
+
+class MultipleChoice(ModelWithHead):
+    """Which of C continuations is the right one? Each is read on its own, and gets one score."""
+
+    uses_pooler: ClassVar[bool] = True
+
+    def add_head(self, config: Any) -> None:
+        self.dropout = classifier_dropout(config)
+        self.classifier = Linear(config.hidden_size, 1)
+
+    def forward(
+        self, *inputs: Any, labels: Any = None, return_dict: bool | None = None, **options: Any
+    ) -> Any:
+        """Score the choices.
+
+        Args:
+            inputs, options: of the base model, with an axis for the choices: (B, C, T) ids, masks
+                and positions, (B, C, T, D) embeddings.
+            labels: (B,), the number of the right choice.
+
+        Returns MultipleChoiceModelOutput with logits (B, C); the hidden states and attentions have
+        a batch of B * C.
+        """
+        named = named_inputs(type(self).__name__, inputs, options)
+        choices = None
+        for name in INPUTS:
+            if named.get(name) is None or name == "head_mask":
+                continue
+            given = as_tensor(named[name], self.device)
+            axes = 4 if name == "inputs_embeds" else 3
+            if given.ndim != axes:
+                wanted = "(B, C, T, D)" if axes == 4 else "(B, C, T)"
+                raise ValueError(f"{name} must have shape {wanted}, got {given.shape}")
+            if name in ("input_ids", "inputs_embeds"):
+                choices = given.shape[1]
+            named[name] = given.reshape(-1, *given.shape[2:])
+        base = self.run_base((), named)
+        logits = self.classifier(self.dropout(base["pooler_output"])).reshape(-1, choices)
+        loss = None if labels is None else losses.class_loss(logits, labels)
+        return self.finish(MultipleChoiceModelOutput, base, return_dict, loss=loss, logits=logits)
+
+
+# --- every token ----------------------------------------------------------------------------------
+
+
+class TokenClassification(ModelWithHead):
+    """Which class does each token belong to?"""
+
+    def add_head(self, config: Any) -> None:
+        self.dropout = classifier_dropout(config)
+        self.classifier = Linear(config.hidden_size, config.num_labels)
+
+    def forward(
+        self, *inputs: Any, labels: Any = None, return_dict: bool | None = None, **options: Any
+    ) -> Any:
+        """Score the classes of every token.
+
+        Args:
+            inputs, options: of the base model.
+            labels: (B, T) class numbers, -100 where it does not count. Padding counts unless its
+                label is -100: the attention mask is not asked.
+
+        Returns TokenClassifierOutput with logits (B, T, num_labels).
+        """
+        base = self.run_base(inputs, options)
+        logits = self.classifier(self.dropout(base["last_hidden_state"]))
+        loss = None if labels is None else losses.token_loss(logits, labels)
+        return self.finish(TokenClassifierOutput, base, return_dict, loss=loss, logits=logits)
+
+
+class QuestionAnswering(ModelWithHead):
+    """Where does the answer start, and where does it end?"""
+
+    def add_head(self, config: Any) -> None:
+        if config.num_labels != 2:
+            raise ValueError(
+                f"num_labels must be 2, for the start and the end, got {config.num_labels}"
+            )
+        self.qa_outputs = Linear(config.hidden_size, 2)
+
+    def forward(
+        self,
+        *inputs: Any,
+        start_positions: Any = None,
+        end_positions: Any = None,
+        return_dict: bool | None = None,
+        **options: Any,
+    ) -> Any:
+        """Score every token as the start and as the end.
+
+        Args:
+            inputs, options: of the base model.
+            start_positions, end_positions: (B,), the tokens where the answer starts and ends. What
+                is beyond the text does not count; what is negative counts as 0.
+
+        Returns QuestionAnsweringModelOutput with start_logits and end_logits (B, T); its loss, the
+        mean of both, needs both kinds of positions.
+        """
+        base = self.run_base(inputs, options)
+        logits = self.qa_outputs(base["last_hidden_state"])  # (B, T, 2)
+        start, end = logits[..., 0], logits[..., 1]
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = (
+                losses.position_loss(start, start_positions, "start_positions")
+                + losses.position_loss(end, end_positions, "end_positions")
+            ) / 2
+        return self.finish(
+            QuestionAnsweringModelOutput, base, return_dict,
+            loss=loss, start_logits=start, end_logits=end,
+        )  # fmt: skip
+
+
+def classifier_dropout(config: Any) -> Dropout:
+    """The dropout before a classifier: the config's own for it, or that of the hidden states."""
+    own = getattr(config, "classifier_dropout", None)
+    return Dropout(config.hidden_dropout_prob if own is None else own)

@@ -1,0 +1,101 @@
+"""The losses of the heads: they read the labels, check them, and compare them with the logits.
+
+Labels may be Tensors, arrays or lists. -100 means: does not count. If nothing counts, the loss is
+nan, as in torch, and there is a warning.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from tinybert import functional as F
+from tinybert.autograd import Tensor, as_tensor
+from tinybert.models.inputs import integers
+
+IGNORED = -100
+
+
+def token_loss(logits: Tensor, labels: Any, name: str = "labels") -> Tensor:
+    """Mean cross-entropy of logits (B, T, N) and class numbers (B, T)."""
+    ids = _class_numbers(name, labels, logits.shape[:-1], logits.shape[-1], logits.device)
+    return _cross_entropy(logits, ids)
+
+
+def next_token_loss(logits: Tensor, labels: Any) -> Tensor:
+    """Mean cross-entropy of the logits (B, T, V) at each place and the label (B, T) at the next."""
+    ids = _class_numbers("labels", labels, logits.shape[:-1], logits.shape[-1], logits.device)
+    return _cross_entropy(logits[:, :-1], ids[:, 1:])
+
+
+def class_loss(logits: Tensor, labels: Any, name: str = "labels") -> Tensor:
+    """Mean cross-entropy of logits (B, N) and class numbers (B,)."""
+    return token_loss(logits, labels, name)
+
+
+def position_loss(logits: Tensor, positions: Any, name: str) -> Tensor:
+    """Mean cross-entropy of logits (B, T) and places (B,) or (B, 1).
+
+    Places from T on do not count, and negative ones count as 0 (as in transformers).
+    """
+    batch, length = logits.shape
+    places = _in_shape(name, integers(name, positions, logits.device), (batch,))
+    places = as_tensor(places.data.clip(0, length))
+    _warn_if_none_counts(name, places, length)
+    return F.cross_entropy(logits, places, ignore_index=length)
+
+
+def sequence_loss(logits: Tensor, labels: Any, config: Any) -> Tensor:
+    """The loss of logits (B, num_labels) that the config's `problem_type` names:
+
+        regression                    mean squared error; labels have the logits' shape, or (B,)
+        single_label_classification   mean cross-entropy; labels (B,) are class numbers
+        multi_label_classification    mean binary cross-entropy; labels (B, num_labels), 0 to 1
+
+    If it is None, one label means regression, whole numbers mean a single class, and anything else
+    several. That is decided anew at every call (transformers writes its first guess into the
+    config, where it stays).
+    """
+    given = as_tensor(labels, logits.device)
+    kind = config.problem_type
+    if kind is None:
+        kind = "single" if given.dtype.kind in "iu" else "multi"
+        kind = "regression" if logits.shape[-1] == 1 else kind + "_label_classification"
+    if kind == "single_label_classification":
+        return class_loss(logits, given)
+    given = _in_shape("labels", given, logits.shape).to(logits.dtype)
+    if kind == "regression":
+        return F.mse_loss(logits, given)
+    return F.binary_cross_entropy_with_logits(logits, given)
+
+
+def _cross_entropy(logits: Tensor, ids: Tensor) -> Tensor:
+    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), ids.reshape(-1))
+
+
+def _class_numbers(
+    name: str, labels: Any, shape: tuple[int, ...], classes: int, device: str
+) -> Tensor:
+    """Labels as integers in `shape`, each from 0 to classes - 1 or -100."""
+    ids = _in_shape(name, integers(name, labels, device), shape)
+    array = ids.data
+    wrong = (array != IGNORED) & ((array < 0) | (array >= classes))
+    if bool(wrong.any()):
+        raise ValueError(
+            f"{name} must be from 0 to {classes - 1}, or {IGNORED} where it does not count, "
+            f"got {int(array[wrong][0])}"
+        )
+    _warn_if_none_counts(name, ids, IGNORED)
+    return ids
+
+
+def _in_shape(name: str, labels: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Labels in `shape`; axes of size 1 may be there or not."""
+    if [n for n in labels.shape if n != 1] != [n for n in shape if n != 1]:
+        raise ValueError(f"{name} must have shape {shape}, got {labels.shape}")
+    return labels.reshape(shape)
+
+
+def _warn_if_none_counts(name: str, labels: Tensor, ignored: int) -> None:
+    if labels.size and bool((labels.data == ignored).all()):
+        warnings.warn(f"no one of the {name} counts, so the loss is nan", stacklevel=5)
