@@ -16,16 +16,18 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "tutorials"
 TUTORIALS = sorted(FOLDER.glob("*.py"))
-LONGEST = 300  # lines: one sitting
+LONGEST = 360  # lines: one sitting
 SLOWEST = 60  # seconds
 
-pytestmark = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+each_tutorial = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 
 
-def run(path: Path, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(
+    path: Path, folder: Path, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run a tutorial as a reader does, in a folder of its own, with warnings as errors."""
     return subprocess.run(
-        [sys.executable, "-W", "error", "-B", str(path)],
+        [sys.executable, "-W", "error", "-B", str(path), *arguments],
         cwd=folder,
         env=os.environ
         | {"PYTHONPATH": str(FOLDER.parent), "PYTHONIOENCODING": "utf-8"}
@@ -48,6 +50,7 @@ def cells(path: Path) -> list[tuple[str, list[str]]]:
     return found
 
 
+@each_tutorial
 def test_runs(path: Path, tmp_path: Path, minilm: Path) -> None:
     start = time.monotonic()
     result = run(path, tmp_path)
@@ -57,6 +60,7 @@ def test_runs(path: Path, tmp_path: Path, minilm: Path) -> None:
     assert list(tmp_path.iterdir()) == []  # it leaves nothing behind
 
 
+@each_tutorial
 def test_without_weights_runs_or_names_the_one_command(path: Path, tmp_path: Path) -> None:
     result = run(path, tmp_path, TINYBERT_HOME=str(tmp_path / "empty"))
     if result.returncode:
@@ -64,6 +68,7 @@ def test_without_weights_runs_or_names_the_one_command(path: Path, tmp_path: Pat
         assert "run `tinybert fetch minilm`" in line
 
 
+@each_tutorial
 def test_is_one_sitting_in_percent_format(path: Path) -> None:
     assert len(path.read_text("utf-8").splitlines()) < LONGEST
     markers = [marker for marker, _ in cells(path)]
@@ -74,6 +79,7 @@ def test_is_one_sitting_in_percent_format(path: Path) -> None:
             assert all(line.startswith("#") or not line for line in lines), lines
 
 
+@each_tutorial
 def test_every_claim_is_followed_by_an_assertion(path: Path) -> None:
     """After the introduction every piece of prose has its assertion before the next one begins."""
     source = path.read_text("utf-8")
@@ -82,3 +88,12 @@ def test_every_claim_is_followed_by_an_assertion(path: Path) -> None:
     ends = [*prose[2:], len(source.splitlines()) + 1]
     for start, end in zip(prose[1:], ends, strict=True):
         assert any(start < line < end for line in asserts), f"{path.name}:{start} asserts nothing"
+
+
+def test_attention_draws_its_maps_where_asked(tmp_path: Path, minilm: Path) -> None:
+    pytest.importorskip("matplotlib")
+    result = run(FOLDER / "04_attention.py", tmp_path, "map.png")
+    assert result.returncode == 0, result.stderr
+    picture = (tmp_path / "map.png").read_bytes()
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert len(picture) > 10_000  # a blank canvas is far smaller
