@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import transformers
 
+import tinybert
 from tinybert import BertConfig, BertModel
 
 transformers.logging.set_verbosity(transformers.logging.CRITICAL)  # it logs what it cannot do
@@ -41,22 +42,35 @@ def twin_config(ours: BertConfig) -> transformers.BertConfig:
 def twins(
     seed: int = 0, add_pooling_layer: bool = True, **options: Any
 ) -> tuple[BertModel, transformers.BertModel]:
-    """A model of ours and one of transformers with the same random weights, float64, eval mode.
-
-    Every weight is drawn, biases and norms too: with those of a fresh model (0 and 1) an
-    implementation that forgets them would pass.
-    """
+    """A model of ours and one of transformers with the same random weights, float64, eval mode."""
     own = config(**options)
     theirs = transformers.BertModel(twin_config(own), add_pooling_layer=add_pooling_layer)
-    rng = np.random.default_rng(seed)
-    with torch.no_grad():
-        for name, p in theirs.named_parameters():
-            centre = 1.0 if name.endswith("LayerNorm.weight") else 0.0
-            drawn = centre + 0.3 * rng.standard_normal(tuple(p.shape))
-            p.copy_(torch.from_numpy(drawn.astype(np.float32)))
+    draw_weights(theirs, seed)
     ours = BertModel(own, add_pooling_layer=add_pooling_layer)
     ours.load_state_dict(theirs.state_dict())
     return ours.to(np.float64).eval(), theirs.double().eval()
+
+
+def twin_heads(name: str, seed: int, **options: Any) -> tuple[Any, Any]:
+    """A model of the class `name` here and one in transformers with the same random weights."""
+    own = config(**options)
+    theirs = getattr(transformers, name)(twin_config(own))
+    draw_weights(theirs, seed)
+    ours = getattr(tinybert, name)(own)
+    ours.load_state_dict(theirs.state_dict())
+    return ours.to(np.float64).eval(), theirs.double().eval()
+
+
+def draw_weights(model: Any, seed: int) -> None:
+    """Draw every weight, biases and norms too: with those of a fresh model (0 and 1) an
+    implementation that forgets them would pass.
+    """
+    rng = np.random.default_rng(seed)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            centre = 1.0 if name.endswith("LayerNorm.weight") else 0.0
+            drawn = centre + 0.3 * rng.standard_normal(tuple(p.shape))
+            p.copy_(torch.from_numpy(drawn.astype(np.float32)))
 
 
 def as_torch(value: Any) -> Any:

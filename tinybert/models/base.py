@@ -150,7 +150,7 @@ class PreTrainedModel(Module):
         for layer, heads in heads_to_prune.items():
             if not 0 <= layer < layers:
                 raise ValueError(f"layers must be from 0 to {layers - 1}, got {layer}")
-            base._prune_layer(layer, set(heads))  # type: ignore[operator]
+            base._prune_layer(layer, set(heads))
             known = self.config.pruned_heads.get(layer, [])
             self.config.pruned_heads[layer] = sorted({*known, *heads})
 

@@ -82,9 +82,9 @@ class ModelWithHead(PreTrainedModel):
         **results: Any,
     ) -> Any:
         """The head's results and what else the base model gave, as `return_dict` wants it."""
-        names = [field.name for field in fields(output_class)]
+        names = [field.name for field in fields(output_class)]  # type: ignore[arg-type]
         output = output_class(**{**{name: base.get(name) for name in names}, **results})
-        wanted = choose(return_dict, self.config.return_dict)  # type: ignore[attr-defined]
+        wanted = choose(return_dict, self.config.return_dict)
         return output if wanted else output.to_tuple()
 
 
