@@ -112,7 +112,12 @@ def test_pad_without_making_a_mask():
 
 
 def test_pad_other_forms():
-    assert OURS.pad({"input_ids": np.array([[3, 4]])}).input_ids == [[3, 4]]
+    for given in ({"input_ids": np.array([[3, 4]])}, [{"input_ids": np.array([3, 4])}]):
+        padded = OURS.pad(given, padding="max_length", max_length=3)
+        assert same(padded, THEIRS.pad(given, padding="max_length", max_length=3))
+        assert isinstance(padded.input_ids, np.ndarray)
+        lists = OURS.pad({"input_ids": [[3, 4]]}, padding="max_length", max_length=3)
+        assert padded.input_ids.tolist() == lists.input_ids == [[3, 4, OURS.pad_token_id]]
     with pytest.raises(ValueError, match="'input_ids'"):
         OURS.pad({"ids": [1]})
     with pytest.raises(ValueError, match="equally many rows"):

@@ -225,8 +225,10 @@ def test_damaged_vocabulary(tmp_path, monkeypatch):
         BertTokenizer(path)
 
 
-def test_names_that_are_no_folder(tmp_path):
-    with pytest.raises(ValueError, match=r"a folder with vocab\.txt; there is none at 'bert-base"):
+def test_names_that_are_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"no folder 'bert-base-uncased'.* no vocab\.txt"):
         BertTokenizer.from_pretrained("bert-base-uncased")
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="is a file"):

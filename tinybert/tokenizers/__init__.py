@@ -4,6 +4,7 @@ Knows nothing of tensors or models, and can be used alone.
 """
 
 from tinybert.tokenizers.added_tokens import AddedToken
+from tinybert.tokenizers.auto import AutoTokenizer
 from tinybert.tokenizers.bert import BertTokenizer
 from tinybert.tokenizers.bert_base import load_vocab, save_vocab
 from tinybert.tokenizers.bert_fast import BertTokenizerFast
@@ -12,6 +13,7 @@ from tinybert.tokenizers.train_wordpiece import train_wordpiece
 
 __all__ = [
     "AddedToken",
+    "AutoTokenizer",
     "BatchEncoding",
     "BertTokenizer",
     "BertTokenizerFast",

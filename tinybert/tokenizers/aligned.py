@@ -27,25 +27,22 @@ class AlignedTokenizer(Tokenizer):
     is_fast = True
 
     @abstractmethod
-    def _encode_text(self, text: str, sequence: int) -> Encoding:
+    def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
         """The tokens of a text that is the first (0) or second (1) of its row."""
 
     # Text to rows ---------------------------------------------------------------------------
 
     def tokenize(
-        self, text: str, pair: str | None = None, add_special_tokens: bool = False
+        self, text: str, pair: str | None = None, add_special_tokens: bool = False, **options: Any
     ) -> list[str]:
-        """The tokens of a text or pair; TypeError if it is no str."""
+        """The tokens of a text or pair, options as in a call; TypeError if it is no str."""
         if not isinstance(text, str):
             raise TypeError(f"text must be a str, got {text!r}")
-        if pair is None and not add_special_tokens:
-            return self._tokenize(text)
-        return self._encode(
-            text, pair, self._settings({"add_special_tokens": add_special_tokens})
-        ).tokens()
+        options["add_special_tokens"] = add_special_tokens
+        return self.encode_plus(text, pair, **options).tokens()
 
     def _tokenize(self, text: str) -> list[str]:
-        return self._encode_text(text, 0).tokens
+        return self._encode_text(text, 0, True).tokens
 
     def _check_settings(self, given: EncodeOptions, settings: EncodeOptions) -> None:
         """Nothing is refused."""
@@ -69,6 +66,7 @@ class AlignedTokenizer(Tokenizer):
             second = None if text_pair is None else self._encode_words(text_pair, 1, settings)
             windows_of_rows = self._cut(first, second, settings)
             found = [self._with_special_tokens(a, b, settings) for a, b in windows_of_rows]
+            self._check_length(len(found[0]), settings)
             rows += found
             samples += [sample] * len(found)
             longest = max(longest, len(found[0]))
@@ -83,13 +81,15 @@ class AlignedTokenizer(Tokenizer):
 
     def _encode_words(self, text: Any, sequence: int, settings: EncodeOptions) -> Encoding:
         """The tokens of a text as a str, or as a list of words if it is split into words."""
+        split = settings.split_special_tokens
+        split = self.split_special_tokens if split is None else split
         if not settings.is_split_into_words:
             if not isinstance(text, str):
                 raise TypeError(f"a text must be a str, got {text!r}")
-            return self._encode_text(text, sequence)
+            return self._encode_text(text, sequence, split)
         if not isinstance(text, (list, tuple)) or not all(isinstance(w, str) for w in text):
             raise TypeError(f"with is_split_into_words, a text must be a list of str, got {text!r}")
-        words = [self._encode_text(word, sequence) for word in text]
+        words = [self._encode_text(word, sequence, split) for word in text]
         for i, word in enumerate(words):
             word.word_ids = [i] * len(word)
         return Encoding.joined([Encoding.of_text([], [], [], [], sequence), *words])
@@ -192,7 +192,7 @@ class AlignedTokenizer(Tokenizer):
         skipped = set(self.all_special_ids) if skip_special_tokens else ()
         return [self._id_to_token.get(int(i)) for i in ids if i not in skipped]
 
-    def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+    def _decode(self, ids: list[int], skip_special_tokens: bool, spaces: bool) -> str:
         """The text of a row; ids that no token has are left out."""
         special = {i for i, token in self._added.items() if skip_special_tokens and token.special}
         tokens = [self._id_to_token[i] for i in ids if i in self._id_to_token and i not in special]

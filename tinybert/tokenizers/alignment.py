@@ -98,6 +98,11 @@ class Encoding:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def n_sequences(self) -> int:
+        """How many texts the row is made of, 1 or 2."""
+        return 2 if 1 in self.sequence_ids else 1
+
     # From tokens to words and characters, and back -------------------------------------------
 
     def token_to_sequence(self, token: int) -> int | None:

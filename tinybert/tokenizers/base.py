@@ -1,6 +1,6 @@
 """What all tokenizers share beside encoding: their options, from ids to text, load and save.
 
-From text to ids is in `rows.py`, and special tokens are in `added_tokens.py`.
+From text to ids is in `calls.py`, and special tokens are in `added_tokens.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from tinybert import hub
 from tinybert.tokenizers.added_tokens import AddedToken
+from tinybert.tokenizers.calls import RowEncoder
 from tinybert.tokenizers.config import (
     ADDED_TOKENS_FILE,
     COMMON_OPTIONS,
@@ -24,7 +26,6 @@ from tinybert.tokenizers.config import (
 )
 from tinybert.tokenizers.encoding import as_py_list
 from tinybert.tokenizers.options import NO_LIMIT
-from tinybert.tokenizers.rows import RowEncoder
 
 T = TypeVar("T", bound="Tokenizer")
 
@@ -83,6 +84,7 @@ class Tokenizer(RowEncoder):
         self.clean_up_tokenization_spaces = clean_up_tokenization_spaces
         self.split_special_tokens = split_special_tokens
         self.name_or_path = ""
+        self._remarks = set()
         added = dict(added_tokens_decoder or {})
         own = {name: getattr(self, name) for name in self.option_types if name in vars(self)}
         tokens = {
@@ -119,22 +121,34 @@ class Tokenizer(RowEncoder):
         token_ids: Any,
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
+        spaces_between_special_tokens: bool = True,
     ) -> str:
         """The text of an id, or of a row of them (a list, array or Tensor).
 
         Tokenizing loses information, so that this is not always the text that was encoded.
-        clean_up_tokenization_spaces removes the space before English punctuation and
-        contractions; None means the tokenizer's own setting.
+
+        skip_special_tokens: leave out special tokens.
+        clean_up_tokenization_spaces: do `clean_up_tokenization`; None means the tokenizer's own
+            setting.
+        spaces_between_special_tokens: put spaces round added tokens that are not special; a
+            "Fast" tokenizer always does.
         """
         ids = as_py_list(token_ids)
-        text = self._decode([ids] if isinstance(ids, int) else ids, skip_special_tokens)
+        row = [ids] if isinstance(ids, int) else ids
+        text = self._decode(row, skip_special_tokens, spaces_between_special_tokens)
         clean_up = clean_up_tokenization_spaces
         if self.clean_up_tokenization_spaces if clean_up is None else clean_up:
-            for old, replacement in CLEAN_UPS:
-                text = text.replace(old, replacement)
+            return self.clean_up_tokenization(text)
         return text
 
-    def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+    @staticmethod
+    def clean_up_tokenization(text: str) -> str:
+        """Remove the space before English punctuation and contractions."""
+        for old, replacement in CLEAN_UPS:
+            text = text.replace(old, replacement)
+        return text
+
+    def _decode(self, ids: list[int], skip_special_tokens: bool, spaces: bool) -> str:
         """The text of a row of ids, before it is cleaned up: added tokens stand alone in it."""
         tokens = self.convert_ids_to_tokens(ids, skip_special_tokens)
         special = set(self.all_special_tokens)
@@ -154,7 +168,7 @@ class Tokenizer(RowEncoder):
             texts.append(token)
         if run:
             texts.append(self.convert_tokens_to_string(run))
-        return " ".join(texts)
+        return (" " if spaces else "").join(texts)
 
     def batch_decode(self, sequences: Any, **options: Any) -> list[str]:
         """`decode` for each row of a batch; of a flat list, for each id."""
@@ -170,18 +184,22 @@ class Tokenizer(RowEncoder):
 
     @classmethod
     def from_pretrained(cls: type[T], name_or_path: str | PathLike[str], **options: Any) -> T:
-        """Load a tokenizer from a folder, or from its vocabulary file alone.
+        """Load a tokenizer from a folder, by the name of a model, or from a vocabulary file.
 
         Options given here come before those in tokenizer_config.json, and these before the
-        defaults. Only the vocabulary is needed; `config.read_options` lists the other files.
+        defaults. Only the vocabulary is needed; `config.read_options` lists the other files, and
+        `hub.resolve` says where a name is looked up.
 
-        Raises ValueError if there is no such folder or file, or a file is damaged (naming it),
-        TypeError if an option given here is unknown or of a wrong type.
+        Raises FileNotFoundError if there is no such model, ValueError if the folder has no
+        vocabulary or a file is damaged (naming it), TypeError if an option given here is unknown
+        or of a wrong type.
         """
         path = Path(name_or_path)
+        check_options(options, cls.option_types)
+        if not path.is_file():
+            path = hub.resolve(name_or_path, list(cls.vocab_files_names.values()))
         files = cls._vocabulary_files(path)
         if path.is_dir():
-            check_options(options, cls.option_types)
             options = read_options(path, cls.option_types, options)
         options.update(files)
         tokenizer = cls(**options)
@@ -194,25 +212,36 @@ class Tokenizer(RowEncoder):
         names = cls.vocab_files_names
         if path.is_dir():
             return {option: path / name for option, name in names.items()}
-        if path.is_file() and len(names) == 1:
+        if len(names) == 1:
             return dict.fromkeys(names, path)
         raise ValueError(
-            f"name_or_path must be a folder with {' and '.join(names.values())}; "
-            f"there is none at {str(path)!r}"
+            f"name_or_path must be a folder with {' and '.join(names.values())}, "
+            f"but {str(path)!r} is a file"
         )
 
     def save_pretrained(
-        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
+        self,
+        save_directory: str | PathLike[str],
+        legacy_format: bool | None = None,
+        filename_prefix: str | None = None,
     ) -> tuple[str, ...]:
         """Write all files that `from_pretrained`, here or in transformers, needs.
 
         tokenizer_config.json, special_tokens_map.json, the vocabulary, and, if there are tokens
-        that the vocabulary lacks, added_tokens.json; the folder is made if need be. Returns the
-        names. Raises ValueError if `save_directory` is a file.
+        that the vocabulary lacks, added_tokens.json; the folder is made if need be.
+
+        legacy_format: False leaves out the vocabulary and added_tokens.json, which only a "Fast"
+            tokenizer can do without.
+        filename_prefix: the names of the files begin so, and with a hyphen.
+
+        Returns the names of the files. Raises ValueError if `save_directory` is a file, or the
+        tokenizer could not be loaded again.
         """
         folder = Path(save_directory)
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"save_directory must be a folder, but {str(folder)!r} is a file")
+        if legacy_format is False and not self.is_fast:
+            raise ValueError("legacy_format=False: only a 'Fast' tokenizer is complete without")
         folder.mkdir(parents=True, exist_ok=True)
         prefix = f"{filename_prefix}-" if filename_prefix else ""
         config: dict[str, Any] = {name: getattr(self, name) for name in self.option_types}
@@ -223,9 +252,11 @@ class Tokenizer(RowEncoder):
         config["tokenizer_class"] = type(self).__name__.removesuffix("Fast")
         files = {CONFIG_FILE: config, SPECIAL_TOKENS_FILE: self.special_tokens_map}
         new = {t: i for t, i in self.added_tokens_encoder.items() if i >= self.vocab_size}
-        if new:
+        if new and legacy_format is not False:
             files[ADDED_TOKENS_FILE] = new
         for name, value in files.items():
             write_json(folder / (prefix + name), value)
         written = tuple(str(folder / (prefix + name)) for name in files)
+        if legacy_format is False:
+            return written
         return written + self.save_vocabulary(folder, filename_prefix)

@@ -27,7 +27,7 @@ from tinybert.tokenizers.config import (
 )
 from tinybert.tokenizers.matching import TokenMatcher
 from tinybert.tokenizers.normalize import Normalizer
-from tinybert.tokenizers.tokenizer_json import BertFile, read_bert_file
+from tinybert.tokenizers.tokenizer_json import PREFIX, BertFile, read_bert_file
 from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
 
 # What the decoder of the library replaces in each token, before the tokens are joined.
@@ -61,6 +61,9 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
             vocabulary lacks is appended to it, in this order.
         tokenize_chinese_chars: make each Chinese character a word (not wanted for Japanese).
         strip_accents: remove accents; None means "if do_lower_case".
+        clean_text: drop control characters, and make every kind of white space a space; None
+            means what the tokenizer_file says, or True.
+        wordpieces_prefix: "##", which marks what continues a word, and no other.
         **common: the options of every `Tokenizer`; clean_up_tokenization_spaces is True unless
             there is a tokenizer_file.
 
@@ -86,6 +89,8 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
         "do_lower_case": BOOL,
         "tokenize_chinese_chars": BOOL,
         "strip_accents": BOOL_OR_NONE,
+        "clean_text": BOOL_OR_NONE,
+        "wordpieces_prefix": OptionType("'##'", lambda value: value == PREFIX),
     }
 
     def __init__(
@@ -100,6 +105,8 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
         mask_token: str | AddedToken | None = "[MASK]",
         tokenize_chinese_chars: bool = True,
         strip_accents: bool | None = None,
+        clean_text: bool | None = None,
+        wordpieces_prefix: str = PREFIX,
         **common: Any,
     ) -> None:
         if tokenizer_file is not None:
@@ -115,8 +122,10 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
         self.do_lower_case = do_lower_case
         self.tokenize_chinese_chars = tokenize_chinese_chars
         self.strip_accents = strip_accents
+        self.clean_text = file.clean_text if clean_text is None else clean_text
+        self.wordpieces_prefix = wordpieces_prefix
         self.normalizer = Normalizer(
-            do_lower_case, strip_accents, tokenize_chinese_chars, file.clean_text
+            do_lower_case, strip_accents, tokenize_chinese_chars, self.clean_text
         )
         options: dict[str, Any] = {
             "clean_up_tokenization_spaces": tokenizer_file is None,
@@ -140,22 +149,28 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
         super()._vocabulary_changed()
         self._chunks = _Chunks(self)
         added = sorted(self._added.values(), key=lambda token: not token.special)
-        if self.split_special_tokens:
-            added = [token for token in added if not token.special]
+        ordinary = [token for token in added if not token.special]
+        self._matchers = self._matchers_of(added), self._matchers_of(ordinary)
+
+    def _matchers_of(self, tokens: list[AddedToken]) -> tuple[TokenMatcher, TokenMatcher]:
+        """What finds tokens in a text as it is, and in normalised text."""
         normalize = self.normalizer.normalize
-        self._exact = TokenMatcher((t.content, t) for t in added if not t.normalized)
-        self._normalized = TokenMatcher((normalize(t.content)[0], t) for t in added if t.normalized)
+        return (
+            TokenMatcher((t.content, t) for t in tokens if not t.normalized),
+            TokenMatcher((normalize(t.content)[0], t) for t in tokens if t.normalized),
+        )
 
     # Text to tokens -------------------------------------------------------------------------
 
-    def _encode_text(self, text: str, sequence: int) -> Encoding:
+    def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
         """Exact added tokens first, then in what is left normalised ones, then words."""
         row = _Tokens([], [], [], [])
-        for token, start, end in self._exact.split(text):
+        exact, in_normalised = self._matchers[split_special_tokens]
+        for token, start, end in exact.split(text):
             if token is not None:
                 row.add_token(self._added_ids[token.content], text[start:end], (start, end))
-            elif self._normalized.tokens:
-                self._add_normalized(row, text[start:end], start)
+            elif in_normalised.tokens:
+                self._add_normalized(row, text[start:end], start, in_normalised)
             else:
                 self._add_words(row, text, start, end)
         return Encoding.of_text(*row, sequence)
@@ -165,10 +180,10 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
         chunks = [self._chunks[text] for text in pattern.findall(text, start, end)]
         row.add_chunks(chunks, [match.start() for match in pattern.finditer(text, start, end)])
 
-    def _add_normalized(self, row: _Tokens, text: str, origin: int) -> None:
+    def _add_normalized(self, row: _Tokens, text: str, origin: int, matcher: TokenMatcher) -> None:
         """Add what `text`, which begins at `origin`, has of normalised added tokens and words."""
         normalised, origins = self.normalizer.normalize(text)
-        for token, start, end in self._normalized.split(normalised):
+        for token, start, end in matcher.split(normalised):
             if token is None:
                 chunk = self._chunk(normalised[start:end], origins[start:end])
                 row.add_chunks([chunk], [origin])
@@ -224,10 +239,19 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
         return files
 
     def save_pretrained(
-        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
+        self,
+        save_directory: str | PathLike[str],
+        legacy_format: bool | None = None,
+        filename_prefix: str | None = None,
     ) -> tuple[str, ...]:
-        """Write what `BertTokenizer` writes, and a tokenizer.json which alone is complete."""
-        written = super().save_pretrained(save_directory, filename_prefix)
+        """Write what `BertTokenizer` writes, and a tokenizer.json which alone is complete.
+
+        legacy_format: True leaves out tokenizer.json, False what is in it: the vocabulary and
+            added_tokens.json.
+        """
+        written = super().save_pretrained(save_directory, legacy_format, filename_prefix)
+        if legacy_format:
+            return written
         prefix = f"{filename_prefix}-" if filename_prefix else ""
         path = Path(save_directory) / (prefix + TOKENIZER_FILE)
         special = {

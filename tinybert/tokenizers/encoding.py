@@ -49,18 +49,40 @@ class BatchEncoding(UserDict):
     Each question may be asked as method(place), about row 0, or as method(row, place); without
     such a token, word or character the answer is None. Where there are no `encodings`, it is a
     ValueError.
+
+    encoding[i] is row i of `encodings`; encoding[start:end], where there are none, a dict of those
+    rows of each value.
     """
 
     def __init__(
-        self, data: Mapping[str, Any] | None = None, encodings: list[Encoding] | None = None
+        self,
+        data: Mapping[str, Any] | None = None,
+        encodings: list[Encoding] | None = None,
+        tensor_type: str | None = None,
+        prepend_batch_axis: bool = False,
     ) -> None:
         super().__init__(data if data is not None else {})
         self.encodings = encodings
+        self.convert_to_tensors(tensor_type, prepend_batch_axis)
 
     @property
     def is_fast(self) -> bool:
         """Whether this comes from a "Fast" tokenizer."""
         return self.encodings is not None
+
+    @property
+    def n_sequences(self) -> int | None:
+        """How many texts the first row is made of, 1 or 2; None if that is not known."""
+        return self.encodings[0].n_sequences if self.encodings else None
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return self.data[key]
+        if self.encodings is not None:
+            return self.encodings[key]
+        if isinstance(key, slice):
+            return {name: value[key] for name, value in self.data.items()}
+        raise KeyError(f"a key must be a str, or a slice where there are no rows, got {key!r}")
 
     def _row(self, batch_index: int) -> Encoding:
         if self.encodings is None:
@@ -139,7 +161,7 @@ class BatchEncoding(UserDict):
             raise AttributeError(f"BatchEncoding has no attribute or key {name!r}") from None
 
     def convert_to_tensors(
-        self, tensor_type: str | None, prepend_batch_axis: bool = False
+        self, tensor_type: str | None = None, prepend_batch_axis: bool = False
     ) -> BatchEncoding:
         """Turn every value into an int64 array or registered tensor, in place; returns self.
 

@@ -5,6 +5,7 @@ Nothing is tokenized, cut or padded here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,6 +66,10 @@ class EncodeOptions:
         only a "Fast" tokenizer can, others raise NotImplementedError.
     return_length: also give the length of each row: before padding in a batch, but after it
         from a "Fast" tokenizer.
+    split_special_tokens: treat added tokens in the text as ordinary text; None stands for the
+        tokenizer's.
+    verbose: log a warning, once a tokenizer, where options have effects that surprise, or a row
+        is longer than the model takes.
     """
 
     add_special_tokens: bool = True
@@ -82,6 +87,8 @@ class EncodeOptions:
     return_special_tokens_mask: bool = False
     return_offsets_mapping: bool = False
     return_length: bool = False
+    split_special_tokens: bool | None = None
+    verbose: bool = True
 
     def __post_init__(self) -> None:
         check_choice("padding", self.padding, (*PADDING, *PADDING_STRATEGIES))
@@ -128,3 +135,19 @@ class EncodeOptions:
             return_token_type_ids="token_type_ids" in input_names if types is None else types,
             return_attention_mask="attention_mask" in input_names if mask is None else mask,
         )
+
+    def remarks(self, model_max_length: int) -> Iterator[str]:
+        """What these options do that who gave them may not expect."""
+        no_limit = self.max_length is None and model_max_length > LARGEST_LIMIT
+        if TRUNCATION.get(self.truncation, self.truncation) != "do_not_truncate":
+            if no_limit:
+                yield "truncation without max_length, and the model has no limit: nothing is cut"
+        elif self.max_length is not None and self.padding is True:
+            yield "padding=True without truncation: max_length has no effect"
+        elif self.max_length is not None and self.padding is False and self.truncation is None:
+            yield "max_length without truncation: rows are cut as truncation='longest_first' does"
+        if self.padding == "max_length" and no_limit:
+            yield (
+                "padding='max_length' without max_length, and the model has no limit: "
+                "nothing is padded"
+            )

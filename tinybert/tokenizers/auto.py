@@ -1,0 +1,86 @@
+"""The tokenizer that a folder asks for, chosen by its files.
+
+Only names are looked at here; the class that is chosen reads the files.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any, NamedTuple
+
+from tinybert import hub
+from tinybert.tokenizers.base import Tokenizer
+from tinybert.tokenizers.bert import BertTokenizer
+from tinybert.tokenizers.bert_fast import BertTokenizerFast
+from tinybert.tokenizers.config import CONFIG_FILE, read_json
+
+MODEL_CONFIG_FILE = "config.json"
+
+
+class _Choice(NamedTuple):
+    slow: type[Tokenizer] | None
+    fast: type[Tokenizer] | None
+
+
+_BERT = _Choice(BertTokenizer, BertTokenizerFast)
+# By tokenizer_class, without "Fast", or by model_type.
+_KNOWN: dict[str, _Choice] = {"BertTokenizer": _BERT, "bert": _BERT, "megatron-bert": _BERT}
+
+
+class AutoTokenizer:
+    """Not made, but used for `from_pretrained` and `register`."""
+
+    def __init__(self) -> None:
+        raise TypeError("use AutoTokenizer.from_pretrained(folder_or_name)")
+
+    @staticmethod
+    def from_pretrained(
+        name_or_path: str | PathLike[str], use_fast: bool = True, **options: Any
+    ) -> Tokenizer:
+        """Load the tokenizer of a model from its folder, or by its name (see `hub.resolve`).
+
+        Its class is the `tokenizer_class` of tokenizer_config.json, else the one that belongs to
+        the `model_type` of config.json. If it comes as a pair, `use_fast` chooses between them.
+        The options are those of the class.
+
+        Raises FileNotFoundError if there is no such folder or model; ValueError if neither file
+        names a class that is known, or a file is damaged; and what the class raises.
+        """
+        folder = hub.resolve(name_or_path, (CONFIG_FILE, MODEL_CONFIG_FILE))
+        for file, key in ((CONFIG_FILE, "tokenizer_class"), (MODEL_CONFIG_FILE, "model_type")):
+            name = read_json(folder / file).get(key)
+            if name is not None:
+                break
+        else:
+            raise ValueError(
+                f"{folder}: neither {CONFIG_FILE} has a tokenizer_class nor {MODEL_CONFIG_FILE} a "
+                "model_type; use from_pretrained of the class itself, such as BertTokenizer"
+            )
+        choice = _KNOWN.get(name.removesuffix("Fast")) if isinstance(name, str) else None
+        if choice is None:
+            raise ValueError(
+                f"{folder / file}: no tokenizer is known for {key} {name!r}, "
+                f"only for {', '.join(_KNOWN)}"
+            )
+        chosen = choice.fast if use_fast else choice.slow
+        return (chosen or choice.slow or choice.fast).from_pretrained(  # type: ignore[union-attr]
+            name_or_path, **options
+        )
+
+    @staticmethod
+    def register(
+        name: str,
+        slow_tokenizer_class: type[Tokenizer] | None = None,
+        fast_tokenizer_class: type[Tokenizer] | None = None,
+        exist_ok: bool = False,
+    ) -> None:
+        """Make `from_pretrained` choose these classes for a model_type or a tokenizer_class.
+
+        Raises ValueError if no class is given, or `name` is known and `exist_ok` is false.
+        """
+        name = name.removesuffix("Fast")
+        if slow_tokenizer_class is None and fast_tokenizer_class is None:
+            raise ValueError("slow_tokenizer_class or fast_tokenizer_class must be given")
+        if name in _KNOWN and not exist_ok:
+            raise ValueError(f"name {name!r} is known already; exist_ok=True replaces it")
+        _KNOWN[name] = _Choice(slow_tokenizer_class, fast_tokenizer_class)
