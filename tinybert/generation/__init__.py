@@ -1,0 +1,25 @@
+"""Text generation for every model that predicts the next token: what `model.generate` does."""
+
+from tinybert.generation.config import GenerationConfig
+from tinybert.generation.mixin import GenerationMixin
+from tinybert.generation.outputs import (
+    GenerateBeamDecoderOnlyOutput,
+    GenerateBeamEncoderDecoderOutput,
+    GenerateDecoderOnlyOutput,
+    GenerateEncoderDecoderOutput,
+)
+from tinybert.generation.processors import LogitsProcessorList
+from tinybert.generation.streamers import BaseStreamer, TextIteratorStreamer, TextStreamer
+
+__all__ = [
+    "BaseStreamer",
+    "GenerateBeamDecoderOnlyOutput",
+    "GenerateBeamEncoderDecoderOutput",
+    "GenerateDecoderOnlyOutput",
+    "GenerateEncoderDecoderOutput",
+    "GenerationConfig",
+    "GenerationMixin",
+    "LogitsProcessorList",
+    "TextIteratorStreamer",
+    "TextStreamer",
+]
