@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,11 @@ FOLDER = Path(__file__).parents[1] / "tutorials"
 TUTORIALS = sorted(FOLDER.glob("*.py"))
 LONGEST = 360  # lines: one sitting
 SLOWEST = 60  # seconds
+ANSWERS = {  # to the questions, `name = None`, at the end of a tutorial
+    "03_wordpiece_by_hand": {"trials_of_zerowidth": "13", "rows_at_stride_20": "4"},
+    "04_attention": {"pairs_seen": "15", "largest": "0.5"},
+    "05_a_layer_backward": {"numbers_kept": "16", "zero_at_padding": "True"},
+}
 
 each_tutorial = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 
@@ -97,3 +103,38 @@ def test_attention_draws_its_maps_where_asked(tmp_path: Path, minilm: Path) -> N
     picture = (tmp_path / "map.png").read_bytes()
     assert picture.startswith(b"\x89PNG\r\n\x1a\n")
     assert len(picture) > 10_000  # a blank canvas is far smaller
+
+
+def test_every_question_has_its_answer_here() -> None:
+    questions = {
+        path.stem: set(re.findall(r"^(\w+) = None  # ", path.read_text("utf-8"), re.MULTILINE))
+        for path in TUTORIALS
+    }
+    assert {stem: found for stem, found in questions.items() if found} == {
+        stem: set(answers) for stem, answers in ANSWERS.items()
+    }
+
+
+def answered(stem: str, answers: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a copy of a tutorial in which a reader has answered some questions."""
+    source = (FOLDER / f"{stem}.py").read_text("utf-8")
+    for name, answer in answers.items():
+        source = source.replace(f"\n{name} = None  # ", f"\n{name} = {answer}  # ")
+    copy = folder / f"{stem}.py"
+    copy.write_text(source, "utf-8")
+    return run(copy, folder)
+
+
+@pytest.mark.parametrize("stem", ANSWERS)
+def test_right_answers_are_taken_and_wrong_ones_are_not(
+    stem: str, tmp_path: Path, minilm: Path
+) -> None:
+    result = answered(stem, ANSWERS[stem], tmp_path)
+    assert result.returncode == 0, result.stderr
+    source = (FOLDER / f"{stem}.py").read_text("utf-8")
+    assert all(f"\nassert {name} " in source for name in ANSWERS[stem])
+    name, answer = list(ANSWERS[stem].items())[-1]
+    wrong = "False" if answer == "True" else f"{answer} + 1"  # the last one stands for all
+    result = answered(stem, {name: wrong}, tmp_path)
+    assert result.returncode == 1
+    assert f"assert {name} " in result.stderr
