@@ -77,7 +77,7 @@ assert words == [word for step in tokenizer.explain(PARAGRAPH) for word in step.
 assert "ΟΔΟΣ".lower() == "οδος" != simplify("ΟΔΟΣ") == "οδοσ"
 assert unicodedata.normalize("NFD", "é") == "e\u0301"
 assert [unicodedata.normalize(form, "ﬁ") for form in ("NFD", "NFKD")] == ["ﬁ", "fi"]
-assert space_punctuation("isn't").split() == ["isn", "'", "t"]
+assert space_punctuation("isn't 5$ 5€").split() == ["isn", "'", "t", "5", "$", "5€"]
 
 # %% [markdown]
 # ## Half two: the longest piece, from the left
@@ -218,9 +218,9 @@ assert wordpiece("lowest", {*start, *learnt}) == ["low", "##est"]  # a word neve
 
 # %% [markdown]
 # That is byte-pair encoding in the dress of WordPiece. The first WordPiece (Schuster and Nakajima
-# 2012) took the pair that makes the corpus most likely, for single tokens count(ab) / (count(a)
-# count(b)): not what is frequent, but what is found together more often than apart. How the 30522
-# tokens of BERT were chosen was never published.
+# 2012) took the token that raises the likelihood of the corpus most, which is usually simplified to
+# the largest count(ab) / (count(a) count(b)): not what is frequent, but what is found together more
+# often than apart. How the 30522 tokens of BERT were chosen was never published.
 
 # %%
 likely = learn(2, lambda pair, pairs, tokens: pairs[pair] / tokens[pair[0]] / tokens[pair[1]])

@@ -148,7 +148,8 @@ with np.errstate(invalid="ignore"):
 # %% [markdown]
 # ## Causal: no look at the future
 # To predict the next token, token i may see tokens 0 to i only: a triangle of zeros. The test is
-# to change the last token. Not one bit of any earlier output may change.
+# to change the last token. Not one bit of any earlier output may change. With the other triangle,
+# a slip that is easily made, each token would see the future alone; without one, everything.
 
 # %%
 causal = np.triu(np.full((T, T), lowest), k=1)  # above the diagonal: keys after the query
