@@ -149,7 +149,7 @@ with np.errstate(invalid="ignore"):
 # ## Causal: no look at the future
 # To predict the next token, token i may see tokens 0 to i only: a triangle of zeros. The test is
 # to change the last token. Not one bit of any earlier output may change. With the other triangle,
-# a slip that is easily made, each token would see the future alone; without one, everything.
+# a slip that is easily made, a token sees itself and the future; without one, everything.
 
 # %%
 causal = np.triu(np.full((T, T), lowest), k=1)  # above the diagonal: keys after the query
