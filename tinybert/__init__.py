@@ -40,7 +40,24 @@ from tinybert.compare import compare
 from tinybert.deviations import deviations
 from tinybert.embedding import SentenceEmbedder
 from tinybert.functional import concat, einsum, stack, where
+from tinybert.generation import (
+    GenerationConfig,
+    LogitsProcessorList,
+    TextIteratorStreamer,
+    TextStreamer,
+)
 from tinybert.models import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
+    AutoModelForNextSentencePrediction,
+    AutoModelForPreTraining,
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     BertConfig,
     BertForMaskedLM,
     BertForMultipleChoice,
@@ -52,6 +69,8 @@ from tinybert.models import (
     BertForTokenClassification,
     BertLMHeadModel,
     BertModel,
+    EncoderDecoderConfig,
+    EncoderDecoderModel,
     PretrainedConfig,
 )
 from tinybert.outputs import (
@@ -69,6 +88,7 @@ from tinybert.outputs import (
 )
 from tinybert.tokenizers import (
     AddedToken,
+    AutoTokenizer,
     BatchEncoding,
     BertTokenizer,
     BertTokenizerFast,

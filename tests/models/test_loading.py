@@ -314,7 +314,7 @@ def test_stored_weights_of_other_formats_become_float32(dtype, pair, tmp_path):
 
 
 def test_folders_that_are_not_there_or_hold_nothing(pair, tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+    with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
         BertModel.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="no such folder"):
         BertModel.from_pretrained("bert-base-uncased")

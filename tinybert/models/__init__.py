@@ -1,5 +1,18 @@
 """The models: each family in a file of its own, what they share beside it."""
 
+from tinybert.models.auto import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
+    AutoModelForNextSentencePrediction,
+    AutoModelForPreTraining,
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 from tinybert.models.bert import (
     BertConfig,
     BertForMaskedLM,
@@ -14,8 +27,20 @@ from tinybert.models.bert import (
     BertModel,
 )
 from tinybert.models.config import PretrainedConfig
+from tinybert.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
 
 __all__ = [
+    "AutoConfig",
+    "AutoModel",
+    "AutoModelForCausalLM",
+    "AutoModelForMaskedLM",
+    "AutoModelForMultipleChoice",
+    "AutoModelForNextSentencePrediction",
+    "AutoModelForPreTraining",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSeq2SeqLM",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
     "BertConfig",
     "BertForMaskedLM",
     "BertForMultipleChoice",
@@ -27,5 +52,7 @@ __all__ = [
     "BertForTokenClassification",
     "BertLMHeadModel",
     "BertModel",
+    "EncoderDecoderConfig",
+    "EncoderDecoderModel",
     "PretrainedConfig",
 ]

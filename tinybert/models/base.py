@@ -11,6 +11,7 @@ import numpy as np
 
 from tinybert.autograd import Tensor, get_default_device, no_grad, set_default_device
 from tinybert.checkpoints import open_checkpoint, save_sharded
+from tinybert.hub import resolve
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.loading import load_weights
 from tinybert.nn import Embedding, LayerNorm, Linear, Module, Parameter
@@ -230,7 +231,8 @@ class PreTrainedModel(Module):
         """Load a model from a folder with `config.json` and safetensors weights.
 
         Args:
-            folder: what `save_pretrained`, here or in transformers, has written.
+            folder: what `save_pretrained`, here or in transformers, has written; or the name of a
+                model on the Hub, looked for in the local cache first.
             config: in place of the folder's own.
             device: where the weights go; the default device if None.
             ignore_mismatched_sizes: draw weights of another shape at random instead of raising.
@@ -242,12 +244,7 @@ class PreTrainedModel(Module):
         logged once, in one table. Raises CheckpointError for files that are damaged, and
         FileNotFoundError for those that are not there.
         """
-        path = Path(folder)
-        if not path.is_dir():
-            raise FileNotFoundError(
-                f"{folder}: no such folder; give the path of a folder with config.json and "
-                "model.safetensors"
-            )
+        path = resolve(folder, files=("*.safetensors",))
         own = {name: options.pop(name) for name in cls._constructor_options() if name in options}
         if config is None:
             config = cls.config_class.from_pretrained(path, **options)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.checkpoints import atomic_write
+from tinybert.hub import resolve
 
 CONFIG_NAME = "config.json"
 MAX_CONFIG_BYTES = 16 << 20  # an honest config is a few kilobytes; id2label can make it longer
@@ -119,7 +120,7 @@ class PretrainedConfig:
         for labels and a `num_labels` that contradict each other.
         """
         options = {k: v for k, v in options.items() if k != "model_type"}
-        unknown = sorted(set(overrides) - {*vars(cls()), *options, "num_labels"})
+        unknown = sorted(set(overrides) - {*cls._known_options(), *options, "num_labels"})
         if unknown:
             raise TypeError(f"{cls.__name__} has no option {', '.join(unknown)}")
         names, count = overrides.get("id2label"), overrides.get("num_labels")
@@ -132,19 +133,22 @@ class PretrainedConfig:
         return cls(**{**options, **overrides})
 
     @classmethod
+    def _known_options(cls) -> set[str]:
+        return {*vars(cls())}
+
+    @classmethod
     def from_json_file(cls, path: str | os.PathLike[str]) -> Any:
         """A config from a JSON file."""
         return cls.from_dict(read_json_object(Path(path)))
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str], **overrides: Any) -> Any:
-        """The config of a model folder (or a path to the JSON file itself); overrides win."""
-        path = Path(folder)
-        options = read_json_object(path / CONFIG_NAME if path.is_dir() else path)
+        """The config of a folder, of a model by its name, or of a JSON file; overrides win."""
+        options = read_config(folder)
         found = options.get("model_type", cls.model_type)
         if cls.model_type and found != cls.model_type:
             raise ValueError(
-                f"{path}: model_type is {found!r}, but {cls.__name__} is for {cls.model_type!r}"
+                f"{folder}: model_type is {found!r}, but {cls.__name__} is for {cls.model_type!r}"
             )
         return cls.from_dict(options, **overrides)
 
@@ -161,6 +165,14 @@ class PretrainedConfig:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.to_json_string()}"
+
+
+def read_config(folder_or_name: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `config.json` holds, of a folder, of a model by its name, or that file itself."""
+    path = Path(folder_or_name)
+    if not path.is_file():
+        path = resolve(folder_or_name, files=(CONFIG_NAME,)) / CONFIG_NAME
+    return read_json_object(path)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dataclasses import fields
 from typing import Any, ClassVar
 
 from tinybert.autograd import Tensor, as_tensor
+from tinybert.generation import GenerationMixin
 from tinybert.models import losses
 from tinybert.models.activations import activation
 from tinybert.models.base import PreTrainedModel
@@ -205,7 +206,7 @@ class MaskedLM(LanguageModel):
         return self.finish(MaskedLMOutput, base, return_dict, loss=loss, logits=logits)
 
 
-class CausalLM(LanguageModel):
+class CausalLM(GenerationMixin, LanguageModel):
     """Which word comes next?"""
 
     def __init__(self, config: PretrainedConfig) -> None:
