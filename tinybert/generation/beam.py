@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tinybert import functional as F
 from tinybert.autograd import as_tensor
 from tinybert.backend import Array, array_module
@@ -67,7 +69,8 @@ def beam_search(feed: Feed, ids: Array, plan: Plan, record: Record) -> Any:
         may_finish = improvable
         if config.early_stopping is True:
             may_finish = improvable & ~finished.flags.all(axis=1, keepdims=True)
-        finished = _finish(finished, candidates, may_finish, new_length**config.length_penalty)
+        values = _per_length(candidates.scores, new_length, config.length_penalty)
+        finished = _finish(finished, candidates._replace(scores=values), may_finish)
         scores = candidates.scores + candidates.flags.astype("float32") * _WORST
         places = best(scores, beams)
         running = candidates._replace(scores=scores).take(places)
@@ -75,7 +78,7 @@ def beam_search(feed: Feed, ids: Array, plan: Plan, record: Record) -> Any:
 
         if config.early_stopping == "never" and config.length_penalty > 0:
             new_length = config.max_length - prompt  # a running sequence may get that long
-        hope = running.scores[:, :1] / new_length**config.length_penalty
+        hope = _per_length(running.scores[:, :1], new_length, config.length_penalty)
         least = xp.where(finished.flags, finished.scores.min(axis=1, keepdims=True), _WORST)
         improvable = improvable & (hope > least).any(axis=1, keepdims=True)
         enough = config.early_stopping is True and bool(finished.flags.all())
@@ -127,7 +130,13 @@ def _candidates(running: Pool, log_probs: Array, length: int, prompt: int, plan:
     return pool._replace(scores=xp.take_along_axis(total, places, 1), flags=ended)
 
 
-def _finish(finished: Pool, candidates: Pool, may_finish: Array, divisor: float) -> Pool:
+def _per_length(scores: Array, length: int, penalty: float) -> Array:
+    """What a sequence is worth."""
+    with np.errstate(over="ignore"):  # a score may be the smallest number already
+        return scores / length**penalty
+
+
+def _finish(finished: Pool, candidates: Pool, may_finish: Array) -> Pool:
     """The best K of the finished and of the candidates that ended; of these only the K likeliest,
     and only in rows that `may_finish` (B, 1).
     """
@@ -135,7 +144,7 @@ def _finish(finished: Pool, candidates: Pool, may_finish: Array, divisor: float)
     beams = finished.scores.shape[1]
     likeliest = xp.arange(candidates.scores.shape[1]) < beams
     new = candidates.flags & likeliest & may_finish
-    scores = xp.where(new, candidates.scores / divisor, _WORST)
+    scores = xp.where(new, candidates.scores, _WORST)
     merged = Pool(
         *(
             xp.concatenate([old, more], axis=1)
