@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 import tinybert.ops  # noqa: F401  (gives Tensor its methods)
 from tinybert import backend
 from tinybert.autograd import get_default_device, get_default_dtype, is_grad_enabled
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may touch the network
 
 
 @pytest.fixture(autouse=True)

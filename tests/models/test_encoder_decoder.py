@@ -157,5 +157,5 @@ def test_wrong_pairs_are_refused() -> None:
             encoder=tinybert.BertForMaskedLM(config()),
         )
     model, _ = pair()
-    with pytest.raises(NotImplementedError, match="model.encoder.resize_token_embeddings"):
+    with pytest.raises(NotImplementedError, match=r"model\.encoder\.resize_token_embeddings"):
         model.resize_token_embeddings(5)

@@ -246,6 +246,7 @@ class BertModel(PreTrainedModel):
         self.embeddings = BertEmbeddings(config)
         self.encoder = Encoder(BertLayer(config) for _ in range(config.num_hidden_layers))
         self.pooler = BertPooler(config) if add_pooling_layer else None
+        self.prune_heads(config.pruned_heads)
         self.init_weights()
 
     @classmethod
