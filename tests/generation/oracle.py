@@ -44,7 +44,7 @@ def theirs_generates(model: Any, ids: np.ndarray, **options: Any) -> Any:
 
 
 def same_outputs(ours: Any, theirs: Any) -> None:
-    """The same fields; ids and beam indices equal, all numbers to 1e-4 (-inf in the same places)."""
+    """The same fields; ids and beam indices equal, all numbers to 1e-4, -inf included."""
     assert list(ours) == [name for name in theirs if theirs[name] is not None]
     for name in ("sequences", "beam_indices"):
         if name in ours:

@@ -59,7 +59,7 @@ def beam_search(feed: Feed, ids: Array, plan: Plan, record: Record) -> Any:
     finished = running._replace(scores=xp.full(running.scores.shape, _WORST, "float32"))
     improvable = xp.ones((len(running.ids), 1), bool)
     for length in range(prompt + 1, config.max_length + 1):
-        flat = running.ids[:, :, : length - 1].reshape(-1, length - 1)
+        flat = running.ids[:, :, : length - 1].reshape(len(ids), length - 1)
         output, logits = feed(flat)
         log_probs = plan.processors(flat, F.log_softmax(as_tensor(logits)).data)
         record.add(output, logits, log_probs)

@@ -62,7 +62,7 @@ def read_prompt(
     integers.
     """
     device = model.device
-    inputs = {k: as_tensor(v, device) for k, v in others.items() if v is not None}
+    inputs = {k: _on(device, v) for k, v in others.items() if v is not None}
     embedded = inputs.get("inputs_embeds")
     if embedded is not None and (embedded.ndim != 3 or 0 in embedded.shape):
         raise ValueError(f"inputs_embeds must have shape (B, T, D), none 0, got {embedded.shape}")
@@ -83,7 +83,7 @@ def read_prompt(
     for name in ("token_type_ids", "position_ids"):
         if name in inputs and inputs[name].shape == (1, shape[1]):  # one row stands for all
             inputs[name] = inputs[name].expand(*shape)
-    mask = read_mask(attention_mask, ids, shape, config)
+    mask = read_mask(attention_mask, ids, shape, config, device)
     if mask is not None:
         inputs["attention_mask"] = mask
         if bool((mask.data[:, -1] == 0).any()):
@@ -117,22 +117,25 @@ def read_encoder_prompt(
     device = model.device
     others = {k: v for k, v in others.items() if v is not None}
     encoded = others.pop("encoder_outputs", None)
-    inputs = {k: as_tensor(v, device) for k, v in others.items() if k.startswith("decoder_")}
-    inputs |= {k: as_tensor(others[k], device) for k in NOT_BY_ROW[2:] if k in others}
+    inputs = {
+        k: _on(device, v)
+        for k, v in others.items()
+        if k.startswith("decoder_") or k == "cross_attn_head_mask"
+    }
     if encoded is None:
         mine = {k: v for k, v in others.items() if k not in inputs}
         ids = None if input_ids is None else token_ids("input_ids", input_ids, device)
         if (ids is None) == ("inputs_embeds" not in mine):
             raise ValueError("give input_ids or inputs_embeds, one and not both")
         shape = as_tensor(mine["inputs_embeds"]).shape[:2] if ids is None else ids.shape
-        mask = read_mask(attention_mask, ids, shape, config)
+        mask = read_mask(attention_mask, ids, shape, config, device)
         if config.return_dict_in_generate:
             mine["output_attentions"] = config.output_attentions
             mine["output_hidden_states"] = config.output_hidden_states
         encoded = model.encode(input_ids=ids, attention_mask=mask, **mine)
     else:
         shape = tuple(encoded.last_hidden_state.shape[:2])
-        mask = read_mask(attention_mask, None, shape, config)
+        mask = read_mask(attention_mask, None, shape, config, device)
     inputs["encoder_outputs"] = encoded
     if mask is not None:
         inputs["attention_mask"] = mask
@@ -160,11 +163,11 @@ def _decoder_ids(inputs: dict[str, Any], start: int, batch: int, device: str) ->
 
 
 def read_mask(
-    given: Any, ids: Tensor | None, shape: tuple[int, ...], config: GenerationConfig
+    given: Any, ids: Tensor | None, shape: tuple[int, ...], config: GenerationConfig, device: str
 ) -> Tensor | None:
     """The mask (B, T) as integers, or None if nothing is masked."""
     if given is not None:
-        mask = as_tensor(given, None if ids is None else ids.device)
+        mask = _on(device, given)
         if mask.shape != shape:
             raise ValueError(f"attention_mask must have shape {shape}, got {mask.shape}")
         mask = mask != 0
@@ -177,13 +180,17 @@ def read_mask(
 
 def token_ids(name: str, value: Any, device: str) -> Tensor:
     """Ids (B, T) as int64 on the device; TypeError or ValueError if they cannot be that."""
-    ids = as_tensor(value, device)
+    ids = _on(device, value)
     if ids.ndim != 2 or 0 in ids.shape:
         hint = "; one sequence is [[...]]" if ids.ndim == 1 else ""
         raise ValueError(f"{name} must have shape (B, T), none 0, got {ids.shape}{hint}")
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got {ids.dtype}")
     return ids.astype("int64")
+
+
+def _on(device: str, value: Any) -> Tensor:
+    return as_tensor(value, device).to(device)
 
 
 def _repeat(value: Any, times: int) -> Any:
