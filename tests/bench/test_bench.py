@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tinybert.bench import CASES, Case, Prepared, Result, run_case
-from tinybert.bench.bert import bert_forward, minilm_forward, train_step
+from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
 from tinybert.bench.machine import blas_threads, cores, describe, share_threads
 from tinybert.bench.timing import interleave
 from tinybert.bench.words import tokenizer
@@ -73,7 +73,7 @@ def test_work_that_differs_is_not_timed() -> None:
 
 def test_names_are_unique() -> None:
     names = [case.name for case in CASES]
-    assert names == ["bert-base-forward", "minilm-forward", "train-step", "tokenizer"]
+    assert len(set(names)) == len(names) == 6
 
 
 def test_forward_agrees() -> None:
@@ -95,6 +95,21 @@ def test_train_step_agrees_and_learns() -> None:
     for side in (prepared.ours, prepared.others["torch"]):
         losses = [side(None) for _ in range(25)]
         assert sum(losses[-8:]) < sum(losses[:8])
+
+
+def test_checkpointing_agrees_and_says_what_it_saves() -> None:
+    prepared = train_step("cpu", 4, 16, {**TINY, "num_hidden_layers": 6}, checkpointing=True)
+    assert 0 < prepared.differences["torch"] < 1e-5
+    assert prepared.note.startswith("ours holds at most ")
+    result = Result("c", "torch", 0.0, False, [], [], prepared.note)
+    assert result.as_dict()["note"] == prepared.note
+
+
+def test_generated_tokens_are_the_same() -> None:
+    prepared = generate("cpu", 4, 9, TINY)
+    assert prepared.differences == {"torch": 0}
+    assert prepared.ours(None).shape == (1, 13)
+    assert len({*prepared.ours(None)[0].tolist()}) > 4  # it does not repeat one word
 
 
 def test_tokenizer_agrees_on_fresh_text(minilm: Path) -> None:

@@ -1,19 +1,24 @@
-"""BERT against transformers' BERT: forward passes, and one step of training."""
+"""BERT against transformers' BERT: forward passes, a step of training, and writing."""
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tinybert import functional as F
 from tinybert.autograd import Tensor, no_grad, set_default_device
 from tinybert.backend import DeviceError
 from tinybert.bench.timing import Prepared
 from tinybert.fetch import FetchError, model_folder
-from tinybert.models import BertConfig, BertModel
-from tinybert.nn import Linear, Module
+from tinybert.models import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertLMHeadModel,
+    BertModel,
+)
+from tinybert.nn import Module
 from tinybert.optim import AdamW, clip_grad_norm_
 
 CLASSES = 3
@@ -76,35 +81,37 @@ def _forward(model: BertModel, device: str, batch: int, length: int) -> Prepared
     return Prepared(ours, {"torch": theirs}, {"torch": difference})
 
 
-class Classifier(Module):
-    """BERT and a linear layer on its pooled output."""
-
-    def __init__(self, bert: BertModel) -> None:
-        super().__init__()
-        self.bert = bert
-        self.head = Linear(bert.config.hidden_size, CLASSES)
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Ids and mask (B, T) to logits (B, classes)."""
-        return self.head(self.bert(input_ids, attention_mask).pooler_output)
-
-
 def train_step(
-    device: str, batch: int, length: int, config: dict[str, Any] | None = None
+    device: str,
+    batch: int,
+    length: int,
+    config: dict[str, Any] | None = None,
+    checkpointing: bool = False,
 ) -> Prepared:
     """One step of fine-tuning a classifier, written as a user would write it on either side.
 
-    Losses and gradients are compared without dropout; what is timed is with it.
+    Losses and gradients are compared without dropout; what is timed is with it. With
+    `checkpointing` both sides compute their layers again in backward, and the note says what that
+    saves here.
     """
     import torch
 
+    sizes = BertConfig(**{**SMALL, **(config or {})}, num_labels=CLASSES)
     with set_default_device(device):
-        model = Classifier(BertModel(BertConfig(**(config or SMALL)))).to(device)
-    twin = _torch_classifier(model, device)
-    ids, mask = _inputs(model.bert.config.vocab_size, batch, length)
+        model = BertForSequenceClassification(sizes)
+    twin = torch_twin(model, device)
+    ids, mask = _inputs(sizes.vocab_size, batch, length)
     labels = np.random.default_rng(1).integers(0, CLASSES, batch)
     ours = _our_step(model, [Tensor(array, device=device) for array in (ids, mask, labels)])
     theirs = _torch_step(twin, [torch.from_numpy(a).to(device) for a in (ids, mask, labels)])
+    note = ""
+    if checkpointing:
+        model.train()
+        before = _peak(ours)
+        model.gradient_checkpointing_enable()
+        twin.gradient_checkpointing_enable({"use_reentrant": False})
+        note = f"ours holds at most {_peak(ours):.0f} MB of arrays in a step, {before:.0f} without"
+    _copy_weights(model, twin)
     model.eval()
     twin.eval()
     difference = abs(ours() - theirs())
@@ -115,16 +122,27 @@ def train_step(
         difference = max(difference, float(gap))
     model.train()
     twin.train()
-    return Prepared(ours, {"torch": theirs}, {"torch": difference})
+    return Prepared(ours, {"torch": theirs}, {"torch": difference}, note=note)
 
 
-def _our_step(model: Classifier, inputs: list[Tensor]) -> Callable[..., float]:
+def _peak(step: Callable[[], Any]) -> float:
+    """The most memory that NumPy's arrays take during a step beyond what there was, in MB."""
+    step()
+    tracemalloc.start()
+    try:
+        step()
+        return tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()
+
+
+def _our_step(model: Any, inputs: list[Tensor]) -> Callable[..., float]:
     ids, mask, labels = inputs
     optimizer = AdamW(model.parameters(), lr=LEARNING_RATE)
 
     def step(_: Any = None) -> float:
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(ids, mask), labels)
+        loss = model(ids, mask, labels=labels).loss
         loss.backward()
         clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -141,8 +159,7 @@ def _torch_step(model: Any, inputs: list[Any]) -> Callable[..., float]:
 
     def step(_: Any = None) -> float:
         optimizer.zero_grad()
-        features = model.bert(ids, mask).pooler_output
-        loss = torch.nn.functional.cross_entropy(model.head(features), labels)
+        loss = model(ids, mask, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -151,11 +168,37 @@ def _torch_step(model: Any, inputs: list[Any]) -> Callable[..., float]:
     return step
 
 
+def generate(
+    device: str, prompt: int, new_tokens: int, config: dict[str, Any] | None = None
+) -> Prepared:
+    """Greedy continuation of one prompt by a decoder with random weights, with the cache.
+
+    The difference is the number of tokens that are not the same.
+    """
+    import torch
+
+    options = {**MINILM, **(config or {}), "is_decoder": True, "initializer_range": 0.1}
+    with set_default_device(device):
+        model = BertLMHeadModel(BertConfig(**options)).eval()
+    twin = torch_twin(model, device).eval()
+    ids, _ = _inputs(model.config.vocab_size, 1, prompt)
+    here, there = Tensor(ids, device=device), torch.from_numpy(ids).to(device)
+    call = {"max_new_tokens": new_tokens, "do_sample": False}
+
+    def ours(_: Any = None) -> np.ndarray:
+        return model.generate(here, **call).numpy()
+
+    def theirs(_: Any = None) -> np.ndarray:
+        return twin.generate(there, attention_mask=torch.ones_like(there), **call).cpu().numpy()
+
+    return Prepared(ours, {"torch": theirs}, {"torch": float((ours() != theirs()).sum())})
+
+
 # --- the other side ------------------------------------------------------------------------------
 
 
-def torch_twin(model: BertModel, device: str) -> Any:
-    """transformers' BertModel with the same config and weights."""
+def torch_twin(model: Any, device: str) -> Any:
+    """transformers' model of the same class, config and weights."""
     import torch
     import transformers
 
@@ -163,18 +206,10 @@ def torch_twin(model: BertModel, device: str) -> Any:
         raise DeviceError(f"device {device!r}: this torch sees no GPU to compare with")
     options = {k: v for k, v in model.config.to_dict().items() if k != "model_type"}
     config = transformers.BertConfig(**options)
-    twin = transformers.BertModel._from_config(config, attn_implementation="sdpa")
+    kind = getattr(transformers, type(model).__name__)
+    twin = kind._from_config(config, attn_implementation="sdpa")
     _copy_weights(model, twin)
     return twin.to(device)
-
-
-def _torch_classifier(model: Classifier, device: str) -> Any:
-    import torch
-
-    head = torch.nn.Linear(model.bert.config.hidden_size, CLASSES)
-    _copy_weights(model.head, head)
-    parts = {"bert": torch_twin(model.bert, device), "head": head.to(device)}
-    return torch.nn.ModuleDict(parts)
 
 
 def _copy_weights(ours: Module, theirs: Any) -> None:

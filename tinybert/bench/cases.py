@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from tinybert.bench.bert import bert_forward, minilm_forward, train_step
+from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
 from tinybert.bench.timing import Case
 from tinybert.bench.words import tokenizer
 
@@ -35,6 +35,18 @@ CASES = (
         "a small BERT (4 x 256), 8 x 64 tokens, forward to AdamW",
         partial(train_step, batch=8, length=64),
         GRADIENTS,
+    ),
+    Case(
+        "train-step-checkpointed",
+        "the same with gradient checkpointing",
+        partial(train_step, batch=8, length=64, checkpointing=True),
+        GRADIENTS,
+    ),
+    Case(
+        "generate",
+        "greedy, 64 new tokens after 16, a decoder (6 x 384)",
+        partial(generate, prompt=16, new_tokens=64),
+        0.0,
     ),
     Case("tokenizer", "1,000 English-like sentences of 20 words", tokenizer, 0.0),
 )

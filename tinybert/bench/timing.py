@@ -32,12 +32,14 @@ class Prepared:
         others: the same by others, by name.
         differences: by the same names, how far their result is from ours.
         fresh: makes an input, for work that must not meet the same one twice (caches).
+        note: what else was measured on the way.
     """
 
     ours: Work
     others: dict[str, Work]
     differences: dict[str, float]
     fresh: Callable[[], Any] = lambda: None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Result:
     agrees: bool
     ours: list[float]
     others: list[float]
+    note: str = ""
 
     @property
     def noisy(self) -> bool:
@@ -86,12 +89,14 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: medians, extremes and all times."""
-        result = {
+        result: dict[str, Any] = {
             "case": self.case,
             "other": self.other,
             "difference": self.difference,
             "agrees": self.agrees,
         }
+        if self.note:
+            result["note"] = self.note
         if self.agrees:
             result |= {"ours": spread(self.ours), "theirs": spread(self.others)}
             result |= {"ratio": self.ratio, "noisy": self.noisy}
@@ -116,7 +121,7 @@ def run_case(case: Case, device: str = "cpu", runs: int | None = None) -> list[R
     if agrees:
         times = interleave(sides, case.runs if runs is None else runs, prepared.fresh)
     return [
-        Result(case.name, name, difference, agrees, times[""], times[name])
+        Result(case.name, name, difference, agrees, times[""], times[name], prepared.note)
         for name, difference in prepared.differences.items()
     ]
 

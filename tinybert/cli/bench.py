@@ -22,7 +22,7 @@ below 1 we are faster. Needs torch and transformers
 OMP_NUM_THREADS=4 tinybert bench. Exit code 1 if results disagree.
 
 cases:
-""" + "\n".join(f"  {case.name:18} {case.summary}" for case in CASES)
+""" + "\n".join(f"  {case.name:24} {case.summary}" for case in CASES)
 
 EXAMPLE = """\
   $ tinybert bench --only minilm-forward --runs 5"""
@@ -98,6 +98,7 @@ def _table(results: list[Result], skipped: dict[str, str]) -> list[str]:
     lines = table(heads, rows, "llrrrr")
     if any(result.noisy for result in results):
         lines.append("\nTimes vary by more than half: the machine is busy, do not trust them.")
+    lines += [f"{result.case}: {result.note}" for result in results if result.note]
     lines += [f"{name}: skipped, {reason}" for name, reason in skipped.items()]
     return [*lines, "", "ms: median (minimum to maximum); ratio: ours / theirs, below 1 is faster"]
 

@@ -1,0 +1,299 @@
+"""Random calls over every option of the BERT tokenizers, and the verdict on what they give.
+
+A `Call` is built by hypothesis, so that one that fails is shrunk to the smallest that does. It is
+made of a tokenizer of transformers and of ours; `judge` says in which of a few known ways the two
+results agree, and fails for any other.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from transformers import AddedToken as OriginalToken
+
+from tests.tokenizers.oracle import SNIPPETS, both, both_fast, known_words, same
+from tinybert.tokenizers import AddedToken
+
+ROW = ("ids", "type_ids", "tokens", "offsets", "word_ids", "sequence_ids")
+ROW += ("special_tokens_mask", "attention_mask", "n_sequences")
+
+# Tokens that are added after construction, with their flags. None lies within another: there the
+# slow original overlooks some, see test_leftmost_and_longest_token_is_found.
+ADDED: dict[str, list[tuple[str, dict[str, bool]]]] = {
+    "none": [],
+    "plain": [("New", {}), ("<x>", {}), ("U.S.", {}), ("é", {}), ("the", {}), ("文字", {})],
+    "exact": [
+        ("New", {"normalized": False, "single_word": True}),
+        ("<x>", {"normalized": False, "lstrip": True}),
+        ("É", {"normalized": False, "rstrip": True}),
+        ("a b", {"normalized": False}),
+    ],
+    "eager": [
+        ("New", {"lstrip": True, "rstrip": True}),
+        ("<x>", {"rstrip": True, "single_word": True}),
+        ("É", {"single_word": True}),
+    ],
+    "special": [
+        ("New", {"special": True}),
+        ("<x>", {"special": True, "lstrip": True, "single_word": True}),
+        ("É", {"special": True, "normalized": True}),
+    ],
+}
+CONTENTS = sorted({content for tokens in ADDED.values() for content, _ in tokens})
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: how the tokenizers are built, what is set on them, and what they are asked."""
+
+    built: dict[str, Any]
+    added: str
+    attributes: dict[str, Any]
+    method: str
+    arguments: dict[str, Any]
+
+
+# What is called ---------------------------------------------------------------------------
+
+
+@functools.cache
+def tokenizers(fast: bool, built: tuple[tuple[str, Any], ...], added: str) -> tuple[Any, Any]:
+    """The tokenizer of transformers and ours; building them costs more than most calls."""
+    options = {name: list(v) if isinstance(v, tuple) else v for name, v in built}
+    theirs, ours = (both_fast if fast else both)(**options)
+    for tokenizer, kind in ((theirs, OriginalToken), (ours, AddedToken)):
+        tokenizer.add_tokens([kind(content, **flags) for content, flags in ADDED[added]])
+    return theirs, ours
+
+
+def some(**values: list[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """A dictionary with some of these keys, each with one of its values."""
+    return st.fixed_dictionaries({}, optional={k: st.sampled_from(v) for k, v in values.items()})
+
+
+BUILT = some(
+    do_lower_case=[False],
+    strip_accents=[True, False],
+    tokenize_chinese_chars=[False],
+)
+BUILT_SLOW = some(
+    do_basic_tokenize=[False],
+    never_split=[("don't", "hello", "U.S.", "É")],
+)
+ATTRIBUTES = st.fixed_dictionaries(
+    {
+        "padding_side": st.sampled_from(["right", "left"]),
+        "truncation_side": st.sampled_from(["right", "left"]),
+        "model_max_length": st.sampled_from([10**30, 12]),
+        "split_special_tokens": st.sampled_from([False, False, True]),
+    }
+)
+FLAGS = (
+    *("add_special_tokens", "return_token_type_ids", "return_attention_mask"),
+    *("return_special_tokens_mask", "return_length", "split_special_tokens", "verbose"),
+)
+OPTIONS = some(
+    padding=[True, False, "longest", "max_length", "do_not_pad"],
+    truncation=[True, False, None, "longest_first", "only_first", "only_second"],
+    max_length=[*range(1, 13), 16, 24],
+    stride=[0, 1, 2, 3, 7],
+    pad_to_multiple_of=[2, 3, 4, 8],
+    padding_side=["left", "right", None],
+    return_tensors=["np", None],
+    return_overflowing_tokens=[False, False, True],
+    return_offsets_mapping=[False, False, True],
+    **{flag: [True, False] for flag in FLAGS},
+)
+CUTTING = st.fixed_dictionaries(
+    {
+        "truncation": st.sampled_from([True, None, "longest_first", "only_first", "only_second"]),
+        "max_length": st.integers(2, 12),
+        "stride": st.sampled_from([0, 0, 1, 2]),
+        "return_overflowing_tokens": st.booleans(),
+    }
+)
+
+WORDS = st.sampled_from([*known_words()[:400], *CONTENTS, "[MASK]", "Hello", "don't", "[SEP]"])
+SPECIAL = st.sampled_from([*SNIPPETS, *CONTENTS, " ", " ", "a"])
+PIECES = SPECIAL | st.characters(exclude_categories=["Cs"])
+
+
+def lists(items: st.SearchStrategy[Any], longest: int) -> st.SearchStrategy[list[Any]]:
+    """Lists of all lengths alike; those of hypothesis are nearly always short."""
+    lengths = st.integers(0, longest)
+    return lengths.flatmap(lambda n: st.lists(items, min_size=n, max_size=n))
+
+
+SENTENCES = lists(WORDS, 12).map(" ".join)
+TEXTS = SENTENCES | SENTENCES | lists(PIECES, 12).map("".join)
+WORD_LISTS = lists(WORDS | PIECES, 8)
+
+
+def one_or_pair(texts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return texts | st.tuples(texts, texts)
+
+
+SINGLE = st.fixed_dictionaries({"text": TEXTS}, optional={"text_pair": TEXTS})
+SINGLE_WORDS = st.fixed_dictionaries({"text": WORD_LISTS}, optional={"text_pair": WORD_LISTS})
+BATCHES = st.lists(one_or_pair(TEXTS), min_size=1, max_size=3)
+BATCHES_OF_WORDS = st.lists(one_or_pair(WORD_LISTS), min_size=1, max_size=3)
+
+
+@st.composite
+def calls(draw: st.DrawFn, fast: bool) -> Call:
+    """Any call of a tokenizer, right or wrong."""
+    built = draw(BUILT) if fast else {**draw(BUILT), **draw(BUILT_SLOW)}
+    added, attributes = draw(st.sampled_from(list(ADDED))), draw(ATTRIBUTES)
+    options = {**draw(OPTIONS), **draw(st.just({}) | CUTTING)}
+    words = draw(st.sampled_from([False, False, True]))
+    if words:
+        options["is_split_into_words"] = True
+    form = draw(st.sampled_from(["one", "batch", "columns", "targets"]))
+    if form == "one":
+        method = draw(st.sampled_from(["__call__", "encode", "encode_plus"]))
+        arguments = draw(SINGLE_WORDS if words else SINGLE)
+    elif form == "batch":
+        method = draw(st.sampled_from(["__call__", "batch_encode_plus"]))
+        name = "text" if method == "__call__" else "batch_text_or_text_pairs"
+        arguments = {name: draw(BATCHES_OF_WORDS if words else BATCHES)}
+    elif form == "columns":  # of different length now and then
+        method, texts = "__call__", WORD_LISTS if words else TEXTS
+        columns = st.lists(texts, min_size=1, max_size=3)
+        arguments = {"text": draw(columns), "text_pair": draw(columns)}
+    else:
+        method, single = "__call__", SINGLE_WORDS if words else SINGLE
+        targets = {f"{name}_target": text for name, text in draw(single).items()}
+        arguments = {**(draw(single) if draw(st.booleans()) else {}), **targets}
+    return Call(built, added, attributes, method, {**arguments, **options})
+
+
+# What it gives ----------------------------------------------------------------------------
+
+
+def outcome(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """The result, or the error: also a panic of Rust, which is no Exception."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that max_length is ignored
+        try:
+            result = function(**arguments)
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            return error
+    return result if hasattr(result, "keys") else {"input_ids": result}
+
+
+def rows_of(result: Any) -> list[Any]:
+    """Every row of ids, of the labels too."""
+    found = []
+    for key in ("input_ids", "labels"):
+        ids = result.get(key, [])
+        found.extend(ids if len(ids) and isinstance(ids[0], (list, np.ndarray)) else [ids])
+    return found
+
+
+def longest(result: Any) -> int:
+    return max(len(row) for row in rows_of(result))
+
+
+def limit_of(call: Call) -> int | None:
+    """The length that no row may exceed, or None."""
+    arguments = call.arguments
+    truncation, asked = arguments.get("truncation"), arguments.get("max_length")
+    implied = truncation is None and arguments.get("padding", False) is False and asked is not None
+    limit = call.attributes["model_max_length"] if asked is None else asked
+    return limit if (truncation or implied) and limit < 10**20 else None
+
+
+def texts_of(call: Call) -> list[Any]:
+    names = ("text", "text_pair", "text_target", "text_pair_target", "batch_text_or_text_pairs")
+    return [call.arguments[name] for name in names if name in call.arguments]
+
+
+def holds_empty_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and (not value or any(map(holds_empty_list, value)))
+
+
+def is_ragged(result: Any) -> bool:
+    return any(getattr(value, "dtype", 0) == np.dtype(object) for value in result.values())
+
+
+def assert_equal(ours: Any, theirs: Any) -> None:
+    assert not isinstance(ours, Exception), ours
+    assert same(ours, theirs), (dict(ours), dict(theirs))
+
+
+def judge(call: Call, fast: bool) -> str:
+    """In which way both agree, as one word; AssertionError if in none."""
+    theirs, ours = tokenizers(fast, tuple(sorted(call.built.items())), call.added)
+    for name, value in call.attributes.items():
+        setattr(theirs, name, value)
+        setattr(ours, name, value)
+    arguments = dict(call.arguments)
+    result = outcome(getattr(ours, call.method), arguments)
+    # In a batch, the original forgets this option (slow) or what the tokenizer has (fast).
+    if not fast and "split_special_tokens" in arguments:
+        theirs.split_special_tokens = arguments.pop("split_special_tokens")
+    elif fast:
+        arguments = {"split_special_tokens": ours.split_special_tokens, **arguments}
+    expected = outcome(getattr(theirs, call.method), arguments)
+    refused = isinstance(result, (ValueError, TypeError, NotImplementedError))
+    assert refused or not isinstance(result, BaseException), repr(result)
+    verdict = (judge_fast if fast else judge_slow)(call, result, refused, expected, theirs)
+    if verdict == "equal":
+        row = list(map(int, rows_of(expected)[0])) if not is_ragged(expected) else []
+        skip = bool(call.arguments.get("verbose"))
+        assert ours.decode(row, skip) == theirs.decode(row, skip)
+    return verdict
+
+
+def judge_slow(call: Call, result: Any, refused: bool, expected: Any, theirs: Any) -> str:
+    if isinstance(expected, Exception):
+        if refused:
+            return "both refuse"
+        assert any(map(holds_empty_list, texts_of(call))), (expected, result)
+        return "no words"  # a list of no words is a text without tokens
+    limit = limit_of(call)
+    if limit is not None and longest(expected) > limit:
+        assert refused or longest(result) <= limit, (result, limit)
+        return "too long"
+    if is_ragged(expected):
+        assert "different lengths" in str(result), result
+        return "ragged"
+    if longest(expected) == 0 and not refused and longest(result):
+        assert all(set(row) <= {theirs.pad_token_id} for row in rows_of(result)), result
+        return "empty"
+    assert_equal(result, expected)
+    return "equal"
+
+
+def judge_fast(call: Call, result: Any, refused: bool, expected: Any, theirs: Any) -> str:
+    if isinstance(expected, BaseException):
+        if refused:
+            return "both refuse"
+        # Refused for a stride that this call makes no use of.
+        assert "stride" in str(expected), (expected, result)
+        expected = outcome(getattr(theirs, call.method), {**call.arguments, "stride": 0})
+        assert_equal(result, expected)
+        return "stride unused"
+    limit = limit_of(call)
+    if limit is not None and longest(expected) > limit:
+        assert refused, result
+        return "too long"
+    if is_ragged(expected):
+        assert "different lengths" in str(result), result
+        return "ragged"
+    assert_equal(result, expected)
+    for ours_row, row in itertools.zip_longest(
+        getattr(result, "encodings", None) or [], getattr(expected, "encodings", None) or []
+    ):
+        for name in ROW:
+            assert getattr(ours_row, name) == getattr(row, name), name
+    return "equal"
