@@ -19,6 +19,7 @@ _FILES = "tests/tokenizers/test_bert_files.py"
 _DECODER = "tests/models/test_decoder.py"
 _LOSSES = "tests/models/test_losses.py"
 _FAST = "tests/tokenizers/test_bert_fast_call.py"
+_GENERATE = "tests/generation/test_generate_arguments.py"
 
 deviations: tuple[Deviation, ...] = (
     Deviation(
@@ -125,5 +126,41 @@ deviations: tuple[Deviation, ...] = (
         "a warning if no label counts, since the loss is nan then",
         "transformers returns nan silently",
         f"{_LOSSES}::test_labels_of_which_none_counts",
+    ),
+    Deviation(
+        "generate",
+        "a beam search fills up with padding whose id is 0, as with any other",
+        "transformers takes 0 for no padding id and fills up with the end of sequence",
+        f"{_GENERATE}::test_beams_pad_with_zero",
+    ),
+    Deviation(
+        "generate",
+        "inputs_embeds without a length get 20 new tokens, like a prompt of ids",
+        "transformers takes the length of the prompt off, and refuses one of 20 tokens",
+        f"{_GENERATE}::test_embeddings_get_twenty_new_tokens_like_any_prompt",
+    ),
+    Deviation(
+        "generate",
+        "position_ids that are given count on with every new token",
+        "transformers gives all new tokens the last given position",
+        f"{_GENERATE}::test_given_positions_count_on",
+    ),
+    Deviation(
+        "generate",
+        "a length for which the model has no positions is refused before the first step",
+        "transformers fails with an index error when it gets there",
+        f"{_GENERATE}::test_values_that_are_refused",
+    ),
+    Deviation(
+        "generate",
+        "an option that is None has the configuration's value",
+        "transformers takes None for off in some options and fails in others",
+        f"{_GENERATE}::test_none_is_the_value_of_the_configuration",
+    ),
+    Deviation(
+        "generate",
+        "bad_words_ids: a sequence is also ruled out where it would begin with the first token",
+        "transformers compares only where one token more has been said",
+        "tests/generation/test_processors.py::test_a_bad_word_counts_from_its_first_chance",
     ),
 )

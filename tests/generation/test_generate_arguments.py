@@ -205,6 +205,18 @@ def test_call_over_given_config_over_the_models(
     assert own == GenerationConfig(max_length=6, num_beams=2)
 
 
+def test_none_is_the_value_of_the_configuration(model: Any) -> None:
+    given = GenerationConfig(eos_token_id=9, num_beams=2)
+    options = {"max_length": 8, "generation_config": given}
+    nothing = dict.fromkeys(("eos_token_id", "num_beams", "top_k", "bad_words_ids"))
+    assert (
+        model.generate(IDS, **options, **nothing).tolist()
+        == model.generate(IDS, **options).tolist()
+        != model.generate(IDS, max_length=8).tolist()
+    )
+    assert model.generate(IDS, eos_token_id=[], **options).shape[1] == 8  # the way to say: none
+
+
 def test_own_processors_and_outputs_without_a_dict(model: Any) -> None:
     def only_nines(ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
         return np.where(np.arange(scores.shape[1]) == 9, 0.0, -np.inf)
