@@ -140,55 +140,7 @@ def both_fast(vocab: Path = VOCAB, **options: Any) -> tuple[OriginalFast, BertTo
     return OriginalFast(str(vocab), **options), BertTokenizerFast(vocab, **options)
 
 
-# Random calls -----------------------------------------------------------------------------
-
-
-def random_options(rng):
-    """Options of a call, most of them left out."""
-    choices = {
-        "add_special_tokens": [False],
-        "padding": [True, "longest", "max_length", "do_not_pad"],
-        "truncation": [True, False, "longest_first", "only_first", "only_second"],
-        "max_length": [2, 3, 5, 8, 16, 40],
-        "stride": [1, 2, 30],
-        "pad_to_multiple_of": [4, 8],
-        "padding_side": ["left", "right"],
-        "return_tensors": ["np"],
-        "return_token_type_ids": [True, False],
-        "return_attention_mask": [True, False],
-        "return_overflowing_tokens": [True],
-        "return_special_tokens_mask": [True],
-        "return_length": [True],
-    }
-    return {name: rng.choice(values) for name, values in choices.items() if rng.random() < 0.35}
-
-
-def random_input(rng):
-    """The texts of a call: one or a batch, alone or in pairs, whole or split into words."""
-
-    def sentence():
-        if rng.random() < 0.2:
-            return random_text(rng)
-        return " ".join(rng.choices(known_words(), k=rng.randrange(0, 9)))
-
-    form = rng.choice(["text", "pair", "batch", "batch of pairs", "two batches", "words", "split"])
-    batch = range(rng.randrange(1, 4))
-    if form == "text":
-        return {"text": sentence()}
-    if form == "pair":
-        return {"text": sentence(), "text_pair": sentence()}
-    if form == "batch":
-        return {"text": [sentence() for _ in batch]}
-    if form == "batch of pairs":
-        return {"text": [(sentence(), sentence()) for _ in batch]}
-    if form == "two batches":
-        return {"text": [sentence() for _ in batch], "text_pair": [sentence() for _ in batch]}
-    if form == "words":
-        pair = {"text_pair": ["a", *sentence().split()]} if rng.random() < 0.5 else {}
-        return {"text": ["the", *sentence().split()], **pair, "is_split_into_words": True}
-    text = [["the", *sentence().split()] for _ in batch]
-    pair = {"text_pair": [["a", *sentence().split()] for _ in batch]} if rng.random() < 0.5 else {}
-    return {"text": text, **pair, "is_split_into_words": True}
+# Calls ------------------------------------------------------------------------------------
 
 
 def call(tokenizer, arguments):
@@ -199,11 +151,6 @@ def call(tokenizer, arguments):
             return dict(tokenizer(**arguments))
         except (ValueError, TypeError) as error:
             return error
-
-
-def rows_of(result):
-    ids = result["input_ids"]
-    return ids if len(ids) and isinstance(ids[0], (list, np.ndarray)) else [ids]
 
 
 def same(ours, theirs):

@@ -27,7 +27,7 @@ def fuzz(fast: bool, count: int, number: int) -> Counter[str]:
 
     run()
     assert verdicts.total() >= count
-    assert verdicts["equal"] > count / 2, verdicts
+    assert verdicts["equal"] > 0.4 * count, verdicts
     return verdicts
 
 

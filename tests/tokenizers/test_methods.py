@@ -135,8 +135,29 @@ def test_split_special_tokens_for_one_call(make):
         tokens = theirs.tokenize(text, split_special_tokens=split)
         assert ours.tokenize(text, split_special_tokens=split) == tokens
     assert ours.encode(text) == theirs.encode(text)
+    plain = [theirs.encode(text)]
     if make is both:  # theirs forgets the option in a batch
-        assert theirs([text], split_special_tokens=True)["input_ids"] == [theirs.encode(text)]
+        assert theirs([text], split_special_tokens=True)["input_ids"] == plain
+    else:
+        theirs.split_special_tokens = ours.split_special_tokens = True
+        assert theirs.batch_encode_plus([text])["input_ids"] == plain
+        assert ours.batch_encode_plus([text]).input_ids == [theirs.encode(text)] != plain
+
+
+def test_an_empty_list_of_words():
+    for text in ([], [["the"], []]):
+        expected = FAST[0](text, is_split_into_words=True)
+        assert dict(SLOW[1](text, is_split_into_words=True)) == dict(expected)
+        with pytest.raises((ValueError, IndexError)):
+            SLOW[0](text, is_split_into_words=True)
+
+
+def test_do_lower_case_without_basic_tokenization():
+    theirs, ours = both(do_basic_tokenize=False)
+    assert ours.do_lower_case is True
+    with pytest.raises(AttributeError):
+        theirs.do_lower_case  # noqa: B018
+    assert ours.tokenize("The the") == theirs.tokenize("The the")
 
 
 def test_tokenize_with_the_options_of_a_call():

@@ -141,6 +141,7 @@ class AlignedTokenizer(Tokenizer):
         self, first: Encoding, second: Encoding | None, settings: EncodeOptions
     ) -> Encoding:
         texts = {FIRST: first} if second is None else {FIRST: first, SECOND: second}
+        first.n_sequences = len(texts)  # and so of the row that it becomes part of
         if not settings.add_special_tokens:
             return Encoding.joined(list(texts.values()))
         places = [FIRST], None if second is None else [SECOND]

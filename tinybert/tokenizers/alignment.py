@@ -6,7 +6,7 @@ Rows are built, cut, joined and padded here; how a text becomes tokens is not kn
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from typing import NamedTuple
 
@@ -35,6 +35,7 @@ class Encoding:
         (0, 0) for tokens that stand for no text.
     word_ids: the number of the word in its text, None for tokens that stand for no text.
     sequence_ids: 0 for the first text, 1 for the second, None for neither.
+    n_sequences: how many texts the row is made of, 1 or 2; the second may be empty.
     """
 
     ids: list[int]
@@ -45,6 +46,7 @@ class Encoding:
     sequence_ids: list[int | None]
     special_tokens_mask: list[int]
     attention_mask: list[int]
+    n_sequences: int = field(default=1, kw_only=True)
 
     @classmethod
     def of_text(
@@ -79,7 +81,8 @@ class Encoding:
     def joined(cls, parts: Sequence[Encoding]) -> Encoding:
         """The parts one after another."""
         columns = zip(*(part._columns() for part in parts), strict=True)
-        return cls(*(list(chain.from_iterable(same)) for same in columns))
+        n_sequences = max(part.n_sequences for part in parts)
+        return cls(*(list(chain.from_iterable(same)) for same in columns), n_sequences=n_sequences)
 
     def part(self, start: int, end: int) -> Encoding:
         """The tokens start <= i < end."""
@@ -93,15 +96,10 @@ class Encoding:
         return Encoding.joined([self, filler] if side == "right" else [filler, self])
 
     def _columns(self) -> list[list]:
-        return [getattr(self, field.name) for field in fields(self)]
+        return [getattr(self, column.name) for column in fields(self)[:-1]]
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    @property
-    def n_sequences(self) -> int:
-        """How many texts the row is made of, 1 or 2."""
-        return 2 if 1 in self.sequence_ids else 1
 
     # From tokens to words and characters, and back -------------------------------------------
 

@@ -67,16 +67,31 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
         **common: the options of every `Tokenizer`; clean_up_tokenization_spaces is True unless
             there is a tokenizer_file.
 
-    It differs from `BertTokenizer` as its namesake does: characters go by the tables of the
-    library, in which 256 Chinese characters (U+2B820 to U+2B91F) are letters; accents that are
-    kept are not composed; an empty second text is none, except in a batch; "longest_first"
-    shares places otherwise; what overflows gives further rows; added tokens keep their case, and
-    all count; `decode` leaves out unknown ids, and the space before punctuation always.
+    Where both classes differ, each does as its namesake in transformers:
+
+    case                            BertTokenizer               BertTokenizerFast
+    ------------------------------  --------------------------  ------------------------------
+    accents that are kept           composed (NFC)              as they are
+    U+2B820 to U+2B91F, Chinese     a word each                 letters
+    signs newer than Unicode 9      punctuation                 letters
+    an empty second text            a text without tokens       no text
+    ... in a batch                  a text without tokens       a text without tokens
+    two long texts, longest_first   one token at a time goes    both keep half of the room
+    what overflows                  overflowing_tokens          further rows with specials
+    return_length of one text       a number                    a list
+    return_length of a batch        before padding              after padding
+    token of an unknown id          [UNK]                       None
+    text of an unknown id           [UNK]                       nothing
+    space before punctuation        kept, unless cleaned up     never
+    split_special_tokens            [MASK] stays                [MASK] is split
+    types without specials          0                           1 in the second text
+    added tokens                    lower case; new ones count  as given; all count
+    lists as one text               of tokens, of ids           of words alone
 
     Where the original is at fault this one is not: max_length smaller than the number of special
     tokens, and stride as large as the room for text, are a ValueError; rows of different lengths
     never become an array of objects; added tokens of a tokenizer_file are looked for in text that
-    is normalised as the arguments say. A list of tokens or ids is no text here, a TypeError.
+    is normalised as the arguments say.
 
     Raises ValueError for a bad or missing file or no unk_token, TypeError for a wrong option.
     """

@@ -182,15 +182,12 @@ class RowEncoder(RowBuilder):
 
 def _is_text(value: Any) -> bool:
     """A str, or a list of str, or a list of lists of str, judged by their first elements."""
-    for _ in range(3):
-        if isinstance(value, str):
-            return True
-        if not isinstance(value, (list, tuple)):
-            return False
-        if not value:
-            return True
-        value = value[0]
-    return False
+    for _ in range(2):
+        if isinstance(value, (list, tuple)):
+            if not value:
+                return True
+            value = value[0]
+    return isinstance(value, str)
 
 
 def _is_pair(example: Any, is_split_into_words: bool) -> bool:
