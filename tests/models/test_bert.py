@@ -400,8 +400,8 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown activation": ({"hidden_act": "gleu"}, "hidden_act .*'gleu'"),
     "unknown positions": ({"position_embedding_type": "relative"}, "relative_key.*'relative'"),
     "cross-attention": ({"add_cross_attention": True}, "add_cross_attention"),
-    "a dropout of 2": ({"hidden_dropout_prob": 2.0}, "p must be from 0 to 1, got 2.0"),
-    "padding outside the vocabulary": ({"pad_token_id": 23}, "padding_idx .*23"),
+    "a dropout of 2": ({"hidden_dropout_prob": 2.0}, "hidden_dropout_prob .*0 to 1, got 2.0"),
+    "padding outside the vocabulary": ({"pad_token_id": 23}, "pad_token_id .*0 to 22 .*23"),
 }
 
 

@@ -38,8 +38,10 @@ CASES = (
     ),
     Case(
         "train-step-checkpointed",
-        "the same with gradient checkpointing",
-        partial(train_step, batch=8, length=64, checkpointing=True),
+        "gradient checkpointing (8 x 256), 8 x 256 tokens",
+        partial(
+            train_step, batch=8, length=256, config={"num_hidden_layers": 8}, checkpointing=True
+        ),
         GRADIENTS,
     ),
     Case(

@@ -9,11 +9,12 @@ Shapes   B batch, T tokens, D hidden, H heads, K = D / H head size, F feed-forwa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from tinybert import functional as F
-from tinybert.autograd import Tensor, as_tensor
+from tinybert.autograd import Tensor
 from tinybert.models import heads
 from tinybert.models.activations import activation
 from tinybert.models.attention import (
@@ -33,6 +34,7 @@ from tinybert.models.inputs import (
     ids_like,
     read_cache,
     read_tokens,
+    tensor_of,
     warn_of_token_types,
 )
 from tinybert.models.masks import additive_mask, per_layer_head_mask
@@ -311,7 +313,8 @@ class BertModel(PreTrainedModel):
                 raise ValueError("past_key_values is for decoders; set is_decoder=True")
             past = read_cache(past_key_values, config.num_hidden_layers, batch, like)
         before = past[0][0].shape[2] if past_key_values is not None and past else 0
-        check_length(length, before, config.max_position_embeddings)
+        tokens = "inputs_embeds" if input_ids is None else "input_ids"
+        check_length(tokens, length, before, config.max_position_embeddings)
         if attention_mask is not None and input_ids is not None:
             warn_of_token_types(attention_mask, input_ids, config.pad_token_id)
         call = self._call_inputs(
@@ -368,7 +371,8 @@ class BertModel(PreTrainedModel):
                 raise ValueError(
                     "encoder_hidden_states needs cross-attention: add_cross_attention=True"
                 )
-            memory = as_tensor(encoder_hidden_states, self.device).to(like.dtype)
+            memory = tensor_of("encoder_hidden_states", encoder_hidden_states, self.device)
+            memory = memory.to(like.dtype)
             check_shape("encoder_hidden_states", memory, (batch, "S", config.hidden_size))
             memory_mask = additive_mask(
                 encoder_attention_mask, batch, length, memory.shape[1], like,
@@ -386,8 +390,26 @@ SIZES = (
 def _check_config(config: BertConfig) -> None:
     for name in SIZES:
         size = getattr(config, name)
-        if not isinstance(size, int) or size < 1:
+        if not _is_whole(size) or size < 1:
             raise ValueError(f"{name} must be a whole number from 1, got {size!r}")
+    for name in ("num_hidden_layers", "chunk_size_feed_forward"):
+        size = getattr(config, name)
+        if not _is_whole(size) or size < 0:
+            raise ValueError(f"{name} must be a whole number from 0, got {size!r}")
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
+        p = getattr(config, name)
+        may_be_none = name == "classifier_dropout"
+        if not (p is None and may_be_none) and not (_is_number(p) and 0 <= p <= 1):
+            raise ValueError(f"{name} must be from 0 to 1{' or None' * may_be_none}, got {p!r}")
+    for name in ("layer_norm_eps", "initializer_range"):
+        value = getattr(config, name)
+        if not (_is_number(value) and 0 <= value < math.inf):
+            raise ValueError(f"{name} must be a number from 0, got {value!r}")
+    pad = config.pad_token_id
+    if pad is not None and not (_is_whole(pad) and 0 <= pad < config.vocab_size):
+        raise ValueError(
+            f"pad_token_id must be from 0 to {config.vocab_size - 1} or None, got {pad!r}"
+        )
     if config.hidden_size % config.num_attention_heads:
         raise ValueError(
             f"hidden_size {config.hidden_size} must be a multiple of "
@@ -400,6 +422,14 @@ def _check_config(config: BertConfig) -> None:
         )
     if config.add_cross_attention and not config.is_decoder:
         raise ValueError("add_cross_attention=True is for decoders; set is_decoder=True")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or _is_whole(value)
 
 
 # --- with a head ----------------------------------------------------------------------------------

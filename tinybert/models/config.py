@@ -89,8 +89,8 @@ class PretrainedConfig:
 
     @num_labels.setter
     def num_labels(self, count: int) -> None:
-        if count < 0:
-            raise ValueError(f"num_labels must not be negative, got {count}")
+        if not isinstance(count, int) or count < 0:
+            raise ValueError(f"num_labels must be a whole number from 0, got {count!r}")
         if self.id2label is None or len(self.id2label) != count:
             self.id2label = {i: f"LABEL_{i}" for i in range(count)}
             self.label2id = {name: i for i, name in self.id2label.items()}

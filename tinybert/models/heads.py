@@ -11,17 +11,18 @@ Oracle   transformers' classes of the same names, with their parameter names
 
 from __future__ import annotations
 
+import inspect
 import logging
 from dataclasses import fields
 from typing import Any, ClassVar
 
-from tinybert.autograd import Tensor, as_tensor
+from tinybert.autograd import Tensor
 from tinybert.generation import GenerationMixin
 from tinybert.models import losses
 from tinybert.models.activations import activation
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig
-from tinybert.models.inputs import choose
+from tinybert.models.inputs import choose, tensor_of
 from tinybert.nn import Dropout, LayerNorm, Linear, Module, Parameter
 from tinybert.nn.init import full
 from tinybert.outputs import (
@@ -71,9 +72,17 @@ class ModelWithHead(PreTrainedModel):
 
     def run_base(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> ModelOutput:
         """The base model's output."""
-        return self.base_model(
-            **named_inputs(type(self).__name__, inputs, options), return_dict=True
-        )
+        named = named_inputs(type(self).__name__, inputs, options)
+        known = inspect.signature(self.base_model.forward).parameters
+        unknown = sorted(named.keys() - known.keys())
+        if unknown:
+            own = inspect.signature(self.forward).parameters.values()
+            also = (p.name for p in own if p.kind is p.KEYWORD_ONLY and p.name not in known)
+            raise TypeError(
+                f"{type(self).__name__} has no argument {', '.join(unknown)}; "
+                f"it takes {', '.join((*known, *also))}"
+            )
+        return self.base_model(**named, return_dict=True)
 
     def finish(
         self,
@@ -356,22 +365,40 @@ class MultipleChoice(ModelWithHead):
         a batch of B * C.
         """
         named = named_inputs(type(self).__name__, inputs, options)
-        choices = None
-        for name in INPUTS:
-            if named.get(name) is None or name == "head_mask":
-                continue
-            given = as_tensor(named[name], self.device)
-            axes = 4 if name == "inputs_embeds" else 3
-            if given.ndim != axes:
-                wanted = "(B, C, T, D)" if axes == 4 else "(B, C, T)"
-                raise ValueError(f"{name} must have shape {wanted}, got {given.shape}")
-            if name in ("input_ids", "inputs_embeds"):
-                choices = given.shape[1]
-            named[name] = given.reshape(-1, *given.shape[2:])
+        given = {
+            name: tensor_of(name, named[name], self.device)
+            for name in INPUTS
+            if named.get(name) is not None and name != "head_mask"
+        }
+        _check_choices(given)
+        for name, value in given.items():
+            named[name] = value.reshape(value.shape[0] * value.shape[1], *value.shape[2:])
         base = self.run_base((), named)
-        logits = self.classifier(self.dropout(base["pooler_output"])).reshape(-1, choices)
+        choices = given["input_ids" if "input_ids" in given else "inputs_embeds"].shape[:2]
+        logits = self.classifier(self.dropout(base["pooler_output"])).reshape(*choices)
         loss = None if labels is None else losses.class_loss(logits, labels)
         return self.finish(MultipleChoiceModelOutput, base, return_dict, loss=loss, logits=logits)
+
+
+def _check_choices(given: dict[str, Tensor]) -> None:
+    """Raise unless all inputs have the same B, C and T; one row of types or positions may stand for
+    all.
+    """
+    for name, value in given.items():
+        wanted = "(B, C, T, D)" if name == "inputs_embeds" else "(B, C, T)"
+        if value.ndim != wanted.count(",") + 1 or 0 in value.shape[1:3]:
+            raise ValueError(
+                f"{name} must have shape {wanted}, with at least one choice and one token, "
+                f"got {value.shape}"
+            )
+    for tokens in given.keys() & {"input_ids", "inputs_embeds"}:
+        shape = given[tokens].shape[:3]
+        for name, value in given.items():
+            allowed = [shape] if name == "attention_mask" else [shape, (1, 1, shape[2])]
+            if value.shape[:3] not in allowed:
+                raise ValueError(
+                    f"{name} must have shape {shape}, as {tokens} has, got {value.shape}"
+                )
 
 
 # --- every token ----------------------------------------------------------------------------------

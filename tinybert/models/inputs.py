@@ -13,9 +13,17 @@ def choose(given: bool | None, default: bool) -> bool:
     return default if given is None else given
 
 
+def tensor_of(name: str, value: Any, device: str) -> Tensor:
+    """An argument as a Tensor; what is no array of numbers is refused under the argument's name."""
+    try:
+        return as_tensor(value, device)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
 def integers(name: str, value: Any, device: str) -> Tensor:
     """Ids as an integer Tensor; floating arrays that hold whole numbers are accepted."""
-    tensor = as_tensor(value, device)
+    tensor = tensor_of(name, value, device)
     if tensor.dtype.kind in "iu":
         return tensor
     if tensor.dtype.kind in "bf":
@@ -58,7 +66,8 @@ def read_tokens(
     if (input_ids is None) == (inputs_embeds is None):
         raise ValueError("give input_ids or inputs_embeds, one and not both")
     if inputs_embeds is not None:
-        name, tokens = "inputs_embeds", as_tensor(inputs_embeds, like.device).to(like.dtype)
+        name = "inputs_embeds"
+        tokens = tensor_of(name, inputs_embeds, like.device).to(like.dtype)
         check_shape(name, tokens, ("B", "T", hidden_size))
     else:
         name, tokens = "input_ids", integers("input_ids", input_ids, like.device)
@@ -68,12 +77,12 @@ def read_tokens(
     return (tokens, None) if inputs_embeds is None else (None, tokens)
 
 
-def check_length(length: int, past: int, limit: int) -> None:
-    """Raise unless a sequence, with what is in the cache, fits the table of positions."""
+def check_length(name: str, length: int, past: int, limit: int) -> None:
+    """Raise unless the sequence in `name`, with the cache, fits the table of positions."""
     if past + length > limit:
         cached = f" after {past} in the cache" if past else ""
         raise ValueError(
-            f"the sequence has {length} tokens{cached}, but max_position_embeddings is {limit}; "
+            f"{name} has {length} tokens{cached}, but max_position_embeddings is {limit}; "
             f"tokenize with truncation=True, max_length={limit}"
         )
 
@@ -84,7 +93,8 @@ def read_cache(value: Any, layers: int, batch: int, like: Tensor) -> list[tuple[
     Raises ValueError for another number of layers, of members, or of rows.
     """
     cache = [
-        tuple(as_tensor(part, like.device) for part in layer if part is not None) for layer in value
+        tuple(tensor_of("past_key_values", part, like.device) for part in layer if part is not None)
+        for layer in value
     ]
     if len(cache) != layers or any(len(layer) not in (2, 4) for layer in cache):
         raise ValueError(
@@ -104,7 +114,7 @@ def warn_of_token_types(attention_mask: Any, input_ids: Tensor, pad_token_id: in
     """Warn of a mask that hides the first token of every text: it is likely `token_type_ids`, given
     as the second positional argument. Padding on the left leaves at least one text unhidden.
     """
-    mask = as_tensor(attention_mask, input_ids.device).data
+    mask = tensor_of("attention_mask", attention_mask, input_ids.device).data
     if mask.shape != input_ids.shape:
         return
     if bool(((mask[:, 0] == 0) & (input_ids.data[:, 0] != pad_token_id)).all()):

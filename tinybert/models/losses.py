@@ -11,7 +11,7 @@ from typing import Any
 
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor
-from tinybert.models.inputs import integers
+from tinybert.models.inputs import integers, tensor_of
 
 IGNORED = -100
 
@@ -56,7 +56,7 @@ def sequence_loss(logits: Tensor, labels: Any, config: Any) -> Tensor:
     several. That is decided anew at every call (transformers writes its first guess into the
     config, where it stays).
     """
-    given = as_tensor(labels, logits.device)
+    given = tensor_of("labels", labels, logits.device)
     kind = config.problem_type
     if kind is None:
         kind = "single" if given.dtype.kind in "iu" else "multi"
@@ -66,6 +66,9 @@ def sequence_loss(logits: Tensor, labels: Any, config: Any) -> Tensor:
     given = _in_shape("labels", given, logits.shape).to(logits.dtype)
     if kind == "regression":
         return F.mse_loss(logits, given)
+    wrong = ~((given.data >= 0) & (given.data <= 1))  # nan too
+    if bool(wrong.any()):
+        raise ValueError(f"labels must be from 0 to 1 for {kind}, got {given.data[wrong][0]}")
     return F.binary_cross_entropy_with_logits(logits, given)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor
 from tinybert.backend import array_module
+from tinybert.models.inputs import tensor_of
 
 
 def additive_mask(
@@ -38,7 +39,7 @@ def additive_mask(
     xp = array_module(like.data)
     allowed: Any = None  # broadcasts to (B, 1, Tq, Tk)
     if mask is not None:
-        given = as_tensor(mask, like.device).data
+        given = tensor_of(name, mask, like.device).data
         shapes: dict[int, tuple[int, ...]] = {2: (batch, keys), 3: (batch, queries, keys)}
         if given.shape != shapes.get(given.ndim):
             raise ValueError(
@@ -60,7 +61,7 @@ def per_layer_head_mask(head_mask: Any, layers: int, heads: int, like: Tensor) -
     """A head mask (H,) or (L, H) as one factor (1, H, 1, 1) a layer, or None for each."""
     if head_mask is None:
         return [None] * layers
-    array = as_tensor(head_mask, like.device).data.astype(like.dtype)
+    array = tensor_of("head_mask", head_mask, like.device).data.astype(like.dtype)
     if array.shape not in ((heads,), (layers, heads)):
         raise ValueError(
             f"head_mask must have shape ({heads},) or ({layers}, {heads}), got {array.shape}"
