@@ -11,6 +11,7 @@ Oracle   transformers' classes of the same names, with their parameter names
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 from dataclasses import fields
@@ -70,17 +71,21 @@ class ModelWithHead(PreTrainedModel):
         """Make the parts of the head."""
         raise NotImplementedError(f"{type(self).__name__} does not define add_head")
 
+    def classifier_dropout(self, config: Any) -> Dropout:
+        """The dropout before a classifier: the config's own for it, or that of hidden states."""
+        own = getattr(config, "classifier_dropout", None)
+        return Dropout(config.hidden_dropout_prob if own is None else own)
+
     def run_base(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> ModelOutput:
         """The base model's output."""
         named = named_inputs(type(self).__name__, inputs, options)
-        known = inspect.signature(self.base_model.forward).parameters
+        known = named_arguments(type(self.base_model))
         unknown = sorted(named.keys() - known.keys())
         if unknown:
-            own = inspect.signature(self.forward).parameters.values()
-            also = (p.name for p in own if p.kind is p.KEYWORD_ONLY and p.name not in known)
+            both = {**known, **named_arguments(type(self))}
             raise TypeError(
                 f"{type(self).__name__} has no argument {', '.join(unknown)}; "
-                f"it takes {', '.join((*known, *also))}"
+                f"it takes {', '.join(both)}"
             )
         return self.base_model(**named, return_dict=True)
 
@@ -96,6 +101,13 @@ class ModelWithHead(PreTrainedModel):
         output = output_class(**{**{name: base.get(name) for name in names}, **results})
         wanted = choose(return_dict, self.config.return_dict)
         return output if wanted else output.to_tuple()
+
+
+@functools.cache
+def named_arguments(model_class: type[PreTrainedModel]) -> dict[str, None]:
+    """The arguments of a call that can be given by name, in their order."""
+    _, *parameters = inspect.signature(model_class.forward).parameters.values()  # without self
+    return {p.name: None for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
 def named_inputs(model: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
@@ -321,7 +333,7 @@ class SequenceClassification(ModelWithHead):
     uses_pooler: ClassVar[bool] = True
 
     def add_head(self, config: Any) -> None:
-        self.dropout = classifier_dropout(config)
+        self.dropout = self.classifier_dropout(config)
         self.classifier = Linear(config.hidden_size, config.num_labels)
 
     def forward(
@@ -348,7 +360,7 @@ class MultipleChoice(ModelWithHead):
     uses_pooler: ClassVar[bool] = True
 
     def add_head(self, config: Any) -> None:
-        self.dropout = classifier_dropout(config)
+        self.dropout = self.classifier_dropout(config)
         self.classifier = Linear(config.hidden_size, 1)
 
     def forward(
@@ -408,7 +420,7 @@ class TokenClassification(ModelWithHead):
     """Which class does each token belong to?"""
 
     def add_head(self, config: Any) -> None:
-        self.dropout = classifier_dropout(config)
+        self.dropout = self.classifier_dropout(config)
         self.classifier = Linear(config.hidden_size, config.num_labels)
 
     def forward(
@@ -470,9 +482,3 @@ class QuestionAnswering(ModelWithHead):
             QuestionAnsweringModelOutput, base, return_dict,
             loss=loss, start_logits=start, end_logits=end,
         )  # fmt: skip
-
-
-def classifier_dropout(config: Any) -> Dropout:
-    """The dropout before a classifier: the config's own for it, or that of the hidden states."""
-    own = getattr(config, "classifier_dropout", None)
-    return Dropout(config.hidden_dropout_prob if own is None else own)
