@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -79,10 +80,10 @@ class ModelWithHead(PreTrainedModel):
     def run_base(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> ModelOutput:
         """The base model's output."""
         named = named_inputs(type(self).__name__, inputs, options)
-        known = named_arguments(type(self.base_model))
+        known = named_arguments(type(self.base_model).forward)
         unknown = sorted(named.keys() - known.keys())
         if unknown:
-            both = {**known, **named_arguments(type(self))}
+            both = {**known, **named_arguments(type(self).forward)}
             raise TypeError(
                 f"{type(self).__name__} has no argument {', '.join(unknown)}; "
                 f"it takes {', '.join(both)}"
@@ -104,9 +105,9 @@ class ModelWithHead(PreTrainedModel):
 
 
 @functools.cache
-def named_arguments(model_class: type[PreTrainedModel]) -> dict[str, None]:
-    """The arguments of a call that can be given by name, in their order."""
-    _, *parameters = inspect.signature(model_class.forward).parameters.values()  # without self
+def named_arguments(forward: Callable[..., Any]) -> dict[str, None]:
+    """The arguments of a `forward` that can be given by name, in their order."""
+    _, *parameters = inspect.signature(forward).parameters.values()  # without self
     return {p.name: None for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
