@@ -12,6 +12,7 @@ import torch
 from tests.generation.oracle import same_outputs, theirs_generates, twins
 from tinybert.autograd import Tensor, is_grad_enabled
 from tinybert.generation import GenerationConfig
+from tinybert.generation.feed import warn_once
 
 IDS = np.array([[3, 4, 5], [6, 7, 8]])
 
@@ -142,6 +143,7 @@ def test_cross_attention_and_head_mask_go_to_the_model() -> None:
 def test_a_model_that_is_no_decoder(caplog: pytest.LogCaptureFixture) -> None:
     """It sees both sides, so that every step has to read everything again."""
     ours, theirs = twins(0, is_decoder=False)
+    warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         found = ours.generate(IDS, max_length=10)
         ours.generate(IDS, max_length=10)
