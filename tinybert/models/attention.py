@@ -79,7 +79,10 @@ class SelfAttention(Module):
         if past:
             key = F.concat([past[0], key], axis=2)
             value = F.concat([past[1], value], axis=2)
-        context, weights = self._attend(query, key, value, mask, head_mask, output_attentions)
+        first = key.shape[2] - query.shape[2]
+        context, weights = self._attend(
+            query, key, value, mask, head_mask, output_attentions, first
+        )
         return context, weights, (key, value)
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -93,8 +96,11 @@ class SelfAttention(Module):
         mask: Tensor | None,
         head_mask: Tensor | None,
         output_attentions: bool,
+        first: int,
     ) -> tuple[Tensor, Tensor | None]:
-        """The gathered (B, Tq, D), and the weights if asked for."""
+        """The gathered (B, Tq, D), and the weights if asked for; `first` is the position of the
+        first query.
+        """
         if head_mask is not None and len(self.kept_heads) < head_mask.shape[1]:
             head_mask = head_mask[:, self.kept_heads]
         context, weights = attend(
@@ -102,19 +108,19 @@ class SelfAttention(Module):
             key,
             value,
             mask,
-            bias=self._distances(query, key),
+            bias=self._distances(query, key, first),
             dropout_p=self.dropout.p if self.training else 0.0,
             head_mask=head_mask,
             need_weights=output_attentions,
         )
         return merge_heads(context), weights
 
-    def _distances(self, query: Tensor, key: Tensor) -> Tensor | None:
-        """What the distances say, (B, H, Tq, Tk), or None; the queries are the last of the keys."""
+    def _distances(self, query: Tensor, key: Tensor, first: int) -> Tensor | None:
+        """What the distances say, (B, H, Tq, Tk), or None."""
         if self.position_type == "absolute":
             return None
         xp, (queries, keys) = array_module(query.data), (query.shape[2], key.shape[2])
-        places = xp.arange(keys - queries, keys)[:, None] - xp.arange(keys)  # l - r
+        places = xp.arange(first, first + queries)[:, None] - xp.arange(keys)  # l - r
         table = self.distance_embedding(as_tensor(places + self.max_positions - 1))  # (Tq, Tk, K)
         scores = _each_with_its_table(query, table)
         if self.position_type == "relative_key_query":
@@ -126,24 +132,25 @@ class SelfAttention(Module):
 class CrossAttention(SelfAttention):
     """Every token gathers from the tokens of another sequence, the encoder's output."""
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(config, relative=False)  # two sequences have no common positions
-
     def forward(  # type: ignore[override]
         self,
         x: Tensor,
-        memory: Tensor,
         mask: Tensor | None,
         head_mask: Tensor | None,
         past: tuple[Tensor, ...] | None,
         output_attentions: bool,
+        memory: Tensor,
+        first: int,
     ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
         """x (B, Tq, D) and memory (B, S, D) to (B, Tq, D), the weights (B, H, Tq, S) if asked for,
         and keys and values (B, H, S, K): those of `past` if there are any, since memory stays.
+        `first` is the position of x's first token.
         """
         key, value = past or (self._heads(self.key(memory)), self._heads(self.value(memory)))
         query = self._heads(self.query(x))
-        context, weights = self._attend(query, key, value, mask, head_mask, output_attentions)
+        context, weights = self._attend(
+            query, key, value, mask, head_mask, output_attentions, first
+        )
         return context, weights, (key, value)
 
 
