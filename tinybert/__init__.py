@@ -8,8 +8,8 @@
 
 Floors, from the ground up: `backend` (arrays and kernels), `tokenizers` and `checkpoints`;
 `autograd` (the tape); `ops` (every operation, forward and backward); `functional`; `nn`, `optim`;
-`models`; `embedding`, `compare`, `bench`; and on top the command line. A floor imports only from
-floors below it.
+`models`; `embedding`, `compare`; `pipelines`; `bench`; and on top the command line. A floor imports
+only from floors below it.
 """
 
 import os
@@ -85,6 +85,19 @@ from tinybert.outputs import (
     Seq2SeqLMOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
+)
+from tinybert.pipelines import (
+    FeatureExtractionPipeline,
+    FillMaskPipeline,
+    MultipleChoicePipeline,
+    NextSentencePipeline,
+    Pipeline,
+    QuestionAnsweringPipeline,
+    SentenceSimilarityPipeline,
+    TextClassificationPipeline,
+    TextGenerationPipeline,
+    TokenClassificationPipeline,
+    pipeline,
 )
 from tinybert.tokenizers import (
     AddedToken,

@@ -20,6 +20,7 @@ _FILES = "tests/tokenizers/test_bert_files.py"
 _DECODER = "tests/models/test_decoder.py"
 _LOSSES = "tests/models/test_losses.py"
 _FAST = "tests/tokenizers/test_bert_fast_call.py"
+_PIPELINES = "tests/pipelines"
 _GENERATE = "tests/generation/test_generate_arguments.py"
 
 deviations: tuple[Deviation, ...] = (
@@ -212,5 +213,67 @@ deviations: tuple[Deviation, ...] = (
         "bad_words_ids: a sequence is also ruled out where it would begin with the first token",
         "transformers compares only where one token more has been said",
         "tests/generation/test_processors.py::test_a_bad_word_counts_from_its_first_chance",
+    ),
+    Deviation(
+        "pipeline of fill-mask",
+        "a target that is not one token of the model is refused",
+        "transformers warns, and compares the first piece of it instead",
+        f"{_PIPELINES}/test_fill_mask.py::test_targets_that_are_no_token_are_refused",
+    ),
+    Deviation(
+        "pipeline of feature-extraction",
+        "in a batch too, a text has a vector for each of its own tokens",
+        "transformers adds vectors of padding, as many as the longest text of the batch asks for",
+        f"{_PIPELINES}/test_features_and_classes.py::test_no_features_of_padding",
+    ),
+    Deviation(
+        "pipeline of token-classification",
+        "scores are Python floats",
+        "those of transformers are NumPy's, which json refuses",
+        f"{_PIPELINES}/test_token_classification.py::test_scores_can_be_written_as_json",
+    ),
+    Deviation(
+        "pipeline of token-classification",
+        "words are those of the tokenizer",
+        "transformers takes a token for a part of the word before if its text has another length, "
+        "as with soft hyphens and accents of their own",
+        f"{_PIPELINES}/test_token_classification.py::test_words_whose_token_has_another_length",
+    ),
+    Deviation(
+        "pipeline of question-answering",
+        "an answer that several windows see has the score that it has in the best of them",
+        "transformers adds the probabilities up, to more than 1",
+        f"{_PIPELINES}/test_question_answering.py::test_an_answer_that_two_windows_see_counts_once",
+    ),
+    Deviation(
+        "pipeline of question-answering",
+        "only spans of the context that do not end before they start are answers",
+        "transformers fills up with others, of score 0, if more answers are asked for",
+        f"{_PIPELINES}/test_question_answering.py::test_spans_that_are_no_answers",
+    ),
+    Deviation(
+        "pipeline of question-answering",
+        "a question is cut to max_question_len",
+        "transformers does so only with slow tokenizers; with others a long question fails",
+        f"{_PIPELINES}/test_question_answering.py::test_a_long_question_is_cut",
+    ),
+    Deviation(
+        "pipeline of question-answering",
+        "with a tokenizer that pads at the left, too, answers come from the context alone",
+        "transformers lets them come from the question",
+        f"{_PIPELINES}/test_question_answering.py"
+        "::test_a_tokenizer_that_pads_left_has_the_context_first",
+    ),
+    Deviation(
+        "pipeline of text-generation",
+        "a prompt is not closed by [SEP], unless add_special_tokens=True",
+        "transformers has BERT continue what it has been told is over",
+        f"{_PIPELINES}/test_text_generation.py::test_a_prompt_is_not_closed",
+    ),
+    Deviation(
+        "pipeline of text-generation",
+        "max_length counts if it is given",
+        "in transformers the pipeline's own max_new_tokens of 256 wins over it",
+        f"{_PIPELINES}/test_text_generation.py::test_max_length_counts",
     ),
 )

@@ -1,0 +1,124 @@
+"""text-generation against transformers, where nothing is drawn by chance."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from tests.pipelines.twins import Make, assert_same, both
+from tinybert.generation import GenerationConfig
+
+TEXTS = ["The king didn't go", "It was", "Unbelievably, the ship of Egypt came to the city and"]
+# The pipeline's own default of add_special_tokens is a deviation.
+SURE: dict[str, Any] = {"do_sample": False, "add_special_tokens": True}
+DECODER = {"is_decoder": True, "bos_token_id": 7, "eos_token_id": None}
+
+
+@pytest.fixture(scope="module")
+def pair(model_folder: Make) -> tuple[Any, Any]:
+    return both("text-generation", model_folder("BertLMHeadModel", 1, **DECODER))
+
+
+@pytest.mark.filterwarnings("ignore")  # transformers warns of a temperature that is not used
+@pytest.mark.parametrize(
+    ("inputs", "options"),
+    [
+        (TEXTS[0], {"max_new_tokens": 8}),
+        (TEXTS, {"max_new_tokens": 8}),
+        (TEXTS[:1], {"max_new_tokens": 3}),
+        (TEXTS, {"max_new_tokens": 5, "return_full_text": False}),
+        (TEXTS, {"max_new_tokens": 5, "return_tensors": True}),
+        (TEXTS, {"max_new_tokens": 5, "num_beams": 3, "num_return_sequences": 2}),
+        (TEXTS, {"max_new_tokens": 5, "prefix": "In the year of our Lord, "}),
+        (TEXTS, {"max_new_tokens": 5, "add_special_tokens": False}),
+        (TEXTS, {"max_new_tokens": 5, "skip_special_tokens": False}),
+        (TEXTS, {"max_new_tokens": 5, "clean_up_tokenization_spaces": False}),
+        (TEXTS, {"max_new_tokens": 5, "repetition_penalty": 2.0}),
+        (TEXTS[0], {}),  # 256 new tokens are more than the model takes: see below
+        ("king " * 80, {"max_new_tokens": 5, "handle_long_generation": "hole"}),
+    ],
+)
+def test_results(pair: tuple[Any, Any], inputs: Any, options: dict[str, Any]) -> None:
+    ours, theirs = pair
+    given = {"max_new_tokens": 50, **SURE, **options}
+    expected = theirs(inputs, **given)
+    if not options:
+        given.pop("max_new_tokens")
+        assert ours(inputs, **given)[0]["generated_text"].startswith(expected[0]["generated_text"])
+        return
+    assert_same(ours(inputs, **given), expected)
+
+
+def test_batches_give_the_same(pair: tuple[Any, Any]) -> None:
+    ours, _ = pair
+    alone = ours(TEXTS, max_new_tokens=6, **SURE)
+    assert ours(TEXTS, max_new_tokens=6, batch_size=3, **SURE) == alone
+    ids = ours(TEXTS, max_new_tokens=6, return_tensors=True, **SURE)
+    assert ours(TEXTS, max_new_tokens=6, return_tensors=True, batch_size=3, **SURE) == ids
+
+
+def test_a_prompt_is_not_closed(pair: tuple[Any, Any]) -> None:
+    """What continues a text does not stand after [SEP], as it does in transformers."""
+    ours, theirs = pair
+    cls, sep = ours.tokenizer.cls_token_id, ours.tokenizer.sep_token_id
+    bare = ours.tokenizer(TEXTS[0], add_special_tokens=False)["input_ids"]
+    options = {"max_new_tokens": 4, "do_sample": False, "return_tensors": True}
+    (found,) = ours(TEXTS[0], **options)
+    (expected,) = theirs(TEXTS[0], **options)
+    length = len(bare)
+    assert found["generated_token_ids"][: length + 1] == [cls, *bare]
+    assert expected["generated_token_ids"][: length + 2] == [cls, *bare, sep]
+    continued = theirs.model.generate(
+        theirs.tokenizer(TEXTS[0], return_tensors="pt")["input_ids"][:, :-1],
+        max_new_tokens=4, do_sample=False, pad_token_id=0,
+    )  # fmt: skip
+    assert found["generated_token_ids"] == continued[0].tolist()
+
+
+def test_sampling_is_the_default_and_repeats_with_a_seed(pair: tuple[Any, Any]) -> None:
+    ours, _ = pair
+    texts = {ours(TEXTS[1], max_new_tokens=6, seed=s)[0]["generated_text"] for s in (1, 1, 2, 3)}
+    assert 1 < len(texts) <= 3
+    many = ours(TEXTS[1], max_new_tokens=6, num_return_sequences=4, seed=5)
+    assert len({entry["generated_text"] for entry in many}) > 1
+
+
+def test_max_length_counts(pair: tuple[Any, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """transformers lets the pipeline's own 256 new tokens win over a max_length that is given."""
+    ours, _ = pair
+    with caplog.at_level(logging.WARNING):
+        (found,) = ours(TEXTS[0], max_length=12, do_sample=False, return_tensors=True)
+    assert len(found["generated_token_ids"]) == 12
+    assert not caplog.records
+    options = {"max_length": 20, "handle_long_generation": "hole", "return_tensors": True}
+    (found,) = ours(TEXTS[0], seed=1, **options)
+    assert len(found["generated_token_ids"]) == 20
+
+
+def test_the_models_own_configuration_comes_before_the_pipelines(
+    model_folder: Make,
+) -> None:
+    ours, _ = both("text-generation", model_folder("BertLMHeadModel", 1, **DECODER))
+    ours.model.generation_config = GenerationConfig(max_new_tokens=3, temperature=0.01)
+    (found,) = ours(TEXTS[1], return_tensors=True, seed=0)
+    prompt = ours.tokenizer(TEXTS[1])["input_ids"][:-1]
+    assert len(found["generated_token_ids"]) == len(prompt) + 3
+    (given,) = ours(TEXTS[1], return_tensors=True, max_new_tokens=2, do_sample=False)
+    assert found["generated_token_ids"][:-1] == given["generated_token_ids"]  # as cold as greedy
+
+
+def test_inputs_that_are_refused(pair: tuple[Any, Any]) -> None:
+    ours, _ = pair
+    for inputs, options, match in (
+        ([{"role": "user", "content": "a"}], {}, "takes a str or a list of str"),
+        ("a", {"handle_long_generation": "cut"}, "must be None or 'hole', got 'cut'"),
+        ("a", {"handle_long_generation": "hole", "max_new_tokens": 64}, "no room for a prompt"),
+        ("king " * 80, {}, "81 tokens .* max_position_embeddings 64"),
+        ("a", {"temperature": -1.0}, "temperature"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            ours(inputs, **options)
+    with pytest.raises(TypeError, match=r"no option max_tokens; it has .*max_new_tokens"):
+        ours("a", max_tokens=3)
