@@ -71,6 +71,17 @@ from tinybert.models import (
     BertModel,
     EncoderDecoderConfig,
     EncoderDecoderModel,
+    MegatronBertConfig,
+    MegatronBertForCausalLM,
+    MegatronBertForMaskedLM,
+    MegatronBertForMultipleChoice,
+    MegatronBertForNextSentencePrediction,
+    MegatronBertForPreTraining,
+    MegatronBertForPreTrainingOutput,
+    MegatronBertForQuestionAnswering,
+    MegatronBertForSequenceClassification,
+    MegatronBertForTokenClassification,
+    MegatronBertModel,
     PretrainedConfig,
 )
 from tinybert.outputs import (

@@ -26,15 +26,15 @@ TOY: dict[str, Any] = {
 }
 
 
-def config(**options: Any) -> BertConfig:
+def config(family: str = "Bert", **options: Any) -> BertConfig:
     """The toy config with some options changed."""
-    return BertConfig(**{**TOY, **options})
+    return getattr(tinybert, f"{family}Config")(**{**TOY, **options})
 
 
 def twin_config(ours: BertConfig) -> transformers.BertConfig:
     """The same config in transformers; plain attention, as ours is."""
     options = {k: v for k, v in ours.to_dict().items() if k != "model_type"}
-    twin = transformers.BertConfig(**options)
+    twin = getattr(transformers, type(ours).__name__)(**options)
     twin._attn_implementation = "eager"
     return twin
 
@@ -53,7 +53,7 @@ def twins(
 
 def twin_heads(name: str, seed: int, **options: Any) -> tuple[Any, Any]:
     """A model of the class `name` here and one in transformers with the same random weights."""
-    own = config(**options)
+    own = config("MegatronBert" if name.startswith("Megatron") else "Bert", **options)
     theirs = getattr(transformers, name)(twin_config(own))
     draw_weights(theirs, seed)
     ours = getattr(tinybert, name)(own)
@@ -68,7 +68,7 @@ def draw_weights(model: Any, seed: int) -> None:
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            centre = 1.0 if name.endswith("LayerNorm.weight") else 0.0
+            centre = 1.0 if name.endswith(("LayerNorm.weight", "ln.weight")) else 0.0
             drawn = centre + 0.3 * rng.standard_normal(tuple(p.shape))
             p.copy_(torch.from_numpy(drawn.astype(np.float32)))
 

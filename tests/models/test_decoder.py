@@ -23,6 +23,9 @@ POSITIONS = pytest.mark.parametrize("kind", KINDS)
 CROSS = pytest.mark.parametrize("cross", [False, True], ids=["alone", "with an encoder"])
 
 
+FAMILIES = pytest.mark.parametrize("lm", ["BertLMHeadModel", "MegatronBertForCausalLM"])
+
+
 def decoders(kind: str, cross: bool, name: str = "BertLMHeadModel") -> tuple[Any, Any]:
     """Ours and theirs, float64."""
     options = {"is_decoder": True, "add_cross_attention": cross, "position_embedding_type": kind}
@@ -33,14 +36,15 @@ def memory(cross: bool) -> dict[str, Any]:
     return {"encoder_hidden_states": MEMORY, "encoder_attention_mask": MEMORY_MASK} if cross else {}
 
 
+@FAMILIES
 @CROSS
 @POSITIONS
 @pytest.mark.parametrize("splits", [(7,), (6, 1), (4, 3), (1, 1, 5), (3, 2, 2), (1,) * 7], ids=str)
 @pytest.mark.parametrize("masked", [False, True], ids=["", "left-padded"])
 def test_cached_passes_equal_one_full_pass(
-    splits: tuple[int, ...], kind: str, cross: bool, masked: bool
+    splits: tuple[int, ...], kind: str, cross: bool, masked: bool, lm: str
 ) -> None:
-    ours, _ = decoders(kind, cross)
+    ours, _ = decoders(kind, cross, lm)
     mask = LEFT_PADDED if masked else np.ones_like(LEFT_PADDED)
     extra: dict[str, Any] = {"output_attentions": True, **memory(cross)}
     whole = ours(IDS, attention_mask=mask, use_cache=False, **extra)
@@ -71,9 +75,10 @@ def test_cached_passes_equal_one_full_pass(
         assert cache[1][3].shape == (3, 3, 4, 4)
 
 
+@FAMILIES
 @CROSS
-def test_a_cached_step_agrees_with_transformers(cross: bool) -> None:
-    ours, theirs = decoders("absolute", cross)
+def test_a_cached_step_agrees_with_transformers(cross: bool, lm: str) -> None:
+    ours, theirs = decoders("absolute", cross, lm)
     extra = {name: as_torch(value) for name, value in memory(cross).items()}
     first = theirs(as_torch(IDS[:, :4]), use_cache=True, **extra)
     expected = theirs(as_torch(IDS[:, 4:]), past_key_values=first.past_key_values, **extra).logits
@@ -97,9 +102,10 @@ def test_relative_positions_with_a_cache_are_those_of_the_queries(kind: str) -> 
         assert_close(ours(IDS, use_cache=use_cache).logits.numpy(), right, rtol=MODEL_FLOAT64)
 
 
+@FAMILIES
 @POSITIONS
-def test_nobody_sees_the_future(kind: str) -> None:
-    ours, _ = decoders(kind, False)
+def test_nobody_sees_the_future(kind: str, lm: str) -> None:
+    ours, _ = decoders(kind, False, lm)
     changed = IDS.copy()
     changed[:, -1] = (changed[:, -1] + 1) % 23
     before, after = (ours(ids).logits.numpy() for ids in (IDS, changed))

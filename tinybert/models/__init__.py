@@ -28,6 +28,19 @@ from tinybert.models.bert import (
 )
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
+from tinybert.models.megatron_bert import (
+    MegatronBertConfig,
+    MegatronBertForCausalLM,
+    MegatronBertForMaskedLM,
+    MegatronBertForMultipleChoice,
+    MegatronBertForNextSentencePrediction,
+    MegatronBertForPreTraining,
+    MegatronBertForPreTrainingOutput,
+    MegatronBertForQuestionAnswering,
+    MegatronBertForSequenceClassification,
+    MegatronBertForTokenClassification,
+    MegatronBertModel,
+)
 
 __all__ = [
     "AutoConfig",
@@ -54,5 +67,16 @@ __all__ = [
     "BertModel",
     "EncoderDecoderConfig",
     "EncoderDecoderModel",
+    "MegatronBertConfig",
+    "MegatronBertForCausalLM",
+    "MegatronBertForMaskedLM",
+    "MegatronBertForMultipleChoice",
+    "MegatronBertForNextSentencePrediction",
+    "MegatronBertForPreTraining",
+    "MegatronBertForPreTrainingOutput",
+    "MegatronBertForQuestionAnswering",
+    "MegatronBertForSequenceClassification",
+    "MegatronBertForTokenClassification",
+    "MegatronBertModel",
     "PretrainedConfig",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar
 
-from tinybert.models import bert
+from tinybert.models import bert, megatron_bert
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig, read_config
 
@@ -15,7 +15,10 @@ Classes = dict[type[PretrainedConfig], type[PreTrainedModel]]
 class AutoConfig:
     """Makes the config that `model_type` asks for."""
 
-    classes: ClassVar[dict[str, type[PretrainedConfig]]] = {"bert": bert.BertConfig}
+    classes: ClassVar[dict[str, type[PretrainedConfig]]] = {
+        "bert": bert.BertConfig,
+        "megatron-bert": megatron_bert.MegatronBertConfig,
+    }
 
     def __init__(self) -> None:
         raise TypeError("AutoConfig is not made: call AutoConfig.from_pretrained or for_model")
@@ -90,25 +93,37 @@ class _AutoModel:
 class AutoModel(_AutoModel):
     """The model without a head."""
 
-    classes: ClassVar[Classes] = {bert.BertConfig: bert.BertModel}
+    classes: ClassVar[Classes] = {
+        bert.BertConfig: bert.BertModel,
+        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertModel,
+    }
 
 
 class AutoModelForPreTraining(_AutoModel):
     """The model with the heads that it was trained with."""
 
-    classes: ClassVar[Classes] = {bert.BertConfig: bert.BertForPreTraining}
+    classes: ClassVar[Classes] = {
+        bert.BertConfig: bert.BertForPreTraining,
+        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForPreTraining,
+    }
 
 
 class AutoModelForCausalLM(_AutoModel):
     """The model that predicts the next token."""
 
-    classes: ClassVar[Classes] = {bert.BertConfig: bert.BertLMHeadModel}
+    classes: ClassVar[Classes] = {
+        bert.BertConfig: bert.BertLMHeadModel,
+        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForCausalLM,
+    }
 
 
 class AutoModelForMaskedLM(_AutoModel):
     """The model that guesses hidden words."""
 
-    classes: ClassVar[Classes] = {bert.BertConfig: bert.BertForMaskedLM}
+    classes: ClassVar[Classes] = {
+        bert.BertConfig: bert.BertForMaskedLM,
+        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForMaskedLM,
+    }
 
 
 class AutoModelForSeq2SeqLM(_AutoModel):
@@ -120,28 +135,43 @@ class AutoModelForSeq2SeqLM(_AutoModel):
 class AutoModelForNextSentencePrediction(_AutoModel):
     """The model that tells whether the second segment follows the first."""
 
-    classes: ClassVar[Classes] = {bert.BertConfig: bert.BertForNextSentencePrediction}
+    classes: ClassVar[Classes] = {
+        bert.BertConfig: bert.BertForNextSentencePrediction,
+        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForNextSentencePrediction,
+    }
 
 
 class AutoModelForSequenceClassification(_AutoModel):
     """The model that gives the whole text a class."""
 
-    classes: ClassVar[Classes] = {bert.BertConfig: bert.BertForSequenceClassification}
+    classes: ClassVar[Classes] = {
+        bert.BertConfig: bert.BertForSequenceClassification,
+        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForSequenceClassification,
+    }
 
 
 class AutoModelForMultipleChoice(_AutoModel):
     """The model that chooses one of several continuations."""
 
-    classes: ClassVar[Classes] = {bert.BertConfig: bert.BertForMultipleChoice}
+    classes: ClassVar[Classes] = {
+        bert.BertConfig: bert.BertForMultipleChoice,
+        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForMultipleChoice,
+    }
 
 
 class AutoModelForTokenClassification(_AutoModel):
     """The model that gives every token a class."""
 
-    classes: ClassVar[Classes] = {bert.BertConfig: bert.BertForTokenClassification}
+    classes: ClassVar[Classes] = {
+        bert.BertConfig: bert.BertForTokenClassification,
+        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForTokenClassification,
+    }
 
 
 class AutoModelForQuestionAnswering(_AutoModel):
     """The model that finds where in a text the answer starts and ends."""
 
-    classes: ClassVar[Classes] = {bert.BertConfig: bert.BertForQuestionAnswering}
+    classes: ClassVar[Classes] = {
+        bert.BertConfig: bert.BertForQuestionAnswering,
+        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForQuestionAnswering,
+    }

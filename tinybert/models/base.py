@@ -26,10 +26,12 @@ class PreTrainedModel(Module):
     config_class: ClassVar[type[PretrainedConfig]] = PretrainedConfig
     base_model_prefix: ClassVar[str] = ""
     supports_gradient_checkpointing: ClassVar[bool] = False
+    zero_padding_row: ClassVar[bool] = True  # of fresh embeddings
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
-        if not isinstance(config, self.config_class):
+        family = self.config_class
+        if not isinstance(config, family) or config.model_type != family.model_type:
             raise TypeError(
                 f"config must be a {self.config_class.__name__}, got {type(config).__name__}"
             )
@@ -207,8 +209,9 @@ class PreTrainedModel(Module):
         with no_grad():
             if isinstance(module, (Linear, Embedding)) and "weight" in wanted:
                 normal_(module.weight, self.config.initializer_range)  # type: ignore[attr-defined]
-                if isinstance(module, Embedding) and module.padding_idx is not None:
-                    module.weight[module.padding_idx] = 0.0
+                padding = getattr(module, "padding_idx", None)
+                if padding is not None and self.zero_padding_row:
+                    module.weight[padding] = 0.0
             if isinstance(module, LayerNorm) and "weight" in wanted:
                 module.weight.fill_(1.0)
             bias = module._parameters.get("bias")

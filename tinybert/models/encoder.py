@@ -27,7 +27,7 @@ class EncoderRun:
     """What a run through all layers gave; None for what was not asked for.
 
     Attributes:
-        hidden_states: L + 1 tensors (B, T, D), the input first.
+        hidden_states: L + 1 tensors (B, T, D), the input first; the last is what the encoder gives.
         attentions, cross_attentions: L tensors (B, H, T, Tk).
         caches: for each layer its keys and values.
     """
@@ -70,6 +70,7 @@ class Encoder(Module):
             x = result.hidden_states
             hidden_states.append(x)
             results.append(result)
+        hidden_states[-1] = self.finish(x)
         asked = call.output_attentions
         return EncoderRun(
             hidden_states=tuple(hidden_states),
@@ -79,6 +80,10 @@ class Encoder(Module):
             else None,
             caches=_collect(results, "cache") if call.use_cache else None,
         )
+
+    def finish(self, x: Tensor) -> Tensor:
+        """The norm after the last layer, in a family that has one there."""
+        return x
 
 
 def _collect(results: list[LayerResult], name: str) -> tuple[Any, ...]:
