@@ -49,7 +49,7 @@ def random_sentence(rng):
 @pytest.mark.parametrize("special", [True, False])
 def test_random_added_tokens(lower, special):
     rng = random.Random(lower + 2 * special)
-    for _ in range(40):
+    for _ in range(20):
         theirs, ours = both(do_lower_case=lower)
         for _ in range(rng.randrange(1, 3)):
             tokens = random_tokens(rng)

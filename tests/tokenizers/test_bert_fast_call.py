@@ -32,7 +32,7 @@ def test_overflow_of_pairs():
     """Windows of both texts: (0, 0), then (i, every j) for i > 0, then (0, j) for j > 0."""
     rng = random.Random(1)
     counts = set()
-    for _ in range(250):
+    for _ in range(150):
         texts = [" ".join(rng.choices(known_words(), k=rng.randrange(1, 14))) for _ in range(2)]
         options = {
             "truncation": rng.choice(["longest_first", "only_first", "only_second"]),

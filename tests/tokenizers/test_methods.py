@@ -110,6 +110,16 @@ def test_plain_values(pair):
     assert ours.clean_up_tokenization(text) == theirs.clean_up_tokenization(text)
 
 
+def test_vocab_and_get_vocab():
+    for (theirs, ours), original_adds in ((both(), False), (both_fast(), True)):
+        for tokenizer in (theirs, ours):
+            tokenizer.add_tokens(["<x>"])
+        assert ours.get_vocab() == theirs.get_vocab()
+        assert "<x>" in ours.get_vocab()
+        assert "<x>" not in ours.vocab
+        assert ("<x>" in theirs.vocab) == original_adds
+
+
 @pytest.mark.parametrize("spaces", [True, False])
 @pytest.mark.parametrize("make", [both, both_fast])
 def test_decode_with_or_without_spaces_round_added_tokens(make, spaces):
@@ -270,6 +280,16 @@ def test_legacy_format(legacy, tmp_path):
     assert ("vocab.txt" in files) == (legacy is not False)
     again = BertTokenizerFast.from_pretrained(tmp_path / "ours")
     assert again.encode("the <x>") == ours.encode("the <x>")
+
+
+def test_what_is_saved_does_not_depend_on_calls(tmp_path):
+    parts = {}
+    for tokenizer, name in zip(both_fast(), ("theirs", "ours"), strict=True):
+        tokenizer("the", padding="max_length", truncation=True, max_length=8)
+        tokenizer.save_pretrained(str(tmp_path / name))
+        saved = json.loads((tmp_path / name / "tokenizer.json").read_text())
+        parts[name] = saved["truncation"] is None, saved["padding"] is None
+    assert parts == {"theirs": (False, False), "ours": (True, True)}
 
 
 def test_the_slow_class_has_only_the_legacy_format(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 
 
@@ -95,8 +96,8 @@ class Encoding:
         filler = Encoding.of_special(token_id, token, count=length - len(self), attention=0)
         return Encoding.joined([self, filler] if side == "right" else [filler, self])
 
-    def _columns(self) -> list[list]:
-        return [getattr(self, column.name) for column in fields(self)[:-1]]
+    def _columns(self) -> tuple[list, ...]:
+        return _columns_of(self)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -143,3 +144,6 @@ class Encoding:
         """The number of the word that covers a character of text 0 or 1."""
         token = self.char_to_token(char, sequence)
         return None if token is None else self.token_to_word(token)
+
+
+_columns_of = attrgetter(*(column.name for column in fields(Encoding)[:-1]))  # not n_sequences
