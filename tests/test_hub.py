@@ -135,9 +135,13 @@ def test_weights_in_parts_count_when_every_part_is_there(
     cache: Path, downloads: list[tuple[str, dict[str, Any]]]
 ) -> None:
     snapshot = put(cache, NAME, "model-00001-of-00002.safetensors")
-    assert hub._holds(snapshot, ["*.safetensors"]) is False
+    wanted = ["*.safetensors", "model*"]
+    assert hub._holds(snapshot, wanted) is False
+    (snapshot / "model-00002-of-00002.safetensors").symlink_to(cache / "blobs" / "missing")
+    assert hub._holds(snapshot, wanted) is False
+    (snapshot / "model-00002-of-00002.safetensors").unlink()
     put(cache, NAME, "model-00002-of-00002.safetensors")
-    assert hub.resolve(NAME, ["*.safetensors"]) == snapshot
+    assert hub.resolve(NAME, wanted) == snapshot
     assert not downloads
 
 

@@ -81,7 +81,7 @@ def _cached(name: str) -> Path | None:
 
 def _holds(folder: Path, files: Sequence[str]) -> bool:
     """Whether one of `files` is there, and of weights in several parts, every part."""
-    found = [path.name for pattern in files for path in folder.glob(pattern)]
+    found = {path.name for pattern in files for path in folder.glob(pattern) if path.is_file()}
     parts = [int(match[1]) for match in map(_SHARD.fullmatch, found) if match]
     return (bool(found) or not files) and len(parts) >= max(parts, default=0)
 
