@@ -87,12 +87,14 @@ BUILT_SLOW = some(
     do_basic_tokenize=[False],
     never_split=[("don't", "hello", "U.S.", "É")],
 )
+NAMES = ("input_ids", "token_type_ids", "attention_mask")
 ATTRIBUTES = st.fixed_dictionaries(
     {
         "padding_side": st.sampled_from(["right", "left"]),
         "truncation_side": st.sampled_from(["right", "left"]),
         "model_max_length": st.sampled_from([10**30, 12]),
         "split_special_tokens": st.sampled_from([False, False, True]),
+        "model_input_names": st.sampled_from([[*NAMES], [*NAMES], ["input_ids"]]),
     }
 )
 FLAGS = (
@@ -115,7 +117,7 @@ CUTTING = st.fixed_dictionaries(
     {
         "truncation": st.sampled_from([True, None, "longest_first", "only_first", "only_second"]),
         "max_length": st.integers(2, 12),
-        "stride": st.sampled_from([0, 0, 1, 2]),
+        "stride": st.sampled_from([0, 0, 0, 1, 2]),
         "return_overflowing_tokens": st.sampled_from([False, False, True]),
     }
 )
@@ -163,10 +165,11 @@ def calls(draw: st.DrawFn, fast: bool) -> Call:
         method = draw(st.sampled_from(["__call__", "batch_encode_plus"]))
         name = "text" if method == "__call__" else "batch_text_or_text_pairs"
         arguments = {name: draw(BATCHES_OF_WORDS if words else BATCHES)}
-    elif form == "columns":  # of different length now and then
+    elif form == "columns":  # of different length now and then, or not even a column
         method, texts = "__call__", WORD_LISTS if words else TEXTS
         columns = st.lists(texts, min_size=1, max_size=3)
-        arguments = {"text": draw(columns), "text_pair": draw(columns)}
+        pairs = columns | columns | columns | texts
+        arguments = {"text": draw(columns), "text_pair": draw(pairs)}
     else:
         method, single = "__call__", SINGLE_WORDS if words else SINGLE
         targets = {f"{name}_target": text for name, text in draw(single).items()}
