@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import tracemalloc
 import weakref
 from typing import Any
@@ -432,3 +433,13 @@ def test_what_was_saved_goes_during_backward() -> None:
     y.sum().backward()
     assert not hasattr(node, "y")
     assert node.parents == ()
+
+
+def test_grad_mode_belongs_to_a_thread():
+    seen = []
+    with no_grad():
+        thread = threading.Thread(target=lambda: seen.append(is_grad_enabled()))
+        thread.start()
+        thread.join()
+        assert not is_grad_enabled()
+    assert seen == [True]

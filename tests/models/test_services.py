@@ -353,3 +353,31 @@ def test_a_model_by_its_name_in_the_cache(tmp_path: Any, monkeypatch: Any) -> No
     assert (found(IDS)[0].numpy() == model(IDS)[0].numpy()).all()
     with pytest.raises(FileNotFoundError, match="nobody/tiny"):
         tinybert.AutoModel.from_pretrained("nobody/tiny")
+
+
+# --- generation_config.json -----------------------------------------------------------------------
+
+
+def test_how_a_model_generates_is_saved_and_loaded(tmp_path: Any) -> None:
+    model = tinybert.BertLMHeadModel(config(is_decoder=True, eos_token_id=5)).eval()
+    model.generation_config.max_new_tokens = 3
+    assert model.generate(IDS).shape == (2, 9)
+    model.save_pretrained(tmp_path)
+    back = tinybert.BertLMHeadModel.from_pretrained(tmp_path)
+    assert back.generation_config.max_new_tokens == 3
+    assert back.generate(IDS).tolist() == model.generate(IDS).tolist()
+    theirs = transformers.BertLMHeadModel.from_pretrained(tmp_path, attn_implementation="eager")
+    assert theirs.generation_config.max_new_tokens == 3
+    assert theirs.generation_config.eos_token_id == 5
+    (tmp_path / "generation_config.json").unlink()
+    plain = tinybert.BertLMHeadModel.from_pretrained(tmp_path)
+    plain.config.eos_token_id = 7  # until it is asked for, it follows the config
+    assert plain.generation_config.eos_token_id == 7
+
+
+def test_only_the_last_logits() -> None:
+    model = tinybert.BertLMHeadModel(config(is_decoder=True)).eval()
+    whole, last = model(IDS).logits.numpy(), model(IDS, logits_to_keep=2).logits.numpy()
+    assert_close(last, whole[:, -2:], rtol=1e-6, atol=1e-7)
+    with pytest.raises(ValueError, match="labels need all logits, got logits_to_keep=2"):
+        model(IDS, labels=IDS, logits_to_keep=2)

@@ -7,6 +7,7 @@ mode, the random generator, is `backend.manual_seed`.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,14 +15,21 @@ import numpy as np
 
 from tinybert.backend import parse_device
 
-_grad_enabled = True
+
+class _Thread(threading.local):
+    """What holds in the thread that asks: a model that generates in one disturbs no other."""
+
+    grad_enabled = True
+
+
+_thread = _Thread()
 _default_dtype = np.dtype(np.float32)
 _default_device = "cpu"
 
 
 def is_grad_enabled() -> bool:
     """Whether operations are recorded for `backward` now."""
-    return _grad_enabled
+    return _thread.grad_enabled
 
 
 def get_default_dtype() -> np.dtype:
@@ -41,13 +49,11 @@ class _GradMode:
     _before: tuple[bool, ...] = ()
 
     def __enter__(self) -> None:
-        global _grad_enabled
-        self._before = (*self._before, _grad_enabled)
-        _grad_enabled = self.enabled
+        self._before = (*self._before, _thread.grad_enabled)
+        _thread.grad_enabled = self.enabled
 
     def __exit__(self, *exc_info: object) -> None:
-        global _grad_enabled
-        *rest, _grad_enabled = self._before
+        *rest, _thread.grad_enabled = self._before
         self._before = tuple(rest)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """Text generation for every model that predicts the next token: what `model.generate` does."""
 
+from tinybert.generation.config import CONFIG_NAME as GENERATION_CONFIG_NAME
 from tinybert.generation.config import GenerationConfig
 from tinybert.generation.mixin import GenerationMixin
 from tinybert.generation.outputs import (
@@ -12,6 +13,7 @@ from tinybert.generation.processors import LogitsProcessorList
 from tinybert.generation.streamers import BaseStreamer, TextIteratorStreamer, TextStreamer
 
 __all__ = [
+    "GENERATION_CONFIG_NAME",
     "BaseStreamer",
     "GenerateBeamDecoderOnlyOutput",
     "GenerateBeamEncoderDecoderOutput",

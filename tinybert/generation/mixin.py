@@ -36,7 +36,18 @@ class GenerationMixin:
 
     config: Any
     device: Any
-    generation_config: GenerationConfig
+    _generation_config: GenerationConfig | None = None
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """How the model generates if a call does not say; of its folder, else read off `config`."""
+        if self._generation_config is None:
+            self._generation_config = GenerationConfig.from_model_config(self.config)
+        return self._generation_config
+
+    @generation_config.setter
+    def generation_config(self, value: GenerationConfig) -> None:
+        self._generation_config = value
 
     def can_generate(self) -> bool:
         """Whether the model has `generate`."""
@@ -104,7 +115,10 @@ class GenerationMixin:
             input_ids = others.pop("inputs", None)  # transformers' name for either kind of ids
         self._check_keywords(others)
         whole("seed", seed, 0, optional=True)
-        config = self._generation_config(generation_config).updated(options)
+        own = self._generation_config or GenerationConfig.from_model_config(self.config)
+        config = (own if generation_config is None else generation_config.over(own)).updated(
+            options
+        )
         if streamer is not None and config.num_beams > 1:
             raise ValueError(f"a streamer needs num_beams=1, got {config.num_beams}")
         with no_grad():
@@ -157,11 +171,6 @@ class GenerationMixin:
         if past_key_values is not None:
             inputs["past_key_values"] = past_key_values
         return {name: value for name, value in inputs.items() if value is not None}
-
-    def _generation_config(self, given: GenerationConfig | None) -> GenerationConfig:
-        own = getattr(self, "generation_config", None)
-        own = GenerationConfig.from_model_config(self.config) if own is None else own
-        return own if given is None else given.over(own)
 
     def _check_keywords(self, others: dict[str, Any]) -> None:
         """Raise ValueError for what neither GenerationConfig nor the model's forward knows."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinybert.autograd import Tensor, get_default_device, no_grad, set_default_device
 from tinybert.checkpoints import open_checkpoint, save_sharded
+from tinybert.generation import GENERATION_CONFIG_NAME, GenerationConfig, GenerationMixin
 from tinybert.hub import resolve
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.loading import load_weights
@@ -262,6 +263,8 @@ class PreTrainedModel(Module):
         model.init_weights(only=unset)
         if str(report):
             logger.warning("%s", report)
+        if isinstance(model, GenerationMixin) and (path / GENERATION_CONFIG_NAME).is_file():
+            model.generation_config = GenerationConfig.from_pretrained(path)
         model.eval()
         return (model, report) if output_loading_info else model
 
@@ -291,6 +294,8 @@ class PreTrainedModel(Module):
         self.config.to_json_string()  # raises now if it cannot be written
         tensors = {name: tensor.numpy() for name, tensor in _once(self.state_dict()).items()}
         save_sharded(tensors, path, max_shard_size=max_shard_size, metadata={"format": "pt"})
+        if isinstance(self, GenerationMixin):
+            self.generation_config.save_pretrained(path)
         self.config.save_pretrained(path)
 
 

@@ -240,7 +240,12 @@ class CausalLM(GenerationMixin, LanguageModel):
             )
 
     def forward(
-        self, *inputs: Any, labels: Any = None, return_dict: bool | None = None, **options: Any
+        self,
+        *inputs: Any,
+        labels: Any = None,
+        logits_to_keep: int = 0,
+        return_dict: bool | None = None,
+        **options: Any,
     ) -> Any:
         """Score every word as the next one, at every place.
 
@@ -248,13 +253,17 @@ class CausalLM(GenerationMixin, LanguageModel):
             inputs, options: of the base model; with labels nothing is cached.
             labels: (B, T), as a rule the `input_ids`: the head moves them by one place itself;
                 -100 where it does not count.
+            logits_to_keep: score only the last so many places; all if 0.
 
         Returns CausalLMOutputWithCrossAttentions with logits (B, T, V).
         """
         if labels is not None:
             options["use_cache"] = False
+            if logits_to_keep:
+                raise ValueError(f"labels need all logits, got logits_to_keep={logits_to_keep}")
         base = self.run_base(inputs, options)
-        logits = self.word_logits(base["last_hidden_state"])
+        x = base["last_hidden_state"]
+        logits = self.word_logits(x[:, -logits_to_keep:] if logits_to_keep else x)
         loss = None if labels is None else losses.next_token_loss(logits, labels)
         return self.finish(
             CausalLMOutputWithCrossAttentions, base, return_dict, loss=loss, logits=logits
