@@ -82,12 +82,12 @@ def test_the_first_command_is_the_one_whose_output_is_shown() -> None:
 def test_every_command_exists_and_is_listed() -> None:
     known = {command.name for command in COMMANDS}
     code = re.findall(r"`+[^`]+`+", README) + blocks("bash") + blocks("console")
-    named = {name for part in code for name in re.findall(r"\btinybert ([a-z]\w*)", part)}
+    named = {name for part in code for name in re.findall(r"\btinybert ([a-z][\w-]*)", part)}
     assert named == known
 
 
 def test_options_in_the_table_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = re.findall(r"^\| `tinybert (\w+)[^`]*` \|(.*)\|$", README, re.MULTILINE)
+    rows = re.findall(r"^\| `tinybert ([\w-]+)[^`]*` \|(.*)\|$", README, re.MULTILINE)
     assert len(rows) == len(COMMANDS)
     for name, text in rows:
         assert main([name, "--help"]) == 0

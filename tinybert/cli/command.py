@@ -81,15 +81,19 @@ def read_texts(args: argparse.Namespace) -> list[str]:
     return texts
 
 
-def _lines(name: str) -> list[str]:
+def read_file(name: str) -> str:
+    """The text of a file, or for - of standard input; ValueError if it is not UTF-8."""
     try:
         raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{'standard input' if name == '-' else name}: not UTF-8 text (at byte {error.start})"
         ) from None
-    lines = text.split("\n")
+
+
+def _lines(name: str) -> list[str]:
+    lines = read_file(name).split("\n")
     return [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
 
 

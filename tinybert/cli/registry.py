@@ -1,12 +1,30 @@
 """All commands, in the order of the overview."""
 
-from tinybert.cli import bench, compare, embed, fetch, inspect, similarity, tokenize
+from tinybert.cli import (
+    answer,
+    bench,
+    classify,
+    compare,
+    embed,
+    fetch,
+    fill_mask,
+    generate,
+    inspect,
+    similarity,
+    tag,
+    tokenize,
+)
 from tinybert.cli.command import Command
 
 COMMANDS: tuple[Command, ...] = (
     fetch.COMMAND,
     similarity.COMMAND,
     embed.COMMAND,
+    fill_mask.COMMAND,
+    classify.COMMAND,
+    tag.COMMAND,
+    answer.COMMAND,
+    generate.COMMAND,
     tokenize.COMMAND,
     inspect.COMMAND,
     compare.COMMAND,

@@ -154,6 +154,9 @@ class OnePassPipeline(Pipeline):
         """One row; with truncation it is cut to what the model takes, unless options say where."""
         if options.get("truncation") and options.get("max_length") is None:
             options["max_length"] = self.max_length
+        # Where positions are limited, the model itself refuses what is too long.
+        limited = getattr(self.model.config, "max_position_embeddings", None) is not None
+        options = {"verbose": not limited, **options}
         (row,) = self.split(self.tokenizer(text, text_pair, **options))
         return row
 
