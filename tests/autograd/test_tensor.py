@@ -259,3 +259,18 @@ def test_repr() -> None:
     assert repr(Tensor([1, 2])) == "Tensor([1, 2], dtype=int64)"
     assert repr(Tensor(2.0, device="strict")) == "Tensor(2., device='strict:0')"
     assert len(repr(Tensor(np.zeros((100, 100))))) < 500
+
+
+def test_nonzero_and_squeeze_by_torchs_names():
+    x = np.array([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]])
+    assert Tensor(x).nonzero().tolist() == torch.from_numpy(x).nonzero().tolist()
+    assert (Tensor(x) > 5).nonzero().shape == (0, 2)
+    assert Tensor(x[:, None]).squeeze(dim=1).shape == (2, 3)
+
+
+def test_an_index_of_one_element_keeps_its_axis():
+    x = Tensor(np.arange(12.0).reshape(1, 4, 3))
+    for index in (torch.tensor([2]), np.array([2]), [2]):
+        assert x[0, index].shape == (1, 3)
+    for number in (torch.tensor(2), np.int64(2), 2):
+        assert x[0, number].tolist() == [6.0, 7.0, 8.0]

@@ -381,3 +381,32 @@ def test_only_the_last_logits() -> None:
     assert_close(last, whole[:, -2:], rtol=1e-6, atol=1e-7)
     with pytest.raises(ValueError, match="labels need all logits, got logits_to_keep=2"):
         model(IDS, labels=IDS, logits_to_keep=2)
+
+
+# --- dtypes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stored", ["float16", "bfloat16"])
+def test_a_model_in_half_the_size(stored: str, tmp_path: Any) -> None:
+    model = BertModel(config(initializer_range=0.3)).eval()
+    model.save_pretrained(tmp_path / "full")
+    model.save_pretrained(tmp_path / "half", dtype=stored)
+    sizes = [(tmp_path / n / "model.safetensors").stat().st_size for n in ("full", "half")]
+    assert sizes[1] < 0.75 * sizes[0]
+    back = BertModel.from_pretrained(tmp_path / "half")
+    theirs = transformers.BertModel.from_pretrained(tmp_path / "half", torch_dtype=torch.float32)
+    for name, tensor in theirs.state_dict().items():
+        assert (back.state_dict()[name].numpy() == tensor.numpy()).all()
+    assert back.dtype == np.float32
+    assert BertModel.from_pretrained(tmp_path / "full", dtype="float64").dtype == np.float64
+    assert BertModel.from_pretrained(tmp_path / "half", dtype=np.float16).dtype == np.float16
+    with pytest.raises(ValueError, match=r"dtype must be None or one of .*got 'float99'"):
+        model.save_pretrained(tmp_path / "odd", dtype="float99")
+    assert not (tmp_path / "odd").exists()
+
+
+def test_the_config_of_googles_own_checkpoints(tmp_path: Any) -> None:
+    options = {k: v for k, v in TOY.items() if k != "vocab_size"} | {"vocab_size": 19}
+    (tmp_path / "bert_config.json").write_text(json.dumps(options))
+    assert BertConfig.from_pretrained(tmp_path).vocab_size == 19
+    assert isinstance(tinybert.AutoConfig.from_pretrained(tmp_path), BertConfig)

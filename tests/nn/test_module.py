@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import tinybert
 from tinybert import nn
 from tinybert.autograd import Tensor
 from tinybert.nn import Module, ModuleList, Parameter, Sequential
@@ -483,3 +484,14 @@ def test_containers_refuse_what_is_no_module(container):
         container([nn.Dropout(), 3])
     with pytest.raises(TypeError, match="Module"):
         container().append(lambda x: x)
+
+
+def test_conversions_by_name():
+    layer = nn.Linear(2, 3)
+    assert layer.double() is layer
+    assert layer.weight.dtype == np.float64
+    assert layer.half().weight.dtype == np.float16
+    assert layer.float().cpu().weight.dtype == np.float32
+    if not tinybert.cuda_is_available():
+        with pytest.raises(tinybert.DeviceError, match="cuda"):
+            layer.cuda()

@@ -259,11 +259,11 @@ class Operators:
         """A new axis of size 1 at `axis`."""
         return self.reshape(ops.unsqueezed_shape(self, axis))
 
-    def squeeze(self, axis: Any = None) -> Tensor:
+    def squeeze(self, axis: Any = None, *, dim: Any = None) -> Tensor:
         """Without the axes of size 1 (all, or those named; as in torch, a named axis of another
         size stays).
         """
-        return self.reshape(ops.squeezed_shape(self, axis))
+        return self.reshape(ops.squeezed_shape(self, axis if dim is None else dim))
 
     def expand(self, *shape: Any) -> Tensor:
         """Axes of size 1 repeated to `shape` without a copy; -1 keeps a size."""

@@ -157,6 +157,11 @@ class Tensor(Operators):
             else np.asarray(self.data, dtype=dtype)
         )
 
+    def nonzero(self) -> Tensor:
+        """The places of all elements that are not 0, (N, ndim) integers, in order."""
+        xp = array_module(self.data)
+        return Tensor._wrap(xp.stack(xp.nonzero(self.data), axis=-1))
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("a tensor without axes has no length")

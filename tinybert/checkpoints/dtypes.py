@@ -136,4 +136,5 @@ NATIVE_NAMES = {
     if FORMATS[name].narrow is not None and name != "BF16"
 }
 
-FLOAT_NAMES = ("F64", "F32", "F16", "BF16")
+# What floating arrays can be stored as, by the names of NumPy and torch.
+FLOAT_NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}

@@ -174,9 +174,10 @@ def save_file(
     tensors : names and arrays; a lazy reader will do.
     path : the file to create or replace; when anything fails it keeps its old content.
     metadata : strings by name for the header's ``__metadata__``, e.g. ``{"format": "pt"}``.
-    dtype : ``"F64"``, ``"F32"``, ``"F16"`` or ``"BF16"`` stores every floating-point array in
-        that format, rounded to nearest even (a finite value that would become infinite is a
-        ValueError); None stores each array as it is.
+    dtype : ``"float64"``, ``"float32"``, ``"float16"`` or ``"bfloat16"`` (also by the format's
+        names, ``"F64"`` to ``"BF16"``) stores every floating-point array in that format, rounded to
+        nearest even (a finite value that would become infinite is a ValueError); None stores each
+        array as it is.
 
     Raises TypeError or ValueError naming the tensor that cannot be stored.
     """
@@ -190,7 +191,8 @@ def save_file(
 
 def stored_info(name: str, array: np.ndarray, dtype: str | None = None) -> TensorInfo:
     """Format, shape and size with which ``save_file`` stores an array; raises as it does."""
-    if dtype is not None and dtype not in FLOAT_NAMES:
+    dtype = FLOAT_NAMES.get(dtype, dtype) if dtype is not None else None
+    if dtype is not None and dtype not in FLOAT_NAMES.values():
         raise ValueError(f"dtype must be None or one of {', '.join(FLOAT_NAMES)}, got {dtype!r}")
     if not isinstance(name, str):
         raise TypeError(f"tensor names must be str, got {name!r}")

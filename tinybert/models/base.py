@@ -7,21 +7,27 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
-from tinybert.autograd import Tensor, get_default_device, no_grad, set_default_device
+from tinybert.autograd import (
+    Tensor,
+    get_default_device,
+    get_default_dtype,
+    no_grad,
+    set_default_device,
+    set_default_dtype,
+)
 from tinybert.checkpoints import open_checkpoint, save_sharded
 from tinybert.generation import GENERATION_CONFIG_NAME, GenerationConfig, GenerationMixin
 from tinybert.hub import resolve
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.loading import load_weights
-from tinybert.nn import Embedding, LayerNorm, Linear, Module, Parameter
-from tinybert.nn.init import full, normal_, skip_init
+from tinybert.models.surgery import Surgery
+from tinybert.nn import Embedding, LayerNorm, Linear, Module
+from tinybert.nn.init import normal_, skip_init
 
 logger = logging.getLogger("tinybert")
 
 
-class PreTrainedModel(Module):
+class PreTrainedModel(Surgery):
     """A model that is built from a config and can be loaded from and saved to a folder."""
 
     config_class: ClassVar[type[PretrainedConfig]] = PretrainedConfig
@@ -55,22 +61,6 @@ class PreTrainedModel(Module):
         """The dtype of the parameters."""
         return next(self.parameters()).dtype
 
-    def get_input_embeddings(self) -> Embedding:
-        """The table of word embeddings."""
-        if self.base_model is self:
-            raise NotImplementedError(f"{type(self).__name__} does not name its input embeddings")
-        return self.base_model.get_input_embeddings()
-
-    def set_input_embeddings(self, embeddings: Embedding) -> None:
-        """Exchange the table of word embeddings; `tie_weights` makes a tied head follow."""
-        if self.base_model is self:
-            raise NotImplementedError(f"{type(self).__name__} does not name its input embeddings")
-        self.base_model.set_input_embeddings(embeddings)
-
-    def get_output_embeddings(self) -> Linear | None:
-        """The layer whose weight has a row for every word; None if there is none."""
-        return None
-
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """The number of trained numbers, shared parameters counted once.
 
@@ -85,81 +75,6 @@ class PreTrainedModel(Module):
             if (p.requires_grad or not only_trainable)
             and not (exclude_embeddings and id(p) in tables)
         )
-
-    # --- changing the architecture --------------------------------------------------------------
-
-    def tie_weights(self) -> None:
-        """Let the output embeddings use the table of the input embeddings, if the config says so;
-        a bias that is too short gets zeros.
-        """
-        output = self.get_output_embeddings()
-        if output is None or not self.config.tie_word_embeddings:
-            return
-        output.weight = self.get_input_embeddings().weight
-        output.out_features = output.weight.shape[0]
-        if output.bias is not None and output.bias.shape[0] != output.out_features:
-            output.bias = _resized(output.bias, output.out_features)
-
-    def resize_token_embeddings(
-        self,
-        new_num_tokens: int | None = None,
-        pad_to_multiple_of: int | None = None,
-        mean_resizing: bool = False,
-    ) -> Embedding:
-        """Give the vocabulary another size; the table of words, the head and the config follow.
-
-        Args:
-            new_num_tokens: the new size; as it is if None.
-            pad_to_multiple_of: round the size up to a multiple of this.
-            mean_resizing: new rows are the mean of the old ones (Hewitt 2021); if False they are
-                drawn as fresh weights are. Biases of new words are 0.
-
-        Returns the table of words. Rows that stay are as they were.
-        """
-        old = self.get_input_embeddings()
-        size = old.num_embeddings if new_num_tokens is None else new_num_tokens
-        for name, number in (("new_num_tokens", size), ("pad_to_multiple_of", pad_to_multiple_of)):
-            if number is not None and (not isinstance(number, (int, np.integer)) or number < 1):
-                raise ValueError(f"{name} must be a whole number from 1, got {number!r}")
-        if pad_to_multiple_of is not None:
-            size = -(-size // pad_to_multiple_of) * pad_to_multiple_of
-        if size == old.num_embeddings:
-            return old
-        std = None if mean_resizing else self.config.initializer_range  # type: ignore[attr-defined]
-        with skip_init():
-            padding = old.padding_idx
-            kept = padding if padding is not None and padding < size else None
-            table = Embedding(1, 1)
-        table.num_embeddings, table.embedding_dim, table.padding_idx = size, old.embedding_dim, kept
-        table.weight = _resized(old.weight, size, std)
-        output = self.get_output_embeddings()
-        self.set_input_embeddings(table)
-        if output is not None and output.weight is not old.weight:
-            output.weight = _resized(output.weight, size, std)
-            output.out_features = size
-        if output is not None and output.bias is not None:
-            output.bias = _resized(output.bias, size)
-        self.config.vocab_size = size  # type: ignore[attr-defined]
-        self.tie_weights()
-        return table
-
-    def prune_heads(self, heads_to_prune: dict[int, Any]) -> None:
-        """Take attention heads out for good: {layer: [heads]}, by their original numbers.
-
-        What is pruned already is passed over. The config remembers it in `pruned_heads`, so that a
-        saved model is pruned again before its weights are read.
-        """
-        base = self.base_model
-        layers = self.config.num_hidden_layers  # type: ignore[attr-defined]
-        for layer, heads in heads_to_prune.items():
-            if not 0 <= layer < layers:
-                raise ValueError(f"layers must be from 0 to {layers - 1}, got {layer}")
-            base._prune_layer(layer, set(heads))
-            known = self.config.pruned_heads.get(layer, [])
-            self.config.pruned_heads[layer] = sorted({*known, *heads})
-
-    def _prune_layer(self, layer: int, heads: set[int]) -> None:
-        raise NotImplementedError(f"{type(self).__name__} has no heads that could be pruned")
 
     # --- memory for time ------------------------------------------------------------------------
 
@@ -209,7 +124,7 @@ class PreTrainedModel(Module):
         """Draw those parameters of one module that `wanted` names."""
         with no_grad():
             if isinstance(module, (Linear, Embedding)) and "weight" in wanted:
-                normal_(module.weight, self.config.initializer_range)  # type: ignore[attr-defined]
+                normal_(module.weight, self.config.initializer_range)
                 padding = getattr(module, "padding_idx", None)
                 if padding is not None and self.zero_padding_row:
                     module.weight[padding] = 0.0
@@ -228,6 +143,7 @@ class PreTrainedModel(Module):
         *,
         config: PretrainedConfig | None = None,
         device: str | None = None,
+        dtype: Any = None,
         ignore_mismatched_sizes: bool = False,
         output_loading_info: bool = False,
         **options: Any,
@@ -239,13 +155,15 @@ class PreTrainedModel(Module):
                 model on the Hub, looked for in the local cache first.
             config: in place of the folder's own.
             device: where the weights go; the default device if None.
+            dtype: of the weights, whatever the files hold: float16, float32 or float64; the default
+                dtype if None.
             ignore_mismatched_sizes: draw weights of another shape at random instead of raising.
             output_loading_info: return (model, LoadingReport).
             **options: overrides of the config, and arguments of the model's constructor.
 
         Every tensor is read straight into its place, so that memory peaks at little more than the
-        size of the model. The result is in evaluation mode, in float32. Names that do not fit are
-        logged once, in one table. Raises CheckpointError for files that are damaged, and
+        size of the model. The result is in evaluation mode. Names that do not fit are logged once,
+        in one table. Raises CheckpointError for files that are damaged, and
         FileNotFoundError for those that are not there.
         """
         path = resolve(folder, files=("*.safetensors",))
@@ -254,7 +172,8 @@ class PreTrainedModel(Module):
             config = cls.config_class.from_pretrained(path, **options)
         elif options:
             raise TypeError(f"config is given, so {sorted(options)} cannot override it")
-        with skip_init(), set_default_device(device or get_default_device()):
+        place = set_default_device(device or get_default_device())
+        with skip_init(), place, set_default_dtype(dtype or get_default_dtype()):
             model = cls(config, **own)
         with open_checkpoint(path) as checkpoint:
             report, unset = load_weights(
@@ -277,12 +196,15 @@ class PreTrainedModel(Module):
         self,
         folder: str | os.PathLike[str],
         max_shard_size: int | str = "5GB",
+        dtype: str | None = None,
     ) -> None:
         """Write `config.json` and the weights into a folder, so that transformers can load it too.
 
         Args:
             folder: made if need be; older weights in it are replaced.
             max_shard_size: the weights are split into files of at most this size.
+            dtype: what floating weights are stored as, "float16" or "bfloat16" for half the size;
+                as they are if None.
 
         The config is written last: a save that is interrupted while the weights are on their way
         leaves the older model whole.
@@ -293,7 +215,9 @@ class PreTrainedModel(Module):
         self.config.architectures = [type(self).__name__]
         self.config.to_json_string()  # raises now if it cannot be written
         tensors = {name: tensor.numpy() for name, tensor in _once(self.state_dict()).items()}
-        save_sharded(tensors, path, max_shard_size=max_shard_size, metadata={"format": "pt"})
+        save_sharded(
+            tensors, path, max_shard_size=max_shard_size, metadata={"format": "pt"}, dtype=dtype
+        )
         if isinstance(self, GenerationMixin):
             self.generation_config.save_pretrained(path)
         self.config.save_pretrained(path)
@@ -303,24 +227,3 @@ def _once(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state without second names of shared arrays."""
     seen: dict[int, str] = {}
     return {k: t for k, t in state.items() if seen.setdefault(id(t.data), k) == k}
-
-
-def _resized(old: Parameter, size: int, std: float | None = None) -> Parameter:
-    """A parameter (V, ...) with `size` rows: the old ones, then fresh ones.
-
-    Fresh rows of a matrix are normal with standard deviation `std`, or the mean of the old rows if
-    that is None; those of a bias are zeros.
-    """
-    with set_default_device(old.device):
-        new = Parameter(full((size, *old.shape[1:]), 0.0).astype(old.dtype), old.requires_grad)
-    kept = min(size, old.shape[0])
-    with no_grad():
-        if old.ndim > 1 and size > kept:
-            if std is None:
-                new[kept:] = old.mean(axis=0)
-            else:
-                fresh = Parameter(new.data[kept:].copy())
-                normal_(fresh, std)
-                new[kept:] = fresh
-        new[:kept] = old[:kept]
-    return new

@@ -168,10 +168,16 @@ class PretrainedConfig:
 
 
 def read_config(folder_or_name: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `config.json` holds, of a folder, of a model by its name, or that file itself."""
+    """What `config.json` holds, of a folder, of a model by its name, or that file itself.
+
+    Google's own BERTs come with a `bert_config.json`, which does not name its family.
+    """
     path = Path(folder_or_name)
     if not path.is_file():
         path = resolve(folder_or_name, files=(CONFIG_NAME,)) / CONFIG_NAME
+        original = path.with_name("bert_config.json")
+        if not path.exists() and original.exists():
+            return {"model_type": "bert", **read_json_object(original)}
     return read_json_object(path)
 
 

@@ -19,13 +19,13 @@ IGNORED = -100
 def token_loss(logits: Tensor, labels: Any, name: str = "labels") -> Tensor:
     """Mean cross-entropy of logits (B, T, N) and class numbers (B, T)."""
     ids = _class_numbers(name, labels, logits.shape[:-1], logits.shape[-1], logits.device)
-    return _cross_entropy(logits, ids)
+    return _cross_entropy(logits, ids, name)
 
 
 def next_token_loss(logits: Tensor, labels: Any) -> Tensor:
     """Mean cross-entropy of the logits (B, T, V) at each place and the label (B, T) at the next."""
     ids = _class_numbers("labels", labels, logits.shape[:-1], logits.shape[-1], logits.device)
-    return _cross_entropy(logits[:, :-1], ids[:, 1:])
+    return _cross_entropy(logits[:, :-1], ids[:, 1:], "labels")
 
 
 def class_loss(logits: Tensor, labels: Any, name: str = "labels") -> Tensor:
@@ -72,7 +72,8 @@ def sequence_loss(logits: Tensor, labels: Any, config: Any) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, given)
 
 
-def _cross_entropy(logits: Tensor, ids: Tensor) -> Tensor:
+def _cross_entropy(logits: Tensor, ids: Tensor, name: str) -> Tensor:
+    _warn_if_none_counts(name, ids, IGNORED)
     return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), ids.reshape(-1))
 
 
@@ -88,7 +89,6 @@ def _class_numbers(
             f"{name} must be from 0 to {classes - 1}, or {IGNORED} where it does not count, "
             f"got {int(array[wrong][0])}"
         )
-    _warn_if_none_counts(name, ids, IGNORED)
     return ids
 
 

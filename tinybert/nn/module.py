@@ -294,6 +294,26 @@ class Module:
                     holder.data = moved.data
         return self
 
+    def cpu(self) -> Any:
+        """Move everything into the memory of the CPU."""
+        return self.to("cpu")
+
+    def cuda(self) -> Any:
+        """Move everything to the GPU; DeviceError if there is none."""
+        return self.to("cuda")
+
+    def half(self) -> Any:
+        """Convert to float16."""
+        return self.to(np.float16)
+
+    def float(self) -> Any:
+        """Convert to float32."""
+        return self.to(np.float32)
+
+    def double(self) -> Any:
+        """Convert to float64."""
+        return self.to(np.float64)
+
     # --- weights --------------------------------------------------------------------------------
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:

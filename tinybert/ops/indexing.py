@@ -155,7 +155,7 @@ def _part(part: Any, x: Array) -> Any:
     """One part of an index: arrays of any kind as arrays beside `x`, single numbers as numbers."""
     if part is None or part is Ellipsis or isinstance(part, (slice, bool)):
         return part
-    if isinstance(part, (Tensor, list, tuple, np.bool_)) or is_array(part):
+    if isinstance(part, (Tensor, list, tuple)) or is_array(part) or hasattr(part, "__array__"):
         if isinstance(part, (list, tuple)):
             part = list(part) if len(part) else np.zeros(0, "int64")
         array = to_array(part)
