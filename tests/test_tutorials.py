@@ -24,6 +24,7 @@ ANSWERS = {  # to the questions, `name = None`, at the end of a tutorial
     "03_wordpiece_by_hand": {"trials_of_zerowidth": "13", "rows_at_stride_20": "4"},
     "04_attention": {"pairs_seen": "15", "largest": "0.5"},
     "05_a_layer_backward": {"numbers_kept": "16", "zero_at_padding": "True"},
+    "06_heads_and_losses": {"first_loss": "2.2", "counted": "56"},
     "07_writing": {"nucleus": "3", "without_cache": "5050"},
 }
 
