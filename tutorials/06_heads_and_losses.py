@@ -237,9 +237,9 @@ assert agree(model, cross_entropy(scores, [0, 1]), folded, labels=[0, 1])
 # %% [markdown]
 # ## Where is the answer?
 # Two scores a token, as the start and as the end of the answer. The classes are the *places*: two
-# softmaxes over T, and the loss is the mean of both. No answer is place 0, [CLS] (Rajpurkar et al.
-# 2018, arXiv:1806.03822). If the text was cut, an answer may lie beyond T: such a place does not
-# count. Negative ones count as 0.
+# softmaxes over T, and the loss is the mean of both. "No answer" is place 0, [CLS] (Devlin et al.,
+# section 4.3). If the text was cut, an answer may lie beyond T: such a place does not count.
+# Negative ones count as 0.
 
 # %%
 model, w = load(tinybert.BertForQuestionAnswering)
