@@ -261,7 +261,7 @@ deviations: tuple[Deviation, ...] = (
         "pipeline of question-answering",
         "an answer that several windows see has the score that it has in the best of them",
         "transformers adds the probabilities up, to more than 1",
-        f"{_PIPELINES}/test_question_answering.py::test_an_answer_that_two_windows_see_counts_once",
+        f"{_PIPELINES}/test_question_answering.py::test_an_answer_that_several_windows_see_counts_once",
     ),
     Deviation(
         "pipeline of question-answering",

@@ -110,23 +110,46 @@ def test_windows_that_share_nothing(pair: tuple[Any, Any]) -> None:
     assert_same(*([a for a in answers if a["score"] > 0] for answers in nothing))
 
 
-def test_an_answer_that_two_windows_see_counts_once(pair: tuple[Any, Any]) -> None:
-    """Its score is that in the better window. transformers adds them up, so that a score, which is
-    a probability, can be above 1.
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"top_k": 1},
+        {"top_k": 4},
+        {"top_k": 4, "align_to_words": False, "max_answer_len": 3},
+        {"top_k": 5, "handle_impossible_answer": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("stride", [3, 8, 16])
+def test_an_answer_that_several_windows_see_counts_once(
+    pair: tuple[Any, Any], options: dict[str, Any], stride: int
+) -> None:
+    """Its score is that in the best window, for which transformers is asked window by window. Asked
+    for all at once it adds them up, so that a score, which is a probability, can be above 1.
     """
     ours, theirs = pair
-    context = "The king went to Jerusalem. " * 8
-    options = {"max_seq_len": 24, "doc_stride": 8, "top_k": 3}
-    found = ours(question=QUESTION, context=context, **options)
-    assert all(answer["score"] <= 1 for answer in found)
-    expected = theirs(question=QUESTION, context=context, **options)
-    assert expected[0]["score"] > found[0]["score"]
-    best = 0.0
-    example = {"question": QUESTION, "context": context}
-    for inputs in theirs.preprocess(example, max_seq_len=24, doc_stride=8):
-        one = theirs.postprocess([theirs.forward(inputs)], top_k=3)
-        best = max(best, *(a["score"] for a in one if a["answer"] == found[0]["answer"]), 0.0)
-    assert found[0]["score"] == pytest.approx(best, abs=ATOL)
+    windows = {"max_seq_len": 36, "doc_stride": stride}
+    for context in (LONG, "The king went to Jerusalem. " * 12):
+        example = {"question": QUESTION, "context": context}
+        best: dict[str, dict[str, Any]] = {}
+        nothing = []
+        for inputs in theirs.preprocess(example, **windows):
+            output = theirs.forward(inputs)
+            for answer in as_list(theirs.postprocess([output], **options)):
+                known = best.setdefault(answer["answer"].lower(), answer)
+                if answer["score"] > known["score"]:
+                    best[answer["answer"].lower()] = answer
+            all_answers = theirs.postprocess(
+                [output], top_k=999, handle_impossible_answer=True, align_to_words=False
+            )
+            nothing += [a for a in all_answers if not a["answer"] and a["score"] > 0]
+        if best.pop("", None):  # no answer: in none of the windows
+            best[""] = min(nothing, key=lambda a: a["score"])
+        expected = sorted(best.values(), key=lambda a: -a["score"])[: options["top_k"]]
+        found = as_list(ours(**example, **windows, **options))
+        assert_same(found, expected)
+    added = as_list(theirs(**example, **windows, **options))
+    assert added[0]["score"] > found[0]["score"]
 
 
 def test_spans_that_are_no_answers(pair: tuple[Any, Any]) -> None:
