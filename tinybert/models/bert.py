@@ -16,6 +16,7 @@ from tinybert.models.base import PreTrainedModel
 from tinybert.models.bert_like import AttentionBlock, BertLikeModel, Embeddings, Intermediate, Layer
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.encoder import Encoder
+from tinybert.models.with_head import ModelWithHead
 from tinybert.nn import Dropout, LayerNorm, Linear, Module
 from tinybert.outputs import PreTrainingOutput
 
@@ -127,7 +128,7 @@ class BertModel(BertLikeModel):
 # --- with a head ----------------------------------------------------------------------------------
 
 
-class _Bert(heads.ModelWithHead):
+class _Bert(ModelWithHead):
     """What BERT's models with a head share."""
 
     config_class: ClassVar[type[PretrainedConfig]] = BertConfig

@@ -11,26 +11,21 @@ Oracle   transformers' classes of the same names, with their parameter names
 
 from __future__ import annotations
 
-import functools
-import inspect
 import logging
-from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, ClassVar
 
 from tinybert.autograd import Tensor
 from tinybert.generation import GenerationMixin
 from tinybert.models import losses
 from tinybert.models.activations import activation
-from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig
-from tinybert.models.inputs import choose, tensor_of
-from tinybert.nn import Dropout, LayerNorm, Linear, Module, Parameter
+from tinybert.models.inputs import tensor_of
+from tinybert.models.with_head import ModelWithHead
+from tinybert.nn import LayerNorm, Linear, Module, Parameter
 from tinybert.nn.init import full
 from tinybert.outputs import (
     CausalLMOutputWithCrossAttentions,
     MaskedLMOutput,
-    ModelOutput,
     MultipleChoiceModelOutput,
     NextSentencePredictorOutput,
     PreTrainingOutput,
@@ -41,89 +36,8 @@ from tinybert.outputs import (
 
 logger = logging.getLogger("tinybert")
 
-# What every base model takes, in its order; only these may be given by position.
-INPUTS = (
-    "input_ids", "attention_mask", "token_type_ids", "position_ids", "head_mask", "inputs_embeds",
-)  # fmt: skip
-
-
-class ModelWithHead(PreTrainedModel):
-    """A base model, under the name `base_model_prefix`, and a head on what it gives.
-
-    The inputs of a call, and the options of the output, are those of the base model. The first six
-    may be given by position; what a head adds, such as `labels`, by name.
-    """
-
-    base_class: ClassVar[type[PreTrainedModel]]
-    uses_pooler: ClassVar[bool] = False
-
-    def __init__(self, config: PretrainedConfig) -> None:
-        super().__init__(config)
-        base = self.base_class(config, add_pooling_layer=self.uses_pooler)  # type: ignore[call-arg]
-        setattr(self, self.base_model_prefix, base)
-        self.add_head(config)
-        self.tie_weights()
-        prefix = self.base_model_prefix + "."
-        self.init_weights(
-            only={name for name, _ in self.named_parameters() if not name.startswith(prefix)}
-        )
-
-    def add_head(self, config: Any) -> None:
-        """Make the parts of the head."""
-        raise NotImplementedError(f"{type(self).__name__} does not define add_head")
-
-    def classifier_dropout(self, config: Any) -> Dropout:
-        """The dropout before a classifier: the config's own for it, or that of hidden states."""
-        own = getattr(config, "classifier_dropout", None)
-        return Dropout(config.hidden_dropout_prob if own is None else own)
-
-    def run_base(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> ModelOutput:
-        """The base model's output."""
-        named = named_inputs(type(self).__name__, inputs, options)
-        known = named_arguments(type(self.base_model).forward)
-        unknown = sorted(named.keys() - known.keys())
-        if unknown:
-            both = {**known, **named_arguments(type(self).forward)}
-            raise TypeError(
-                f"{type(self).__name__} has no argument {', '.join(unknown)}; "
-                f"it takes {', '.join(both)}"
-            )
-        return self.base_model(**named, return_dict=True)
-
-    def finish(
-        self,
-        output_class: type[ModelOutput],
-        base: ModelOutput,
-        return_dict: bool | None,
-        **results: Any,
-    ) -> Any:
-        """The head's results and what else the base model gave, as `return_dict` wants it."""
-        names = [field.name for field in fields(output_class)]  # type: ignore[arg-type]
-        output = output_class(**{**{name: base.get(name) for name in names}, **results})
-        wanted = choose(return_dict, self.config.return_dict)
-        return output if wanted else output.to_tuple()
-
-
-@functools.cache
-def named_arguments(forward: Callable[..., Any]) -> dict[str, None]:
-    """The arguments of a `forward` that can be given by name, in their order."""
-    _, *parameters = inspect.signature(forward).parameters.values()  # without self
-    return {p.name: None for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-
-
-def named_inputs(model: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
-    """Inputs that were given by position under their names, with those that were given by name."""
-    if len(inputs) > len(INPUTS):
-        raise TypeError(
-            f"{model} takes at most {len(INPUTS)} arguments by position ({', '.join(INPUTS)}), "
-            f"got {len(inputs)}; give the others by name"
-        )
-    named = dict(zip(INPUTS, inputs, strict=False))
-    twice = sorted(named.keys() & options.keys())
-    if twice:
-        raise TypeError(f"{model} got {', '.join(twice)} twice: by position and by name")
-    return {**named, **options}
-
+# The inputs of a multiple choice that have an axis for the choices.
+WITH_CHOICES = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds")
 
 # --- words ----------------------------------------------------------------------------------------
 
@@ -386,11 +300,11 @@ class MultipleChoice(ModelWithHead):
         Returns MultipleChoiceModelOutput with logits (B, C); the hidden states and attentions have
         a batch of B * C.
         """
-        named = named_inputs(type(self).__name__, inputs, options)
+        named = self.named_inputs(inputs, options)
         given = {
             name: tensor_of(name, named[name], self.device)
-            for name in INPUTS
-            if named.get(name) is not None and name != "head_mask"
+            for name in WITH_CHOICES
+            if named.get(name) is not None
         }
         _check_choices(given)
         for name, value in given.items():

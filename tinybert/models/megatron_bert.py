@@ -18,6 +18,7 @@ from tinybert.models.bert import BertConfig
 from tinybert.models.bert_like import AttentionBlock, BertLikeModel, Embeddings, Intermediate, Layer
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.encoder import Encoder
+from tinybert.models.with_head import ModelWithHead
 from tinybert.nn import Dropout, LayerNorm, Linear, Module
 from tinybert.outputs import PreTrainingOutput
 
@@ -113,7 +114,7 @@ class MegatronBertModel(BertLikeModel):
         return MegatronBertEncoder(config, layers)
 
 
-class _MegatronBert(heads.ModelWithHead):
+class _MegatronBert(ModelWithHead):
     """What MegatronBERT's models with a head share."""
 
     config_class: ClassVar[type[PretrainedConfig]] = MegatronBertConfig

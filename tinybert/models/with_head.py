@@ -1,0 +1,94 @@
+"""A base model with a head on top: how the two are put together and called."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, ClassVar
+
+from tinybert.models.base import PreTrainedModel
+from tinybert.models.config import PretrainedConfig
+from tinybert.models.inputs import choose
+from tinybert.nn import Dropout
+from tinybert.outputs import ModelOutput
+
+
+class ModelWithHead(PreTrainedModel):
+    """A base model, under the name `base_model_prefix`, and a head on what it gives.
+
+    The inputs of a call, and the options of the output, are those of the base model. Those up to
+    `inputs_embeds` may be given by position; what a head adds, such as `labels`, by name.
+    """
+
+    base_class: ClassVar[type[PreTrainedModel]]
+    uses_pooler: ClassVar[bool] = False
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__(config)
+        base = self.base_class(config, add_pooling_layer=self.uses_pooler)  # type: ignore[call-arg]
+        setattr(self, self.base_model_prefix, base)
+        self.add_head(config)
+        self.tie_weights()
+        prefix = self.base_model_prefix + "."
+        self.init_weights(
+            only={name for name, _ in self.named_parameters() if not name.startswith(prefix)}
+        )
+
+    def add_head(self, config: Any) -> None:
+        """Make the parts of the head."""
+        raise NotImplementedError(f"{type(self).__name__} does not define add_head")
+
+    def classifier_dropout(self, config: Any) -> Dropout:
+        """The dropout before a classifier: the config's own for it, or that of hidden states."""
+        own = getattr(config, "classifier_dropout", None)
+        return Dropout(config.hidden_dropout_prob if own is None else own)
+
+    def named_inputs(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+        """Inputs that were given by position under their names, with those given by name."""
+        model, known = type(self).__name__, list(named_arguments(self.base_class.forward))
+        names = known[: known.index("inputs_embeds") + 1]
+        if len(inputs) > len(names):
+            raise TypeError(
+                f"{model} takes at most {len(names)} arguments by position ({', '.join(names)}), "
+                f"got {len(inputs)}; give the others by name"
+            )
+        named = dict(zip(names, inputs, strict=False))
+        twice = sorted(named.keys() & options.keys())
+        if twice:
+            raise TypeError(f"{model} got {', '.join(twice)} twice: by position and by name")
+        return {**named, **options}
+
+    def run_base(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> ModelOutput:
+        """The base model's output."""
+        named = self.named_inputs(inputs, options)
+        known = named_arguments(type(self.base_model).forward)
+        unknown = sorted(named.keys() - known.keys())
+        if unknown:
+            both = {**known, **named_arguments(type(self).forward)}
+            raise TypeError(
+                f"{type(self).__name__} has no argument {', '.join(unknown)}; "
+                f"it takes {', '.join(both)}"
+            )
+        return self.base_model(**named, return_dict=True)
+
+    def finish(
+        self,
+        output_class: type[ModelOutput],
+        base: ModelOutput,
+        return_dict: bool | None,
+        **results: Any,
+    ) -> Any:
+        """The head's results and what else the base model gave, as `return_dict` wants it."""
+        names = [field.name for field in fields(output_class)]  # type: ignore[arg-type]
+        output = output_class(**{**{name: base.get(name) for name in names}, **results})
+        wanted = choose(return_dict, self.config.return_dict)
+        return output if wanted else output.to_tuple()
+
+
+@functools.cache
+def named_arguments(forward: Callable[..., Any]) -> dict[str, None]:
+    """The arguments of a `forward` that can be given by name, in their order."""
+    _, *parameters = inspect.signature(forward).parameters.values()  # without self
+    return {p.name: None for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
