@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 
 from tests.pipelines.twins import Make, assert_same, both
-from tinybert import Tensor
+from tinybert import BertForSequenceClassification, Tensor, pipeline
 
 TEXTS = [
     "The king went home.",
@@ -45,6 +46,20 @@ def test_no_features_of_padding(model_folder: Make) -> None:
     for a, b in zip(found, alone, strict=True):
         np.testing.assert_allclose(np.array(a), np.array(b), rtol=0, atol=2e-5)
     assert len(theirs(TEXTS, batch_size=3)[1][0]) > len(found[1][0])
+
+
+def test_features_of_a_model_with_a_head_are_its_logits(model_folder: Make) -> None:
+    folder = model_folder("BertForSequenceClassification", num_labels=30)
+    theirs = transformers.pipeline(
+        "feature-extraction",
+        transformers.BertForSequenceClassification.from_pretrained(folder),
+        tokenizer=str(folder),
+    )
+    ours = pipeline(
+        "feature-extraction", BertForSequenceClassification.from_pretrained(folder), folder
+    )
+    assert_same(ours(TEXTS), theirs(TEXTS))
+    assert len(ours(TEXTS[1], batch_size=2)[0]) == 30
 
 
 def test_features_as_tensors(model_folder: Make) -> None:

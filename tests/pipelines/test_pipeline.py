@@ -17,7 +17,7 @@ from tests.pipelines.twins import ATOL, Make, assert_same
 from tinybert.embedding import SentenceEmbedder, similarity
 from tinybert.models import BertForMaskedLM, BertForNextSentencePrediction
 from tinybert.pipelines import FillMaskPipeline, TextClassificationPipeline, pipeline
-from tinybert.pipelines.factory import ALIASES, TASKS
+from tinybert.pipelines.factory import ALIASES, TASKS, device_name
 from tinybert.tokenizers import AutoTokenizer, BertTokenizer
 
 PAIRS = [("The king went home.", "He slept."), ("It was war.", "The ship came to the great city.")]
@@ -117,7 +117,7 @@ def test_a_model_and_tokenizer_in_every_form(model_folder: Make, tmp_path: Path)
         (folder, tokenizer),
         (folder, str(alone)),
         (model, tokenizer),
-        (model, folder, "cpu"),
+        (model, folder, -1),
         (folder, BertTokenizer.from_pretrained(folder), "cpu"),
     ):
         found = pipeline("fill-mask", *arguments)(text)
@@ -150,6 +150,12 @@ def test_a_model_in_training_stays_so(model_folder: Make) -> None:
     assert found == pipeline("fill-mask", folder)("The king of [MASK].")
     assert [module.training for module in model.modules()] == modes
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_devices_by_number() -> None:
+    assert [device_name(d) for d in (-1, 0, 2, "cuda", None)] == [
+        "cpu", "cuda:0", "cuda:2", "cuda", None,
+    ]  # fmt: skip
 
 
 def test_every_task_has_a_class_and_aliases_are_tasks() -> None:

@@ -47,7 +47,7 @@ def pipeline(
     task: str,
     model: PreTrainedModel | str | os.PathLike[str] | None = None,
     tokenizer: Tokenizer | str | os.PathLike[str] | None = None,
-    device: str | None = None,
+    device: str | int | None = None,
     **options: Any,
 ) -> Any:
     """A model and tokenizer that do a task: called with texts, it gives what people want to know.
@@ -63,7 +63,8 @@ def pipeline(
             `tinybert fetch` brings. It is the default of the two tasks that need no trained head:
             feature-extraction and sentence-similarity.
         tokenizer: a tokenizer, or the folder or name of one; by default the model's.
-        device: where the model runs.
+        device: where the model runs: "cpu", "cuda" or "cuda:1"; or, as in transformers, the number
+            of a GPU, and -1 for the CPU.
         **options: batch_size, and new defaults for the options of a call, see each class.
 
     Results have the shape that they have in transformers. Raises ValueError for an unknown task, a
@@ -73,6 +74,7 @@ def pipeline(
     kind = TASKS.get(ALIASES.get(task, task)) if isinstance(task, str) else None
     if kind is None:
         raise ValueError(f"task must be one of {', '.join([*TASKS, *ALIASES])}, got {task!r}")
+    where = device_name(device)
     if model is None:
         if kind.task not in HEADLESS:
             raise ValueError(
@@ -88,12 +90,19 @@ def pipeline(
         )
     if isinstance(model, (str, os.PathLike)):
         folder = _folder(model, WEIGHTS)
-        return kind.from_pretrained(folder, tokenizer, device, **options)
+        return kind.from_pretrained(folder, tokenizer, where, **options)
     if not isinstance(model, PreTrainedModel):
         raise ValueError(f"model must be a model, or the folder or name of one, got {model!r}")
     if tokenizer is None:
         raise ValueError("tokenizer must be given too, if model is no folder or name")
-    return kind(model, tokenizer, device, **options)
+    return kind(model, tokenizer, where, **options)
+
+
+def device_name(device: str | int | None) -> str | None:
+    """The name of a device that may be given by its number."""
+    if isinstance(device, int) and not isinstance(device, bool):
+        return "cpu" if device < 0 else f"cuda:{device}"
+    return device
 
 
 def _folder(name: str | os.PathLike[str], files: tuple[str, ...]) -> Path:

@@ -32,7 +32,6 @@ class FeatureExtractionPipeline(OnePassPipeline):
         "max_length": None,
         "tokenize_kwargs": None,
     }
-    per_token = True
 
     def rows(self, item: Any, settings: Settings) -> list[Row]:
         row = self.row(
@@ -49,5 +48,8 @@ class FeatureExtractionPipeline(OnePassPipeline):
         return {"features": self.model(**inputs)[0]}
 
     def result(self, item: Any, rows: list[Row], outputs: list[Outputs], settings: Settings) -> Any:
-        features = outputs[0]["features"][None]  # (1, T, D)
+        features = outputs[0]["features"]
+        if features.ndim == 2:  # (T, D); what a head says of a whole text is (N,)
+            features = features[: len(rows[0])]
+        features = features[None]
         return as_tensor(features.copy()) if settings["return_tensors"] else features.tolist()
