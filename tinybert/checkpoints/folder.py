@@ -16,8 +16,8 @@ import numpy as np
 
 from tinybert.checkpoints.atomic import atomic_write
 from tinybert.checkpoints.errors import CheckpointError
-from tinybert.checkpoints.reader import TensorReader
-from tinybert.checkpoints.safetensors import SafetensorsFile, save_file, stored_info
+from tinybert.checkpoints.reader import Selection, TensorReader
+from tinybert.checkpoints.safetensors import SafetensorsFile, save_file, stored_infos
 from tinybert.checkpoints.sharded import ShardedCheckpoint
 
 SINGLE = "model.safetensors"
@@ -82,7 +82,7 @@ def save_sharded(
 
     Parameters
     ----------
-    tensors : names and arrays; shards are filled in this order.
+    tensors : names and arrays, or a lazy reader; shards are filled in this order.
     folder : created if need be; files of other kinds in it are left alone.
     max_shard_size : bytes of tensor data a file, as an int or like ``"5GB"`` (10^9) or ``"1GiB"``
         (2^30). A single tensor that is larger gets a file of its own.
@@ -92,7 +92,7 @@ def save_sharded(
     """
     limit = _parse_size(max_shard_size)
     metadata = {"format": "pt"} if metadata is None else metadata
-    sizes = {name: stored_info(name, array, dtype).nbytes for name, array in tensors.items()}
+    sizes = {name: info.nbytes for name, info in stored_infos(tensors, dtype).items()}
     shards = _split(sizes, limit)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def save_sharded(
     files = {f"model-{i:05d}-of-{len(shards):05d}.safetensors": s for i, s in enumerate(shards, 1)}
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as unfinished:
         for file, names in files.items():
-            save_file({n: tensors[n] for n in names}, Path(unfinished, file), metadata, dtype)
+            save_file(_some(tensors, names), Path(unfinished, file), metadata, dtype)
         for file in files:
             os.replace(Path(unfinished, file), folder / file)
     index = {
@@ -114,6 +114,13 @@ def save_sharded(
         json.dump(index, out, indent=2, sort_keys=True, ensure_ascii=False)
         out.write("\n")
     _remove_stale(folder, {INDEX, *files})
+
+
+def _some(tensors: Mapping[str, np.ndarray], names: list[str]) -> Mapping[str, np.ndarray]:
+    """Those tensors, still unread if they come from a lazy reader."""
+    if isinstance(tensors, TensorReader):
+        return Selection(tensors, names)
+    return {name: tensors[name] for name in names}
 
 
 def _parse_size(size: int | str) -> int:

@@ -4,9 +4,9 @@ Models load through it and need not know whether one file or twenty lie beneath.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,10 +25,11 @@ class TensorReader(Mapping[str, np.ndarray]):
     """Named tensors on disk. ``reader[name]`` gives the array; ``keys()``, ``items()``, ``in``
     and ``len`` work.
 
-    ``metadata`` is the file's own str-to-str dictionary. A name that the file lacks raises
-    KeyError.
+    ``metadata`` is the file's own str-to-str dictionary, ``format`` the name of the kind of file. A
+    name that the file lacks raises KeyError.
     """
 
+    format: ClassVar[str] = "weights"
     metadata: dict[str, str]
 
     @abstractmethod
@@ -73,3 +74,43 @@ class TensorReader(Mapping[str, np.ndarray]):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class Selection(TensorReader):
+    """Some tensors of another reader, in the order given, and as lazy as it.
+
+    Closing the selection leaves the reader open.
+    """
+
+    def __init__(self, reader: TensorReader, names: Iterable[str]) -> None:
+        self._reader = reader
+        self._names = dict.fromkeys(names)
+        self.metadata = reader.metadata
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._reader[self._own(name)]
+
+    def info(self, name: str) -> TensorInfo:
+        """As that of the reader beneath."""
+        return self._reader.info(self._own(name))
+
+    def read_into(self, name: str, out: np.ndarray) -> None:
+        """As that of the reader beneath."""
+        self._reader.read_into(self._own(name), out)
+
+    def close(self) -> None:
+        """Nothing: the reader belongs to whoever opened it."""
+
+    def _own(self, name: str) -> str:
+        if name not in self._names:
+            raise KeyError(f"the selection has no tensor {name!r}")
+        return name

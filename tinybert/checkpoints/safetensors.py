@@ -8,6 +8,7 @@ Format: https://github.com/huggingface/safetensors#format
 """
 
 import json
+import math
 import mmap
 import os
 import stat
@@ -39,6 +40,8 @@ class SafetensorsFile(TensorReader):
     Raises CheckpointError when the file is malformed, OSError when it cannot be opened. Also a
     context manager.
     """
+
+    format = "safetensors"
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
@@ -171,7 +174,8 @@ def save_file(
 
     Parameters
     ----------
-    tensors : names and arrays; a lazy reader will do.
+    tensors : names and arrays, or a lazy reader: of that, one tensor is in memory at a time, and
+        BF16 stays BF16 (8-bit floats become F32).
     path : the file to create or replace; when anything fails it keeps its old content.
     metadata : strings by name for the header's ``__metadata__``, e.g. ``{"format": "pt"}``.
     dtype : ``"float64"``, ``"float32"``, ``"float16"`` or ``"bfloat16"`` (also by the format's
@@ -181,7 +185,7 @@ def save_file(
 
     Raises TypeError or ValueError naming the tensor that cannot be stored.
     """
-    infos = {name: stored_info(name, array, dtype) for name, array in tensors.items()}
+    infos = stored_infos(tensors, dtype)
     header, order = _layout(infos, metadata)
     with atomic_write(path) as file:
         file.write(header)
@@ -189,22 +193,47 @@ def save_file(
             _write(file, name, tensors[name], FORMATS[infos[name].dtype])
 
 
-def stored_info(name: str, array: np.ndarray, dtype: str | None = None) -> TensorInfo:
-    """Format, shape and size with which ``save_file`` stores an array; raises as it does."""
+def stored_infos(
+    tensors: Mapping[str, np.ndarray], dtype: str | None = None
+) -> dict[str, TensorInfo]:
+    """Format, shape and size with which ``save_file`` stores each tensor; raises as it does.
+
+    Of a lazy reader no tensor is read.
+    """
     dtype = FLOAT_NAMES.get(dtype, dtype) if dtype is not None else None
     if dtype is not None and dtype not in FLOAT_NAMES.values():
         raise ValueError(f"dtype must be None or one of {', '.join(FLOAT_NAMES)}, got {dtype!r}")
-    if not isinstance(name, str):
-        raise TypeError(f"tensor names must be str, got {name!r}")
-    if name == "__metadata__":
-        raise ValueError("no tensor can be called '__metadata__': the format reserves the name")
+    infos = {}
+    for name in tensors:
+        if not isinstance(name, str):
+            raise TypeError(f"tensor names must be str, got {name!r}")
+        if name == "__metadata__":
+            raise ValueError("no tensor can be called '__metadata__': the format reserves the name")
+        if isinstance(tensors, TensorReader):
+            shape, own = tensors.info(name).shape, _format_kept(name, tensors.info(name).dtype)
+        else:
+            shape, own = np.shape(tensors[name]), _format_of(name, tensors[name])
+        stored = dtype if dtype is not None and own in FLOAT_NAMES.values() else own
+        infos[name] = TensorInfo(stored, shape, math.prod(shape) * FORMATS[stored].bits // 8)
+    return infos
+
+
+def _format_of(name: str, array: np.ndarray) -> str:
+    """The format that holds an array's values as they are."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"tensor {name!r} must be a NumPy array, got {type(array).__name__}")
     native = NATIVE_NAMES.get(array.dtype.newbyteorder("<").str)
     if native is None:
         raise TypeError(f"tensor {name!r} has dtype {array.dtype}, which the format does not have")
-    stored = dtype if dtype is not None and array.dtype.kind == "f" else native
-    return TensorInfo(stored, array.shape, array.size * FORMATS[stored].bits // 8)
+    return native
+
+
+def _format_kept(name: str, own: str) -> str:
+    """The format for what a reader calls ``own``: the same, or where its values fit in."""
+    fmt = FORMATS.get(own)
+    if fmt is None or fmt.packed:
+        raise TypeError(f"tensor {name!r} is {own}, which is not written")
+    return own if fmt.narrow is not None else NATIVE_NAMES[fmt.array.str]
 
 
 def _layout(

@@ -32,6 +32,8 @@ class ShardedCheckpoint(TensorReader):
     path, a missing shard, a tensor that is missing, unlisted, or in two shards.
     """
 
+    format = "sharded safetensors"
+
     def __init__(self, index: str | os.PathLike[str]) -> None:
         self.path = os.fspath(index)
         weight_map = _read_index(Path(self.path))
