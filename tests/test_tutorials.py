@@ -38,7 +38,8 @@ def run(
     return subprocess.run(
         [sys.executable, "-W", "error", "-B", str(path), *arguments],
         cwd=folder,
-        env=os.environ
+        env={"OMP_NUM_THREADS": "1"}  # threads of small products only wait for each other
+        | os.environ
         | {"PYTHONPATH": str(FOLDER.parent), "PYTHONIOENCODING": "utf-8"}
         | variables,
         capture_output=True,
