@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import transformers
 
 from tests.models.oracle import TOY, draw_weights
@@ -29,7 +28,6 @@ Make = Callable[..., Path]
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Make the folder of a random model of the class `name`; equal wishes give the same folder.
 
-    scale: the weights of the head are multiplied by it, so that classes differ more.
     tokenizer_options: of the tokenizer.
     options: of the config.
     """
@@ -38,11 +36,10 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Make:
     def make(
         name: str,
         seed: int = 0,
-        scale: float = 1.0,
         tokenizer_options: dict[str, Any] | None = None,
         **options: Any,
     ) -> Path:
-        key = repr((name, seed, scale, tokenizer_options, sorted(options.items())))
+        key = repr((name, seed, tokenizer_options, sorted(options.items())))
         if key not in made:
             folder = tmp_path_factory.mktemp(name)
             tokenizer = transformers.BertTokenizerFast(
@@ -52,10 +49,6 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Make:
             config = transformers.BertConfig(**{**SIZES, **ids, **options})
             model = getattr(transformers, name)(config)
             draw_weights(model, seed)
-            with torch.no_grad():
-                for part, parameter in model.named_parameters():
-                    if not part.startswith("bert."):
-                        parameter.mul_(scale)
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
             shutil.copy(VOCAB, folder)

@@ -100,9 +100,9 @@ def pipeline(
 
 def device_name(device: str | int | None) -> str | None:
     """The name of a device that may be given by its number."""
-    if isinstance(device, int) and not isinstance(device, bool):
-        return "cpu" if device < 0 else f"cuda:{device}"
-    return device
+    if not isinstance(device, int):
+        return device
+    return "cpu" if device < 0 else f"cuda:{device}"
 
 
 def _folder(name: str | os.PathLike[str], files: tuple[str, ...]) -> Path:
