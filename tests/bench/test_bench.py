@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from tinybert.bench import CASES, Case, Prepared, Result, run_case
 from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
+from tinybert.bench.loading import load
 from tinybert.bench.machine import blas_threads, cores, describe, share_threads
 from tinybert.bench.timing import interleave
 from tinybert.bench.words import tokenizer
@@ -73,7 +75,7 @@ def test_work_that_differs_is_not_timed() -> None:
 
 def test_names_are_unique() -> None:
     names = [case.name for case in CASES]
-    assert len(set(names)) == len(names) == 6
+    assert len(set(names)) == len(names) == 7
 
 
 def test_forward_agrees() -> None:
@@ -110,6 +112,17 @@ def test_generated_tokens_are_the_same() -> None:
     assert prepared.differences == {"torch": 0}
     assert prepared.ours(None).shape == (1, 13)
     assert len({*prepared.ours(None)[0].tolist()}) > 4  # it does not repeat one word
+
+
+def test_loading_is_exact_and_says_what_it_takes() -> None:
+    prepared = load("cpu", TINY)
+    assert prepared.differences == {"transformers": 0}
+    assert re.fullmatch(r"ours adds \d+ MB to hold \d+ MB of weights", prepared.note)
+    (ours, total), (theirs, other_total) = (
+        side(None) for side in (prepared.ours, prepared.others["transformers"])
+    )
+    assert {*ours.state_dict()} == {*theirs.state_dict()}
+    assert total == pytest.approx(other_total, rel=1e-4)
 
 
 def test_tokenizer_agrees_on_fresh_text(minilm: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
+from tinybert.bench.loading import load
 from tinybert.bench.timing import Case
 from tinybert.bench.words import tokenizer
 
@@ -37,8 +38,8 @@ CASES = (
         GRADIENTS,
     ),
     Case(
-        "train-step-checkpointed",
-        "gradient checkpointing (8 x 256), 8 x 256 tokens",
+        "checkpointing",
+        "a step with gradient checkpointing, 8 x 256 tokens",
         partial(
             train_step, batch=8, length=256, config={"num_hidden_layers": 8}, checkpointing=True
         ),
@@ -50,5 +51,6 @@ CASES = (
         partial(generate, prompt=16, new_tokens=64),
         0.0,
     ),
+    Case("load", "MegatronBERT (345M) from a safetensors file of 1.3 GB", load, 0.0, runs=3),
     Case("tokenizer", "1,000 English-like sentences of 20 words", tokenizer, 0.0),
 )

@@ -46,6 +46,15 @@ class TensorReader(Mapping[str, np.ndarray]):
         float, float to integer).
         """
 
+    def mapped(self, name: str) -> np.ndarray | None:
+        """A tensor as a **writable** array whose memory is the file's until it is written to, or
+        None if the reader cannot give one.
+
+        What is written stays in this process (copy on write); what is only read is fetched when it
+        is first touched, and shared with whoever else has the file mapped.
+        """
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Close the file(s). Arrays that were handed out stay valid."""

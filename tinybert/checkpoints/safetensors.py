@@ -49,6 +49,7 @@ class SafetensorsFile(TensorReader):
             raise CheckpointError(self.path, "is not a regular file")
         self._lock = threading.Lock()
         self._map: mmap.mmap | None = None
+        self._private: mmap.mmap | None = None
         self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
         try:
             self._header = read_header(self._file, self.path)
@@ -60,7 +61,7 @@ class SafetensorsFile(TensorReader):
     def close(self) -> None:
         """Close the file. Arrays that were handed out stay valid."""
         self._file.close()
-        self._map = None
+        self._map = self._private = None
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
@@ -116,6 +117,19 @@ class SafetensorsFile(TensorReader):
             values = np.empty(min(_CHUNK, out.size - first), fmt.storage)
             self._read(begin + first * fmt.storage.itemsize, values.view(np.uint8))
             flat[first : first + values.size] = fmt.widen(values) if fmt.widen else values
+
+    def mapped(self, name: str) -> np.ndarray | None:
+        """See ``TensorReader.mapped``: for NumPy's own formats, where files can be mapped."""
+        info = self.info(name)
+        fmt, begin = self._decodable(name, info), self._header.begin[name]
+        if os.name != "posix" or fmt.widen is not None or begin % fmt.storage.itemsize:
+            return None  # elsewhere a file that is mapped cannot be replaced
+        with self._lock:
+            if self._private is None:
+                self._private = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+            if len(self._private) < self._header.file_size:
+                raise CheckpointError(self.path, "was truncated after it was opened")
+        return np.ndarray(info.shape, fmt.array, self._private, begin)
 
     def _decodable(self, name: str, info: TensorInfo) -> Format:
         fmt = FORMATS[info.dtype]

@@ -74,6 +74,10 @@ class ShardedCheckpoint(TensorReader):
                 raise CheckpointError(file.path, f"holds tensor {name!r}, which the index {where}")
             self._home[name] = file
 
+    def mapped(self, name: str) -> np.ndarray | None:
+        """See ``TensorReader.mapped``."""
+        return self._shard(name).mapped(name)
+
     def close(self) -> None:
         """Close every shard. Arrays that were handed out stay valid."""
         self._files.close()

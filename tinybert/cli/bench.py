@@ -22,7 +22,7 @@ below 1 we are faster. Needs torch and transformers
 OMP_NUM_THREADS=4 tinybert bench. Exit code 1 if results disagree.
 
 cases:
-""" + "\n".join(f"  {case.name:24} {case.summary}" for case in CASES)
+""" + "\n".join(f"  {case.name:18} {case.summary}" for case in CASES)
 
 EXAMPLE = """\
   $ tinybert bench --only minilm-forward --runs 5"""

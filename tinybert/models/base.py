@@ -161,10 +161,10 @@ class PreTrainedModel(Surgery):
             output_loading_info: return (model, LoadingReport).
             **options: overrides of the config, and arguments of the model's constructor.
 
-        Every tensor is read straight into its place, so that memory peaks at little more than the
-        size of the model. The result is in evaluation mode. Names that do not fit are logged once,
-        in one table. Raises CheckpointError for files that are damaged, and
-        FileNotFoundError for those that are not there.
+        On the CPU weights of the right dtype are the file's own memory until they are changed;
+        others are read straight into their place: memory peaks at little more than the model's
+        size. The result is in evaluation mode. Names that do not fit are logged once, in one table.
+        Raises CheckpointError for files that are damaged, FileNotFoundError for those not there.
         """
         path = resolve(folder, files=("*.safetensors",))
         own = {name: options.pop(name) for name in cls._constructor_options() if name in options}
@@ -172,8 +172,8 @@ class PreTrainedModel(Surgery):
             config = cls.config_class.from_pretrained(path, **options)
         elif options:
             raise TypeError(f"config is given, so {sorted(options)} cannot override it")
-        place = set_default_device(device or get_default_device())
-        with skip_init(), place, set_default_dtype(dtype or get_default_dtype()):
+        place = set_default_device(get_default_device() if device is None else device)
+        with skip_init(), place, set_default_dtype(get_default_dtype() if dtype is None else dtype):
             model = cls(config, **own)
         with open_checkpoint(path) as checkpoint:
             report, unset = load_weights(

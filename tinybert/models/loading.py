@@ -102,9 +102,17 @@ def load_weights(
 
 
 def read_into(checkpoint: TensorReader, key: str, tensor: Tensor) -> None:
-    """Read one array of a checkpoint into a tensor of the same shape, wherever it lives."""
+    """Give a tensor the array of a checkpoint, of the same shape, wherever the tensor lives.
+
+    Where the file has the numbers as they are needed, its memory becomes the tensor's own (copy on
+    write); elsewhere they are read, and converted, into the memory that the tensor has.
+    """
     if tensor.device == "cpu":
-        checkpoint.read_into(key, tensor.data)
+        mapped = checkpoint.mapped(key)
+        if mapped is not None and mapped.dtype == tensor.dtype:
+            tensor.data = mapped
+        else:
+            checkpoint.read_into(key, tensor.data)
         tensor._version.bump("from_pretrained")
     else:
         tensor.detach().copy_(to_device(checkpoint[key].astype(tensor.dtype), tensor.device))
