@@ -16,7 +16,15 @@ import transformers
 from tests.models.oracle import config, twin_config, twins
 from tests.support import assert_close
 from tests.tolerances import FLOAT32_EPS
-from tinybert import BertConfig, BertModel, CheckpointError, load_checkpoint, nn, save_file
+from tinybert import (
+    BertConfig,
+    BertModel,
+    CheckpointError,
+    load_checkpoint,
+    nn,
+    no_grad,
+    save_file,
+)
 from tinybert.autograd import set_default_device
 from tinybert.backend import manual_seed
 
@@ -420,3 +428,21 @@ def test_loaded_weights_are_the_models_own(pair, tmp_path):
     first.get_input_embeddings().weight.data[...] = 0
     same_state(second, pair[0])
     assert all(p.requires_grad and p.data.flags.writeable for p in first.parameters())
+
+
+def test_changing_a_loaded_model_changes_no_file(pair, tmp_path):
+    ours, _ = pair
+    ours.save_pretrained(tmp_path)
+    before = (tmp_path / "model.safetensors").read_bytes()
+    model, other = (BertModel.from_pretrained(tmp_path) for _ in range(2))
+    with no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(3.0)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    assert all((p.numpy() == 3.0).all() for p in model.parameters())
+    same_state(other, BertModel.from_pretrained(tmp_path))
+    model.save_pretrained(tmp_path)  # over the file that all three have mapped
+    assert all((p.numpy() == 3.0).all() for p in BertModel.from_pretrained(tmp_path).parameters())
+    assert not all((p.numpy() == 3.0).all() for p in other.parameters())
+    (tmp_path / "model.safetensors").unlink()
+    assert float(other.embeddings.word_embeddings.weight.data.sum()) != 0
