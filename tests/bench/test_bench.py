@@ -174,6 +174,10 @@ def test_command(monkeypatch, capsys) -> None:
     result = json.loads(capsys.readouterr().out)
     assert result["machine"]["threads"] >= 1
     assert [len(case["ours"]["times"]) for case in result["cases"]] == [3]
+    assert main(["bench", "--runs", "1", "--markdown"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^\| `tiny`, beside torch \| [\d.]+ \(.*\) \| .* \| \d+\.\d\d \|$", out, re.M)
+    assert "`absent`: skipped, not here." in out
     assert main(["bench", "--only", "absent"]) == 2
     assert "absent: not here" in capsys.readouterr().err
 

@@ -29,9 +29,12 @@ EXAMPLE = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--only, --runs, --device, --json."""
+    """--only, --runs, --device, --json, --markdown."""
     parser.add_argument("--only", nargs="+", metavar="CASE", default=[], help="only these cases")
     parser.add_argument("--runs", type=int, metavar="N", help="rounds that count (default: 7)")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table as the README has it"
+    )
     add_device_argument(parser)
     add_json_argument(parser)
 
@@ -61,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         cases_shown = [result.as_dict() for result in results]
         print_json({"machine": machine, "cases": cases_shown, "skipped": skipped})
     else:
-        print("\n".join(_table(results, skipped)))
+        print("\n".join((_markdown if args.markdown else _table)(results, skipped)))
     return 0 if all(result.agrees for result in results) else 1
 
 
@@ -101,6 +104,22 @@ def _table(results: list[Result], skipped: dict[str, str]) -> list[str]:
     lines += [f"{result.case}: {result.note}" for result in results if result.note]
     lines += [f"{name}: skipped, {reason}" for name, reason in skipped.items()]
     return [*lines, "", "ms: median (minimum to maximum); ratio: ours / theirs, below 1 is faster"]
+
+
+def _markdown(results: list[Result], skipped: dict[str, str]) -> list[str]:
+    """The same for a page: a row for each result, then what was measured on the way."""
+    lines = ["| case | ours, ms | theirs, ms | ratio |", "|---|---|---|---|"]
+    for result in results:
+        cells = [f"`{result.case}`, beside {result.other}"]
+        if result.agrees:
+            cells += [_milliseconds(result.ours), _milliseconds(result.others)]
+            cells += [f"{result.ratio:.2f}"]
+        else:
+            cells += ["", "", "disagrees"]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [f"\n`{result.case}`: {result.note}." for result in results if result.note]
+    lines += [f"\n`{name}`: skipped, {reason}." for name, reason in skipped.items()]
+    return lines
 
 
 def _milliseconds(times: list[float]) -> str:
