@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,20 +11,23 @@ import numpy as np
 
 from tinybert.checkpoints import open_checkpoint
 from tinybert.checkpoints.reader import TensorReader
-from tinybert.cli.command import Command, add_json_argument, folder_or_file
-from tinybert.cli.layout import human_size, print_json, shorten_start, table, terminal_width
-from tinybert.models.config import read_json_object
+from tinybert.cli.command import Command, add_json_argument
+from tinybert.cli.layout import human_size, print_json
+from tinybert.cli.progress import progress
+from tinybert.cli.source import find_config, weights_path
+from tinybert.cli.tensors import named_table, shape_of
 
 BLOCK = 1 << 20  # elements of a tensor that are looked at together
-UNLIMITED = 10**6  # columns of a file
 STATISTICS = ("mean", "std", "min", "max")
 
 DETAILS = """\
 Lists the configuration and every tensor with shape, dtype and size, of a
-model's folder or of a single .safetensors file. Only the header of the file
-is read. --values reads the tensors too, one after the other, for their mean,
-standard deviation, minimum and maximum (of the finite values), and counts
-NaN and infinities."""
+model's folder or of a single file of weights: safetensors, PyTorch (.bin,
+.pt), Megatron-LM (NGC's .zip), TensorFlow (.h5, .ckpt.index) or Flax
+(.msgpack). The names are those of transformers' PyTorch classes. The tensors
+are not read, but with --values, one after the other, for their mean, standard
+deviation, minimum and maximum (of the finite values), and the numbers of NaN
+and infinities."""
 
 EXAMPLE = """\
   $ tinybert inspect minilm
@@ -40,22 +42,23 @@ EXAMPLE = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL, --values, --json."""
-    parser.add_argument("model", metavar="MODEL", help="a folder, a .safetensors file, or minilm")
+    parser.add_argument("model", metavar="MODEL", help="a folder, a file of weights, or minilm")
     parser.add_argument("--values", action="store_true", help="read the tensors: mean, std, ...")
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Read the headers, and print what they say."""
-    path = folder_or_file(args.model)
-    config_file = path / "config.json"
-    config = read_json_object(config_file) if config_file.is_file() else None
+    path = weights_path(args.model)
     with open_checkpoint(path) as checkpoint:
-        tensors = [_described(checkpoint, name, args.values) for name in checkpoint]
-        metadata = checkpoint.metadata
+        config = find_config(path, checkpoint)
+        tensors = _all_described(checkpoint, args.values)
+        metadata, kind = checkpoint.metadata, checkpoint.format
     result = {
         "path": str(path),
-        "config": config,
+        "format": kind,
+        "config": config.options if config else None,
+        "config_from": config.origin if config else None,
         "metadata": metadata,
         "tensors": tensors,
         "bytes": sum(t["bytes"] for t in tensors),
@@ -73,15 +76,20 @@ def _is_floating(dtype: str) -> bool:
     return dtype.startswith(("F", "BF", "C"))
 
 
-def _described(checkpoint: TensorReader, name: str, values: bool) -> dict[str, Any]:
+def _all_described(checkpoint: TensorReader, values: bool) -> list[dict[str, Any]]:
+    if not values:
+        return [_described(checkpoint, name) for name in checkpoint]
+    described = []
+    with progress("reading", sum(checkpoint.info(name).nbytes for name in checkpoint)) as advance:
+        for name in checkpoint:
+            described.append(_described(checkpoint, name) | statistics(checkpoint[name]))
+            advance(checkpoint.info(name).nbytes)
+    return described
+
+
+def _described(checkpoint: TensorReader, name: str) -> dict[str, Any]:
     info = checkpoint.info(name)
-    described: dict[str, Any] = {
-        "name": name,
-        "shape": list(info.shape),
-        "dtype": info.dtype,
-        "bytes": info.nbytes,
-    }
-    return described | (statistics(checkpoint[name]) if values else {})
+    return {"name": name, "shape": list(info.shape), "dtype": info.dtype, "bytes": info.nbytes}
 
 
 def statistics(array: np.ndarray) -> dict[str, Any]:
@@ -116,12 +124,13 @@ def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _shown(result: dict[str, Any], values: bool) -> list[str]:
-    lines = [result["path"]]
-    for title in ("config", "metadata"):
+    lines = [f"{result['path']} ({result['format']})"]
+    for title, origin in (("config", result["config_from"]), ("metadata", "the file")):
         options = result[title]
         if options:
             width = max(map(len, options))
-            lines += ["", f"{title}:", *(f"  {k:{width}}  {v}" for k, v in options.items())]
+            lines += ["", f"{title} (from {origin}):"]
+            lines += [f"  {k:{width}}  {v}" for k, v in options.items()]
     lines += ["", *_tensor_table(result["tensors"], values), "", _total(result)]
     bad = [t["name"] for t in result["tensors"] if t.get("nan") or t.get("inf")]
     if bad:
@@ -130,21 +139,14 @@ def _shown(result: dict[str, Any], values: bool) -> list[str]:
 
 
 def _tensor_table(tensors: list[dict[str, Any]], values: bool) -> list[str]:
-    """A line a tensor; names are cut only where they would not fit into a terminal."""
     counts = [n for n in ("nan", "inf") if values and (n == "nan" or any(t[n] for t in tensors))]
-    heads = ["shape", "dtype", *(STATISTICS if values else ["size"]), *counts]
-    sides = "ll" + "r" * (len(heads) - 2)
+    heads = ["name", "shape", "dtype", *(STATISTICS if values else ["size"]), *counts]
     rows = [_cells(tensor, values, counts) for tensor in tensors]
-    widest = max(map(len, table(heads, rows, sides)))
-    room = terminal_width() - widest - 2 if sys.stdout.isatty() else UNLIMITED
-    names = [shorten_start(tensor["name"], max(12, room)) for tensor in tensors]
-    rows = [[name, *row] for name, row in zip(names, rows, strict=True)]
-    return table(["name", *heads], rows, "l" + sides)
+    return named_table(heads, rows, "lll" + "r" * (len(heads) - 3))
 
 
 def _cells(tensor: dict[str, Any], values: bool, counts: list[str]) -> list[str]:
-    shape = "x".join(map(str, tensor["shape"])) or "scalar"
-    cells = [shape, tensor["dtype"]]
+    cells = [tensor["name"], shape_of(tensor["shape"]), tensor["dtype"]]
     if not values:
         return [*cells, human_size(tensor["bytes"])]
     numbers = [tensor[name] for name in STATISTICS]

@@ -5,6 +5,8 @@ from tinybert.cli import (
     bench,
     classify,
     compare,
+    convert,
+    diff,
     embed,
     fetch,
     fill_mask,
@@ -27,6 +29,8 @@ COMMANDS: tuple[Command, ...] = (
     generate.COMMAND,
     tokenize.COMMAND,
     inspect.COMMAND,
+    convert.COMMAND,
+    diff.COMMAND,
     compare.COMMAND,
     bench.COMMAND,
 )

@@ -1,0 +1,239 @@
+"""`tinybert convert`: what is written, what is refused, and what an interruption leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import tinybert as tb
+from tinybert.checkpoints import CheckpointError, SafetensorsFile, load_checkpoint, save_file
+from tinybert.cli import convert
+
+SIZES = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3}
+SMALL = {**SIZES, "intermediate_size": 20, "vocab_size": 31, "max_position_embeddings": 16}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder with a small BERT and a tokenizer's files."""
+    folder = tmp_path / "model"
+    tb.BertForMaskedLM(tb.BertConfig(**SMALL)).save_pretrained(folder)
+    for name in ("vocab.txt", "tokenizer_config.json", "README.md"):
+        (folder / name).write_text(name)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def assert_same(folder: Path, other: Path) -> None:
+    a, b = load_checkpoint(folder), load_checkpoint(other)
+    assert set(a) == set(b)
+    for name, array in a.items():
+        assert array.dtype == b[name].dtype
+        np.testing.assert_array_equal(array, b[name])
+
+
+def test_a_folder_is_made_and_verified(tinybert, model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder"
+    ran = tinybert("convert", model, target)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(f"{model} (safetensors) -> {target}\n")
+    count = len(load_checkpoint(model))
+    assert f"verified: {count} tensors read back, each equal to its source\n" in ran.out
+    files = {"config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"}
+    assert set(contents(target)) == files
+    assert_same(model, target)
+    assert json.loads((target / "config.json").read_text()) == json.loads(
+        (model / "config.json").read_text()
+    )
+    assert os.stat(target).st_mode == os.stat(model).st_mode
+
+
+def test_both_libraries_load_it_in_half_precision(tinybert, model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "half"
+    options = ("--dtype", "float16", "--max-shard-size", "3kB", "--json")
+    result = json.loads(tinybert("convert", model, target, *options).out)
+    assert 0 < result["rounding"] < 1e-4
+    assert result["config"] == "config.json"
+    assert set(result["files"]) == set(contents(target))
+    assert sum(name.endswith(".safetensors") for name in result["files"]) > 1
+    ours = tb.BertForMaskedLM.from_pretrained(target)
+    theirs = transformers.BertForMaskedLM.from_pretrained(target, attn_implementation="eager")
+    ids = np.arange(10).reshape(2, 5)
+    np.testing.assert_allclose(
+        ours(ids).logits.numpy(),
+        theirs(torch.from_numpy(ids)).logits.detach().numpy(),
+        rtol=0,
+        atol=1e-5,
+    )
+
+
+def test_bfloat16_stays_bfloat16(tinybert, model: Path, tmp_path: Path) -> None:
+    assert tinybert("convert", model, tmp_path / "a", "--dtype", "bfloat16").code == 0
+    ran = tinybert("convert", tmp_path / "a", tmp_path / "b")
+    assert ran.out.endswith("each equal to its source\n")
+    with SafetensorsFile(tmp_path / "b" / "model.safetensors") as file:
+        assert {file.info(name).dtype for name in file} == {"BF16"}
+    assert tinybert("diff", tmp_path / "a", tmp_path / "b").code == 0
+
+
+def test_the_dtype_that_a_config_states_is_kept_true(tinybert, model: Path, tmp_path: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"torch_dtype": "float32"}))
+    tinybert("convert", model, tmp_path / "a", "--dtype", "bfloat16")
+    assert json.loads((tmp_path / "a" / "config.json").read_text())["torch_dtype"] == "bfloat16"
+
+
+def test_googles_config(tinybert, model: Path, tmp_path: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    del config["model_type"], config["architectures"]
+    (model / "config.json").unlink()
+    (model / "bert_config.json").write_text(json.dumps(config))
+    out = tinybert("convert", model / "model.safetensors", tmp_path / "a").out
+    assert "from bert_config.json" in out
+    written = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert written == {"model_type": "bert", **config}
+    assert isinstance(tb.AutoModel.from_pretrained(tmp_path / "a"), tb.BertModel)
+
+
+def test_weights_alone(tinybert, tmp_path: Path) -> None:
+    save_file({"nan": np.array([np.nan, 1.0]), "ids": np.arange(3)}, tmp_path / "w.safetensors")
+    ran = tinybert("convert", tmp_path / "w.safetensors", tmp_path / "a", "--dtype", "float32")
+    assert ran.code == 0
+    assert "  no config.json: none lies beside the source, and loading needs one\n" in ran.out
+    loaded = load_checkpoint(tmp_path / "a")
+    np.testing.assert_array_equal(loaded["nan"], np.array([np.nan, 1], np.float32))
+    assert loaded["ids"].dtype == np.int64
+    assert set(contents(tmp_path / "a")) == {"model.safetensors"}
+
+
+# --- what is there already -----------------------------------------------------------------------
+
+
+def test_force_replaces_the_model_and_nothing_else(
+    tinybert, refused, model: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    tinybert("convert", model, target, "--max-shard-size", "3kB")
+    (target / "notes.md").write_text("mine")
+    (target / "deeper").mkdir()
+    before = {name for name in os.listdir(target) if not name.startswith("model")}
+    assert "is not empty: --force" in refused("convert", model, target)
+    assert tinybert("convert", model, target, "--force").code == 0
+    assert set(os.listdir(target)) == before | {"model.safetensors"}
+    assert (target / "notes.md").read_text() == "mine"
+    assert_same(model, target)
+    assert sorted(os.listdir(tmp_path)) == ["model", "target"]
+
+
+def test_an_empty_folder_needs_no_force(tinybert, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert tinybert("convert", model, tmp_path / "empty").code == 0
+    assert_same(model, tmp_path / "empty")
+
+
+def test_never_onto_itself(refused, model: Path, tmp_path: Path) -> None:
+    before = contents(model)
+    (tmp_path / "link").symlink_to(model)
+    for source in (model, model / "model.safetensors", tmp_path / "link"):
+        for target in (model, tmp_path / "link", f"{tmp_path}/x/../model", tmp_path):
+            assert "holds SOURCE itself" in refused("convert", source, target, "--force")
+    assert contents(model) == before
+
+
+def test_it_refuses(refused, model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    assert "no file or folder 'nowhere'" in refused("convert", "nowhere", target)
+    assert "exists and is no folder" in refused("convert", model, model / "vocab.txt" / ".")
+    assert "max_shard_size" in refused("convert", model, target, "--max-shard-size", "big")
+    assert "invalid choice: 'int8'" in refused("convert", model, target, "--dtype", "int8")
+    (model / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:-1])
+    assert "is truncated" in refused("convert", model, target)
+    assert os.listdir(tmp_path) == ["model"]
+
+
+# --- what goes wrong on the way ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("moment", ["writing", "checking", "moving"])
+def test_an_interruption_leaves_things_as_they_were(
+    tinybert, monkeypatch, model: Path, tmp_path: Path, moment: str, force: bool
+) -> None:
+    target = tmp_path / "target"
+    if force:
+        tinybert("convert", model, target, "--dtype", "float16")
+    before = contents(target) if force else None
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    if moment == "writing":
+        monkeypatch.setattr(SafetensorsFile, "__getitem__", interrupt)
+    elif moment == "checking":
+        monkeypatch.setattr(convert, "difference", interrupt)
+    else:
+        rename, calls = os.rename, []
+
+        def second(old: object, new: object) -> None:
+            calls.append(new)
+            if len(calls) == (2 if force else 1):
+                raise KeyboardInterrupt
+            rename(old, new)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(os, "rename", second)
+    ran = tinybert("convert", model, target, "--force")
+    assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
+    assert sorted(os.listdir(tmp_path)) == (["model", "target"] if force else ["model"])
+    assert before is None or contents(target) == before
+
+
+def test_what_does_not_fit_into_float16_is_an_error(refused, tmp_path: Path) -> None:
+    save_file({"large": np.array([1e5], np.float32)}, tmp_path / "w.safetensors")
+    message = refused("convert", tmp_path / "w.safetensors", tmp_path / "a", "--dtype", "float16")
+    assert "tensor 'large' has values beyond the range of 16-bit floats" in message
+    assert os.listdir(tmp_path) == ["w.safetensors"]
+
+
+def test_a_disk_that_lies_is_found_out(refused, monkeypatch, model: Path, tmp_path: Path) -> None:
+    save = convert.save_sharded
+
+    def flip_a_bit(tensors: object, folder: Path, *options: object, **more: object) -> None:
+        save(tensors, folder, *options, **more)
+        raw = bytearray((folder / "model.safetensors").read_bytes())
+        raw[-1] ^= 1
+        (folder / "model.safetensors").write_bytes(raw)
+
+    monkeypatch.setattr(convert, "save_sharded", flip_a_bit)
+    assert "does not read back as it was written" in refused("convert", model, tmp_path / "a")
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_progress_bar_where_somebody_watches(tinybert, monkeypatch, model, tmp_path) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    err = tinybert("convert", model, tmp_path / "a").err
+    assert "writing: " in err
+    assert "checking: " in err
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert tinybert("convert", model, tmp_path / "b").err == ""
+
+
+def test_checkpoint_errors_name_the_tensor(model: Path, tmp_path: Path) -> None:
+    with SafetensorsFile(model / "model.safetensors") as file:
+        save_file(
+            {**file, "cls.predictions.bias": file["cls.predictions.bias"] + 1}, tmp_path / "w"
+        )
+        with (
+            SafetensorsFile(tmp_path / "w") as other,
+            pytest.raises(CheckpointError, match=r"tensor 'cls\.predictions\.bias'"),
+        ):
+            convert._verify(file, other, None, tmp_path)

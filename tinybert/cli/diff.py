@@ -1,0 +1,157 @@
+"""`tinybert diff`: two checkpoints, tensor by tensor."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from tinybert.checkpoints import open_checkpoint
+from tinybert.checkpoints.difference import difference
+from tinybert.checkpoints.reader import TensorReader
+from tinybert.cli.command import Command, add_json_argument
+from tinybert.cli.layout import print_json
+from tinybert.cli.progress import progress
+from tinybert.cli.source import weights_path
+from tinybert.cli.tensors import named_table, shape_of
+
+DETAILS = """\
+Compares two checkpoints of any format: names that only one has, shapes and
+dtypes that differ, and for each tensor the largest and the mean of |a - b|,
+the furthest apart first. NaN equals NaN. Exit code 0 if all is equal, 1 if
+not. With --tolerance, values up to that far apart are equal, and dtypes may
+differ. One tensor at a time is in memory."""
+
+EXAMPLE = """\
+  $ tinybert diff before after --tolerance 1e-3
+  name                    shape    dtype    max diff  mean diff
+  pooler.dense.weight     384x384  F32       0.00244   0.000197
+  embeddings.word_emb...  ...
+  104 tensors in both: 102 equal, 2 differ, most in pooler.dense.weight
+
+  $ tinybert diff pytorch_model.bin model.safetensors && echo the same"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A, B, --tolerance, --json."""
+    for name in "AB":
+        parser.add_argument(
+            name.lower(), metavar=name, help="a folder, a file of weights, or minilm"
+        )
+    parser.add_argument(
+        "--tolerance", type=float, metavar="X", help="how far apart is equal (default: 0)"
+    )
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, print what differs; 1 if anything does beyond the tolerance."""
+    if args.tolerance is not None and not 0 <= args.tolerance < math.inf:
+        raise ValueError(f"--tolerance must be a number of at least 0, got {args.tolerance}")
+    paths = weights_path(args.a), weights_path(args.b)
+    with open_checkpoint(paths[0]) as a, open_checkpoint(paths[1]) as b:
+        result = {"a": str(paths[0]), "b": str(paths[1]), **_compared(a, b, args.tolerance)}
+    if args.json:
+        print_json(result)
+    else:
+        print("\n".join(_shown(result)))
+    return 0 if result["equal"] else 1
+
+
+def _compared(a: TensorReader, b: TensorReader, tolerance: float | None) -> dict[str, Any]:
+    common = [name for name in a if name in b]
+    alike = [name for name in common if a.info(name).shape == b.info(name).shape]
+    tensors = []
+    with progress("comparing", sum(a.info(name).nbytes for name in alike)) as advance:
+        for name in alike:
+            tensors.append(_tensor(name, a, b, tolerance))
+            advance(a.info(name).nbytes)
+    tensors.sort(key=lambda t: (-t["unlike"], -t["max_difference"], t["dtype_a"] == t["dtype_b"]))
+    result = {
+        "only_in_a": [_described(a, name) for name in a if name not in b],
+        "only_in_b": [_described(b, name) for name in b if name not in a],
+        "other_shape": [
+            {"name": n, "shape_a": list(a.info(n).shape), "shape_b": list(b.info(n).shape)}
+            for n in common
+            if n not in set(alike)
+        ],
+    }
+    equal = not any(result.values()) and all(t["equal"] for t in tensors)
+    return {"equal": equal, "tolerance": tolerance or 0.0, **result, "tensors": tensors}
+
+
+def _described(checkpoint: TensorReader, name: str) -> dict[str, Any]:
+    info = checkpoint.info(name)
+    return {"name": name, "shape": list(info.shape), "dtype": info.dtype}
+
+
+def _tensor(name: str, a: TensorReader, b: TensorReader, tolerance: float | None) -> dict[str, Any]:
+    dtypes = a.info(name).dtype, b.info(name).dtype
+    found = difference(a[name], b[name])
+    same_dtype = dtypes[0] == dtypes[1] or tolerance is not None
+    return {
+        "name": name,
+        "shape": list(a.info(name).shape),
+        "dtype_a": dtypes[0],
+        "dtype_b": dtypes[1],
+        "max_difference": found.largest,
+        "mean_difference": found.mean,
+        "unlike": found.unlike,
+        "equal": same_dtype and not found.unlike and found.largest <= (tolerance or 0.0),
+    }
+
+
+def _shown(result: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for side in "ab":
+        if only := result[f"only_in_{side}"]:
+            rows = [[t["name"], shape_of(t["shape"]), t["dtype"]] for t in only]
+            heads = [f"only in {side.upper()} ({len(only)})", "shape", "dtype"]
+            lines += [*named_table(heads, rows, "lll"), ""]
+    if other := result["other_shape"]:
+        rows = [[t["name"], shape_of(t["shape_a"]), shape_of(t["shape_b"])] for t in other]
+        lines += [
+            *named_table([f"other shapes ({len(other)})", "in A", "in B"], rows, "lll"),
+            "",
+        ]
+    differ = [t for t in result["tensors"] if t["max_difference"] or not t["equal"]]
+    if differ:
+        heads = ["name", "shape", "dtype", "max diff", "mean diff"]
+        lines += [*named_table(heads, [_cells(t) for t in differ], "lllrr"), ""]
+    if any(t["unlike"] for t in differ):
+        lines += ["(+n): elements that are NaN or infinite in one of the two alone", ""]
+    return [*lines, _summary(result)]
+
+
+def _cells(tensor: dict[str, Any]) -> list[str]:
+    dtypes = dict.fromkeys((tensor["dtype_a"], tensor["dtype_b"]))
+    unlike = f" (+{tensor['unlike']})" if tensor["unlike"] else ""
+    return [
+        tensor["name"],
+        shape_of(tensor["shape"]),
+        "/".join(dtypes),
+        f"{tensor['max_difference']:.3g}{unlike}",
+        f"{tensor['mean_difference']:.3g}",
+    ]
+
+
+def _summary(result: dict[str, Any]) -> str:
+    tensors = result["tensors"]
+    within = f" within {result['tolerance']:g}" if result["tolerance"] else ""
+    if result["equal"]:
+        return f"{len(tensors)} tensors in both, all equal{within}"
+    differ = [t for t in tensors if not t["equal"]]
+    parts = [f"{len(tensors) - len(differ)} equal{within}", f"{len(differ)} differ"]
+    if other := result["other_shape"]:
+        parts.append(f"{len(other)} of another shape")
+    parts += [
+        f"{len(only)} only in {side.upper()}"
+        for side in "ab"
+        if (only := result[f"only_in_{side}"])
+    ]
+    return f"{len(tensors) + len(other)} tensors in both: {', '.join(parts)}"
+
+
+COMMAND = Command(
+    "diff", "Compare two checkpoints, tensor by tensor", DETAILS, EXAMPLE, add_arguments, run
+)
