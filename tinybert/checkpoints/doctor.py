@@ -4,7 +4,7 @@ Most "corrupt" downloads are healthy files of another kind: a Git LFS pointer, a
 pickle. Nothing here reads further than the bytes it is given.
 """
 
-_ONLY = "convert it to safetensors where it was made"
+_OPEN = "open_checkpoint() tells formats apart"
 
 # (first bytes, what the file is and what to do)
 _SIGNATURES: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
@@ -13,14 +13,14 @@ _SIGNATURES: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
         "is a Git LFS pointer, not the weights: run `git lfs pull` in its repository, or "
         "download the file itself",
     ),
-    (b"PK\x03\x04", f"is a zip archive (a PyTorch .bin/.pt, or .npz), not safetensors: {_ONLY}"),
+    (b"PK\x03\x04", f"is a zip archive (a PyTorch .bin/.pt, or .npz): {_OPEN}"),
     (
         (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),  # PROTO and the pickle protocol
-        f"is a Python pickle (an old PyTorch .bin/.pt), not safetensors: {_ONLY}",
+        f"is a Python pickle (an old PyTorch .bin/.pt): {_OPEN}",
     ),
-    (b"\x89HDF\r\n\x1a\n", f"is an HDF5 file (TensorFlow .h5), not safetensors: {_ONLY}"),
-    (b"GGUF", f"is a GGUF file (llama.cpp), not safetensors: {_ONLY}"),
-    (b"\x93NUMPY", "is a NumPy .npy file, not safetensors: open it with numpy.load"),
+    (b"\x89HDF\r\n\x1a\n", f"is an HDF5 file (TensorFlow .h5): {_OPEN}"),
+    (b"GGUF", "is a GGUF file (llama.cpp), which is not read"),
+    (b"\x93NUMPY", "is a NumPy .npy file: open it with numpy.load"),
     (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
 )
 
@@ -28,7 +28,7 @@ PREVIEW = 512  # how many first bytes are enough for diagnose()
 
 
 def diagnose(first: bytes, size: int) -> str | None:
-    """Name the kind of a file that is not safetensors, or None if the first bytes do not tell.
+    """Name the kind of a file that was taken for another, or None if the first bytes do not tell.
 
     Parameters
     ----------
@@ -40,6 +40,11 @@ def diagnose(first: bytes, size: int) -> str | None:
     for signature, verdict in _SIGNATURES:
         if first.startswith(signature):
             return verdict
+    if first[257:262] == b"ustar":
+        return (
+            "is a tar archive: if PyTorch before 0.1.10 saved it, open it with torch.load and save "
+            "it again"
+        )
     text = first.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<script")):
         return (

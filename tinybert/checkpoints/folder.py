@@ -2,7 +2,8 @@
 too.
 
 A folder holds ``model.safetensors``, or ``model-00001-of-00003.safetensors`` and its sisters with
-``model.safetensors.index.json``. Other formats are recognised and named, not read.
+``model.safetensors.index.json``; those are written. The other formats that models were published
+in are read as well.
 """
 
 import json
@@ -16,46 +17,51 @@ import numpy as np
 
 from tinybert.checkpoints.atomic import atomic_write
 from tinybert.checkpoints.errors import CheckpointError
+from tinybert.checkpoints.formats import open_file
 from tinybert.checkpoints.reader import Selection, TensorReader
-from tinybert.checkpoints.safetensors import SafetensorsFile, save_file, stored_infos
+from tinybert.checkpoints.safetensors import save_file, stored_infos
 from tinybert.checkpoints.sharded import ShardedCheckpoint
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"model-\d{5,}-of-\d{5,}\.safetensors")
-_OTHER_FORMATS = {
-    "pytorch_model.bin": "PyTorch",
-    "pytorch_model.bin.index.json": "sharded PyTorch",
-    "tf_model.h5": "TensorFlow",
-    "model.ckpt.index": "TensorFlow 1",
-    "flax_model.msgpack": "Flax",
-}
+# What holds the weights of a folder, the best first.
+_FILES = (
+    SINGLE,
+    INDEX,
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "tf_model.h5",
+    "tf_model.h5.index.json",
+    "model.ckpt.index",
+    "bert_model.ckpt.index",
+    "flax_model.msgpack",
+    "model_optim_rng.pt",
+    "release/mp_rank_00/model_optim_rng.pt",
+)
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{p}B": 1000**i for i, p in enumerate("KMGT", 1)}
 _UNITS |= {f"{p}IB": 1024**i for i, p in enumerate("KMGT", 1)}
 
 
 def open_checkpoint(folder_or_file: str | os.PathLike[str]) -> TensorReader:
-    """A lazy reader over a ``.safetensors`` file, an index file, or a folder with either.
+    """A lazy reader over a file of weights, an index of several, or a folder with either.
 
-    Close it, or use it in a ``with`` statement. Raises FileNotFoundError when there is no such
-    path and CheckpointError when what is there cannot be read.
+    Formats are told from the content: safetensors, PyTorch (zip and older), Megatron-LM and
+    NVIDIA's zips of it, TensorFlow (``.h5`` and checkpoints), Flax. Of several in a folder the
+    first is taken, in that order. Close the reader, or use it in a ``with`` statement. Raises
+    FileNotFoundError when there is no such path, CheckpointError when what is there cannot be read,
+    and ImportError with the command to install what its format needs.
     """
     path = Path(folder_or_file)
-    if not path.is_dir():
-        return (
-            ShardedCheckpoint(path) if path.name.endswith(".index.json") else SafetensorsFile(path)
-        )
-    if (path / SINGLE).exists():
-        return SafetensorsFile(path / SINGLE)
-    if (path / INDEX).exists():
-        return ShardedCheckpoint(path / INDEX)
-    others = [f"{file} ({kind})" for file, kind in _OTHER_FORMATS.items() if (path / file).exists()]
-    if others:
-        raise CheckpointError(
-            path, f"has {', '.join(others)}, but only safetensors is read: {SINGLE} or {INDEX}"
-        )
-    raise CheckpointError(path, f"has no weights: neither {SINGLE} nor {INDEX}")
+    if path.is_dir():
+        found = next((path / name for name in _FILES if (path / name).exists()), None)
+        if found is None:
+            raise CheckpointError(path, f"has no weights: none of {', '.join(_FILES)}")
+        path = found
+    if path.name.endswith(".index.json") and not path.name.endswith(".h5.index.json"):
+        return ShardedCheckpoint(path)
+    return open_file(path)
 
 
 def load_checkpoint(folder_or_file: str | os.PathLike[str]) -> dict[str, np.ndarray]:

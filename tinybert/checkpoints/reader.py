@@ -6,7 +6,7 @@ Models load through it and need not know whether one file or twenty lie beneath.
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import ClassVar, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class TensorReader(Mapping[str, np.ndarray]):
     name that the file lacks raises KeyError.
     """
 
-    format: ClassVar[str] = "weights"
+    format: str = "weights"
     metadata: dict[str, str]
 
     @abstractmethod

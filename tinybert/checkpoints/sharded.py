@@ -1,5 +1,5 @@
-"""A checkpoint in several safetensors files, held together by an index: one reader over all of
-them.
+"""A checkpoint in several files, safetensors or PyTorch's, held together by an index: one reader
+over all of them.
 
 The index is JSON, ``{"metadata": {...}, "weight_map": {tensor name: file name}}``. It is believed
 only where the files agree with it.
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from tinybert.checkpoints.errors import CheckpointError
+from tinybert.checkpoints.formats import open_file
 from tinybert.checkpoints.reader import TensorInfo, TensorReader
-from tinybert.checkpoints.safetensors import SafetensorsFile
 from tinybert.checkpoints.strict_json import parse_json
 
 MAX_INDEX = 100_000_000  # bytes, as for the header of one file
@@ -32,12 +32,10 @@ class ShardedCheckpoint(TensorReader):
     path, a missing shard, a tensor that is missing, unlisted, or in two shards.
     """
 
-    format = "sharded safetensors"
-
     def __init__(self, index: str | os.PathLike[str]) -> None:
         self.path = os.fspath(index)
         weight_map = _read_index(Path(self.path))
-        self._home: dict[str, SafetensorsFile] = {}
+        self._home: dict[str, TensorReader] = {}
         with ExitStack() as opened:
             for shard in sorted(set(weight_map.values())):
                 file = opened.enter_context(self._open(shard))
@@ -50,28 +48,31 @@ class ShardedCheckpoint(TensorReader):
             self._files = opened.pop_all()
         first = next(iter(self._home.values()), None)
         self.metadata = dict(first.metadata) if first else {}
+        self.format = f"sharded {first.format}" if first else "sharded"
 
     def _beside(self, shard: str) -> Path:
         return Path(self.path).parent / shard
 
-    def _open(self, shard: str) -> SafetensorsFile:
+    def _open(self, shard: str) -> TensorReader:
         try:
-            return SafetensorsFile(self._beside(shard))
+            return open_file(self._beside(shard))
         except FileNotFoundError:
             raise CheckpointError(
                 self._beside(shard), "is missing: the index names it; fetch the whole folder again"
             ) from None
 
-    def _adopt(self, file: SafetensorsFile, shard: str, weight_map: dict[str, str]) -> None:
+    def _adopt(self, file: TensorReader, shard: str, weight_map: dict[str, str]) -> None:
         for name in file:
             if name in self._home:
                 raise CheckpointError(
-                    file.path, f"holds tensor {name!r}, as does {self._home[name].path}"
+                    self._beside(shard), f"holds tensor {name!r}, as does another shard"
                 )
             listed = weight_map.get(name)
             if listed != shard:
                 where = f"places in {listed}" if listed else "does not list"
-                raise CheckpointError(file.path, f"holds tensor {name!r}, which the index {where}")
+                raise CheckpointError(
+                    self._beside(shard), f"holds tensor {name!r}, which the index {where}"
+                )
             self._home[name] = file
 
     def mapped(self, name: str) -> np.ndarray | None:
@@ -102,7 +103,7 @@ class ShardedCheckpoint(TensorReader):
         """Fill ``out`` with a tensor, cast to its dtype; see ``TensorReader.read_into``."""
         self._shard(name).read_into(name, out)
 
-    def _shard(self, name: str) -> SafetensorsFile:
+    def _shard(self, name: str) -> TensorReader:
         if name not in self._home:
             raise KeyError(f"{self.path} has no tensor {name!r}")
         return self._home[name]
@@ -132,4 +133,4 @@ def _read_index(path: Path) -> dict[str, str]:
 
 def _is_plain_name(name: str) -> bool:
     # Separators and drive letters of every system, so that a folder means the same on each.
-    return name.endswith(".safetensors") and not any(c in name for c in "/\\:\0")
+    return name.endswith((".safetensors", ".bin")) and not any(c in name for c in "/\\:\0")

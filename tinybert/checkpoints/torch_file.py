@@ -16,11 +16,12 @@ from tinybert.checkpoints.doctor import PREVIEW, diagnose
 from tinybert.checkpoints.errors import CheckpointError
 from tinybert.checkpoints.reader import TensorInfo, TensorReader
 from tinybert.checkpoints.torch_bytes import FileBytes
-from tinybert.checkpoints.torch_legacy import MAGIC_BYTES, read_legacy
+from tinybert.checkpoints.torch_legacy import read_legacy
 from tinybert.checkpoints.torch_tensor import LazyTensor
 from tinybert.checkpoints.torch_zip import ZipArchive, read_zip
 
-MEGATRON = "model_optim_rng.pt"  # what Megatron-LM calls its checkpoints, also in NVIDIA's zips
+_ZIP = b"PK\3\4"
+_MEGATRON = "model_optim_rng.pt"  # what Megatron-LM calls its checkpoints, also in NVIDIA's zips
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 
 
@@ -38,30 +39,40 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
     return _read(FileBytes(path))
 
 
-def looks_like_torch(first: bytes) -> bool:
-    """Whether a file with these first bytes may be one that torch.save wrote, zip or old."""
-    return first.startswith(b"PK\3\4") or (first[:1] == b"\x80" and first[2:15] == MAGIC_BYTES)
-
-
 def _read(file: FileBytes, inner: bool = False) -> Any:
     try:
         first = file.read(0, min(PREVIEW, file.size))
-        if not looks_like_torch(first):
+        if first.startswith(b"\x80"):  # PROTO, the first opcode of a pickle
+            return read_legacy(file)
+        if not first.startswith(_ZIP):
             fault = diagnose(first, file.size) or "is no file that torch.save wrote"
             raise CheckpointError(file.path, fault)
-        if not first.startswith(b"PK"):
-            return read_legacy(file)
         archive = ZipArchive(file)
-        packed = [name for name in archive.members if name.split("/")[-1] == MEGATRON]
-        if len(packed) != 1 or inner:  # one level only: a zip file can contain itself
+        member = _megatron_member(archive)
+        if member is None or inner:  # one level only: a zip file can contain itself
             return read_zip(archive)
-        return _read(_unpack(archive, packed[0]), inner=True)
+        return _read(_unpack(archive, member), inner=True)
     except CheckpointError:
         file.close()
         raise
     except ValueError as error:
         file.close()
         raise CheckpointError(file.path, str(error)) from None
+
+
+def holds_megatron(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a zip file with one ``model_optim_rng.pt`` in it."""
+    file = FileBytes(path)
+    try:
+        is_zip = file.read(0, min(4, file.size)) == _ZIP
+        return is_zip and _megatron_member(ZipArchive(file)) is not None
+    finally:
+        file.close()
+
+
+def _megatron_member(archive: ZipArchive) -> str | None:
+    names = [name for name in archive.members if name.split("/")[-1] == _MEGATRON]
+    return names[0] if len(names) == 1 else None
 
 
 def _unpack(archive: ZipArchive, name: str) -> FileBytes:
@@ -93,6 +104,8 @@ class TorchFile(TensorReader):
         self.metadata = {}
         self._file = FileBytes(path)
         try:
+            zipped = self._file.read(0, min(4, self._file.size)) == _ZIP
+            self.format = "PyTorch" if zipped else "PyTorch before 1.6"
             self._tensors = find_state_dict(_read(self._file), self.path)
         except BaseException:
             self._file.close()

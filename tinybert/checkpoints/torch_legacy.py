@@ -12,8 +12,7 @@ from tinybert.checkpoints.torch_bytes import FileBytes, Stretch
 from tinybert.checkpoints.torch_names import TorchNames
 from tinybert.checkpoints.torch_pickle import unpickle
 
-MAGIC = 0x1950A86A20F9469CFC6C
-MAGIC_BYTES = b"\x8a\n" + MAGIC.to_bytes(10, "little") + b"."  # behind PROTO and its version
+_MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
 
 
@@ -22,7 +21,7 @@ def read_legacy(file: FileBytes) -> Any:
     data = file.mapping()
     names = TorchNames()
     magic, at = unpickle(data, 0, names)
-    if magic != MAGIC:
+    if magic != _MAGIC:
         raise ValueError("is a Python pickle, but not one that torch.save wrote")
     version, at = unpickle(data, at, names)
     if version != _VERSION:
