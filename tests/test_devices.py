@@ -117,6 +117,10 @@ CASES: dict[str, list[Case]] = {
         ((*QKV, None), ATTEND), ((*QKV, normal(2, 1, 1, 7)), ATTEND),
         ((*QKV, normal(2, 1, 5, 7) > -1), ATTEND),
         ((QKV[0], QKV[1][:, :, :5], QKV[2][:, :, :5]), {**ATTEND, "is_causal": True}),
+        (
+            (normal(2, 6, 5, 4), *QKV[1:], normal(2, 6, 1, 7)),
+            {**ATTEND, "is_causal": True, "first": 2},
+        ),
     ],
     # softmax and normalisation
     "Softmax": [((normal(2, 3, 5),), {"axis": -1}), ((normal(2, 3, 5),), {"axis": 0})],

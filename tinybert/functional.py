@@ -137,6 +137,9 @@ def scaled_dot_product_attention(
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
+    enable_gqa: bool = False,
+    *,
+    first: int = 0,
 ) -> Tensor:
     """softmax(query @ key^T * scale + attn_mask) @ value, in memory that is linear in the length.
 
@@ -145,12 +148,24 @@ def scaled_dot_product_attention(
         attn_mask: broadcasts to (..., Tq, Tk). Floating: added to the scores. Boolean: True where
             a query may look; a query that may look nowhere gives zeros. It carries no gradient.
         dropout_p: probability of dropping a weight; 0 except in training.
-        is_causal: query i looks at keys 0 to i only.
+        is_causal: query i looks at keys 0 to first + i only; `first` is how many came before.
         scale: of the scores; 1 / sqrt(K) if None.
+        enable_gqa: key and value (B, G, Tk, K) may have fewer heads than query (B, H, Tq, K): with
+            R = H / G, query heads g R to g R + R - 1 look at head g.
     """
     query, key, value = as_tensor(query), as_tensor(key), as_tensor(value)
     lead, (length, size) = query.shape[:-2], query.shape[-2:]
-    if key.shape[:-1] != value.shape[:-1] or key.shape[:-2] != lead or key.shape[-1] != size:
+    grouped = enable_gqa and query.ndim == key.ndim == 4 and key.shape[:2] != lead
+    if grouped and (key.shape[0] != lead[0] or not key.shape[1] or lead[1] % key.shape[1]):
+        raise ValueError(
+            f"scaled_dot_product_attention: the {lead[1]} heads of query must be a multiple of the "
+            f"{key.shape[1]} of key, of one batch; got {query.shape} and {key.shape}"
+        )
+    if (
+        key.shape[:-1] != value.shape[:-1]
+        or (key.shape[:-2] != lead and not grouped)
+        or key.shape[-1] != size
+    ):
         raise ValueError(
             "scaled_dot_product_attention: expected query (..., Tq, K), key (..., Tk, K) and "
             f"value (..., Tk, Kv), got {query.shape}, {key.shape} and {value.shape}"
@@ -179,6 +194,7 @@ def scaled_dot_product_attention(
         scale=default_scale(size) if scale is None else scale,
         dropout_p=dropout_p,
         is_causal=is_causal,
+        first=first,
     )
     return y if query.ndim == 4 else y.reshape(*lead, length, value.shape[-1])
 

@@ -20,7 +20,7 @@ ADDED = rng.standard_normal((2, 1, 5, 7))
 ALLOWED = rng.random((2, 1, 1, 7)) < 0.6
 
 
-@pytest.fixture(params=[(1, 1), (2, 3), (100, 2), (100, 100)])
+@pytest.fixture(params=[(1, 1), (2, 3), (7, 2), (100, 100)])
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
     """How many queries and keys a block holds, from the least to all."""
     monkeypatch.setattr(cpu, "attention_blocks", lambda heads, size: request.param)
@@ -57,6 +57,36 @@ def test_boolean_mask(block: tuple[int, int]) -> None:
 
 def test_causal(block: tuple[int, int]) -> None:
     check_op(*both(is_causal=True), shapes=SHAPES)
+
+
+@pytest.mark.parametrize("heads", [2, 1], ids=["groups", "one for all"])
+@pytest.mark.parametrize("mask", [None, ADDED, ALLOWED, rng.standard_normal((2, 6, 5, 7))])
+def test_several_queries_share_a_key(
+    block: tuple[int, int], heads: int, mask: np.ndarray | None
+) -> None:
+    shapes = [(2, 6, 5, 4), (2, heads, 7, 4), (2, heads, 7, 3)]
+    if mask is not None and mask.dtype == bool:
+        mask = mask | (np.arange(7) == 2)  # torch gives nan where nothing may be seen
+    check_op(*both(mask, enable_gqa=True), shapes=shapes)
+
+
+def test_causal_after_others(block: tuple[int, int]) -> None:
+    """Query i is token first + i: what it may see is a band of the whole square."""
+    band = np.tril(np.ones((5, 7), bool), 2)
+    ours, _ = both(is_causal=True, first=2, enable_gqa=True)
+    check_op(
+        ours, both(band, enable_gqa=True)[1], shapes=[(2, 6, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6)]
+    )
+
+
+def test_heads_that_do_not_fit_are_refused() -> None:
+    q, k = Tensor(np.zeros((2, 5, 3, 4))), Tensor(np.zeros((2, 2, 3, 4)))
+    with pytest.raises(
+        ValueError, match=r"the 5 heads of query must be a multiple of the 2 of key"
+    ):
+        F.scaled_dot_product_attention(q, k, k, enable_gqa=True)
+    with pytest.raises(ValueError, match=r"expected query"):
+        F.scaled_dot_product_attention(q, k, k)
 
 
 @pytest.mark.parametrize("lead", [(), (3,), (2, 1, 3)])

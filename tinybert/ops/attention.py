@@ -12,11 +12,11 @@ from tinybert.backend import array_module, draw_seed, kernels_of, seeded_generat
 class ScaledDotProductAttention(Function):
     """y = softmax(query @ key^T * scale + mask) @ value, without ever holding all of the scores.
 
-    Shapes   query (B, H, Tq, K)   key (B, H, Tk, K)   value (B, H, Tk, Kv)   y (B, H, Tq, Kv)
+    Shapes   query (B, H, Tq, K)   key (B, G, Tk, K)   value (B, G, Tk, Kv)   y (B, H, Tq, Kv)
              mask broadcasts to (B, H, Tq, Tk): floating, added to the scores; or boolean, True
              where a query may look (a row that may look nowhere gives zeros)
     Source   Vaswani et al. 2017, arXiv:1706.03762, eq. 1; in blocks: Dao et al. 2022,
-             arXiv:2205.14135, algorithm 1
+             arXiv:2205.14135, algorithm 1; in groups: Ainslie et al. 2023, arXiv:2305.13245
     Oracle   torch.nn.functional.scaled_dot_product_attention
 
     A softmax over many keys can be summed up block by block. With the largest score seen so far,
@@ -31,36 +31,42 @@ class ScaledDotProductAttention(Function):
 
     (rowsum(dP * P), which the softmax's backward asks for, equals rowsum(dy * y).) Saved: top and
     total, (B, H, Tq, 1) each. Dropout on P is drawn again from a seed and the place of the block.
+
+    Keys and values may have fewer heads, G: then R = H / G heads of queries in a row look at the
+    same one. Nothing is repeated for that: inside, queries have the axes (B, G, R, Tq, K), and keys
+    have an axis of size 1 in the place of R. With `is_causal` query i looks at keys 0 to first + i.
     """
 
     def forward(
         self, query: Any, key: Any, value: Any, mask: Any = None, *,
-        scale: float, dropout_p: float, is_causal: bool,
+        scale: float, dropout_p: float, is_causal: bool, first: int = 0,
     ) -> Any:  # fmt: skip
         self.query, self.key, self.value, self.mask = query, key, value, mask
-        self.scale, self.dropout_p, self.is_causal = scale, dropout_p, is_causal
+        self.scale, self.dropout_p, self.is_causal, self.first = scale, dropout_p, is_causal, first
         self.seed = draw_seed() if dropout_p else 0
         xp, kernels = array_module(query), kernels_of(query)
-        batch, heads, length, size = query.shape
+        batch, heads, length, _ = query.shape
+        self.groups = key.shape[1]
         lowest = float(xp.finfo(query.dtype).min)
         self.top = xp.full((batch, heads, length, 1), lowest, query.dtype)
         self.total = xp.zeros((batch, heads, length, 1), query.dtype)
         # In memory (B, T, H, K), so that joining the heads afterwards moves nothing.
         self.y = xp.zeros((batch, length, heads, value.shape[-1]), query.dtype).swapaxes(1, 2)
-        steps = kernels.attention_blocks(heads, size)
+        tops, totals, ys = (self._grouped(array) for array in (self.top, self.total, self.y))
+        query_blocks, key_blocks = self._blocks(kernels)
 
         def some_queries(place: tuple[int, slice]) -> None:
-            at = (place[0], slice(None), place[1])
-            top, total, gathered = self.top[at], self.total[at], self.y[at]
-            for keys in _blocks(key.shape[2], steps[1]):
-                scores = self._scores(at, keys)  # (H, queries, keys)
+            at = (place[0], slice(None), slice(None), place[1])
+            top, total, gathered = tops[at], totals[at], ys[at]
+            for keys in self._in_sight(key_blocks, place[1]):
+                scores = self._scores(at, keys)  # (G, R, queries, keys)
                 higher = xp.maximum(top, scores.max(axis=-1, keepdims=True))
                 scores -= higher
                 xp.exp(scores, out=scores)
                 sums = scores.sum(axis=-1, keepdims=True)
                 if dropout_p:
                     scores *= self._keep(scores, at, keys)
-                values = value[place[0], :, keys]
+                values = value[place[0], :, None, keys]
                 if keys.start == 0:
                     total[...] = sums
                     xp.matmul(scores, values, out=gathered)
@@ -74,7 +80,7 @@ class ScaledDotProductAttention(Function):
             total[total == 0] = 1  # a query that may look nowhere has gathered zeros
             gathered /= total
 
-        places = [(row, queries) for row in range(batch) for queries in _blocks(length, steps[0])]
+        places = [(row, queries) for row in range(batch) for queries in query_blocks]
         kernels.for_each(some_queries, places)
         return self.y
 
@@ -82,62 +88,90 @@ class ScaledDotProductAttention(Function):
         xp, kernels = array_module(dy), kernels_of(dy)
         query, key, value = self.query, self.key, self.value
         dquery, dkey, dvalue = (_zeros_like_heads(xp, array) for array in (query, key, value))
-        batch, heads, length, size = query.shape
-        steps = kernels.attention_blocks(heads, size)
+        queries_in, dqueries, dys, ys, tops, totals = (
+            self._grouped(array) for array in (query, dquery, dy, self.y, self.top, self.total)
+        )
+        query_blocks, key_blocks = self._blocks(kernels)
 
         def some_heads(place: tuple[int, slice]) -> None:
             """All blocks of some heads, one after the other: they add to the same dkey."""
             row, part = place
-            for queries in _blocks(length, steps[0]):
-                at = (row, part, queries)
-                products = (dy[at] * self.y[at]).sum(axis=-1, keepdims=True)
-                for keys in _blocks(key.shape[2], steps[1]):
+            for queries in query_blocks:
+                at = (row, part, slice(None), queries)
+                products = (dys[at] * ys[at]).sum(axis=-1, keepdims=True)
+                for keys in self._in_sight(key_blocks, queries):
                     those = (row, part, keys)
                     weights = self._scores(at, keys)
-                    weights -= self.top[at]
+                    weights -= tops[at]
                     xp.exp(weights, out=weights)
-                    weights /= self.total[at]
-                    dweights = dy[at] @ value[those].swapaxes(-1, -2)
+                    weights /= totals[at]
+                    dweights = dys[at] @ value[row, part, None, keys].swapaxes(-1, -2)
                     dropped = weights
                     if self.dropout_p:
                         keep = self._keep(weights, at, keys)
                         dropped = weights * keep
                         dweights *= keep
-                    dvalue[those] += dropped.swapaxes(-1, -2) @ dy[at]
+                    dvalue[those] += (dropped.swapaxes(-1, -2) @ dys[at]).sum(axis=1)
                     dweights -= products
                     dweights *= weights
                     dweights *= self.scale  # now dS * scale
-                    dquery[at] += dweights @ key[those]
-                    dkey[those] += dweights.swapaxes(-1, -2) @ query[at]
+                    dqueries[at] += dweights @ key[row, part, None, keys]
+                    dkey[those] += (dweights.swapaxes(-1, -2) @ queries_in[at]).sum(axis=1)
 
-        parts = [slice(0, heads)] if batch > 1 else _blocks(heads, -(-heads // 4))
+        batch, groups = key.shape[:2]
+        parts = [slice(0, groups)] if batch > 1 else _cut(groups, -(-groups // 4))
         kernels.for_each(some_heads, [(row, part) for row in range(batch) for part in parts])
         return (dquery, dkey, dvalue, None)[: len(self.needs_input_grad)]
 
-    def _scores(self, at: tuple[int, slice, slice], keys: slice) -> Any:
+    def _blocks(self, kernels: Any) -> tuple[list[slice], list[slice]]:
+        """Blocks of queries and of keys: the fewer queries there are, the more keys at once."""
+        _, heads, length, size = self.query.shape
+        queries, keys = kernels.attention_blocks(heads, size)
+        keys *= max(1, queries // max(length, 1))
+        return _cut(length, queries), _cut(self.key.shape[2], keys)
+
+    def _in_sight(self, blocks: list[slice], queries: slice) -> list[slice]:
+        """The blocks of keys that some of the queries may look at; at least the first."""
+        if not self.is_causal:
+            return blocks
+        return [b for b in blocks if b.start == 0 or b.start < self.first + queries.stop]
+
+    def _grouped(self, array: Any) -> Any:
+        """(B, H, T, K) as (B, G, R, T, K): a view."""
+        batch, heads, *rest = array.shape
+        return array.reshape(batch, self.groups, heads // max(self.groups, 1), *rest)
+
+    def _scores(self, at: tuple[int, slice, slice, slice], keys: slice) -> Any:
         """query @ key^T * scale + mask for one block; -inf where a boolean mask forbids to look."""
         xp = array_module(self.query)
-        row, part, queries = at
-        scores = (self.query[at] * self.scale) @ self.key[row, part, keys].swapaxes(-1, -2)
+        row, part, _, queries = at
+        scaled = self._grouped(self.query)[at] * self.scale
+        scores = scaled @ self.key[row, part, None, keys].swapaxes(-1, -2)
         allowed = None
-        if self.is_causal:
-            allowed = (
-                xp.arange(keys.start, keys.stop) <= xp.arange(queries.start, queries.stop)[:, None]
-            )
+        if self.is_causal and keys.stop > self.first + queries.start + 1:
+            places = xp.arange(self.first + queries.start, self.first + queries.stop)
+            allowed = xp.arange(keys.start, keys.stop) <= places[:, None]
         if self.mask is not None:
-            block = _part_of(self.mask, at, keys)
+            block = self._part_of_mask(at, keys)
             if block.dtype.kind == "b":
                 allowed = block if allowed is None else block & allowed
             else:
                 scores += block
         return scores if allowed is None else xp.where(allowed, scores, -xp.inf)
 
-    def _keep(self, scores: Any, at: tuple[int, slice, slice], keys: slice) -> Any:
+    def _part_of_mask(self, at: tuple[int, slice, slice, slice], keys: slice) -> Any:
+        """The part of a mask (B or 1, H or 1, Tq or 1, Tk or 1) for one block."""
+        mask = self.mask[:, None] if self.mask.shape[1] == 1 else self._grouped(self.mask)
+        everything = (0, slice(None), slice(None), slice(None), slice(None))
+        wanted = zip(mask.shape, (*at, keys), everything, strict=True)
+        return mask[tuple(e if n == 1 else w for n, w, e in wanted)]
+
+    def _keep(self, scores: Any, at: tuple[int, slice, slice, slice], keys: slice) -> Any:
         """Dropout factors of one block: 0 with probability p, 1 / (1 - p) otherwise."""
         p = self.dropout_p
         # All heads are drawn, so that it does not matter how many of them a block has.
-        drawn = seeded_generator(scores, self.seed, at[0], at[2].start, keys.start).random(
-            (self.query.shape[1], *scores.shape[1:]), dtype="float32"
+        drawn = seeded_generator(scores, self.seed, at[0], at[3].start, keys.start).random(
+            (self.groups, *scores.shape[1:]), dtype="float32"
         )[at[1]]
         return (drawn >= p).astype(scores.dtype) * (1 / (1 - p) if p < 1 else 0.0)
 
@@ -147,17 +181,8 @@ def default_scale(head_size: int) -> float:
     return 1 / math.sqrt(max(head_size, 1))
 
 
-def _blocks(length: int, step: int) -> list[slice]:
-    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
-
-
-def _part_of(mask: Any, at: tuple[int, slice, slice], keys: slice) -> Any:
-    """The part of a mask (B or 1, H or 1, Tq or 1, Tk or 1) for one block."""
-    wanted = (*at, keys)
-    everything = (0, slice(None), slice(None), slice(None))
-    return mask[
-        tuple(e if n == 1 else w for n, w, e in zip(mask.shape, wanted, everything, strict=True))
-    ]
+def _cut(length: int, step: int) -> list[slice]:
+    return [slice(start, min(start + step, length)) for start in range(0, length, max(step, 1))]
 
 
 def _zeros_like_heads(xp: Any, array: Any) -> Any:
