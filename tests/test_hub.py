@@ -109,13 +109,13 @@ def test_the_cache_is_where_huggingface_hub_has_it(
     assert str(hub.cache_folder()) == result.stdout.strip()
 
 
-def test_a_download_brings_texts_and_weights_but_no_pickles(
+def test_a_download_brings_texts_and_safetensors(
     cache: Path, downloads: list[tuple[str, dict[str, Any]]]
 ) -> None:
     folder = hub.resolve(NAME)
     assert folder == cache / "models--google-bert--bert-base-uncased" / "snapshots" / COMMIT
     (call,) = downloads
-    patterns = ["*.json", "*.txt", "*.safetensors"]
+    patterns = ["*.json", "*.txt", "*.safetensors"]  # no pickles, where there is anything better
     assert call == (NAME, {"allow_patterns": patterns, "cache_dir": str(cache)})
     assert hub.resolve(NAME) == folder
     assert len(downloads) == 1  # the second time it is in the cache
@@ -129,6 +129,40 @@ def test_weights_are_downloaded_only_where_they_are_asked_for(
     put(cache, "other", "config.json", "model.safetensors.index.json")
     hub.resolve("other", ["*.safetensors"])
     assert downloads.pop()[1]["allow_patterns"][-1] == "*.safetensors"
+
+
+def test_where_there_is_no_safetensors_pytorchs_files_are_fetched(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[str] = []
+
+    def snapshot_download(name: str, **options: Any) -> str:
+        wanted.append(options["allow_patterns"][-1])
+        files = ["pytorch_model.bin"] if wanted[-1].endswith("bin") else []
+        return str(put(cache, name, "config.json", *files))
+
+    module = ModuleType("huggingface_hub")
+    module.snapshot_download = snapshot_download  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+    assert (hub.resolve(NAME, hub.WEIGHT_FILES) / "pytorch_model.bin").exists()
+    assert wanted == ["*.safetensors", "pytorch_model*.bin"]
+
+
+def test_a_revision_and_a_token(
+    cache: Path, downloads: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = put(cache, NAME, "config.json")
+    assert hub.resolve(NAME, revision=COMMIT) == snapshot
+    (snapshot.parents[1] / "refs" / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "refs" / "pr1").write_text(COMMIT)
+    assert hub.resolve(NAME, revision="refs/pr1") == snapshot
+    assert not downloads
+    hub.resolve(NAME, revision="v2", token="secret")
+    assert downloads[0][1]["revision"] == "v2"
+    assert downloads[0][1]["token"] == "secret"
+    for wrong in ("../../x", "a/../b", "", "/etc", "a b"):
+        with pytest.raises(ValueError, match="revision must be a branch"):
+            hub.resolve(NAME, revision=wrong)
 
 
 def test_weights_in_parts_count_when_every_part_is_there(

@@ -31,7 +31,8 @@ class AutoConfig:
     @classmethod
     def from_pretrained(cls, folder_or_name: str | os.PathLike[str], **overrides: Any) -> Any:
         """The config of a folder; known options can be overridden."""
-        found = read_config(folder_or_name)
+        where = {name: overrides.pop(name, None) for name in ("revision", "token")}
+        found = read_config(folder_or_name, **where)
         config_class = cls._class_of(found.get("model_type"), f"{folder_or_name}: model_type")
         return config_class.from_dict(found, **overrides)
 
@@ -70,7 +71,8 @@ class _AutoModel:
         **options: Any,
     ) -> Any:
         """The model of a folder; the arguments are those of `PreTrainedModel.from_pretrained`."""
-        known = AutoConfig.from_pretrained(folder_or_name) if config is None else config
+        where = {name: options[name] for name in ("revision", "token") if name in options}
+        known = AutoConfig.from_pretrained(folder_or_name, **where) if config is None else config
         return cls._class_for(known).from_pretrained(folder_or_name, config=config, **options)
 
     @classmethod

@@ -17,7 +17,7 @@ from tinybert.autograd import (
 )
 from tinybert.checkpoints import open_checkpoint, save_sharded
 from tinybert.generation import GENERATION_CONFIG_NAME, GenerationConfig, GenerationMixin
-from tinybert.hub import resolve
+from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.loading import load_weights
 from tinybert.models.surgery import Surgery
@@ -146,9 +146,11 @@ class PreTrainedModel(Surgery):
         dtype: Any = None,
         ignore_mismatched_sizes: bool = False,
         output_loading_info: bool = False,
+        revision: str | None = None,
+        token: str | None = None,
         **options: Any,
     ) -> Any:
-        """Load a model from a folder with `config.json` and safetensors weights.
+        """Load a model from a folder with `config.json` and weights.
 
         Args:
             folder: what `save_pretrained`, here or in transformers, has written; or the name of a
@@ -159,6 +161,7 @@ class PreTrainedModel(Surgery):
                 dtype if None.
             ignore_mismatched_sizes: draw weights of another shape at random instead of raising.
             output_loading_info: return (model, LoadingReport).
+            revision, token: of a model on the Hub, see `hub.resolve`.
             **options: overrides of the config, and arguments of the model's constructor.
 
         On the CPU weights of the right dtype are the file's own memory until they are changed;
@@ -166,7 +169,7 @@ class PreTrainedModel(Surgery):
         size. The result is in evaluation mode. Names that do not fit are logged once, in one table.
         Raises CheckpointError for files that are damaged, FileNotFoundError for those not there.
         """
-        path = resolve(folder, files=("*.safetensors",))
+        path = resolve(folder, WEIGHT_FILES, revision=revision, token=token)
         own = {name: options.pop(name) for name in cls._constructor_options() if name in options}
         if config is None:
             config = cls.config_class.from_pretrained(path, **options)

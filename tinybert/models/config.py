@@ -144,7 +144,8 @@ class PretrainedConfig:
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str], **overrides: Any) -> Any:
         """The config of a folder, of a model by its name, or of a JSON file; overrides win."""
-        options = read_config(folder)
+        where = {name: overrides.pop(name, None) for name in ("revision", "token")}
+        options = read_config(folder, **where)
         found = options.get("model_type", cls.model_type)
         if cls.model_type and found != cls.model_type:
             raise ValueError(
@@ -167,14 +168,17 @@ class PretrainedConfig:
         return f"{type(self).__name__} {self.to_json_string()}"
 
 
-def read_config(folder_or_name: str | os.PathLike[str]) -> dict[str, Any]:
+def read_config(
+    folder_or_name: str | os.PathLike[str], revision: str | None = None, token: str | None = None
+) -> dict[str, Any]:
     """What `config.json` holds, of a folder, of a model by its name, or that file itself.
 
     Google's own BERTs come with a `bert_config.json`, which does not name its family.
     """
     path = Path(folder_or_name)
     if not path.is_file():
-        path = resolve(folder_or_name, files=(CONFIG_NAME,)) / CONFIG_NAME
+        folder = resolve(folder_or_name, (CONFIG_NAME,), revision=revision, token=token)
+        path = folder / CONFIG_NAME
         original = path.with_name("bert_config.json")
         if not path.exists() and original.exists():
             return {"model_type": "bert", **read_json_object(original)}

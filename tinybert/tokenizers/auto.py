@@ -46,7 +46,8 @@ class AutoTokenizer:
         Raises FileNotFoundError if there is no such folder or model; ValueError if neither file
         names a class that is known, or a file is damaged; and what the class raises.
         """
-        folder = hub.resolve(name_or_path, (CONFIG_FILE, MODEL_CONFIG_FILE))
+        where = {name: options[name] for name in ("revision", "token") if name in options}
+        folder = hub.resolve(name_or_path, (CONFIG_FILE, MODEL_CONFIG_FILE), **where)
         for file, key in ((CONFIG_FILE, "tokenizer_class"), (MODEL_CONFIG_FILE, "model_type")):
             name = read_json(folder / file).get(key)
             if name is not None:

@@ -183,12 +183,19 @@ class Tokenizer(RowEncoder):
         """Write the vocabulary file(s); returns their names."""
 
     @classmethod
-    def from_pretrained(cls: type[T], name_or_path: str | PathLike[str], **options: Any) -> T:
+    def from_pretrained(
+        cls: type[T],
+        name_or_path: str | PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        **options: Any,
+    ) -> T:
         """Load a tokenizer from a folder, by the name of a model, or from a vocabulary file.
 
         Options given here come before those in tokenizer_config.json, and these before the
         defaults. Only the vocabulary is needed; `config.read_options` lists the other files, and
-        `hub.resolve` says where a name is looked up.
+        `hub.resolve` says where a name is looked up, and what `revision` and `token` are.
 
         Raises FileNotFoundError if there is no such model, ValueError if the folder has no
         vocabulary or a file is damaged (naming it), TypeError if an option given here is unknown
@@ -197,7 +204,8 @@ class Tokenizer(RowEncoder):
         path = Path(name_or_path)
         check_options(options, cls.option_types)
         if not path.is_file():
-            path = hub.resolve(name_or_path, list(cls.vocab_files_names.values()))
+            wanted = list(cls.vocab_files_names.values())
+            path = hub.resolve(name_or_path, wanted, revision=revision, token=token)
         files = cls._vocabulary_files(path)
         if path.is_dir():
             options = read_options(path, cls.option_types, options)
