@@ -89,10 +89,13 @@ def _add(spans: dict[str, Span], path: str, parts: list[str], span: Span) -> Non
 
 
 def _without_base(spans: dict[str, Span]) -> dict[str, Span]:
-    first = {name.partition(".")[0] for name in spans}
-    if len(first) != 1 or not all("." in name for name in spans):
+    """Names without the base model's, if that is all there is: so PyTorch's base models save."""
+    base = next(iter(spans), "").partition(".")[0] + "."
+    if f"{base}embeddings.word_embeddings.weight" not in spans:
         return spans
-    return {name.partition(".")[2]: span for name, span in spans.items()}
+    if not all(name.startswith(base) for name in spans):
+        return spans
+    return {name.removeprefix(base): span for name, span in spans.items()}
 
 
 def _open(path: str) -> BinaryIO:
