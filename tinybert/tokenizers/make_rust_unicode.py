@@ -54,11 +54,33 @@ def probe() -> dict[str, list[str]]:
             (c, out) for c, out in stripped.items() if out and out != chr(c) and c not in HANGUL
         ),
         "lower": runs_of_images((c, out) for c, out in lowered.items() if out != chr(c)),
+        **of_other_parts(),
     }
     order = combining_classes(normalizers.NFD().normalize_str)
     for value in sorted(set(order.values())):
         tables[f"combining {value}"] = runs(c for c in CODES if order.get(c) == value)
     return tables
+
+
+def of_other_parts() -> dict[str, list[str]]:
+    """The tables that BERT does not need, but other tokenizers do."""
+    from tokenizers import Regex, normalizers, pre_tokenizers
+
+    def alone(part: Any) -> list[str]:
+        """The characters that a splitting part cuts out of a text."""
+        split = part.pre_tokenize_str
+        return runs(code for code in CODES if len(split(f"\1{chr(code)}\1")) == 3)
+
+    drop, decompose = normalizers.StripAccents().normalize_str, normalizers.NFKD().normalize_str
+    return {
+        "letter": alone(pre_tokenizers.Split(Regex(r"\p{L}"), "isolated")),
+        "number": alone(pre_tokenizers.Split(Regex(r"\p{N}"), "isolated")),
+        "digit": alone(pre_tokenizers.Digits(individual_digits=True)),
+        "accent": runs(code for code in CODES if not drop(chr(code))),
+        "decomposable": runs(
+            code for code in CODES if code not in HANGUL and decompose(chr(code)) != chr(code)
+        ),
+    }
 
 
 def in_words() -> Iterable[tuple[int, bool]]:

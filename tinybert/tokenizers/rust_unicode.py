@@ -53,6 +53,10 @@ class RustUnicode(NamedTuple):
     lower: what lower-casing makes of a character that it changes.
     combining: the canonical combining class (1 to 240) of the characters that have one: within
         a run of them, decomposition sorts by class.
+    letter, number: \\p{L} and \\p{N} of the library's regular expressions.
+    digit: what the part "Digits" takes for one.
+    accent: all marks, which the part "StripAccents" drops.
+    decomposable: what NFD or NFKD changes, Hangul aside.
     """
 
     removed: CharSet
@@ -61,6 +65,11 @@ class RustUnicode(NamedTuple):
     mark: CharSet
     punctuation: CharSet
     word: CharSet
+    letter: CharSet
+    number: CharSet
+    digit: CharSet
+    accent: CharSet
+    decomposable: CharSet
     stripped: Mapping[str, str]
     lower: Mapping[str, str]
     combining: Mapping[str, int]
@@ -101,6 +110,7 @@ def rust_unicode() -> RustUnicode:
         for code in range(first, last + 1)
     }
     names = ("removed", "whitespace", "chinese", "mark", "punctuation", "word")
+    names += ("letter", "number", "digit", "accent", "decomposable")
     spans = {name: [_span(run) for run in sections[name]] for name in names}
     spans["removed"] = sorted([*spans["removed"], SURROGATES])
     sets = {name: CharSet(runs) for name, runs in spans.items()}
