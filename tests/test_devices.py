@@ -192,6 +192,16 @@ CASES: dict[str, list[Case]] = {
     # spectra
     "RFFT": [((normal(2, 7),), {"n": None, "axis": -1}), ((normal(5, 2),), {"n": 8, "axis": 0})],
     "IRFFT": [((spectrum(2, 5),), {"n": 9, "axis": -1})],
+    "LongConvolution": [
+        ((normal(2, 7, 5), normal(5, 7)), {}), ((normal(1, 4, 5), normal(5, 2), normal(5, 2)), {}),
+    ],
+    # moving averages
+    "PowerSums": [((normal(2, 3, 2), 1 / (1 + above(3, 2))), {"length": 5})],
+    "Polynomials": [((normal(2, 3, 5), 1 / (1 + above(3, 2))), {})],
+    "EMARecurrence": [
+        ((normal(2, 4, 3), 1 / (1 + above(3, 2)), normal(3, 2), normal(3, 2)), {}),
+        ((normal(2, 1, 3), above(3, 2), normal(3, 2), normal(3, 2), normal(2, 3, 2)), {}),
+    ],
     # losses
     "CrossEntropy": [
         ((normal(6, 5), CLASSES, None), CROSS),

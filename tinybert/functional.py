@@ -244,6 +244,49 @@ def laplace(input: Any, mu: float = 0.707107, sigma: float = 0.282095) -> Tensor
     return ops.Laplace.apply(as_tensor(input), mu=mu, sigma=sigma)
 
 
+# --- moving averages ------------------------------------------------------------------------------
+
+
+def power_sums(weight: Any, base: Any, length: int) -> Tensor:
+    """sum_n weight_n base_n^t for t = 0 ... T - 1: (..., D, N) and (D, N) to (..., D, T = length)."""
+    x = as_tensor(weight)
+    return ops.PowerSums.apply(x, as_tensor(base, x.device), length=length)
+
+
+def polynomials(coefficient: Any, base: Any) -> Tensor:
+    """sum_t coefficient_t base_n^t: (..., D, T) and (D, N) to (..., D, N)."""
+    x = as_tensor(coefficient)
+    return ops.Polynomials.apply(x, as_tensor(base, x.device))
+
+
+def long_convolution(input: Any, back: Any, ahead: Any = None) -> Tensor:
+    """sum_j back_j x_(t-j) + ahead_j x_(t+j) for input x (B, T, D) and kernels (D, M), feature by
+    feature, by the Fourier transform.
+    """
+    x = as_tensor(input)
+    kernels = [as_tensor(kernel, x.device) for kernel in (back, ahead) if kernel is not None]
+    wanted = (*x.shape[2:3], *kernels[0].shape[1:2])
+    if x.ndim != 3 or any(kernel.shape != wanted for kernel in kernels):
+        raise ValueError(
+            "long_convolution: expected input (B, T, D) and kernels (D, M), "
+            f"got {', '.join(str(t.shape) for t in (x, *kernels))}"
+        )
+    return ops.LongConvolution.apply(x, *kernels)
+
+
+def ema_recurrence(
+    input: Any, decay: Any, enter: Any, leave: Any, state: Any = None
+) -> tuple[Tensor, Tensor]:
+    """Step by step state = decay * state + enter * x_t and y_t = sum_n leave_n state_n.
+
+    input (B, T, D); decay, enter and leave (D, N); state (B, D, N), zeros if None. Returns y
+    (B, T, D) and the last state.
+    """
+    x = as_tensor(input)
+    given = [t for t in (decay, enter, leave, state) if t is not None]
+    return ops.EMARecurrence.apply(x, *(as_tensor(t, x.device) for t in given))
+
+
 # --- losses ---------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from tinybert.ops.arguments import (
     unsqueezed_shape,
 )
 from tinybert.ops.attention import ScaledDotProductAttention
+from tinybert.ops.convolution import LongConvolution
 from tinybert.ops.dropout import Dropout
 from tinybert.ops.elementwise import (
     Abs,
@@ -38,12 +39,14 @@ from tinybert.ops.elementwise import (
     ToDevice,
     Where,
 )
+from tinybert.ops.ema import EMARecurrence
 from tinybert.ops.embedding import Embedding, check_range
 from tinybert.ops.fourier import IRFFT, RFFT
 from tinybert.ops.indexing import Gather, GetItem, ScatterAdd, normal_index
 from tinybert.ops.losses import L1, MSE, BCEWithLogits, CrossEntropy, KLDiv, NLLLoss
 from tinybert.ops.matmul import Einsum, Linear, LinearGelu, MatMul
 from tinybert.ops.normalization import BatchNorm, LayerNorm, RMSNorm, ScaleNorm
+from tinybert.ops.powers import Polynomials, PowerSums
 from tinybert.ops.reductions import ArgMax, ArgMin, CumSum, Max, Mean, Min, Sum, Var
 from tinybert.ops.rotary import RotaryEmbedding
 from tinybert.ops.shape import (

@@ -1,0 +1,63 @@
+"""The moving average of MEGA as a recurrence: step by step, with the state that it carries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinybert.autograd import Function
+from tinybert.backend import array_module
+from tinybert.ops.reductions import widened
+
+
+class EMARecurrence(Function):
+    """Every feature enters N memories, which decay, and of which it is the weighted sum:
+
+        state_t = decay * state_(t-1) + enter * x_t          y_t = sum_n leave_n state_(t,n)
+
+    Shapes   x, y (B, T, D)   decay, enter, leave (D, N)   state (B, D, N), zeros if None
+    Source   Ma et al. 2022, arXiv:2209.10655, eq. 6
+    Returns  y and the state after the last step, from which the next call goes on.
+
+    Unrolled it is the convolution of x with `PowerSums`(enter * leave, decay). What comes later has
+    no part in what was computed before: causal to the last bit, which a Fourier transform is not.
+
+    Backward walks back in time. With dstate_t the gradient of all that depends on state_t,
+
+        dstate_t = leave * dy_t + decay * dstate_(t+1)
+        dx_t = sum_n enter_n dstate_(t,n)        denter = sum x_t dstate_t
+        dleave = sum dy_t state_t                ddecay = sum state_(t-1) dstate_t
+
+    summed over time and batch. Saved: all states, (T + 1, B, D, N).
+    """
+
+    def forward(self, x: Any, decay: Any, enter: Any, leave: Any, state: Any = None) -> Any:
+        xp = array_module(x)
+        self.dtype, self.x = x.dtype, widened(x)
+        self.decay, self.enter, self.leave = (widened(a) for a in (decay, enter, leave))
+        batch, length, _ = x.shape
+        self.states = xp.zeros((length + 1, batch, *decay.shape), self.x.dtype)
+        if state is not None:
+            self.states[0] = state
+        y = xp.empty_like(self.x)
+        for t in range(length):
+            now = self.states[t] * self.decay + self.enter * self.x[:, t, :, None]
+            self.states[t + 1] = now
+            y[:, t] = (now * self.leave).sum(axis=-1)
+        last = self.states[length].astype(self.dtype)
+        return y.astype(self.dtype, copy=False), last
+
+    def backward(self, dy: Any, dlast: Any) -> Any:
+        xp = array_module(dy)
+        dy, dstate = widened(dy), widened(dlast)
+        dx = xp.empty_like(self.x)
+        ddecay, denter, dleave = (xp.zeros_like(self.decay) for _ in range(3))
+        for t in reversed(range(dy.shape[1])):
+            dy_t = dy[:, t, :, None]  # (B, D, 1)
+            dstate = dstate + self.leave * dy_t
+            dx[:, t] = (self.enter * dstate).sum(axis=-1)
+            denter += (self.x[:, t, :, None] * dstate).sum(axis=0)
+            dleave += (dy_t * self.states[t + 1]).sum(axis=0)
+            ddecay += (self.states[t] * dstate).sum(axis=0)
+            dstate = dstate * self.decay
+        gradients = (dx, ddecay, denter, dleave, dstate)[: len(self.needs_input_grad)]
+        return tuple(g.astype(self.dtype, copy=False) for g in gradients)

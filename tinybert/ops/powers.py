@@ -1,0 +1,111 @@
+"""Sums of powers: the kernel of a moving average, and the state that it reaches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tinybert.autograd import Function
+from tinybert.backend import array_module
+from tinybert.ops.arguments import unbroadcast
+from tinybert.ops.reductions import widened
+
+
+class PowerSums(Function):
+    """y_t = sum_n weight_n base_n^t for t = 0 ... T - 1: what is left of N decaying memories.
+
+    Shapes   weight (..., D, N)   base (D, N)   y (..., D, T), each of the D features on its own
+    Source   Ma et al. 2022, arXiv:2209.10655, section 3.3: MEGA's kernel, with
+             weight = gamma * delta-gated beta and base the decay phi
+
+    The map from weight to y is the Vandermonde matrix of the bases, that of `Polynomials` its
+    transpose. Hence dweight = Polynomials(dy), and
+
+        dbase_n = sum_t dy_t weight_n t base_n^(t-1)
+                = weight_n * (the polynomial with coefficients 1 dy_1, 2 dy_2, ... at base_n)
+
+    Time and memory: a T x N table of powers would be N times as large as y. With t = r S + s, where
+    S is about sqrt(T), base^t = base^(rS) base^s, so that 2 N sqrt(T) powers and one product of
+    matrices (R x N) @ (N x S) are enough.
+    """
+
+    def forward(self, weight: Any, base: Any, *, length: int) -> Any:
+        self.weight, self.base, self.dtype = widened(weight), widened(base), weight.dtype
+        return _power_sums(self.weight, self.base, length).astype(self.dtype, copy=False)
+
+    def backward(self, dy: Any) -> Any:
+        dy = widened(dy)
+        need = self.needs_input_grad
+        dweight = _polynomials(dy, self.base) if need[0] else None
+        dbase = (
+            unbroadcast(self.weight * _polynomials(_derived(dy), self.base), self.base.shape)
+            if need[1]
+            else None
+        )
+        return _in_dtype(self.dtype, dweight, dbase)
+
+
+class Polynomials(Function):
+    """y_n = sum_t coefficient_t base_n^t: polynomials, each at N places.
+
+    Shapes   coefficient (..., D, T)   base (D, N)   y (..., D, N), each feature on its own
+    Oracle   numpy.polynomial.polynomial.polyval
+
+    The transpose of `PowerSums` in the coefficients, and computed in the same way:
+    dcoefficient = PowerSums(dy), and dbase = dy * (the derived polynomial at base).
+    """
+
+    def forward(self, coefficient: Any, base: Any) -> Any:
+        self.coefficient, self.base = widened(coefficient), widened(base)
+        self.dtype = coefficient.dtype
+        return _polynomials(self.coefficient, self.base).astype(self.dtype, copy=False)
+
+    def backward(self, dy: Any) -> Any:
+        dy, length = widened(dy), self.coefficient.shape[-1]
+        need = self.needs_input_grad
+        dcoefficient = _power_sums(dy, self.base, length) if need[0] else None
+        dbase = (
+            unbroadcast(dy * _polynomials(_derived(self.coefficient), self.base), self.base.shape)
+            if need[1]
+            else None
+        )
+        return _in_dtype(self.dtype, dcoefficient, dbase)
+
+
+def _power_sums(weight: Any, base: Any, length: int) -> Any:
+    powers, leaps = _powers(base, length)  # (D, N, S), (D, N, R)
+    rows = (weight[..., None] * leaps).swapaxes(-1, -2)  # (..., D, R, N)
+    sums = rows @ powers  # (..., D, R, S)
+    return sums.reshape(*sums.shape[:-2], sums.shape[-2] * sums.shape[-1])[..., :length]
+
+
+def _polynomials(coefficient: Any, base: Any) -> Any:
+    length = coefficient.shape[-1]
+    powers, leaps = _powers(base, length)
+    steps, size = leaps.shape[-1], powers.shape[-1]
+    table = array_module(coefficient).zeros((*coefficient.shape[:-1], steps * size), base.dtype)
+    table[..., :length] = coefficient
+    table = table.reshape(*coefficient.shape[:-1], steps, size)
+    inner = table @ powers.swapaxes(-1, -2)  # (..., D, R, N)
+    return (inner * leaps.swapaxes(-1, -2)).sum(axis=-2)
+
+
+def _powers(base: Any, length: int) -> tuple[Any, Any]:
+    """base^s for s < S, (D, N, S), and base^(r S) for r < R, (D, N, R), with R S >= length."""
+    xp = array_module(base)
+    size = max(1, math.isqrt(length))
+    steps = -(-length // size)
+    return (
+        base[..., None] ** xp.arange(size).astype(base.dtype),
+        base[..., None] ** (xp.arange(steps) * size).astype(base.dtype),
+    )
+
+
+def _derived(coefficient: Any) -> Any:
+    """The coefficients of the derivative: 1 c_1, 2 c_2, ..."""
+    factors = array_module(coefficient).arange(1, max(coefficient.shape[-1], 1))
+    return coefficient[..., 1:] * factors.astype(coefficient.dtype)
+
+
+def _in_dtype(dtype: Any, *gradients: Any) -> tuple[Any, ...]:
+    return tuple(None if g is None else g.astype(dtype, copy=False) for g in gradients)
