@@ -248,7 +248,7 @@ def laplace(input: Any, mu: float = 0.707107, sigma: float = 0.282095) -> Tensor
 
 
 def power_sums(weight: Any, base: Any, length: int) -> Tensor:
-    """sum_n weight_n base_n^t for t = 0 ... T - 1: (..., D, N) and (D, N) to (..., D, T = length)."""
+    """sum_n weight_n base_n^t for t < length: (..., D, N) and (D, N) to (..., D, length)."""
     x = as_tensor(weight)
     return ops.PowerSums.apply(x, as_tensor(base, x.device), length=length)
 
@@ -260,16 +260,13 @@ def polynomials(coefficient: Any, base: Any) -> Tensor:
 
 
 def long_convolution(input: Any, back: Any, ahead: Any = None) -> Tensor:
-    """sum_j back_j x_(t-j) + ahead_j x_(t+j) for input x (B, T, D) and kernels (D, M), feature by
-    feature, by the Fourier transform.
-    """
+    """sum_j back_j x_(t-j) + ahead_j x_(t+j) for input x (B, T, D) and kernels (D, M), by FFT."""
     x = as_tensor(input)
     kernels = [as_tensor(kernel, x.device) for kernel in (back, ahead) if kernel is not None]
-    wanted = (*x.shape[2:3], *kernels[0].shape[1:2])
-    if x.ndim != 3 or any(kernel.shape != wanted for kernel in kernels):
+    if x.ndim != 3 or any(k.shape != (x.shape[2], kernels[0].shape[-1]) for k in kernels):
+        shapes = ", ".join(str(t.shape) for t in (x, *kernels))
         raise ValueError(
-            "long_convolution: expected input (B, T, D) and kernels (D, M), "
-            f"got {', '.join(str(t.shape) for t in (x, *kernels))}"
+            f"long_convolution: expected input (B, T, D) and kernels (D, M), got {shapes}"
         )
     return ops.LongConvolution.apply(x, *kernels)
 
