@@ -1,9 +1,13 @@
 """Layers by hand: `Module`, and everything that the models are built of."""
 
+from tinybert.nn.ema import DampedEMA
 from tinybert.nn.layers import Dropout, Embedding, LayerNorm, Linear
 from tinybert.nn.module import Module, ModuleList, Parameter, Sequential
+from tinybert.nn.norms import BatchNorm, RMSNorm, ScaleNorm
 
 __all__ = [
+    "BatchNorm",
+    "DampedEMA",
     "Dropout",
     "Embedding",
     "LayerNorm",
@@ -11,5 +15,7 @@ __all__ = [
     "Module",
     "ModuleList",
     "Parameter",
+    "RMSNorm",
+    "ScaleNorm",
     "Sequential",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -40,11 +41,14 @@ def full(shape: tuple[int, ...], value: float) -> Array:
     return _fresh(shape, lambda rng: np.full(shape, value))
 
 
-def normal_(tensor: Tensor, std: float) -> None:
-    """Overwrite `tensor` with normal numbers of mean 0; inside `skip_init` leave it as it is."""
+def normal_(tensor: Tensor, std: float, mean: Any = 0.0) -> None:
+    """Overwrite `tensor` with normal numbers; inside `skip_init` leave it as it is.
+
+    mean: a number, or a NumPy array that broadcasts to the shape.
+    """
     if _skip:
         return
-    drawn = generator("cpu").standard_normal(tensor.shape, dtype=np.float32) * std
+    drawn = generator("cpu").standard_normal(tensor.shape, dtype=np.float32) * std + mean
     tensor.data[...] = to_device(drawn.astype(tensor.dtype), tensor.device)
 
 
