@@ -36,22 +36,29 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
     The file stays open as long as one of its tensors is in use. Raises CheckpointError for a
     malformed file and for one that refers to anything but weights.
     """
+    return open_torch(path)[0]
+
+
+def open_torch(path: str | os.PathLike[str]) -> tuple[Any, FileBytes]:
+    """As ``read_torch``, and the file that the tensors are in, to be closed by the caller."""
     return _read(FileBytes(path))
 
 
-def _read(file: FileBytes, inner: bool = False) -> Any:
+def _read(file: FileBytes, inner: bool = False) -> tuple[Any, FileBytes]:
     try:
         first = file.read(0, min(PREVIEW, file.size))
         if first.startswith(b"\x80"):  # PROTO, the first opcode of a pickle
-            return read_legacy(file)
+            return read_legacy(file), file
         if not first.startswith(_ZIP):
             fault = diagnose(first, file.size) or "is no file that torch.save wrote"
             raise CheckpointError(file.path, fault)
         archive = ZipArchive(file)
-        member = _megatron_member(archive)
-        if member is None or inner:  # one level only: a zip file can contain itself
-            return read_zip(archive)
-        return _read(_unpack(archive, member), inner=True)
+        members = _megatron_members(archive)
+        if len(members) != 1 or inner:  # one level only: a zip file can contain itself
+            return read_zip(archive), file
+        unpacked = _unpack(archive, members[0])
+        file.close()
+        return _read(unpacked, inner=True)
     except CheckpointError:
         file.close()
         raise
@@ -61,18 +68,22 @@ def _read(file: FileBytes, inner: bool = False) -> Any:
 
 
 def holds_megatron(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a zip file with one ``model_optim_rng.pt`` in it."""
+    """Whether a file is a zip file with a ``model_optim_rng.pt`` in it, or several."""
+    return bool(megatron_members(path))
+
+
+def megatron_members(path: str | os.PathLike[str]) -> list[str]:
+    """The names of every ``model_optim_rng.pt`` in a file, if that is a zip file."""
     file = FileBytes(path)
     try:
         is_zip = file.read(0, min(4, file.size)) == _ZIP
-        return is_zip and _megatron_member(ZipArchive(file)) is not None
+        return _megatron_members(ZipArchive(file)) if is_zip else []
     finally:
         file.close()
 
 
-def _megatron_member(archive: ZipArchive) -> str | None:
-    names = [name for name in archive.members if name.split("/")[-1] == _MEGATRON]
-    return names[0] if len(names) == 1 else None
+def _megatron_members(archive: ZipArchive) -> list[str]:
+    return [name for name in archive.members if name.split("/")[-1] == _MEGATRON]
 
 
 def _unpack(archive: ZipArchive, name: str) -> FileBytes:
@@ -102,11 +113,11 @@ class TorchFile(TensorReader):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         self.metadata = {}
-        self._file = FileBytes(path)
+        content, self._file = open_torch(path)
         try:
             zipped = self._file.read(0, min(4, self._file.size)) == _ZIP
             self.format = "PyTorch" if zipped else "PyTorch before 1.6"
-            self._tensors = find_state_dict(_read(self._file), self.path)
+            self._tensors = find_state_dict(content, self.path)
         except BaseException:
             self._file.close()
             raise
