@@ -22,6 +22,7 @@ from tinybert.checkpoints.errors import CheckpointError
 from tinybert.checkpoints.reader import TensorInfo, TensorReader
 
 _CHUNK = 1 << 18  # values converted at a time
+_MAX_DIRECTORY = 100_000_000  # bytes, as for the header of safetensors
 
 
 @dataclass(frozen=True)
@@ -246,3 +247,12 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
         raise CheckpointError(path, "is not a regular file")
     return open(path, "rb", buffering=0)
+
+
+def read_directory(path: str | os.PathLike[str]) -> bytes:
+    """A whole file that says where tensors are; CheckpointError when it is over 100 MB."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > _MAX_DIRECTORY:
+            raise CheckpointError(path, f"is over the {_MAX_DIRECTORY} bytes allowed for an index")
+        return file.read(size)

@@ -19,7 +19,14 @@ import numpy as np
 
 from tinybert.checkpoints.crc32c import crc32c, masked
 from tinybert.checkpoints.errors import CheckpointError
-from tinybert.checkpoints.spans import Piece, Span, SpanReader, kernel_is_turned, open_regular
+from tinybert.checkpoints.spans import (
+    Piece,
+    Span,
+    SpanReader,
+    kernel_is_turned,
+    open_regular,
+    read_directory,
+)
 from tinybert.checkpoints.sstable import read_table, varint
 from tinybert.checkpoints.tensorflow_names import (
     is_ignored,
@@ -30,7 +37,6 @@ from tinybert.checkpoints.tensorflow_names import (
     tf2_shape,
 )
 
-_MAX_INDEX = 100_000_000  # bytes
 _MAX_VARIABLES = 100_000
 _MAX_SHARDS = 100_000  # what five digits in a file's name can count
 _BLOCK = 1 << 22  # bytes under a checksum at a time
@@ -143,11 +149,7 @@ def _find(path: Path) -> str:
 
 def _parse(index: str) -> tuple[int, dict[str, _Entry]]:
     """The number of data files, and every variable's entry by name."""
-    with open_regular(index) as file:
-        raw = file.read(_MAX_INDEX + 1)
-    if len(raw) > _MAX_INDEX:
-        raise ValueError(f"is over the {_MAX_INDEX} bytes allowed for an index")
-    table = read_table(raw)
+    table = read_table(read_directory(index))
     key, header = next(table, (b"", None))
     if key or header is None:
         raise ValueError("is a table, but no checkpoint's: it does not begin with a header")

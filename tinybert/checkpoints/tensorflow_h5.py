@@ -16,13 +16,19 @@ from typing import Any, BinaryIO
 
 from tinybert.checkpoints.dtypes import NATIVE_NAMES
 from tinybert.checkpoints.errors import CheckpointError
-from tinybert.checkpoints.spans import Piece, Span, SpanReader, kernel_is_turned, open_regular
+from tinybert.checkpoints.spans import (
+    Piece,
+    Span,
+    SpanReader,
+    kernel_is_turned,
+    open_regular,
+    read_directory,
+)
 from tinybert.checkpoints.strict_json import parse_json
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_DEPTH = 32  # groups within groups; Keras makes a dozen
 _MAX_OBJECTS = 100_000
-_MAX_INDEX = 100_000_000  # bytes, as for the index of safetensors
 _LAST = {"kernel": "weight", "gamma": "weight", "embeddings": "weight", "beta": "bias"}
 
 
@@ -108,8 +114,7 @@ def _open(path: str) -> BinaryIO:
 
 def _read_index(index: Path) -> dict[str, str]:
     """The path of its shard for each variable that an index names."""
-    with open_regular(index) as file:
-        raw = file.read(_MAX_INDEX)
+    raw = read_directory(index)
     try:
         content: Any = parse_json(raw)
     except ValueError as error:
