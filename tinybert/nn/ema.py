@@ -1,4 +1,5 @@
 """The multi-dimensional damped moving average of MEGA: it mixes the steps of a sequence."""
+
 from __future__ import annotations
 
 import math
