@@ -67,8 +67,7 @@ class TensorFlow1Checkpoint(SpanReader):
     Dense kernels are transposed. What training left (Adam's moments, ``global_step``) is not among
     the tensors; ``ignored`` has its names. Google's BERT (TensorFlow 1) comes as a
     BertForPreTraining or a fine-tuned head; a Model Garden encoder (TensorFlow 2) as a BertModel.
-    Each tensor's checksum is verified when it is first read, which takes about as long as reading
-    300 MB/s would.
+    Each tensor's checksum is verified when it is first read, at some 300 MB a second.
 
     Parameters
     ----------

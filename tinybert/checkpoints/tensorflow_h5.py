@@ -9,7 +9,7 @@ Format: the HDF5 File Format Specification 3.0; names as in transformers 4.37,
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -154,7 +154,10 @@ def _datasets(path: str, file: int) -> list[tuple[str, Span]]:
 
 def _walk(h5py: Any, root: Any, path: str) -> Iterator[tuple[str, Any]]:
     """(full name, dataset) in the file's order; each object once, or it could go in circles."""
-    address: Callable[[Any], int] = lambda node: h5py.h5o.get_info(node.id).addr  # noqa: E731
+
+    def address(node: Any) -> int:
+        return h5py.h5o.get_info(node.id).addr
+
     seen = {address(root)}
     pending = [("", root, 0)]
     while pending:
