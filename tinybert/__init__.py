@@ -71,6 +71,14 @@ from tinybert.models import (
     BertModel,
     EncoderDecoderConfig,
     EncoderDecoderModel,
+    MegaConfig,
+    MegaForCausalLM,
+    MegaForMaskedLM,
+    MegaForMultipleChoice,
+    MegaForQuestionAnswering,
+    MegaForSequenceClassification,
+    MegaForTokenClassification,
+    MegaModel,
     MegatronBertConfig,
     MegatronBertForCausalLM,
     MegatronBertForMaskedLM,
@@ -82,12 +90,20 @@ from tinybert.models import (
     MegatronBertForSequenceClassification,
     MegatronBertForTokenClassification,
     MegatronBertModel,
+    NemotronConfig,
+    NemotronForCausalLM,
+    NemotronForQuestionAnswering,
+    NemotronForSequenceClassification,
+    NemotronForTokenClassification,
+    NemotronModel,
     PretrainedConfig,
 )
 from tinybert.outputs import (
     BaseModelOutput,
+    BaseModelOutputWithPast,
     BaseModelOutputWithPoolingAndCrossAttentions,
     CausalLMOutputWithCrossAttentions,
+    CausalLMOutputWithPast,
     MaskedLMOutput,
     ModelOutput,
     MultipleChoiceModelOutput,
@@ -95,6 +111,7 @@ from tinybert.outputs import (
     QuestionAnsweringModelOutput,
     Seq2SeqLMOutput,
     SequenceClassifierOutput,
+    SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
 from tinybert.pipelines import (
@@ -116,7 +133,9 @@ from tinybert.tokenizers import (
     BatchEncoding,
     BertTokenizer,
     BertTokenizerFast,
+    MegaTokenizer,
     register_tensor_type,
+    train_bpe,
     train_wordpiece,
 )
 

@@ -238,6 +238,11 @@ def assert_equal(ours: Any, theirs: Any) -> None:
 def judge(call: Call, fast: bool) -> str:
     """In which way both agree, as one word; AssertionError if in none."""
     theirs, ours = tokenizers(fast, tuple(sorted(call.built.items())), call.added)
+    return compare(call, fast, theirs, ours)
+
+
+def compare(call: Call, fast: bool, theirs: Any, ours: Any) -> str:
+    """`judge` for any two tokenizers that are built and have their added tokens."""
     for name, value in call.attributes.items():
         setattr(theirs, name, value)
         setattr(ours, name, value)

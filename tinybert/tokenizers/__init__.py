@@ -8,7 +8,10 @@ from tinybert.tokenizers.auto import AutoTokenizer
 from tinybert.tokenizers.bert import BertTokenizer
 from tinybert.tokenizers.bert_base import load_vocab, save_vocab
 from tinybert.tokenizers.bert_fast import BertTokenizerFast
+from tinybert.tokenizers.bpe_files import load_bpe, save_bpe
 from tinybert.tokenizers.encoding import BatchEncoding, register_tensor_type
+from tinybert.tokenizers.mega import MegaTokenizer
+from tinybert.tokenizers.train_bpe import train_bpe
 from tinybert.tokenizers.train_wordpiece import train_wordpiece
 
 __all__ = [
@@ -17,8 +20,12 @@ __all__ = [
     "BatchEncoding",
     "BertTokenizer",
     "BertTokenizerFast",
+    "MegaTokenizer",
+    "load_bpe",
     "load_vocab",
     "register_tensor_type",
+    "save_bpe",
     "save_vocab",
+    "train_bpe",
     "train_wordpiece",
 ]

@@ -13,6 +13,7 @@ from tinybert.tokenizers.base import Tokenizer
 from tinybert.tokenizers.bert import BertTokenizer
 from tinybert.tokenizers.bert_fast import BertTokenizerFast
 from tinybert.tokenizers.config import CONFIG_FILE, read_json
+from tinybert.tokenizers.mega import MegaTokenizer
 
 MODEL_CONFIG_FILE = "config.json"
 
@@ -23,8 +24,12 @@ class _Choice(NamedTuple):
 
 
 _BERT = _Choice(BertTokenizer, BertTokenizerFast)
+_MEGA = _Choice(None, MegaTokenizer)
 # By tokenizer_class, without "Fast", or by model_type.
-_KNOWN: dict[str, _Choice] = {"BertTokenizer": _BERT, "bert": _BERT, "megatron-bert": _BERT}
+_KNOWN: dict[str, _Choice] = {
+    **dict.fromkeys(("BertTokenizer", "bert", "megatron-bert"), _BERT),
+    **dict.fromkeys(("RobertaTokenizer", "MegaTokenizer", "mega"), _MEGA),
+}
 
 
 class AutoTokenizer:

@@ -63,6 +63,7 @@ class Tokenizer(RowEncoder):
 
     vocab_files_names: ClassVar[dict[str, str]] = {}
     option_types: ClassVar[dict[str, OptionType]] = COMMON_OPTIONS
+    saved_as: ClassVar[str] = ""  # the class of transformers, where its name is another
 
     def __init__(
         self,
@@ -257,7 +258,7 @@ class Tokenizer(RowEncoder):
             str(token_id): token.as_dict() for token_id, token in self.added_tokens_decoder.items()
         }
         config["extra_special_tokens"] = {}
-        config["tokenizer_class"] = type(self).__name__.removesuffix("Fast")
+        config["tokenizer_class"] = self.saved_as or type(self).__name__.removesuffix("Fast")
         files = {CONFIG_FILE: config, SPECIAL_TOKENS_FILE: self.special_tokens_map}
         new = {t: i for t, i in self.added_tokens_encoder.items() if i >= self.vocab_size}
         if new and legacy_format is not False:

@@ -5,19 +5,16 @@ How the vocabulary is used afterwards is in `wordpiece.py`; the words are those 
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
 from tinybert.tokenizers.normalize import Normalizer
 from tinybert.tokenizers.options import check_whole_number
+from tinybert.tokenizers.pair_counts import PairCounts
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST_WORD = 100  # a longer one is unknown to BERT whatever the vocabulary
 PREFIX = "##"
-
-Pair = tuple[str, str]
 
 
 def train_wordpiece(
@@ -80,9 +77,13 @@ def train_wordpiece(
             f"vocab_size={vocab_size} must be at least {len(tokens)}, the number of special tokens "
             "and characters; or lower limit_alphabet"
         )
-    pairs = PairCounts(words)
+    pairs = PairCounts(
+        ([word[0], *(PREFIX + char for char in word[1:])], count) for word, count in words.items()
+    )
     while len(tokens) < vocab_size and (pair := pairs.most_frequent(min_frequency)):
-        tokens[pairs.merge(pair)] = None  # two ways may lead to the same token
+        token = pair[0] + pair[1].removeprefix(PREFIX)
+        pairs.merge(pair, token)
+        tokens[token] = None  # two ways may lead to the same token
     return list(tokens)
 
 
@@ -106,70 +107,3 @@ def most_frequent_characters(words: Counter[str], limit: int) -> set[str]:
         for char in word:
             counts[char] += count
     return set(sorted(counts, key=lambda char: (-counts[char], char))[:limit])
-
-
-class PairCounts:
-    """How often two tokens are neighbours in the words, kept up to date while tokens grow.
-
-    A merge changes only the words that hold the pair, so that those of each pair are kept. The
-    heap may hold old counts of a pair besides the present one; they are passed over.
-    """
-
-    def __init__(self, words: Counter[str]) -> None:
-        self.words = [[word[0], *(PREFIX + char for char in word[1:])] for word in words]
-        self.counts = list(words.values())
-        self.pair_counts = Counter[Pair]()
-        self.words_of: defaultdict[Pair, set[int]] = defaultdict(set)
-        for i in range(len(self.words)):
-            self._count(i, 1)
-        self.heap = [(-count, pair) for pair, count in self.pair_counts.items()]
-        heapq.heapify(self.heap)
-
-    def _count(self, word: int, sign: int) -> list[Pair]:
-        """Add or take away the pairs of a word, which are returned."""
-        pairs = list(pairwise(self.words[word]))
-        for pair in pairs:
-            self.pair_counts[pair] += sign * self.counts[word]
-            if sign > 0:
-                self.words_of[pair].add(word)
-        return pairs
-
-    def most_frequent(self, least: int) -> Pair | None:
-        """The most frequent pair, or None if none occurs `least` times."""
-        while self.heap:
-            count, pair = self.heap[0]
-            if -count < least:
-                return None
-            if self.pair_counts[pair] == -count:
-                return pair
-            heapq.heappop(self.heap)
-        return None
-
-    def merge(self, pair: Pair) -> str:
-        """Make one token of the pair wherever it occurs, from left to right; returns it."""
-        token = pair[0] + pair[1].removeprefix(PREFIX)
-        changed: set[Pair] = set()
-        for i in self.words_of.pop(pair):
-            changed.update(self._count(i, -1))
-            self.words[i] = _merged(self.words[i], pair, token)
-            changed.update(self._count(i, 1))
-        for other in changed:
-            if count := self.pair_counts[other]:
-                heapq.heappush(self.heap, (-count, other))
-            else:
-                del self.pair_counts[other]
-                self.words_of.pop(other, None)
-        return token
-
-
-def _merged(word: list[str], pair: Pair, token: str) -> list[str]:
-    merged: list[str] = []
-    i = 0
-    while i < len(word):
-        if tuple(word[i : i + 2]) == pair:
-            merged.append(token)
-            i += 2
-        else:
-            merged.append(word[i])
-            i += 1
-    return merged

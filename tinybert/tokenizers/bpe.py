@@ -1,0 +1,157 @@
+"""Byte-pair encoding: join the symbols of a word, pair after pair, as the merges were learnt.
+
+The symbols may be bytes (`byte_level.py`) or characters, and a word a word or a whole text: that
+is known to the caller. How merges are learnt is in `train_bpe.py`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+from tinybert.tokenizers.aligned_text import Token, char_spans
+from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
+
+LONGEST_CACHED = 256  # characters
+
+
+class BPE(dict[str, tuple[Token, ...]]):
+    """Sennrich et al. 2016 (arXiv:1508.07909): of all pairs of neighbours, the one that was learnt
+    first becomes one token, the leftmost if it occurs more than once, and so on until none is left.
+
+        BPE({"l": 0, "o": 1, "w": 2, "lo": 3, "low": 4}, [("l", "o"), ("lo", "w")])["low"]
+
+    The object is a dictionary from words to tokens which works out a missing entry with
+    `tokenize` and keeps it; it is emptied when it holds `MAX_CACHED_WORDS`.
+
+    Arguments:
+        vocab: token -> id.
+        merges: pairs of tokens in the order in which they were learnt.
+        unk_token: stands for a character that the vocabulary lacks; None drops such characters.
+        fuse_unk: unknown characters in a row become one token.
+        byte_fallback: an unknown character becomes the tokens <0x00> to <0xFF> of its bytes, if
+            the vocabulary has them all.
+        ignore_merges: a word that the vocabulary has is a token, whatever the merges.
+        prefix, suffix: what every symbol but the first, and the last one, have in the vocabulary.
+
+    Raises ValueError if a merge, or unk_token, is not in the vocabulary.
+    """
+
+    def __init__(
+        self,
+        vocab: Mapping[str, int],
+        merges: Iterable[tuple[str, str]],
+        *,
+        unk_token: str | None = None,
+        fuse_unk: bool = False,
+        byte_fallback: bool = False,
+        ignore_merges: bool = False,
+        prefix: str = "",
+        suffix: str = "",
+    ) -> None:
+        super().__init__()
+        if unk_token is not None and unk_token not in vocab:
+            raise ValueError(f"unk_token {unk_token!r} is not in the vocabulary")
+        self.vocab = vocab
+        self.token_of = {token_id: token for token, token_id in vocab.items()}
+        self.unk_token = unk_token
+        self.fuse_unk = fuse_unk
+        self.byte_fallback = byte_fallback
+        self.ignore_merges = ignore_merges
+        self.prefix, self.suffix = prefix, suffix
+        self.merges: dict[tuple[int, int], tuple[int, int]] = {}  # pair -> rank, merged
+        for rank, (left, right) in enumerate(merges):
+            merged = left + right[len(prefix) :]
+            for token in (left, right, merged):
+                if token not in vocab:
+                    raise ValueError(
+                        f"merge {rank}, {left!r} {right!r}: {token!r} is not in the vocabulary"
+                    )
+            self.merges[vocab[left], vocab[right]] = rank, vocab[merged]
+
+    def __missing__(self, word: str) -> tuple[Token, ...]:
+        tokens = self.tokenize(word)
+        if len(word) <= LONGEST_CACHED:
+            if len(self) >= MAX_CACHED_WORDS:
+                self.clear()
+            self[word] = tokens
+        return tokens
+
+    def tokenize(self, word: str) -> tuple[Token, ...]:
+        """The tokens of a word, with their places in it."""
+        if self.ignore_merges and word in self.vocab:
+            return (Token(self.vocab[word], word, 0, len(word)),)
+        ids, sizes = self._symbols(word)
+        self.merge(ids, sizes)
+        spans = char_spans(word, sizes)
+        return tuple(
+            Token(i, self.token_of[i], *span) for i, span in zip(ids, spans, strict=True)
+        )
+
+    def _symbols(self, word: str) -> tuple[list[int], list[int]]:
+        """The ids of the characters of a word, and how many bytes each stands for."""
+        ids: list[int] = []
+        sizes: list[int] = []
+        unknown = 0  # bytes that wait to become one unknown token
+        last = len(word) - 1
+        for place, char in enumerate(word):
+            size = len(char.encode("utf-8", "surrogatepass"))
+            symbol = (self.prefix if place else "") + char + (self.suffix if place == last else "")
+            token_id = self.vocab.get(symbol)
+            if token_id is None and self.byte_fallback and (found := self._bytes_of(symbol)):
+                ids += found
+                sizes += [1] * len(found)
+                continue
+            if unknown and (token_id is not None or not self.fuse_unk):
+                ids.append(self.vocab[str(self.unk_token)])
+                sizes.append(unknown)
+                unknown = 0
+            if token_id is not None:
+                ids.append(token_id)
+                sizes.append(size)
+            elif self.unk_token is not None:
+                unknown += size
+        if unknown:
+            ids.append(self.vocab[str(self.unk_token)])
+            sizes.append(unknown)
+        return ids, sizes
+
+    def _bytes_of(self, symbol: str) -> list[int] | None:
+        names = [f"<0x{byte:02X}>" for byte in symbol.encode("utf-8", "surrogatepass")]
+        found = [self.vocab[name] for name in names if name in self.vocab]
+        return found if len(found) == len(names) else None
+
+    def merge(self, ids: list[int], sizes: list[int]) -> None:
+        """Merge until no pair is left, in place; `sizes` are added where ids become one.
+
+        Searching all pairs again after each merge takes n^2 steps for n symbols. Here a heap has
+        the pairs that can be merged, by rank and place, and neighbours are linked: n log n. An
+        entry of the heap whose pair is gone by its turn is passed over.
+        """
+        merges, n = self.merges, len(ids)
+        heap = [
+            (found[0], i, found[1])
+            for i, pair in enumerate(pairwise(ids))
+            if (found := merges.get(pair))
+        ]
+        if not heap:
+            return
+        heapq.heapify(heap)
+        before, after = list(range(-1, n - 1)), list(range(1, n + 1))
+        while heap:
+            _, i, merged = heapq.heappop(heap)
+            j = after[i]
+            if j >= n or merges.get((ids[i], ids[j]), (0, -1))[1] != merged:
+                continue
+            ids[i], ids[j] = merged, -1
+            sizes[i] += sizes[j]
+            after[i] = k = after[j]
+            if k < n:
+                before[k] = i
+                if found := merges.get((merged, ids[k])):
+                    heapq.heappush(heap, (found[0], i, found[1]))
+            if (h := before[i]) >= 0 and (found := merges.get((ids[h], merged))):
+                heapq.heappush(heap, (found[0], h, found[1]))
+        sizes[:] = [size for size, token_id in zip(sizes, ids, strict=True) if token_id >= 0]
+        ids[:] = [token_id for token_id in ids if token_id >= 0]

@@ -1,0 +1,372 @@
+"""The tokenizer of Mega: byte-level BPE and the layout of RoBERTa, with places in the text.
+
+It gives what RobertaTokenizerFast of transformers gives. Rows are made in `aligned.py`, what bytes
+and merges are is in `byte_level.py` and `bpe.py`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from tinybert.tokenizers.added_tokens import AddedToken
+from tinybert.tokenizers.aligned import AlignedTokenizer
+from tinybert.tokenizers.aligned_text import Span, char_spans
+from tinybert.tokenizers.alignment import Encoding
+from tinybert.tokenizers.bpe import BPE, LONGEST_CACHED
+from tinybert.tokenizers.bpe_files import (
+    MERGES_FILE,
+    VOCAB_FILE,
+    Merges,
+    checked_merges,
+    checked_vocab,
+    load_bpe,
+    save_bpe,
+)
+from tinybert.tokenizers.byte_level import split_pattern, to_alphabet, to_bytes
+from tinybert.tokenizers.config import (
+    BOOL,
+    COMMON_OPTIONS,
+    TOKENIZER_FILE,
+    Blame,
+    OptionType,
+    read_json,
+    write_text,
+)
+from tinybert.tokenizers.matching import TokenMatcher
+from tinybert.tokenizers.options import EncodeOptions
+from tinybert.tokenizers.trim import trimmed
+from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
+
+
+class Word(NamedTuple):
+    """The tokens of a word, with their places in it."""
+
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    spans: tuple[Span, ...]
+
+
+class MegaTokenizer(AlignedTokenizer):
+    """Text to byte-level BPE ids, each with its characters and its word in the text.
+
+    Arguments:
+        vocab_file, merges_file: see `load_bpe`.
+        tokenizer_file: a tokenizer.json of a RoBERTa, used where the two files are not given.
+        errors: what `decode` does with bytes that are no UTF-8, as for `bytes.decode`.
+        bos_token, eos_token, sep_token, cls_token, unk_token, pad_token, mask_token: the special
+            tokens. The white space before `mask_token` is part of it, unless it is given as an
+            AddedToken that says otherwise.
+        add_prefix_space: put a space before a text that has none, so that its first word has the
+            same tokens as in the middle of a text. `is_split_into_words` needs it.
+        trim_offsets: the space before a word is not among the characters of its token.
+        **common: the options of every `Tokenizer`.
+
+    A row is <s> A </s>, or <s> A </s></s> B </s> for a pair; token types are all 0, and not
+    returned unless asked for. A byte that the vocabulary lacks becomes `unk_token`.
+
+    Raises ValueError for a bad or missing file, TypeError for a wrong option.
+    """
+
+    saved_as = "RobertaTokenizer"
+    required_roles = ("unk_token",)
+    vocab_files_names: ClassVar[dict[str, str]] = {
+        "vocab_file": VOCAB_FILE,
+        "merges_file": MERGES_FILE,
+        "tokenizer_file": TOKENIZER_FILE,
+    }
+    option_types: ClassVar[dict[str, OptionType]] = COMMON_OPTIONS | {
+        "errors": OptionType("the name of an error handler, such as 'replace'", lambda e: _known(e)),
+        "add_prefix_space": BOOL,
+        "trim_offsets": BOOL,
+    }
+
+    def __init__(
+        self,
+        vocab_file: str | PathLike[str] | None = None,
+        merges_file: str | PathLike[str] | None = None,
+        tokenizer_file: str | PathLike[str] | None = None,
+        errors: str = "replace",
+        bos_token: str | AddedToken | None = "<s>",
+        eos_token: str | AddedToken | None = "</s>",
+        sep_token: str | AddedToken | None = "</s>",
+        cls_token: str | AddedToken | None = "<s>",
+        unk_token: str | AddedToken = "<unk>",
+        pad_token: str | AddedToken | None = "<pad>",
+        mask_token: str | AddedToken | None = "<mask>",
+        add_prefix_space: bool = False,
+        trim_offsets: bool = True,
+        model_input_names: Sequence[str] = ("input_ids", "attention_mask"),
+        **common: Any,
+    ) -> None:
+        self.vocab, self._merges = _vocabulary(vocab_file, merges_file, tokenizer_file)
+        self.errors = errors
+        self.add_prefix_space = add_prefix_space
+        self.trim_offsets = trim_offsets
+        if isinstance(mask_token, str) and mask_token:
+            mask_token = AddedToken(mask_token, lstrip=True, special=True)
+        super().__init__(
+            bos_token=_plain(bos_token),
+            eos_token=_plain(eos_token),
+            sep_token=_plain(sep_token),
+            cls_token=_plain(cls_token),
+            unk_token=_plain(unk_token),
+            pad_token=_plain(pad_token),
+            mask_token=mask_token,
+            model_input_names=model_input_names,
+            **common,
+        )
+
+    def _vocabulary_changed(self) -> None:
+        super()._vocabulary_changed()
+        # The merges name the symbols of the file; an unknown token may stand behind it.
+        unk_token = str(self._roles["unk_token"])
+        unknown = {unk_token: self._token_to_id.get(unk_token, -1)}
+        self.bpe = BPE({**unknown, **self.vocab}, self._merges, unk_token=unk_token)
+        self._words = _Words(self.bpe)
+        added = sorted(self._added.values(), key=lambda token: not token.special)
+        ordinary = [token for token in added if not token.special]
+        self._matchers = _matchers_of(added), _matchers_of(ordinary)
+
+    # Text to tokens -------------------------------------------------------------------------
+
+    def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
+        """Added tokens first, exact ones before the others, then words."""
+        row = _Row([], [], [], [])
+        exact, others = self._matchers[split_special_tokens]
+        for token, start, end in exact.split(text):
+            if token is not None:
+                row.add(self._added_ids[token.content], text[start:end], (start, end))
+                continue
+            for other, begin, stop in others.split(text[start:end]):
+                begin, stop = start + begin, start + stop
+                if other is not None:
+                    row.add(self._added_ids[other.content], text[begin:stop], (begin, stop))
+                else:
+                    self._add_words(row, text[begin:stop], begin)
+        return Encoding.of_text(*row, sequence)
+
+    def _add_words(self, row: _Row, text: str, origin: int) -> None:
+        """Add the words of a stretch of text that begins at `origin`."""
+        if not self.add_prefix_space or text.startswith(" "):
+            row.extend([self._words[word] for word in split_pattern(text).findall(text)], origin)
+            return
+        first, *rest = split_pattern(text).findall(" " + text)
+        word = self._words[first]
+        # The space stands where the first character does.
+        spans = tuple((max(start - 1, 0), max(end - 1, 1)) for start, end in word.spans)
+        row.extend([word._replace(spans=spans)], origin)
+        row.extend([self._words[word] for word in rest], origin + len(first) - 1)
+
+    def _encode_words(self, text: Any, sequence: int, settings: EncodeOptions) -> Encoding:
+        if settings.is_split_into_words and not self.add_prefix_space:
+            raise ValueError("is_split_into_words=True needs a tokenizer with add_prefix_space=True")
+        return super()._encode_words(text, sequence, settings)
+
+    # Rows -----------------------------------------------------------------------------------
+
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """<s> A </s>, or <s> A </s></s> B </s> for a pair."""
+        cls, sep = self.role_id("cls_token"), self.role_id("sep_token")
+        row = [cls, *token_ids_0, sep]
+        return row if token_ids_1 is None else [*row, sep, *token_ids_1, sep]
+
+    def create_token_type_ids_from_sequences(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """0 for every id: this layout makes no use of types."""
+        return [0] * len(self.build_inputs_with_special_tokens(token_ids_0, token_ids_1))
+
+    def _with_special_tokens(
+        self, first: Encoding, second: Encoding | None, settings: EncodeOptions
+    ) -> Encoding:
+        first, second = self._finished(first), second and self._finished(second)
+        return super()._with_special_tokens(first, second, settings)
+
+    def _finished(self, text: Encoding) -> Encoding:
+        """A text, or a window of it, without types and perhaps without the spaces before words."""
+        offsets = trimmed(text, self.add_prefix_space) if self.trim_offsets else text.offsets
+        return replace(text, offsets=offsets, type_ids=[0] * len(text))
+
+    # Ids to text, and files -----------------------------------------------------------------
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        """The text whose bytes the tokens are."""
+        return to_bytes(tokens).decode("utf-8", self.errors)
+
+    @classmethod
+    def _vocabulary_files(cls, path: Path) -> dict[str, Path]:
+        if path.is_file():
+            return {"tokenizer_file": path}
+        files = {option: path / name for option, name in cls.vocab_files_names.items()}
+        complete = files["vocab_file"].is_file() and files["merges_file"].is_file()
+        if not complete and not files["tokenizer_file"].is_file():
+            raise ValueError(
+                f"name_or_path must be a folder with {VOCAB_FILE} and {MERGES_FILE}, or "
+                f"{TOKENIZER_FILE}; there is none at {str(path)!r}"
+            )
+        used = ("vocab_file", "merges_file") if complete else ("tokenizer_file",)
+        return {option: files[option] for option in used}
+
+    def save_vocabulary(
+        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Write "<prefix>-vocab.json" and "<prefix>-merges.txt" into a folder."""
+        prefix = f"{filename_prefix}-" if filename_prefix else ""
+        paths = [Path(save_directory) / (prefix + name) for name in (VOCAB_FILE, MERGES_FILE)]
+        save_bpe(self.vocab, self._merges, *paths)
+        return tuple(map(str, paths))
+
+    def save_pretrained(
+        self,
+        save_directory: str | PathLike[str],
+        legacy_format: bool | None = None,
+        filename_prefix: str | None = None,
+    ) -> tuple[str, ...]:
+        """Write all that `from_pretrained`, here or of RobertaTokenizer(Fast), needs.
+
+        legacy_format: True leaves out tokenizer.json, False what is in it: the vocabulary and
+            added_tokens.json.
+        """
+        written = super().save_pretrained(save_directory, legacy_format, filename_prefix)
+        if legacy_format:
+            return written
+        prefix = f"{filename_prefix}-" if filename_prefix else ""
+        path = Path(save_directory) / (prefix + TOKENIZER_FILE)
+        write_text(path, json.dumps(self._as_json(), indent=2, ensure_ascii=False))
+        return (*written, str(path))
+
+    def _as_json(self) -> dict[str, Any]:
+        """What tokenizer.json says of this tokenizer."""
+        byte_level = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
+        flags = {"add_prefix_space": self.add_prefix_space}
+        return {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [{"id": i, **t.as_dict()} for i, t in self.added_tokens_decoder.items()],
+            "normalizer": None,
+            "pre_tokenizer": byte_level | flags,
+            "post_processor": {
+                "type": "RobertaProcessing",
+                "sep": [self.sep_token, self.role_id("sep_token")],
+                "cls": [self.cls_token, self.role_id("cls_token")],
+                "trim_offsets": self.trim_offsets,
+                **flags,
+            },
+            "decoder": byte_level | {"add_prefix_space": True},
+            "model": {
+                "type": "BPE",
+                "dropout": None,
+                "unk_token": None,
+                "continuing_subword_prefix": "",
+                "end_of_word_suffix": "",
+                "fuse_unk": False,
+                "byte_fallback": False,
+                "ignore_merges": False,
+                "vocab": dict(sorted(self.vocab.items(), key=lambda item: item[1])),
+                "merges": [list(merge) for merge in self._merges],
+            },
+        }
+
+
+class _Row(NamedTuple):
+    """The columns of the tokens of a text while it is read."""
+
+    ids: list[int]
+    tokens: list[str]
+    offsets: list[Span]
+    word_ids: list[int | None]
+
+    def add(self, token_id: int, token: str, span: Span) -> None:
+        self.word_ids.append(self._next_word())
+        self.ids.append(token_id)
+        self.tokens.append(token)
+        self.offsets.append(span)
+
+    def extend(self, words: list[Word], origin: int) -> None:
+        """Add words that follow each other, the first of which begins at `origin`."""
+        number = self._next_word()
+        self.ids.extend(chain.from_iterable([word.ids for word in words]))
+        self.tokens.extend(chain.from_iterable([word.tokens for word in words]))
+        for word in words:
+            spans = word.spans
+            self.offsets.extend([(origin + start, origin + end) for start, end in spans])
+            self.word_ids.extend([number] * len(spans))
+            number += 1
+            origin += spans[-1][1]
+
+    def _next_word(self) -> int:
+        return self.word_ids[-1] + 1 if self.word_ids else 0  # type: ignore[operator]
+
+
+class _Words(dict[str, Word]):
+    """The tokens of each word that was seen; see `BPE` for its size."""
+
+    def __init__(self, bpe: BPE) -> None:
+        super().__init__()
+        self.bpe = bpe
+
+    def __missing__(self, text: str) -> Word:
+        tokens = self.bpe.tokenize(to_alphabet(text))  # a character of the alphabet is a byte
+        spans = char_spans(text, [token.end - token.start for token in tokens])
+        word = Word(*zip(*((token.id, token.text) for token in tokens), strict=True), tuple(spans))
+        if len(text) <= LONGEST_CACHED:
+            if len(self) >= MAX_CACHED_WORDS:
+                self.clear()
+            self[text] = word
+        return word
+
+
+def _vocabulary(
+    vocab_file: str | PathLike[str] | None,
+    merges_file: str | PathLike[str] | None,
+    tokenizer_file: str | PathLike[str] | None,
+) -> tuple[dict[str, int], Merges]:
+    if vocab_file is not None and merges_file is not None:
+        return load_bpe(vocab_file, merges_file)
+    if tokenizer_file is None:
+        raise ValueError("vocab_file and merges_file, or tokenizer_file, must be given")
+    path = Path(tokenizer_file)
+    if not path.is_file():
+        raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
+    with Blame(path):
+        file = read_json(path)
+        for name, kind in (("model", "BPE"), ("pre_tokenizer", "ByteLevel")):
+            part = file.get(name)
+            found = part.get("type", kind) if isinstance(part, dict) else part
+            if found != kind:
+                raise ValueError(f"{name} must be a {kind}, as RoBERTa has it; got {found!r}")
+        model = file["model"]
+        return checked_vocab(model.get("vocab")), checked_merges(model.get("merges"))
+
+
+def _matchers_of(tokens: list[AddedToken]) -> tuple[TokenMatcher, TokenMatcher]:
+    """What finds the tokens that are not `normalized`, which come first, and those that are."""
+    return (
+        TokenMatcher((t.content, t) for t in tokens if not t.normalized),
+        TokenMatcher((t.content, t) for t in tokens if t.normalized),
+    )
+
+
+def _plain(token: str | AddedToken | None) -> str | AddedToken | None:
+    """A special token given as a str, with the flags that RoBERTa's have."""
+    if isinstance(token, str) and token:
+        return AddedToken(token, normalized=True, special=True)
+    return token
+
+
+def _known(errors: Any) -> bool:
+    try:
+        codecs.lookup_error(errors)
+    except (TypeError, LookupError):
+        return False
+    return True
