@@ -85,6 +85,46 @@ class BaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
 
 
 @dataclass(repr=False, eq=False)
+class BaseModelOutputWithPast(ModelOutput):
+    """The output of a decoder without a head.
+
+    Attributes:
+        last_hidden_state: (B, T, D), the features of every token after the last norm.
+        past_key_values: for every layer its keys and values (B, G, Tk, K): a KeyValueCache if one
+            was given, else a tuple of pairs.
+        hidden_states: L + 1 tensors (B, T, D): the embeddings, then every layer, the last normed.
+        attentions: L tensors (B, H, Tq, Tk) of attention weights.
+    """
+
+    last_hidden_state: Tensor | None = None
+    past_key_values: Any = None
+    hidden_states: Layers | None = None
+    attentions: Layers | None = None
+
+
+@dataclass(repr=False, eq=False)
+class CausalLMOutputWithPast(ModelOutput):
+    """The output of a decoder that predicts the next token.
+
+    Attributes:
+        loss: (), the mean cross-entropy of the next tokens; if labels were given.
+        logits: (B, T, V), of the token that follows each position.
+        past_key_values, hidden_states, attentions: as of the base model.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    past_key_values: Any = None
+    hidden_states: Layers | None = None
+    attentions: Layers | None = None
+
+
+@dataclass(repr=False, eq=False)
+class SequenceClassifierOutputWithPast(CausalLMOutputWithPast):
+    """The same fields, with logits (B, num_labels) of the whole text."""
+
+
+@dataclass(repr=False, eq=False)
 class CausalLMOutputWithCrossAttentions(ModelOutput):
     """The output of a model that predicts the next token.
 

@@ -12,6 +12,7 @@ from tinybert.autograd import Tensor, as_tensor
 from tinybert.backend import Array, array_module
 from tinybert.generation.config import GenerationConfig
 from tinybert.generation.prompt import Prompt
+from tinybert.nn import KeyValueCache
 
 logger = logging.getLogger("tinybert")
 
@@ -39,14 +40,16 @@ class Feed:
         prompt: with what forward gets beside ids; masks, types and positions grow with these.
         config: whether to use a cache, and which layers' outputs are wanted.
 
-    The cache is whatever nested tuples of Tensors the model returns, with N as their first axis.
+    The cache is what the model's `make_cache` gives; or else whatever nested tuples of Tensors the
+    model returns, with N as their first axis.
     """
 
     def __init__(self, model: Any, prompt: Prompt, config: GenerationConfig) -> None:
         self.model, self.inputs = model, dict(prompt.inputs)
         self.hidden_length = prompt.hidden_length
         self.embedded_ids = prompt.ids.shape[1] if "inputs_embeds" in prompt.inputs else 0
-        self.past_key_values: Any = None
+        make_cache = getattr(model, "make_cache", None)
+        self.past_key_values: Any = make_cache() if make_cache and config.use_cache else None
         self.past_length = 0
         self.options: dict[str, Any] = {"return_dict": True}
         arguments = forward_arguments(model)
@@ -101,6 +104,9 @@ class Feed:
 
 
 def _take_rows(state: Any, rows: Array) -> Any:
+    if isinstance(state, KeyValueCache):
+        state.reorder(rows)
+        return state
     if isinstance(state, Tensor):
         return as_tensor(array_module(rows).take(state.data, rows, axis=0))
     if isinstance(state, (tuple, list)):

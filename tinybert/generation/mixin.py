@@ -59,6 +59,11 @@ class GenerationMixin:
         config = getattr(self.config, "decoder", None) or self.config
         return getattr(config, "max_position_embeddings", None)
 
+    @property
+    def reads_beyond_limit(self) -> bool:
+        """Whether that number bounds the default length alone, as there are positions beyond it."""
+        return False
+
     def generate(
         self,
         input_ids: Any = None,
@@ -124,7 +129,9 @@ class GenerationMixin:
         with no_grad():
             read = read_encoder_prompt if self.config.is_encoder_decoder else read_prompt
             prompt = read(self, input_ids, attention_mask, others, config)
-            config = _with_lengths(config, options, prompt, self.position_limit)
+            config = _with_lengths(
+                config, options, prompt, self.position_limit, self.reads_beyond_limit
+            )
             processors = processors_for(config, prompt.ids.shape[1], logits_processor)
             numbers = generator() if seed is None else seeded_generator(np.empty(0), int(seed))
             plan = Plan(config, processors, numbers, _pad(config))
@@ -186,7 +193,11 @@ class GenerationMixin:
 
 
 def _with_lengths(
-    config: GenerationConfig, options: dict[str, Any], prompt: Prompt, limit: int | None
+    config: GenerationConfig,
+    options: dict[str, Any],
+    prompt: Prompt,
+    limit: int | None,
+    beyond: bool,
 ) -> GenerationConfig:
     """The config with `max_length` and `min_length` as lengths of the ids, whatever asked for them.
 
@@ -210,7 +221,7 @@ def _with_lengths(
         most = length + NEW_TOKENS
         if limit is not None:
             most = min(most, max(limit - hidden, length + 1))
-    if limit is not None and hidden + most - 1 > limit:  # the last token is not read
+    if limit is not None and not beyond and hidden + most - 1 > limit:  # the last token is not read
         raise ValueError(
             f"a prompt of {length + hidden} tokens and {most - length} new ones are too many "
             f"(max_length {hidden + most}): the model has max_position_embeddings {limit}"

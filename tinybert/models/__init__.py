@@ -28,6 +28,16 @@ from tinybert.models.bert import (
 )
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
+from tinybert.models.mega import (
+    MegaConfig,
+    MegaForCausalLM,
+    MegaForMaskedLM,
+    MegaForMultipleChoice,
+    MegaForQuestionAnswering,
+    MegaForSequenceClassification,
+    MegaForTokenClassification,
+    MegaModel,
+)
 from tinybert.models.megatron_bert import (
     MegatronBertConfig,
     MegatronBertForCausalLM,
@@ -41,6 +51,14 @@ from tinybert.models.megatron_bert import (
     MegatronBertForTokenClassification,
     MegatronBertModel,
 )
+from tinybert.models.nemotron import (
+    NemotronForCausalLM,
+    NemotronForQuestionAnswering,
+    NemotronForSequenceClassification,
+    NemotronForTokenClassification,
+    NemotronModel,
+)
+from tinybert.models.nemotron_config import NemotronConfig
 
 __all__ = [
     "AutoConfig",
@@ -67,6 +85,14 @@ __all__ = [
     "BertModel",
     "EncoderDecoderConfig",
     "EncoderDecoderModel",
+    "MegaConfig",
+    "MegaForCausalLM",
+    "MegaForMaskedLM",
+    "MegaForMultipleChoice",
+    "MegaForQuestionAnswering",
+    "MegaForSequenceClassification",
+    "MegaForTokenClassification",
+    "MegaModel",
     "MegatronBertConfig",
     "MegatronBertForCausalLM",
     "MegatronBertForMaskedLM",
@@ -78,5 +104,11 @@ __all__ = [
     "MegatronBertForSequenceClassification",
     "MegatronBertForTokenClassification",
     "MegatronBertModel",
+    "NemotronConfig",
+    "NemotronForCausalLM",
+    "NemotronForQuestionAnswering",
+    "NemotronForSequenceClassification",
+    "NemotronForTokenClassification",
+    "NemotronModel",
     "PretrainedConfig",
 ]

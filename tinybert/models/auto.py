@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar
 
-from tinybert.models import bert, megatron_bert
+from tinybert.models import bert, mega, megatron_bert, nemotron
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig, read_config
+from tinybert.models.nemotron_config import NemotronConfig
 
 Classes = dict[type[PretrainedConfig], type[PreTrainedModel]]
 
@@ -17,7 +18,9 @@ class AutoConfig:
 
     classes: ClassVar[dict[str, type[PretrainedConfig]]] = {
         "bert": bert.BertConfig,
+        "mega": mega.MegaConfig,
         "megatron-bert": megatron_bert.MegatronBertConfig,
+        "nemotron": NemotronConfig,
     }
 
     def __init__(self) -> None:
@@ -97,7 +100,9 @@ class AutoModel(_AutoModel):
 
     classes: ClassVar[Classes] = {
         bert.BertConfig: bert.BertModel,
+        mega.MegaConfig: mega.MegaModel,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertModel,
+        NemotronConfig: nemotron.NemotronModel,
     }
 
 
@@ -115,7 +120,9 @@ class AutoModelForCausalLM(_AutoModel):
 
     classes: ClassVar[Classes] = {
         bert.BertConfig: bert.BertLMHeadModel,
+        mega.MegaConfig: mega.MegaForCausalLM,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForCausalLM,
+        NemotronConfig: nemotron.NemotronForCausalLM,
     }
 
 
@@ -124,6 +131,7 @@ class AutoModelForMaskedLM(_AutoModel):
 
     classes: ClassVar[Classes] = {
         bert.BertConfig: bert.BertForMaskedLM,
+        mega.MegaConfig: mega.MegaForMaskedLM,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForMaskedLM,
     }
 
@@ -148,7 +156,9 @@ class AutoModelForSequenceClassification(_AutoModel):
 
     classes: ClassVar[Classes] = {
         bert.BertConfig: bert.BertForSequenceClassification,
+        mega.MegaConfig: mega.MegaForSequenceClassification,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForSequenceClassification,
+        NemotronConfig: nemotron.NemotronForSequenceClassification,
     }
 
 
@@ -157,6 +167,7 @@ class AutoModelForMultipleChoice(_AutoModel):
 
     classes: ClassVar[Classes] = {
         bert.BertConfig: bert.BertForMultipleChoice,
+        mega.MegaConfig: mega.MegaForMultipleChoice,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForMultipleChoice,
     }
 
@@ -166,7 +177,9 @@ class AutoModelForTokenClassification(_AutoModel):
 
     classes: ClassVar[Classes] = {
         bert.BertConfig: bert.BertForTokenClassification,
+        mega.MegaConfig: mega.MegaForTokenClassification,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForTokenClassification,
+        NemotronConfig: nemotron.NemotronForTokenClassification,
     }
 
 
@@ -175,5 +188,7 @@ class AutoModelForQuestionAnswering(_AutoModel):
 
     classes: ClassVar[Classes] = {
         bert.BertConfig: bert.BertForQuestionAnswering,
+        mega.MegaConfig: mega.MegaForQuestionAnswering,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForQuestionAnswering,
+        NemotronConfig: nemotron.NemotronForQuestionAnswering,
     }

@@ -26,6 +26,7 @@ from tinybert.nn.init import full
 from tinybert.outputs import (
     CausalLMOutputWithCrossAttentions,
     MaskedLMOutput,
+    ModelOutput,
     MultipleChoiceModelOutput,
     NextSentencePredictorOutput,
     PreTrainingOutput,
@@ -143,11 +144,20 @@ class MaskedLM(LanguageModel):
 
 
 class CausalLM(GenerationMixin, LanguageModel):
-    """Which word comes next?"""
+    """Which word comes next?
+
+    Attributes, of the class:
+        always_causal: the family has decoders only, whatever its configs say of `is_decoder`.
+        caches_with_labels: with labels, too, keys and values are kept if asked for.
+    """
+
+    output_class: ClassVar[type[ModelOutput]] = CausalLMOutputWithCrossAttentions
+    always_causal: ClassVar[bool] = False
+    caches_with_labels: ClassVar[bool] = False
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config)
-        if not config.is_decoder:
+        if not (config.is_decoder or self.always_causal):
             logger.warning(
                 "%s looks at the words that it should predict, unless is_decoder=True",
                 type(self).__name__,
@@ -157,31 +167,36 @@ class CausalLM(GenerationMixin, LanguageModel):
         self,
         *inputs: Any,
         labels: Any = None,
-        logits_to_keep: int = 0,
+        logits_to_keep: Any = 0,
         return_dict: bool | None = None,
         **options: Any,
     ) -> Any:
         """Score every word as the next one, at every place.
 
         Args:
-            inputs, options: of the base model; with labels nothing is cached.
+            inputs, options: of the base model; with labels nothing is cached, unless the class
+                says so.
             labels: (B, T), as a rule the `input_ids`: the head moves them by one place itself;
                 -100 where it does not count.
-            logits_to_keep: score only the last so many places; all if 0.
+            logits_to_keep: score only the last so many places, or those with these numbers; all
+                if 0.
 
-        Returns CausalLMOutputWithCrossAttentions with logits (B, T, V).
+        Returns CausalLMOutputWithCrossAttentions, or what the family has in its place, with logits
+        (B, T, V).
         """
+        keep_all = isinstance(logits_to_keep, int) and logits_to_keep == 0
         if labels is not None:
-            options["use_cache"] = False
-            if logits_to_keep:
+            if not self.caches_with_labels:
+                options["use_cache"] = False
+            if not keep_all:
                 raise ValueError(f"labels need all logits, got logits_to_keep={logits_to_keep}")
         base = self.run_base(inputs, options)
         x = base["last_hidden_state"]
-        logits = self.word_logits(x[:, -logits_to_keep:] if logits_to_keep else x)
+        if isinstance(logits_to_keep, int):
+            logits_to_keep = slice(-logits_to_keep, None)
+        logits = self.word_logits(x if keep_all else x[:, logits_to_keep])
         loss = None if labels is None else losses.next_token_loss(logits, labels)
-        return self.finish(
-            CausalLMOutputWithCrossAttentions, base, return_dict, loss=loss, logits=logits
-        )
+        return self.finish(self.output_class, base, return_dict, loss=loss, logits=logits)
 
 
 class PreTraining(LanguageModel):
@@ -255,6 +270,7 @@ class SequenceClassification(ModelWithHead):
     """Which class, which classes, or what number belongs to the text?"""
 
     uses_pooler: ClassVar[bool] = True
+    output_class: ClassVar[type[ModelOutput]] = SequenceClassifierOutput
 
     def add_head(self, config: Any) -> None:
         self.dropout = self.classifier_dropout(config)
@@ -270,12 +286,18 @@ class SequenceClassification(ModelWithHead):
             labels: (B,) class numbers, (B, num_labels) zeros and ones, or numbers to be met:
                 the config's `problem_type` says which loss is taken, see `losses.sequence_loss`.
 
-        Returns SequenceClassifierOutput with logits (B, num_labels).
+        Returns SequenceClassifierOutput, or what the family has in its place, with logits
+        (B, num_labels).
         """
-        base = self.run_base(inputs, options)
-        logits = self.classifier(self.dropout(base["pooler_output"]))
+        named = self.named_inputs(inputs, options)
+        base = self.run_base((), named)
+        logits = self.text_logits(base, named)
         loss = None if labels is None else losses.sequence_loss(logits, labels, self.config)
-        return self.finish(SequenceClassifierOutput, base, return_dict, loss=loss, logits=logits)
+        return self.finish(self.output_class, base, return_dict, loss=loss, logits=logits)
+
+    def text_logits(self, base: ModelOutput, named: dict[str, Any]) -> Tensor:
+        """The scores (B, num_labels): of the pooled text, in a family that has a pooler."""
+        return self.classifier(self.dropout(base["pooler_output"]))
 
 
 class MultipleChoice(ModelWithHead):
@@ -360,9 +382,13 @@ class TokenClassification(ModelWithHead):
         Returns TokenClassifierOutput with logits (B, T, num_labels).
         """
         base = self.run_base(inputs, options)
-        logits = self.classifier(self.dropout(base["last_hidden_state"]))
+        logits = self.token_logits(base["last_hidden_state"])
         loss = None if labels is None else losses.token_loss(logits, labels)
         return self.finish(TokenClassifierOutput, base, return_dict, loss=loss, logits=logits)
+
+    def token_logits(self, x: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, num_labels)."""
+        return self.classifier(self.dropout(x))
 
 
 class QuestionAnswering(ModelWithHead):

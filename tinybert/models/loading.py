@@ -16,8 +16,8 @@ RENAMED = {
     "LayerNorm.gamma": "LayerNorm.weight",
     "LayerNorm.beta": "LayerNorm.bias",
 }
-# Buffers of old releases that hold no weights.
-IGNORED = ("position_ids", "token_type_ids")
+# Buffers that hold no weights: in some files they are, in others they are not.
+IGNORED = ("position_ids", "token_type_ids", "inv_freq", "_float_tensor")
 
 
 @dataclass
@@ -94,7 +94,7 @@ def load_weights(
             f"({len(report.mismatched_keys)} such); give the config that belongs to the file, or "
             "ignore_mismatched_sizes=True to draw these at random"
         )
-    unset = {name for name in own if name not in in_file}
+    unset = {name for name in own if name not in in_file and not _is_ignored(name)}
     loaded = {id(own[name]) for name in own if name in in_file}
     report.missing_keys = sorted(name for name in unset if id(own[name]) not in loaded)
     mismatched = {name for name, _, _ in report.mismatched_keys}
@@ -143,6 +143,10 @@ def _named_as_in(
             in_file[name] = key
             if name != key:
                 report.renamed[key] = name
-        elif name.rpartition(".")[2] not in IGNORED:
+        elif not _is_ignored(name):
             report.unexpected_keys.append(key)
     return in_file
+
+
+def _is_ignored(name: str) -> bool:
+    return name.rpartition(".")[2] in IGNORED

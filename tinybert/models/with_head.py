@@ -24,17 +24,21 @@ class ModelWithHead(PreTrainedModel):
 
     base_class: ClassVar[type[PreTrainedModel]]
     uses_pooler: ClassVar[bool] = False
+    positional: ClassVar[tuple[str, ...]] = ()  # inputs by position, if not those of the base model
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config)
-        base = self.base_class(config, add_pooling_layer=self.uses_pooler)  # type: ignore[call-arg]
-        setattr(self, self.base_model_prefix, base)
+        setattr(self, self.base_model_prefix, self.make_base(config))
         self.add_head(config)
         self.tie_weights()
         prefix = self.base_model_prefix + "."
         self.init_weights(
             only={name for name, _ in self.named_parameters() if not name.startswith(prefix)}
         )
+
+    def make_base(self, config: Any) -> PreTrainedModel:
+        """The base model, in a family whose base models may have a pooler."""
+        return self.base_class(config, add_pooling_layer=self.uses_pooler)  # type: ignore[call-arg]
 
     def add_head(self, config: Any) -> None:
         """Make the parts of the head."""
@@ -48,7 +52,7 @@ class ModelWithHead(PreTrainedModel):
     def named_inputs(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
         """Inputs that were given by position under their names, with those given by name."""
         model, known = type(self).__name__, list(named_arguments(self.base_class.forward))
-        names = known[: known.index("inputs_embeds") + 1]
+        names = [*self.positional] or known[: known.index("inputs_embeds") + 1]
         if len(inputs) > len(names):
             raise TypeError(
                 f"{model} takes at most {len(names)} arguments by position ({', '.join(names)}), "

@@ -1,5 +1,6 @@
 """Layers by hand: `Module`, and everything that the models are built of."""
 
+from tinybert.nn.cache import KeyValueCache
 from tinybert.nn.ema import DampedEMA
 from tinybert.nn.layers import Dropout, Embedding, LayerNorm, Linear
 from tinybert.nn.module import Module, ModuleList, Parameter, Sequential
@@ -10,6 +11,7 @@ __all__ = [
     "DampedEMA",
     "Dropout",
     "Embedding",
+    "KeyValueCache",
     "LayerNorm",
     "Linear",
     "Module",

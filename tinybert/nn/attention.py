@@ -20,6 +20,15 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).reshape(batch, length, heads * size)
 
 
+def repeat_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, G, T, K) to (B, H, T, K): every head H / G times in a row."""
+    batch, groups, length, size = x.shape
+    if groups == heads:
+        return x
+    shape = (batch, groups, heads // groups, length, size)
+    return x.unsqueeze(2).expand(*shape).reshape(batch, heads, length, size)
+
+
 def attend(
     query: Tensor,
     key: Tensor,
@@ -30,20 +39,30 @@ def attend(
     dropout_p: float = 0.0,
     head_mask: Any = None,
     need_weights: bool = False,
+    is_causal: bool = False,
+    first: int = 0,
 ) -> tuple[Tensor, Tensor | None]:
     """softmax((query @ key^T + bias) / sqrt(K) + mask) @ value, with the weights if asked for.
 
     Args:
-        query (B, H, Tq, K), key and value (B, H, Tk, K); mask is added to the scores.
+        query (B, H, Tq, K); key and value (B, G, Tk, K), where G divides H: each head of them is
+            looked at by H / G heads in a row. mask is added to the scores.
         bias: (B, H, Tq, Tk), what else a query finds in a key; it is scaled as the product is.
         dropout_p: noise on the weights. head_mask: factors, broadcast to (B, H, Tq, Tk).
         need_weights: return the weights (B, H, Tq, Tk) as well, after dropout and head_mask.
+        is_causal: query i looks at keys 0 to first + i only; without weights, bias and head_mask.
 
     Returns the context (B, H, Tq, K) and the weights or None. Only where the weights are needed is
     the full matrix of scores ever held.
     """
     if not need_weights and head_mask is None and bias is None:
-        return F.scaled_dot_product_attention(query, key, value, mask, dropout_p), None
+        context = F.scaled_dot_product_attention(
+            query, key, value, mask, dropout_p, is_causal, enable_gqa=True, first=first
+        )
+        return context, None
+    if is_causal:
+        raise ValueError("is_causal cannot be had with weights, bias or head_mask; give a mask")
+    key, value = (repeat_heads(x, query.shape[1]) for x in (key, value))
     scores = query @ key.transpose(-1, -2)  # (B, H, Tq, Tk)
     scores = (scores if bias is None else scores + bias) * (query.shape[-1] ** -0.5)
     if mask is not None:
