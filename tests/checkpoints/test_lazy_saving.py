@@ -66,6 +66,14 @@ def test_floats_are_cast_on_request_and_nothing_else(source, tmp_path):
         torch.testing.assert_close(loaded[name], tensor.to(wanted), rtol=0, atol=0)
 
 
+def test_a_copy_is_fresh_and_writable(source):
+    for name, tensor in TENSORS.items():
+        array = source.copy(name)
+        assert array.flags.writeable
+        np.testing.assert_array_equal(array, source[name])
+        assert array.shape == tuple(tensor.shape)
+
+
 def test_a_selection_has_its_names_alone(source):
     some = Selection(source, ["ids", "half"])
     assert list(some) == ["ids", "half"]

@@ -178,7 +178,7 @@ def test_an_interruption_leaves_things_as_they_were(
         raise KeyboardInterrupt
 
     if moment == "writing":
-        monkeypatch.setattr(SafetensorsFile, "__getitem__", interrupt)
+        monkeypatch.setattr(SafetensorsFile, "read_into", interrupt)
     elif moment == "checking":
         monkeypatch.setattr(convert, "difference", interrupt)
     else:

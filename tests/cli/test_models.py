@@ -114,10 +114,11 @@ def test_statistics_over_several_blocks() -> None:
 
 
 def test_inspect_reads_no_values_unasked(tinybert, odd_file: Path, monkeypatch) -> None:
-    def refuse(self: object, name: str) -> None:
+    def refuse(*arguments: object) -> None:
         raise AssertionError("a tensor was read")
 
-    monkeypatch.setattr("tinybert.checkpoints.SafetensorsFile.__getitem__", refuse)
+    for read in ("__getitem__", "read_into"):
+        monkeypatch.setattr(f"tinybert.checkpoints.SafetensorsFile.{read}", refuse)
     assert tinybert("inspect", odd_file).code == 0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.checkpoints.dtypes import FORMATS
 from tinybert.checkpoints.errors import CheckpointError
 from tinybert.checkpoints.megatron_names import (
     HEADS,
@@ -99,11 +100,7 @@ class MegatronLMFile(TensorReader):
 
     def __getitem__(self, name: str) -> np.ndarray:
         place = self._place(name)
-        array = self._tensors[place.name].read()
-        if place.third is not None:
-            heads = self._config["num_attention_heads"]
-            array = _third(array, place.third, self._version, heads)
-        array = array[: place.shape[0]]
+        array = self._part(self._tensors[place.name].read(), place)
         array.flags.writeable = False
         return array
 
@@ -116,7 +113,15 @@ class MegatronLMFile(TensorReader):
             return
         if out.shape != place.shape:
             raise ValueError(f"tensor {name!r} has shape {place.shape}, out has {out.shape}")
-        np.copyto(out, self[name], casting="same_kind")
+        whole = np.empty(tensor.info.shape, FORMATS[tensor.info.dtype].array)
+        tensor.read_into(whole)
+        np.copyto(out, self._part(whole, place), casting="same_kind")
+
+    def _part(self, whole: np.ndarray, place: Place) -> np.ndarray:
+        """What a place takes of the array in the file."""
+        if place.third is not None:
+            whole = _third(whole, place.third, self._version, self._config["num_attention_heads"])
+        return whole[: place.shape[0]]
 
     def _place(self, name: str) -> Place:
         if name not in self._places:

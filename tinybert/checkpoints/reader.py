@@ -10,6 +10,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from tinybert.checkpoints.dtypes import FORMATS
+
 R = TypeVar("R", bound="TensorReader")
 
 
@@ -58,6 +60,13 @@ class TensorReader(Mapping[str, np.ndarray]):
     @abstractmethod
     def close(self) -> None:
         """Close the file(s). Arrays that were handed out stay valid."""
+
+    def copy(self, name: str) -> np.ndarray:
+        """A tensor as a fresh array; unlike ``[]``, it leaves nothing of the file in memory."""
+        info = self.info(name)
+        out = np.empty(info.shape, FORMATS[info.dtype].array)
+        self.read_into(name, out)
+        return out
 
     def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
         """(name, array) pairs, one read at a time."""

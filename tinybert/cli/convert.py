@@ -156,7 +156,7 @@ class _Watched(Selection):
         self._advance = advance
 
     def __getitem__(self, name: str) -> np.ndarray:
-        array = super().__getitem__(name)
+        array = self._reader.copy(name)
         self._advance(self.info(name).nbytes)
         return array
 
@@ -180,7 +180,7 @@ def _verify(source: TensorReader, written: TensorReader, dtype: str | None, plac
         raise CheckpointError(place, "does not have the tensors that were written to it")
     rounding = 0.0
     for name, info in wanted.items():
-        array, back = source[name], written[name]
+        array, back = source[name], written.copy(name)
         fmt = FORMATS[info.dtype]
         assert fmt.narrow is not None
         exact = fmt.narrow(array)

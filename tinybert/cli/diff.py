@@ -87,7 +87,7 @@ def _described(checkpoint: TensorReader, name: str) -> dict[str, Any]:
 
 def _tensor(name: str, a: TensorReader, b: TensorReader, tolerance: float | None) -> dict[str, Any]:
     dtypes = a.info(name).dtype, b.info(name).dtype
-    found = difference(a[name], b[name])
+    found = difference(a.copy(name), b.copy(name))
     same_dtype = dtypes[0] == dtypes[1] or tolerance is not None
     return {
         "name": name,

@@ -82,7 +82,7 @@ def _all_described(checkpoint: TensorReader, values: bool) -> list[dict[str, Any
     described = []
     with progress("reading", sum(checkpoint.info(name).nbytes for name in checkpoint)) as advance:
         for name in checkpoint:
-            described.append(_described(checkpoint, name) | statistics(checkpoint[name]))
+            described.append(_described(checkpoint, name) | statistics(checkpoint.copy(name)))
             advance(checkpoint.info(name).nbytes)
     return described
 
