@@ -10,6 +10,7 @@ from tokenizers import pre_tokenizers
 from tests.tokenizers.corpora import CORPORA
 from tests.tokenizers.oracle import random_texts
 from tinybert.tokenizers.bpe import BPE
+from tinybert.tokenizers.bpe_files import load_bpe, save_bpe
 from tinybert.tokenizers.byte_level import (
     BYTE_TO_CHAR,
     CHAR_TO_BYTE,
@@ -17,7 +18,6 @@ from tinybert.tokenizers.byte_level import (
     to_alphabet,
     to_bytes,
 )
-from tinybert.tokenizers.bpe_files import load_bpe, save_bpe
 from tinybert.tokenizers.train_bpe import train_bpe
 
 

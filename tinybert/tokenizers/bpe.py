@@ -85,9 +85,7 @@ class BPE(dict[str, tuple[Token, ...]]):
         ids, sizes = self._symbols(word)
         self.merge(ids, sizes)
         spans = char_spans(word, sizes)
-        return tuple(
-            Token(i, self.token_of[i], *span) for i, span in zip(ids, spans, strict=True)
-        )
+        return tuple(Token(i, self.token_of[i], *span) for i, span in zip(ids, spans, strict=True))
 
     def _symbols(self, word: str) -> tuple[list[int], list[int]]:
         """The ids of the characters of a word, and how many bytes each stands for."""

@@ -1,4 +1,4 @@
-"""The files of a byte-level BPE vocabulary: vocab.json and merges.txt, or both in tokenizer.json."""
+"""The files of a byte-level BPE vocabulary: vocab.json and merges.txt."""
 
 from __future__ import annotations
 

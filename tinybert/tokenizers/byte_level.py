@@ -16,8 +16,7 @@ from tinybert.tokenizers.rust_unicode import CharSet, rust_unicode
 # order, are the characters from U+0100 on. So a space is Ġ (U+0120), a line end Ċ (U+010A).
 _PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 _MOVED = {
-    byte: chr(0x100 + place)
-    for place, byte in enumerate(sorted(set(range(256)) - set(_PRINTABLE)))
+    byte: chr(0x100 + place) for place, byte in enumerate(sorted(set(range(256)) - set(_PRINTABLE)))
 }
 BYTE_TO_CHAR = tuple(_MOVED.get(byte, chr(byte)) for byte in range(256))
 CHAR_TO_BYTE = {char: byte for byte, char in enumerate(BYTE_TO_CHAR)}

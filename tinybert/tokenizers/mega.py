@@ -82,7 +82,9 @@ class MegaTokenizer(AlignedTokenizer):
         "tokenizer_file": TOKENIZER_FILE,
     }
     option_types: ClassVar[dict[str, OptionType]] = COMMON_OPTIONS | {
-        "errors": OptionType("the name of an error handler, such as 'replace'", lambda e: _known(e)),
+        "errors": OptionType(
+            "the name of an error handler, such as 'replace'", lambda e: _known(e)
+        ),
         "add_prefix_space": BOOL,
         "trim_offsets": BOOL,
     }
@@ -166,7 +168,9 @@ class MegaTokenizer(AlignedTokenizer):
 
     def _encode_words(self, text: Any, sequence: int, settings: EncodeOptions) -> Encoding:
         if settings.is_split_into_words and not self.add_prefix_space:
-            raise ValueError("is_split_into_words=True needs a tokenizer with add_prefix_space=True")
+            raise ValueError(
+                "is_split_into_words=True needs a tokenizer with add_prefix_space=True"
+            )
         return super()._encode_words(text, sequence, settings)
 
     # Rows -----------------------------------------------------------------------------------
@@ -252,7 +256,9 @@ class MegaTokenizer(AlignedTokenizer):
             "version": "1.0",
             "truncation": None,
             "padding": None,
-            "added_tokens": [{"id": i, **t.as_dict()} for i, t in self.added_tokens_decoder.items()],
+            "added_tokens": [
+                {"id": i, **t.as_dict()} for i, t in self.added_tokens_decoder.items()
+            ],
             "normalizer": None,
             "pre_tokenizer": byte_level | flags,
             "post_processor": {
@@ -318,7 +324,9 @@ class _Words(dict[str, Word]):
     def __missing__(self, text: str) -> Word:
         tokens = self.bpe.tokenize(to_alphabet(text))  # a character of the alphabet is a byte
         spans = char_spans(text, [token.end - token.start for token in tokens])
-        word = Word(*zip(*((token.id, token.text) for token in tokens), strict=True), tuple(spans))
+        word = Word(
+            tuple(token.id for token in tokens), tuple(token.text for token in tokens), tuple(spans)
+        )
         if len(text) <= LONGEST_CACHED:
             if len(self) >= MAX_CACHED_WORDS:
                 self.clear()

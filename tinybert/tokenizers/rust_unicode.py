@@ -109,8 +109,10 @@ def rust_unicode() -> RustUnicode:
         for first, last in map(_span, runs)
         for code in range(first, last + 1)
     }
-    names = ("removed", "whitespace", "chinese", "mark", "punctuation", "word")
-    names += ("letter", "number", "digit", "accent", "decomposable")
+    names = [
+        *("removed", "whitespace", "chinese", "mark", "punctuation", "word"),
+        *("letter", "number", "digit", "accent", "decomposable"),
+    ]
     spans = {name: [_span(run) for run in sections[name]] for name in names}
     spans["removed"] = sorted([*spans["removed"], SURROGATES])
     sets = {name: CharSet(runs) for name, runs in spans.items()}
