@@ -42,10 +42,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def activation(name: Any) -> Callable[[Tensor], Tensor]:
-    """The function of that name; a function is returned as it is."""
+def activation(name: Any, option: str = "hidden_act") -> Callable[[Tensor], Tensor]:
+    """The function of that name; a function is returned as it is. ValueError, calling the option
+    `option`, for other names.
+    """
     if callable(name):
         return name
     if not isinstance(name, str) or name not in ACTIVATIONS:
-        raise ValueError(f"hidden_act must be one of {sorted(ACTIVATIONS)}, got {name!r}")
+        raise ValueError(f"{option} must be one of {sorted(ACTIVATIONS)}, got {name!r}")
     return ACTIVATIONS[name]

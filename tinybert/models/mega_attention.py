@@ -1,0 +1,176 @@
+"""MEGA's single-headed attention: softmax, laplace or relu2, with a relative bias, in chunks.
+
+Shapes   B batch, C chunks, Tq queries, Tk keys, Z features of queries and keys, V of values
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tinybert import functional as F
+from tinybert.autograd import Tensor, as_tensor
+from tinybert.backend import array_module
+from tinybert.models.mega_bias import RotaryBias, SimpleBias
+from tinybert.nn import Dropout, Module
+
+
+class Sight(NamedTuple):
+    """What the queries may look at.
+
+    Attributes:
+        mask: a boolean array (B, C, 1, Tk), False for keys that are padding; None: all are real.
+        causal: whether a query looks only at keys up to its own place, the queries being the last
+            of the keys.
+        first: the position of the first query, for the bias.
+    """
+
+    mask: Any = None
+    causal: bool = False
+    first: int = 0
+
+
+class ChunkAttention(Module):
+    """Weights for all keys of the same chunk, and the values that they gather.
+
+        softmax          softmax(query . key / sqrt(Z) + bias)
+        laplace, relu2   f(query . key / count + bias), each weight on its own; `count` is the
+                         number of keys that the query may look at (Ma et al. 2022,
+                         arXiv:2209.10655, eq. 13-16)
+
+    A key that may not be looked at has weight 0, and a query that may look nowhere gathers zeros.
+    (In a chunk of padding alone softmax takes no notice of the mask, as in transformers.)
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.kind = config.attention_activation
+        self.dropout = Dropout(config.attention_probs_dropout_prob)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        bias: RotaryBias | SimpleBias,
+        sight: Sight,
+        want_weights: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """query (B, C, Tq, Z), key (B, C, Tk, Z) and value (B, C, Tk, V) to the gathered
+        (B, C, Tq, V), and the weights (B, C, Tq, Tk), before dropout, if they are wanted.
+        """
+        if self.kind == "softmax":
+            query = query * query.shape[-1] ** -0.5
+            if isinstance(bias, RotaryBias) and not want_weights:
+                return self._without_weights(query, key, value, bias, sight), None
+        else:
+            query = query * (1 / _count(key, query.shape[2], sight))
+        scores = query @ key.transpose(-1, -2)
+        scores = scores + bias(sight.first, query.shape[2], key.shape[2])
+        allowed = _allowed(key, query.shape[2], sight)
+        if self.kind == "softmax":
+            if allowed is not None:
+                lowest = float(array_module(scores.data).finfo(scores.dtype).min)
+                scores = scores.masked_fill(~allowed, lowest)
+            weights = scores.softmax(-1)
+        else:
+            weights = F.laplace(scores) if self.kind == "laplace" else F.relu2(scores)
+        if allowed is not None:
+            weights = weights * allowed
+        return self.dropout(weights) @ value, weights if want_weights else None
+
+    def _without_weights(
+        self, query: Tensor, key: Tensor, value: Tensor, bias: RotaryBias, sight: Sight
+    ) -> Tensor:
+        """The same by blocks, without a matrix of scores. A rotary bias is a product of two
+        vectors, so these go into the queries and keys, and gradients flow back to them.
+        """
+        of_queries, of_keys = bias.vectors(sight.first, query.shape[2], key.shape[2])
+        return F.scaled_dot_product_attention(
+            F.concat([query, of_queries.expand(query.shape)], axis=-1),
+            F.concat([key, of_keys.expand(key.shape)], axis=-1),
+            value,
+            None if sight.mask is None else as_tensor(sight.mask),
+            dropout_p=self.dropout.p if self.training else 0.0,
+            is_causal=sight.causal,
+            first=key.shape[2] - query.shape[2] if sight.causal else 0,
+            scale=1.0,
+        )
+
+
+def _allowed(key: Tensor, queries: int, sight: Sight) -> Any:
+    """Whether a query may look at a key: boolean, broadcasts to (B, C, Tq, Tk); None if all may."""
+    if not sight.causal:
+        return sight.mask
+    xp, keys = array_module(key.data), key.shape[2]
+    past = xp.arange(keys) <= (xp.arange(queries) + (keys - queries))[:, None]
+    return past if sight.mask is None else sight.mask & past
+
+
+def _count(key: Tensor, queries: int, sight: Sight) -> Any:
+    """How many keys a query may look at, at least 1: broadcasts to (B, C, Tq, 1)."""
+    xp, keys = array_module(key.data), key.shape[2]
+    if sight.mask is None:
+        place = xp.arange(keys - queries, keys)[:, None] + 1
+        return place.astype(key.dtype) if sight.causal else float(keys)
+    seen = sight.mask.cumsum(axis=-1)  # (B, C, 1, Tk)
+    seen = seen[..., keys - queries :].swapaxes(-1, -2) if sight.causal else seen[..., -1:]
+    return xp.maximum(seen, 1).astype(key.dtype)
+
+
+def attend_in_chunks(
+    attention: ChunkAttention,
+    bias: RotaryBias | SimpleBias,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Any,
+    *,
+    causal: bool,
+    size: int | None,
+    drop_values: Any,
+    want_weights: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Attention of a sequence to itself, in chunks of `size` tokens, or all at once if None.
+
+    Args:
+        query: (B, Tq, Z), of the last Tq of the keys.
+        key, value: (B, Tk, Z) and (B, Tk, V); the first key begins a chunk.
+        mask: boolean array (B, Tk), False for padding; or None.
+        drop_values: the dropout of the values (B, C, T, V).
+
+    Returns the gathered (B, Tq, V), and the weights (B, C, Tq, Tk), C chunks of equal size, if they
+    are wanted. A last chunk that is not full is filled up with tokens that nobody looks at.
+    """
+    length, total = query.shape[1], key.shape[1]
+    chunked = size is not None and total > size
+    missing = -total % size if chunked and size is not None else 0
+    before = total - length if chunked else 0
+    if before or missing:
+        query = query.pad(((0, 0), (before, missing), (0, 0)))
+        key, value = (x.pad(((0, 0), (0, missing), (0, 0))) for x in (key, value))
+        mask = _filled(key, mask, missing)
+    width = size if chunked else None
+    query, key, value = (_cut(x, width) for x in (query, key, value))
+    if mask is not None:
+        mask = mask.reshape(mask.shape[0], key.shape[1], 1, key.shape[2])
+        if attention.kind == "softmax":
+            mask = mask | ~mask.any(axis=-1, keepdims=True)
+    sight = Sight(mask, causal, key.shape[2] - query.shape[2])
+    context, weights = attention(query, key, drop_values(value), bias, sight, want_weights)
+    joined = context.reshape(context.shape[0], -1, context.shape[-1])
+    return joined[:, before : before + length], weights
+
+
+def _cut(x: Tensor, size: int | None) -> Tensor:
+    """(B, T, N) to (B, C, size, N)."""
+    return x.reshape(x.shape[0], -1, x.shape[1] if size is None else size, x.shape[2])
+
+
+def _filled(key: Tensor, mask: Any, missing: int) -> Any:
+    """The mask for keys that `missing` were added to at the end; these are hidden if the last
+    chunk's real tokens could see them, which causal ones cannot.
+    """
+    if mask is None or not missing:
+        return mask
+    xp = array_module(key.data)
+    return xp.concatenate([mask, xp.zeros((mask.shape[0], missing), "bool")], axis=1)

@@ -1,0 +1,84 @@
+"""What the distance between two tokens adds to their score: MEGA's two relative biases.
+
+Shapes   Tq queries, Tk keys, Z features of queries and keys
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinybert import functional as F
+from tinybert.autograd import Tensor, as_tensor, get_default_device, get_default_dtype
+from tinybert.backend import array_module
+from tinybert.nn import Module, Parameter, init
+
+
+class SimpleBias(Module):
+    """bias[i, j] = table[limit - 1 + j - i]: a number for each distance.
+
+    Args:
+        max_positions: the table has 2 max_positions - 1 rows.
+        limit: the most positions that may be asked for.
+    """
+
+    def __init__(self, max_positions: int, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+        self.rel_pos_bias = Parameter(init.full((2 * max_positions - 1,), 0.0))
+
+    def forward(self, first: int, queries: int, keys: int) -> Tensor:
+        """(Tq, Tk) for the queries at `first`, `first` + 1, ... and the keys at 0, 1, ...
+
+        Raises ValueError for positions beyond the limit.
+        """
+        if max(first + queries, keys) > self.limit:
+            raise ValueError(
+                f"the simple bias has numbers for {self.limit} positions (max_positions, or "
+                f"chunk_size if that is set), got {max(first + queries, keys)}"
+            )
+        xp = array_module(self.rel_pos_bias.data)
+        distance = xp.arange(keys) - (xp.arange(queries) + first)[:, None]
+        return self.rel_pos_bias[as_tensor(distance + (self.limit - 1))]
+
+
+class RotaryBias(Module):
+    """bias[i, j] = rot(alpha, i) . rot(b, j): two learned vectors, turned by their positions.
+
+    rot turns features m and m + Z/2 together by the angle position * 10000^(-2 m / Z) (Su et al.
+    2021, arXiv:2104.09864); so the bias depends on i - j alone, and there is no last position.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.alpha = Parameter(init.full((1, size), 0.0))
+        self.b_param = Parameter(init.full((1, size), 0.0))
+        zero = as_tensor(np.zeros(1, get_default_dtype())).to(get_default_device())
+        self.register_buffer("_float_tensor", zero)  # holds nothing, but files have it
+
+    def forward(self, first: int, queries: int, keys: int) -> Tensor:
+        """(Tq, Tk) for the queries at `first`, `first` + 1, ... and the keys at 0, 1, ..."""
+        of_queries, of_keys = self.vectors(first, queries, keys)
+        return of_queries @ of_keys.transpose(0, 1)
+
+    def vectors(self, first: int, queries: int, keys: int) -> tuple[Tensor, Tensor]:
+        """The turned vectors of the queries (Tq, Z) and of the keys (Tk, Z), whose products are the
+        bias: appended to queries and keys they add it to the scores.
+        """
+        return self._turned(self.alpha, first, queries), self._turned(self.b_param, 0, keys)
+
+    def _turned(self, vector: Tensor, first: int, count: int) -> Tensor:
+        cos, sin = _angles(vector.data, first, count, self.size // 2)
+        return F.rotary_embedding(vector.expand(count, self.size), cos, sin)
+
+
+def _angles(like: Any, first: int, count: int, half: int) -> tuple[Any, Any]:
+    """cos and sin (count, 2 half) of the angles at each position, computed in float64."""
+    xp = array_module(like)
+    speed = xp.exp(xp.arange(half) * (-math.log(10000) / half))
+    angle = (xp.arange(count) + first).astype("float64")[:, None] * speed
+    angle = xp.concatenate([angle, angle], axis=-1)
+    return xp.cos(angle).astype(like.dtype), xp.sin(angle).astype(like.dtype)

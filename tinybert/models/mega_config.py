@@ -1,0 +1,212 @@
+"""`MegaConfig`: the sizes and options of a MEGA, and which of them go together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tinybert.autograd import Tensor
+from tinybert.models.config import PretrainedConfig
+
+NORMS = ("scalenorm", "layernorm", "rmsnorm", "batchnorm", "syncbatchnorm")
+ATTENTION_ACTIVATIONS = ("softmax", "laplace", "relu2")
+BIASES = ("rotary", "simple")
+REFERENCES = (None, "transformers")
+
+
+class MegaConfig(PretrainedConfig):
+    """The sizes and options of a MEGA; the defaults are those of the original.
+
+    Args:
+        hidden_size, shared_representation_size, intermediate_size, ema_projection_size: D, Z (of
+            queries and keys), V (of values) and N (memories of the moving average a feature).
+        bidirectional: whether the moving average also runs from the end; not for decoders.
+        truncation: how many steps the moving average looks back; None: all.
+        use_chunking, chunk_size: attend within chunks of so many tokens only, in linear time.
+        normalize_before_mega, normalize_before_ffn: norms before the block, not after it.
+        normalization_type: one of NORMS; "syncbatchnorm" is "batchnorm", on one device.
+        attention_activation: one of ATTENTION_ACTIVATIONS; relative_positional_bias: of BIASES.
+        use_feature_dropout: drop a feature at all steps at once.
+        max_positions: of the table of a "simple" bias; a rotary one needs no limit.
+        add_lm_hidden_dense_layer: a dense layer with tanh before the scores of the words.
+        reference: "transformers" computes "rmsnorm" as that library does, which only multiplies by
+            the weight: for weights that were trained so. None: as its paper defines it.
+    """
+
+    model_type = "mega"
+
+    def __init__(
+        self,
+        vocab_size: int = 30522,
+        hidden_size: int = 128,
+        num_hidden_layers: int = 4,
+        intermediate_size: int = 256,
+        ema_projection_size: int = 16,
+        bidirectional: bool = True,
+        shared_representation_size: int = 64,
+        use_chunking: bool = False,
+        chunk_size: int = -1,
+        truncation: int | None = None,
+        normalize_before_mega: bool = True,
+        normalization_type: str = "scalenorm",
+        norm_affine: bool = True,
+        activation: str | Callable[[Tensor], Tensor] = "silu",
+        attention_activation: str = "softmax",
+        dropout_prob: float = 0.1,
+        hidden_dropout_prob: float = 0.1,
+        attention_probs_dropout_prob: float = 0.1,
+        use_feature_dropout: bool = False,
+        use_normalized_ffn: bool = True,
+        nffn_hidden_size: int = 256,
+        normalize_before_ffn: bool = True,
+        nffn_activation_dropout_prob: float = 0.1,
+        max_positions: int = 2048,
+        add_token_type_embeddings: bool = False,
+        type_vocab_size: int = 2,
+        initializer_range: float = 0.02,
+        ema_delta_alpha_range: float = 0.2,
+        ema_beta_range: float = 0.02,
+        ema_gamma_omega_range: float = 1.0,
+        pad_token_id: int | None = 1,
+        bos_token_id: int | None = 0,
+        eos_token_id: int | None = 2,
+        relative_positional_bias: str = "rotary",
+        classifier_dropout: float | None = None,
+        use_cache: bool = True,
+        add_lm_hidden_dense_layer: bool = True,
+        *,
+        reference: str | None = None,
+        **options: Any,
+    ) -> None:
+        options.pop("num_attention_heads", None)
+        super().__init__(
+            pad_token_id=pad_token_id,
+            bos_token_id=bos_token_id,
+            eos_token_id=eos_token_id,
+            **options,
+        )
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.intermediate_size = intermediate_size
+        self.ema_projection_size = ema_projection_size
+        self.bidirectional = bidirectional
+        self.shared_representation_size = shared_representation_size
+        self.use_chunking = use_chunking
+        self.chunk_size = chunk_size
+        self.truncation = truncation
+        self.normalize_before_mega = normalize_before_mega
+        self.normalization_type = normalization_type
+        self.norm_affine = norm_affine
+        self.activation = activation
+        self.attention_activation = attention_activation
+        self.dropout_prob = dropout_prob
+        self.hidden_dropout_prob = hidden_dropout_prob
+        self.attention_probs_dropout_prob = attention_probs_dropout_prob
+        self.use_feature_dropout = use_feature_dropout
+        self.use_normalized_ffn = use_normalized_ffn
+        self.nffn_hidden_size = nffn_hidden_size
+        self.normalize_before_ffn = normalize_before_ffn
+        self.nffn_activation_dropout_prob = nffn_activation_dropout_prob
+        self.max_positions = max_positions
+        self.add_token_type_embeddings = add_token_type_embeddings
+        self.type_vocab_size = type_vocab_size
+        self.initializer_range = initializer_range
+        self.ema_delta_alpha_range = ema_delta_alpha_range
+        self.ema_beta_range = ema_beta_range
+        self.ema_gamma_omega_range = ema_gamma_omega_range
+        self.relative_positional_bias = relative_positional_bias
+        self.classifier_dropout = classifier_dropout
+        self.use_cache = use_cache
+        self.add_lm_hidden_dense_layer = add_lm_hidden_dense_layer
+        self.num_attention_heads = 1
+        self.reference = reference
+
+    @property
+    def bias_positions(self) -> int:
+        """The most keys that a simple bias has numbers for (as in transformers, a `chunk_size`
+        counts even without `use_chunking`).
+        """
+        return self.max_positions if self.chunk_size < 0 else self.chunk_size
+
+
+SIZES = (
+    "vocab_size", "hidden_size", "intermediate_size", "ema_projection_size",
+    "shared_representation_size", "nffn_hidden_size", "max_positions", "type_vocab_size",
+)  # fmt: skip
+PROBABILITIES = (
+    "dropout_prob", "hidden_dropout_prob", "attention_probs_dropout_prob",
+    "nffn_activation_dropout_prob",
+)  # fmt: skip
+RANGES = (
+    "initializer_range", "ema_delta_alpha_range", "ema_beta_range", "ema_gamma_omega_range",
+)  # fmt: skip
+CHOICES = {
+    "normalization_type": NORMS,
+    "attention_activation": ATTENTION_ACTIVATIONS,
+    "relative_positional_bias": BIASES,
+    "reference": REFERENCES,
+}
+
+
+def check_mega_config(config: MegaConfig) -> None:
+    """Raise ValueError for options that do not exist, or do not go together."""
+    for name, least in {**dict.fromkeys(SIZES, 1), "num_hidden_layers": 0}.items():
+        value = getattr(config, name)
+        _check(name, value, _is_whole(value) and value >= least, f"a whole number from {least}")
+    _check("truncation", config.truncation, _may_be_size(config.truncation, None), "None or from 1")
+    _check("chunk_size", config.chunk_size, _may_be_size(config.chunk_size, -1), "-1 or from 1")
+    for name in PROBABILITIES:
+        value = getattr(config, name)
+        _check(name, value, _is_number(value) and 0 <= value <= 1, "from 0 to 1")
+    p = config.classifier_dropout
+    _check("classifier_dropout", p, p is None or (_is_number(p) and 0 <= p <= 1), "0 to 1, or None")
+    for name in RANGES:
+        value = getattr(config, name)
+        _check(name, value, _is_number(value) and 0 <= value < float("inf"), "a number from 0")
+    for name, known in CHOICES.items():
+        value = getattr(config, name)
+        _check(name, value, value in known, f"one of {known}")
+    pad = config.pad_token_id
+    fits = pad is None or (_is_whole(pad) and 0 <= pad < config.vocab_size)
+    _check("pad_token_id", pad, fits, f"from 0 to {config.vocab_size - 1} or None")
+    _check_together(config)
+
+
+def _check_together(config: MegaConfig) -> None:
+    if config.use_chunking and config.chunk_size < 1:
+        raise ValueError(f"use_chunking needs a chunk_size from 1, got {config.chunk_size}")
+    if config.relative_positional_bias == "rotary" and config.shared_representation_size % 2:
+        raise ValueError(
+            "shared_representation_size must be even for a rotary bias, "
+            f"got {config.shared_representation_size}"
+        )
+    if config.relative_positional_bias == "simple" and config.chunk_size > config.max_positions:
+        raise ValueError(
+            f"chunk_size {config.chunk_size} must be at most max_positions {config.max_positions}, "
+            "the size of a simple bias's table"
+        )
+    if config.is_decoder and config.bidirectional:
+        raise ValueError(
+            "bidirectional=True lets a decoder see the tokens that it should predict; "
+            "set bidirectional=False"
+        )
+    if config.add_cross_attention and not config.is_decoder:
+        raise ValueError("add_cross_attention=True is for decoders; set is_decoder=True")
+
+
+def _check(name: str, value: Any, right: bool, wanted: str) -> None:
+    if not right:
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or _is_whole(value)
+
+
+def _may_be_size(value: Any, none: Any) -> bool:
+    return value == none or (_is_whole(value) and value >= 1)
