@@ -107,15 +107,16 @@ class LazyTensor:
             raise TypeError(f"the tensor is {self.info.dtype}, which does not cast to {out.dtype}")
         if not out.flags.writeable:
             raise ValueError("out is read-only")
-        if self.contiguous and out.flags.c_contiguous:
-            self._decode(0, out.reshape(-1))
-        elif self.contiguous:
-            for first in range(0, out.size, _CHUNK):
-                values = np.empty(min(_CHUNK, out.size - first), fmt.array)
-                self._decode(first, values)
-                out.flat[first : first + values.size] = values
-        else:
-            np.copyto(out, self.read(), casting="same_kind")
+        with np.errstate(invalid="ignore"):  # a signalling NaN is no fault of the file
+            if self.contiguous and out.flags.c_contiguous:
+                self._decode(0, out.reshape(-1))
+            elif self.contiguous:
+                for first in range(0, out.size, _CHUNK):
+                    values = np.empty(min(_CHUNK, out.size - first), fmt.array)
+                    self._decode(first, values)
+                    out.flat[first : first + values.size] = values
+            else:
+                np.copyto(out, self.read(), casting="same_kind")
 
     def _decode(self, first: int, out: np.ndarray) -> None:
         """Fill the flat ``out`` with values of the storage, from ``first`` behind the offset on."""

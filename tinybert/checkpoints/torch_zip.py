@@ -24,8 +24,9 @@ _LOCATOR = struct.Struct("<4sLQL")  # PK\6\7, disk, offset of PK\6\6, disks
 _ENTRY = struct.Struct("<4s6H3L5H2L")  # PK\1\2 ...
 _LOCAL = struct.Struct("<4s5H3L2H")  # PK\3\4 ...
 _MAX_MEMBERS = 100_000
+_LARGEST_RATIO = 1032  # of DEFLATE: 258 bytes for two bits
 _UNPACKED = 4  # compressed members may declare this many times the file's size, and ...
-_UNPACKED_FREE = 16 << 20  # ... this many bytes on top (zeros compress a thousandfold)
+_UNPACKED_FREE = 16 << 20  # ... this many bytes on top, for zeros
 
 
 class Member(NamedTuple):
@@ -183,8 +184,8 @@ def _read_entry(raw: bytes, at: int) -> tuple[str, Member, int, int]:
         raise ValueError(f"bad zip archive: {name!r:.80} is encrypted")
     if method not in (0, 8):
         raise ValueError(f"bad zip archive: {name!r:.80} is compressed by method {method}")
-    if method == 0 and packed != size:
-        raise ValueError(f"bad zip archive: {name!r:.80} is given two sizes")
+    if size > (packed * _LARGEST_RATIO if method else packed) or (method == 0 and packed != size):
+        raise ValueError(f"bad zip archive: {name!r:.80} is given sizes that cannot be")
     return name, Member(0, packed, size, crc, method == 8), offset, end
 
 
