@@ -342,3 +342,16 @@ def test_our_converted_folder_in_transformers(saved, tmp_path: Path) -> None:
     own, their = ours(ids), theirs.eval()(torch.from_numpy(ids))
     for name in ("prediction_logits", "seq_relationship_logits"):
         np.testing.assert_allclose(own[name].numpy(), their[name].detach(), rtol=0, atol=2e-5)
+
+
+def test_a_folder_with_the_file_and_a_config_loads(saved, tmp_path: Path) -> None:
+    with MegatronLMFile(saved(name="model_optim_rng.pt")) as file:
+        (tmp_path / "config.json").write_text(json.dumps(file.model_config()))
+    model, report = tb.MegatronBertForPreTraining.from_pretrained(
+        tmp_path, output_loading_info=True
+    )
+    assert not str(report)
+    expected = load_file(EXPECTED)
+    for name, tensor in model.state_dict().items():
+        theirs = expected[name.replace("decoder.bias", "bias")]
+        np.testing.assert_array_equal(tensor.numpy(), theirs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +145,10 @@ def test_an_empty_folder_needs_no_force(tinybert, model: Path, tmp_path: Path) -
 def test_never_onto_itself(refused, model: Path, tmp_path: Path) -> None:
     before = contents(model)
     (tmp_path / "link").symlink_to(model)
-    for source in (model, model / "model.safetensors", tmp_path / "link"):
+    (tmp_path / "elsewhere").mkdir()
+    file = tmp_path / "elsewhere" / "weights"
+    file.symlink_to(model / "model.safetensors")
+    for source in (model, model / "model.safetensors", tmp_path / "link", file):
         for target in (model, tmp_path / "link", f"{tmp_path}/x/../model", tmp_path):
             assert "holds SOURCE itself" in refused("convert", source, target, "--force")
     assert contents(model) == before
@@ -159,6 +163,22 @@ def test_it_refuses(refused, model: Path, tmp_path: Path) -> None:
     (model / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:-1])
     assert "is truncated" in refused("convert", model, target)
     assert os.listdir(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_memory_is_that_of_two_tensors(tinybert, tmp_path: Path, dtype: str | None) -> None:
+    size = 3 << 19  # 6 MB of float32
+    rng = np.random.default_rng(0)
+    tensors = {f"w{i}": rng.random(size, np.float32) for i in range(8)}
+    save_file(tensors, tmp_path / "w.safetensors")
+    del tensors
+    tracemalloc.start()
+    options = () if dtype is None else ("--dtype", dtype)
+    ran = tinybert("convert", tmp_path / "w.safetensors", tmp_path / "a", *options)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert ran.code == 0
+    assert peak < 2 * 4 * size + 10e6  # the source's, what was written; blocks of both
 
 
 # --- what goes wrong on the way ------------------------------------------------------------------

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-BLOCK = 1 << 20  # elements compared at a time
+BLOCK = 1 << 18  # elements compared at a time
 
 
 class Difference(NamedTuple):
@@ -19,6 +19,9 @@ class Difference(NamedTuple):
     largest: float
     mean: float
     unlike: int
+
+
+EQUAL = Difference(0.0, 0.0, 0)
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> Difference:

@@ -23,11 +23,12 @@ not. With --tolerance, values up to that far apart are equal, and dtypes may
 differ. One tensor at a time is in memory."""
 
 EXAMPLE = """\
-  $ tinybert diff before after --tolerance 1e-3
-  name                    shape    dtype    max diff  mean diff
-  pooler.dense.weight     384x384  F32       0.00244   0.000197
-  embeddings.word_emb...  ...
-  104 tensors in both: 102 equal, 2 differ, most in pooler.dense.weight
+  $ tinybert diff minilm finetuned
+  name                                 shape     dtype  max diff  mean diff
+  pooler.dense.weight                  384x384   F32     0.00473   0.000799
+  encoder.layer.5.output.dense.weight  384x1536  F32     0.00468   0.000798
+
+  104 tensors in both: 102 equal, 2 differ
 
   $ tinybert diff pytorch_model.bin model.safetensors && echo the same"""
 
