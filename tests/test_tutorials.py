@@ -26,6 +26,7 @@ ANSWERS = {  # to the questions, `name = None`, at the end of a tutorial
     "05_a_layer_backward": {"numbers_kept": "16", "zero_at_padding": "True"},
     "06_heads_and_losses": {"first_loss": "2.2", "counted": "56"},
     "07_writing": {"nucleus": "3", "without_cache": "5050"},
+    "09_weights_by_hand": {"first": "72", "rounded": "256", "stride": "3"},
 }
 
 each_tutorial = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
