@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import shutil
+import sys
+import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -164,6 +167,22 @@ def test_the_published_size_needs_no_arguments() -> None:
 )
 def test_arguments_that_contradict_the_tensors(saved, changes, message: str) -> None:
     assert message in refusal(saved(megatron.checkpoint(2.0, args=megatron.arguments(**changes))))
+
+
+def test_classes_of_megatron_are_not_needed(saved, monkeypatch) -> None:
+    """The arguments refer to Megatron-LM's own classes, with which torch.load needs its code."""
+    module = types.ModuleType("megatron.model.enums")
+    module.ModelType = enum.Enum("ModelType", "encoder decoder", module=module.__name__)
+    monkeypatch.setitem(sys.modules, "megatron", types.ModuleType("megatron"))
+    monkeypatch.setitem(sys.modules, "megatron.model", types.ModuleType("megatron.model"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    args = megatron.arguments(model_type=module.ModelType.encoder)
+    path = saved(megatron.checkpoint(2.0, args=args), "model_optim_rng.pt", new=False)
+    for name in ("megatron", "megatron.model", module.__name__):
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ModuleNotFoundError):
+        torch.load(path, weights_only=False)
+    assert_expected(path)
 
 
 # --- the vocabulary ------------------------------------------------------------------------------
