@@ -12,7 +12,7 @@ import pytest
 import torch
 import transformers
 
-from tinybert.checkpoints import CheckpointError, load_checkpoint, open_checkpoint, save_file
+from tinybert.checkpoints import CheckpointError, open_checkpoint
 from tinybert.checkpoints.torch_file import TorchFile, read_torch
 from tinybert.checkpoints.torch_pickle import Record
 from tinybert.checkpoints.torch_tensor import LazyTensor
@@ -394,23 +394,6 @@ def test_an_index_of_pytorch_shards_stays_in_its_folder(tmp_path):
         index.write_text(json.dumps(content))
         with pytest.raises(CheckpointError, match="no plain file name"):
             open_checkpoint(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "weights.pt", "a.h5", "x", "b.msgpack"])
-def test_the_content_tells_the_format(name, tmp_path):
-    path = tmp_path / name
-    for form in FORMS.values():
-        torch.save(TENSORS, path, **form)
-        assert set(load_checkpoint(path)) == set(TENSORS)
-    save_file({"s": np.ones(2)}, path)
-    assert set(load_checkpoint(path)) == {"s"}
-
-
-def test_of_several_files_in_a_folder_safetensors_is_first(tmp_path):
-    torch.save({"old": torch.ones(1)}, tmp_path / "pytorch_model.bin")
-    assert set(load_checkpoint(tmp_path)) == {"old"}
-    save_file({"new": np.ones(1)}, tmp_path / "model.safetensors")
-    assert set(load_checkpoint(tmp_path)) == {"new"}
 
 
 def test_opening_reads_no_tensor_and_reading_takes_no_second_copy(save):

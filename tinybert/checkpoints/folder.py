@@ -56,6 +56,8 @@ def open_checkpoint(folder_or_file: str | os.PathLike[str]) -> TensorReader:
     path = Path(folder_or_file)
     if path.is_dir():
         found = next((path / name for name in _FILES if (path / name).exists()), None)
+        if found is None and any(path.glob("*.index")):
+            found = path  # TensorFlow's, under another name
         if found is None:
             raise CheckpointError(path, f"has no weights: none of {', '.join(_FILES)}")
         path = found

@@ -1,6 +1,6 @@
 """Which reader a file needs, told from its content; its name may say anything.
 
-A reader's module is imported when its format turns up, so that a missing extra (h5py, msgpack)
+A reader's module is imported when its format turns up, so that a missing extra (h5py)
 troubles only those who need it.
 """
 
@@ -21,8 +21,10 @@ _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # the end of TensorFlow's .ind
 
 
 def open_file(path: str | os.PathLike[str]) -> TensorReader:
-    """The reader over one file of weights, or over a TensorFlow checkpoint by its ``.index`` file
-    or the path that its files have in common, or over ``.h5`` files by their index.
+    """The reader over one file of weights.
+
+    A TensorFlow checkpoint is opened by its ``.index`` file, by the path that its files have in
+    common or by their folder; several ``.h5`` files by their index.
 
     Raises FileNotFoundError when there is no such file, CheckpointError when it is malformed or of
     no known format, ImportError with the command to install what its format needs.
@@ -30,7 +32,8 @@ def open_file(path: str | os.PathLike[str]) -> TensorReader:
     path = Path(path)
     if path.name.endswith(".h5.index.json"):
         return _tensorflow_h5(path)
-    if not path.exists() and path.with_name(f"{path.name}.index").exists():
+    index = path.with_name(f"{path.name}.index")
+    if path.is_dir() or (index.exists() and not path.exists()):
         return _tensorflow1(path)
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
         raise CheckpointError(path, "is not a regular file")
