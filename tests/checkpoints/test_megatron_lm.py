@@ -273,6 +273,8 @@ def test_parts_in_a_zip_and_in_folders(saved, tmp_path: Path) -> None:
         for rank in range(2):
             archive.write(bare, f"release/mp_rank_0{rank}/model_optim_rng.pt")
     assert "is one of 2 parts of a model" in refusal(tmp_path / "parts.zip")
+    with pytest.raises(CheckpointError, match="is one of 2 parts"):
+        open_checkpoint(tmp_path / "parts.zip")
     for rank in range(2):
         folder = tmp_path / f"mp_rank_0{rank}"
         folder.mkdir()
