@@ -425,11 +425,15 @@ def test_opening_reads_no_tensor_and_reading_takes_no_second_copy(save):
 
 def test_wrong_arguments_name_the_tensor(save):
     with TorchFile(save(TENSORS)) as file:
-        with pytest.raises(ValueError, match=r"a: the tensor has shape \(2, 3\), out has \(3, 2\)"):
+        with pytest.raises(
+            ValueError, match=r"tensor 'a': the tensor has shape \(2, 3\), out has \(3, 2\)"
+        ):
             file.read_into("a", np.empty((3, 2)))
-        with pytest.raises(TypeError, match="a: the tensor is F32, which does not cast to int64"):
+        with pytest.raises(
+            TypeError, match="tensor 'a': the tensor is F32, which does not cast to int64"
+        ):
             file.read_into("a", np.empty((2, 3), np.int64))
-        with pytest.raises(ValueError, match="a: out is read-only"):
+        with pytest.raises(ValueError, match="tensor 'a': out is read-only"):
             file.read_into("a", np.broadcast_to(np.float32(0), (2, 3)))
 
 

@@ -94,6 +94,9 @@ class Source(Protocol):
     def parts(self) -> Iterator[bytes]:
         """All bytes in order, in parts of at most ``CHUNK``."""
 
+    def held(self) -> object:
+        """Whoever keeps this can read many times, and the bytes are unpacked but once."""
+
 
 class Stretch:
     """Bytes that lie in the file as they are. ``crc`` is their CRC-32, or None where none is kept;
@@ -124,6 +127,10 @@ class Stretch:
         self._verify()
         for at in range(0, self.size, CHUNK):
             yield self._file.read(self._begin + at, min(CHUNK, self.size - at))
+
+    def held(self) -> object:
+        """Nothing: no byte is packed."""
+        return None
 
     def _verify(self) -> None:
         if self._crc is None:
@@ -157,6 +164,10 @@ class Deflated:
 
     def view(self, begin: int, end: int) -> np.ndarray:
         """Bytes ``begin`` to ``end`` of the unpacked stretch."""
+        return self.held()[begin:end]
+
+    def held(self) -> np.ndarray:
+        """All of the unpacked bytes."""
         whole = self._unpacked() if self._unpacked else None
         if whole is None:
             whole = np.empty(self.size, np.uint8)
@@ -166,7 +177,7 @@ class Deflated:
                 done += len(part)
             whole.flags.writeable = False
             self._unpacked = weakref.ref(whole)
-        return whole[begin:end]
+        return whole
 
     def read_into(self, begin: int, out: np.ndarray) -> None:
         """Fill the uint8 array ``out`` with the unpacked bytes from ``begin`` on."""

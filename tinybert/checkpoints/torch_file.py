@@ -150,7 +150,7 @@ class TorchFile(TensorReader):
         except CheckpointError:
             raise
         except (ValueError, TypeError) as error:
-            raise type(error)(f"{name}: {error}") from None
+            raise type(error)(f"tensor {name!r}: {error}") from None
 
     def _tensor(self, name: str) -> LazyTensor:
         if name not in self._tensors:

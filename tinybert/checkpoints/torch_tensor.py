@@ -107,6 +107,8 @@ class LazyTensor:
             raise TypeError(f"the tensor is {self.info.dtype}, which does not cast to {out.dtype}")
         if not out.flags.writeable:
             raise ValueError("out is read-only")
+        source, _, _ = self._storage.place()
+        unpacked = source.held()  # until the last chunk is read
         with np.errstate(invalid="ignore"):  # a signalling NaN is no fault of the file
             if self.contiguous and out.flags.c_contiguous:
                 self._decode(0, out.reshape(-1))
@@ -117,6 +119,7 @@ class LazyTensor:
                     out.flat[first : first + values.size] = values
             else:
                 np.copyto(out, self.read(), casting="same_kind")
+        del unpacked
 
     def _decode(self, first: int, out: np.ndarray) -> None:
         """Fill the flat ``out`` with values of the storage, from ``first`` behind the offset on."""
