@@ -131,7 +131,7 @@ def rotary_angles(
     xp = array_module(like.data)
     turned = int(config.head_dim * config.partial_rotary_factor)  # type: ignore[operator]
     exponents = xp.arange(0, turned, 2).astype("float32") / float(max(turned, 1))
-    rates = (1 / float(config.rope_theta) ** exponents.astype("float64")).astype("float32")
+    rates = 1 / (float(config.rope_theta) ** exponents.astype("float64")).astype("float32")
     places = xp.arange(past, past + length)[None] if positions is None else positions.data
     angles = places.astype("float32")[:, None, :, None] * rates  # (B or 1, 1, T, R / 2)
     angles = xp.concatenate([angles, angles], axis=-1).astype("float64")
