@@ -22,6 +22,8 @@ _LOSSES = "tests/models/test_losses.py"
 _FAST = "tests/tokenizers/test_bert_fast_call.py"
 _PIPELINES = "tests/pipelines"
 _MEGATRON = "tests/checkpoints/test_megatron_lm.py"
+_MEGA = "tests/models/test_mega_decoder.py"
+_MEGA_SERVICES = "tests/models/test_mega_services.py"
 _GENERATE = "tests/generation/test_generate_arguments.py"
 
 deviations: tuple[Deviation, ...] = (
@@ -196,6 +198,99 @@ deviations: tuple[Deviation, ...] = (
         "a warning if no label counts, since the loss is nan then",
         "transformers returns nan silently",
         f"{_LOSSES}::test_labels_of_which_none_counts",
+    ),
+    Deviation(
+        "MegaModel",
+        "a decoder whose moving average is bidirectional is refused when it is made",
+        "transformers trains one without a word: what should be predicted is in its inputs",
+        f"{_MEGA}::test_a_bidirectional_decoder_is_refused_when_it_is_made",
+    ),
+    Deviation(
+        "MegaModel",
+        'normalization_type="rmsnorm" normalises; reference="transformers" in the config undoes it',
+        "transformers multiplies by the weight and drops the rest, so weights may have been "
+        "trained so",
+        f"{_MEGA}::test_rmsnorm_normalises_unless_the_reference_is_asked_for",
+    ),
+    Deviation(
+        "MegaModel",
+        "laplace and relu2 divide by the number of keys that a query sees, with a cache as without",
+        "transformers divides by 1 in a cached step, so that it differs from the full pass",
+        f"{_MEGA}::test_weights_on_their_own_count_all_keys_of_a_cached_step",
+    ),
+    Deviation(
+        "MegaModel",
+        "laplace and relu2 do not count padding among the keys of a decoder",
+        "transformers does, so that the result depends on how much padding there is at the left",
+        f"{_MEGA}::test_weights_on_their_own_do_not_count_padding",
+    ),
+    Deviation(
+        "MegaModel",
+        "padding at the left of a decoder gives finite numbers, and is hidden from cached "
+        "steps too",
+        "transformers gives nan, and lets a cached step see padding that came earlier",
+        f"{_MEGA}::test_left_padding_stays_finite_and_is_never_seen",
+    ),
+    Deviation(
+        "MegaModel",
+        "a decoder in chunks takes any number of tokens, also step by step",
+        "transformers fails unless they are a multiple of the chunk's size",
+        f"{_MEGA}::test_chunked_decoders_take_any_length",
+    ),
+    Deviation(
+        "MegaModel",
+        "an encoder in chunks refuses a length that does not fit, and says how to pad",
+        "transformers fails within a reshape",
+        f"{_MEGA}::test_an_encoder_in_chunks_wants_a_multiple",
+    ),
+    Deviation(
+        "MegaModel",
+        "the truncation of the moving average counts with a cache too; the cache holds the "
+        "last inputs",
+        "transformers forgets the truncation as soon as it keeps a state",
+        "tests/nn/test_ema.py::test_truncation_counts_with_a_state_too",
+    ),
+    Deviation(
+        "MegaModel",
+        "the bias of cross-attention is that of the query's place, with a cache as without",
+        "transformers takes that of the next place in a cached step",
+        f"{_MEGA}::test_cross_attention_knows_the_place_of_a_cached_step",
+    ),
+    Deviation(
+        "MegaModel",
+        "a text of an encoder that is all padding gives finite numbers",
+        "transformers gives nan",
+        f"{_MEGA}::test_an_encoder_that_is_all_padding",
+    ),
+    Deviation(
+        "MegaModel",
+        "several tokens may follow a cache at once",
+        "transformers takes one token only",
+        f"{_MEGA}::test_cached_passes_equal_one_full_pass",
+    ),
+    Deviation(
+        "MegaModel",
+        "weights that are loaded after a call in evaluation count",
+        "transformers keeps the moving average's kernels of the first call",
+        f"{_MEGA_SERVICES}::test_weights_loaded_after_a_call_count",
+    ),
+    Deviation(
+        "MegaModel",
+        "layernorm without weights (norm_affine=False) works",
+        "transformers fails when it draws them",
+        f"{_MEGA}::test_layernorm_without_weights",
+    ),
+    Deviation(
+        "MegaModel",
+        "an odd shared_representation_size is refused for a rotary bias, an odd hidden_size is not",
+        "transformers looks at the wrong one of the two, and fails at the first call",
+        f"{_MEGA_SERVICES}::test_an_odd_size_does_for_a_simple_bias",
+    ),
+    Deviation(
+        "MegaModel",
+        "token types may be left out of texts longer than max_positions",
+        "transformers fails: its default types are that long",
+        f"{_MEGA_SERVICES}::test_longer_than_max_positions_with_token_types",
     ),
     Deviation(
         "generate",
