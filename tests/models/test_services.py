@@ -127,7 +127,9 @@ def test_fresh_weights_are_drawn_as_the_original_does() -> None:
 # --- pruning --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["BertModel", "BertForTokenClassification"])
+@pytest.mark.parametrize(
+    "name", ["BertModel", "BertForTokenClassification", "MegatronBertForTokenClassification"]
+)
 def test_pruned_heads_are_masked_heads(name: str, tmp_path: Any) -> None:
     ours, theirs = twin_heads(name, 0, num_labels=2)
     mask = np.ones((2, 3))
@@ -298,14 +300,19 @@ AUTO = {
 }
 
 
+@pytest.mark.parametrize("family", ["Bert", "MegatronBert"])
 @pytest.mark.parametrize("auto", AUTO)
-def test_auto_classes_choose_what_transformers_chooses(auto: str, tmp_path: Any) -> None:
-    BertForPreTraining(config()).save_pretrained(tmp_path)
+def test_auto_classes_choose_what_transformers_chooses(
+    auto: str, family: str, tmp_path: Any
+) -> None:
+    getattr(tinybert, f"{family}ForPreTraining")(config(family)).save_pretrained(tmp_path)
     found = getattr(tinybert, auto).from_pretrained(tmp_path)
     theirs = getattr(transformers, auto).from_pretrained(tmp_path)
-    assert type(found).__name__ == AUTO[auto] == type(theirs).__name__
+    name = AUTO[auto].replace("Bert", family)
+    name = name if family == "Bert" else name.replace("LMHeadModel", "ForCausalLM")
+    assert type(found).__name__ == name == type(theirs).__name__
     assert not found.training
-    assert type(getattr(tinybert, auto).from_config(config())).__name__ == AUTO[auto]
+    assert type(getattr(tinybert, auto).from_config(config(family))).__name__ == name
 
 
 def test_auto_config(tmp_path: Any) -> None:

@@ -16,13 +16,16 @@ from tinybert.autograd import (
     set_default_dtype,
 )
 from tinybert.checkpoints import open_checkpoint, save_sharded
+from tinybert.checkpoints.reader import TensorReader
 from tinybert.generation import GENERATION_CONFIG_NAME, GenerationConfig, GenerationMixin
 from tinybert.hub import WEIGHT_FILES, resolve
-from tinybert.models.config import PretrainedConfig
+from tinybert.models.config import CONFIG_NAME, PretrainedConfig
 from tinybert.models.loading import load_weights
+from tinybert.models.low_memory import load_in_place
+from tinybert.models.placement import choose_device, choose_dtype
 from tinybert.models.surgery import Surgery
 from tinybert.nn import Embedding, LayerNorm, Linear, Module
-from tinybert.nn.init import normal_, skip_init
+from tinybert.nn.init import hollow_init, normal_, skip_init
 
 logger = logging.getLogger("tinybert")
 
@@ -146,6 +149,9 @@ class PreTrainedModel(Surgery):
         dtype: Any = None,
         ignore_mismatched_sizes: bool = False,
         output_loading_info: bool = False,
+        low_memory: bool = False,
+        torch_dtype: Any = None,
+        device_map: Any = None,
         revision: str | None = None,
         token: str | None = None,
         **options: Any,
@@ -153,14 +159,18 @@ class PreTrainedModel(Surgery):
         """Load a model from a folder with `config.json` and weights.
 
         Args:
-            folder: what `save_pretrained`, here or in transformers, has written; or the name of a
-                model on the Hub, looked for in the local cache first.
-            config: in place of the folder's own.
+            folder: what `save_pretrained`, here or in transformers, has written; a file of weights
+                in a format that `open_checkpoint` knows; or the name of a model on the Hub, looked
+                for in the local cache first.
+            config: in place of the folder's own, or of what the file itself says (Megatron-LM's).
             device: where the weights go; the default device if None.
-            dtype: of the weights, whatever the files hold: float16, float32 or float64; the default
-                dtype if None.
+            dtype: of the weights, whatever the files hold: float16, float32 or float64; "auto" for
+                what the config says; the default dtype if None. bfloat16 becomes float32.
             ignore_mismatched_sizes: draw weights of another shape at random instead of raising.
             output_loading_info: return (model, LoadingReport).
+            low_memory: leave matrices in their files, in the files' dtype, and widen them a block
+                at a time when they are needed: for inference only, with any size of model.
+            torch_dtype, device_map: transformers' names of dtype and device.
             revision, token: of a model on the Hub, see `hub.resolve`.
             **options: overrides of the config, and arguments of the model's constructor.
 
@@ -169,19 +179,25 @@ class PreTrainedModel(Surgery):
         size. The result is in evaluation mode. Names that do not fit are logged once, in one table.
         Raises CheckpointError for files that are damaged, FileNotFoundError for those not there.
         """
-        path = resolve(folder, WEIGHT_FILES, revision=revision, token=token)
+        path = Path(folder)
+        if not path.is_file():
+            path = resolve(folder, WEIGHT_FILES, revision=revision, token=token)
         own = {name: options.pop(name) for name in cls._constructor_options() if name in options}
-        if config is None:
-            config = cls.config_class.from_pretrained(path, **options)
-        elif options:
-            raise TypeError(f"config is given, so {sorted(options)} cannot override it")
-        place = set_default_device(get_default_device() if device is None else device)
-        with skip_init(), place, set_default_dtype(get_default_dtype() if dtype is None else dtype):
-            model = cls(config, **own)
+        device = choose_device(device, device_map) or get_default_device()
         with open_checkpoint(path) as checkpoint:
-            report, unset = load_weights(
-                model, checkpoint, str(path), cls.base_model_prefix, ignore_mismatched_sizes
-            )
+            if config is None:
+                config = cls._config_of(path, checkpoint, options)
+            elif options:
+                raise TypeError(f"config is given, so {sorted(options)} cannot override it")
+            dtype = choose_dtype(dtype, torch_dtype, config) or get_default_dtype()
+            unset_init = hollow_init() if low_memory else skip_init()
+            with unset_init, set_default_device(device), set_default_dtype(dtype):
+                model = cls(config, **own)
+            source = (checkpoint, str(path), cls.base_model_prefix, ignore_mismatched_sizes)
+            if low_memory:
+                report, unset = load_in_place(model, *source, device)
+            else:
+                report, unset = load_weights(model, *source)
         model.init_weights(only=unset)
         if str(report):
             logger.warning("%s", report)
@@ -189,6 +205,15 @@ class PreTrainedModel(Surgery):
             model.generation_config = GenerationConfig.from_pretrained(path)
         model.eval()
         return (model, report) if output_loading_info else model
+
+    @classmethod
+    def _config_of(cls, path: Path, checkpoint: TensorReader, overrides: dict[str, Any]) -> Any:
+        """The config beside the weights; if there is none, the one that the weights carry."""
+        beside = path if path.is_dir() else path.parent
+        carried = getattr(checkpoint, "model_config", None)
+        if carried is None or (beside / CONFIG_NAME).exists():
+            return cls.config_class.from_pretrained(beside, **overrides)
+        return cls.config_class.from_dict(carried(), **overrides)
 
     @classmethod
     def _constructor_options(cls) -> tuple[str, ...]:
