@@ -159,8 +159,7 @@ deviations: tuple[Deviation, ...] = (
     Deviation(
         "MegatronBertModel",
         "relative cross-attention takes the positions of the queries in a cached step too",
-        "transformers takes the encoder's last position for them, so that steps with a cache differ "
-        "from one pass",
+        "transformers takes the encoder's last position, so that cached steps differ from one pass",
         f"{_DECODER}::test_cached_passes_equal_one_full_pass",
     ),
     Deviation(
