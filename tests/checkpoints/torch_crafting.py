@@ -1,11 +1,15 @@
 """Pickles and archives put together opcode by opcode, for what no honest torch.save would write."""
 
+import os
 import struct
+import sys
 import zipfile
 import zlib
+from contextlib import contextmanager
 
 import pytest
 
+import tinybert.checkpoints.megatron_lm  # noqa: F401  (so that no test imports it)
 from tinybert.checkpoints import CheckpointError, load_checkpoint
 
 PROTO = b"\x80\x02"
@@ -112,10 +116,38 @@ def archive(members, lies=None, comment=b"", prefix=b""):
 FORMS = {"zip": zip_file, "legacy": legacy_file}
 
 
+# What the interpreter reports (PEP 578) when it runs code, starts a process, imports or writes.
+RUNS = {
+    "exec", "compile", "import", "marshal.loads", "pickle.find_class", "code.__new__",
+    "function.__new__", "os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen",
+    "ctypes.dlopen", "socket.connect", "os.putenv", "os.remove", "os.rename", "shutil.rmtree",
+}  # fmt: skip
+_watching: list[list[str]] = []
+
+
+def _report(event, args):
+    if _watching and (event in RUNS or (event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR))):
+        _watching[-1].append(f"{event} {args}")
+
+
+sys.addaudithook(_report)
+
+
+@contextmanager
+def watched():
+    """The list of what the interpreter reports to have run while the block runs."""
+    _watching.append([])
+    try:
+        yield _watching[-1]
+    finally:
+        _watching.pop()
+
+
 def refused(path, words="."):
-    """The message with which a file is refused; it names the file and is not long."""
-    with pytest.raises(CheckpointError, match=words) as caught:
+    """The message with which a file is refused: it names the file, is not long, and nothing ran."""
+    with pytest.raises(CheckpointError, match=words) as caught, watched() as seen:
         load_checkpoint(path)
+    assert not seen
     assert caught.value.path == str(path)
     assert len(str(caught.value)) < 1000 + len(str(path))
     return str(caught.value)
