@@ -4,7 +4,7 @@ Models load through it and need not know whether one file or twenty lie beneath.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import NamedTuple, TypeVar
 
@@ -56,6 +56,12 @@ class TensorReader(Mapping[str, np.ndarray]):
         is first touched, and shared with whoever else has the file mapped.
         """
         return None
+
+    def stored(self, name: str) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray] | None]:
+        """A tensor as it lies in the file, read-only and if possible memory-mapped, and what widens
+        it, or a part of it, to numbers; None if they are numbers already.
+        """
+        return self[name], None
 
     @abstractmethod
     def close(self) -> None:
@@ -124,6 +130,10 @@ class Selection(TensorReader):
     def read_into(self, name: str, out: np.ndarray) -> None:
         """As that of the reader beneath."""
         self._reader.read_into(self._own(name), out)
+
+    def stored(self, name: str) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray] | None]:
+        """As that of the reader beneath."""
+        return self._reader.stored(self._own(name))
 
     def close(self) -> None:
         """Nothing: the reader belongs to whoever opened it."""

@@ -13,7 +13,7 @@ import mmap
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO
 
 import numpy as np
@@ -130,6 +130,15 @@ class SafetensorsFile(TensorReader):
             if len(self._private) < self._header.file_size:
                 raise CheckpointError(self.path, "was truncated after it was opened")
         return np.ndarray(info.shape, fmt.array, self._private, begin)
+
+    def stored(self, name: str) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray] | None]:
+        """See ``TensorReader.stored``: a view of the file, but for tensors that are misaligned."""
+        info = self.info(name)
+        fmt, begin = self._decodable(name, info), self._header.begin[name]
+        if begin % fmt.storage.itemsize:
+            return self[name], None
+        array = np.ndarray(info.shape, fmt.storage, self._mapping(), begin)
+        return array, fmt.widen
 
     def _decodable(self, name: str, info: TensorInfo) -> Format:
         fmt = FORMATS[info.dtype]

@@ -7,7 +7,7 @@ only where the files agree with it.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,10 @@ class ShardedCheckpoint(TensorReader):
     def mapped(self, name: str) -> np.ndarray | None:
         """See ``TensorReader.mapped``."""
         return self._shard(name).mapped(name)
+
+    def stored(self, name: str) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray] | None]:
+        """See ``TensorReader.stored``."""
+        return self._shard(name).stored(name)
 
     def close(self) -> None:
         """Close every shard. Arrays that were handed out stay valid."""

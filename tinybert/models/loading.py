@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tinybert.autograd import Tensor
@@ -64,7 +65,12 @@ class LoadingReport:
 
 
 def load_weights(
-    model: Module, checkpoint: TensorReader, source: str, prefix: str, ignore_mismatched: bool
+    model: Module,
+    checkpoint: TensorReader,
+    source: str,
+    prefix: str,
+    ignore_mismatched: bool,
+    fill: Callable[[TensorReader, str, Tensor], None] | None = None,
 ) -> tuple[LoadingReport, set[str]]:
     """Read every parameter of `model` from `checkpoint`, tensor by tensor, into its own memory.
 
@@ -72,6 +78,7 @@ def load_weights(
         prefix: the name of the base model inside a model with a head ("bert"). A head loads from a
             base checkpoint, and a base model from a head's, by adding or taking away "bert.".
         ignore_mismatched: report arrays of the wrong shape instead of raising ValueError.
+        fill: gives a tensor what the checkpoint has under a name; `read_into` if None.
 
     Returns the report, and the names of all parameters that still need to be drawn.
     """
@@ -86,7 +93,7 @@ def load_weights(
         if shape != tensor.shape:
             report.mismatched_keys.append((name, shape, tensor.shape))
         else:
-            read_into(checkpoint, key, tensor)
+            (fill or read_into)(checkpoint, key, tensor)
     if report.mismatched_keys and not ignore_mismatched:
         name, found, expected = report.mismatched_keys[0]
         raise ValueError(

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from tinybert.autograd import Tensor, get_default_device, get_default_dtype
 from tinybert.backend import Array, generator, to_device
 
 _skip = False
+_hollow = False
 
 
 @contextmanager
@@ -24,6 +26,21 @@ def skip_init() -> Iterator[None]:
         yield
     finally:
         _skip = before
+
+
+@contextmanager
+def hollow_init() -> Iterator[None]:
+    """Inside, new layers get weights of the right shape that take no memory: all elements are one.
+
+    They are about to be replaced; what is written to them is lost.
+    """
+    global _hollow
+    before, _hollow = _hollow, True
+    try:
+        with skip_init():
+            yield
+    finally:
+        _hollow = before
 
 
 def uniform(shape: tuple[int, ...], bound: float) -> Array:
@@ -59,5 +76,7 @@ def linear_bound(in_features: int) -> float:
 
 def _fresh(shape: tuple[int, ...], draw: object) -> Array:
     dtype = get_default_dtype()
+    if _hollow:
+        return as_strided(np.zeros((), dtype), shape, (0,) * len(shape))
     array = np.empty(shape, dtype) if _skip else draw(generator("cpu")).astype(dtype)  # type: ignore[operator]
     return to_device(array, get_default_device())

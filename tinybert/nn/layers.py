@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from tinybert import functional as F
-from tinybert.autograd import Tensor
+from tinybert.autograd import Tensor, as_tensor
 from tinybert.nn import init
 from tinybert.nn.module import Module, Parameter
+from tinybert.nn.stored import StoredParameter
 
 
 class Linear(Module):
@@ -32,6 +33,8 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., I) to (..., O)."""
+        if isinstance(self.weight, StoredParameter):
+            return self.weight.linear(x, self.bias)
         return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
@@ -65,6 +68,8 @@ class Embedding(Module):
 
     def forward(self, ids: Any, name: str = "input") -> Tensor:
         """ids (...) integers to (..., D); `name` is what an error about the ids calls them."""
+        if isinstance(self.weight, StoredParameter):
+            return self.weight.rows(as_tensor(ids, self.weight.device), name)
         return F.embedding(ids, self.weight, self.padding_idx, name=name)
 
     def extra_repr(self) -> str:

@@ -1,0 +1,108 @@
+"""`StoredParameter`: a weight that stays in its file, in the format of the file, and is widened a
+block of rows at a time whenever a layer needs it. For inference with models larger than the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tinybert import functional as F
+from tinybert.autograd import Tensor, as_tensor, is_grad_enabled
+from tinybert.backend import Array, to_device
+from tinybert.nn.module import Parameter
+from tinybert.ops import check_range
+
+BLOCK = 1 << 20  # numbers that are widened at once: 4 MB in float32
+
+
+class StoredParameter(Parameter):
+    """A matrix (O, I) whose numbers are fetched from `stored` when they are needed.
+
+    Args:
+        stored: the array as it lies in the file, usually memory-mapped.
+        widen: from an array of that format to numbers, or None if they are numbers already.
+        dtype, device: what its numbers become, and where.
+
+    Layers take it a block at a time (`linear`, `rows`); `data` is all of it, a new array each time.
+    It has no gradient, and nothing can be written to it: RuntimeError for both.
+    """
+
+    __slots__ = ("_device", "_dtype", "_stored", "_widen")
+
+    def __init__(
+        self, stored: np.ndarray, widen: Callable[[Any], Any] | None, dtype: Any, device: str
+    ) -> None:
+        self._stored, self._widen = stored, widen
+        self._dtype, self._device = np.dtype(dtype), device
+        self._init(None)
+
+    # --- what it is, without a look at the numbers ------------------------------------------------
+
+    @property
+    def data(self) -> Array:
+        """All numbers, as a new array."""
+        return self._numbers(self._stored)
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if value is not None:  # as `_init` has it
+            raise RuntimeError(_REFUSAL.format("its weights cannot be changed"))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._stored.shape
+
+    @property
+    def ndim(self) -> int:
+        return self._stored.ndim
+
+    @property
+    def size(self) -> int:
+        return self._stored.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._dtype
+
+    @property
+    def device(self) -> str:
+        return self._device
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        if requires_grad:
+            raise RuntimeError(_REFUSAL.format("it cannot be trained"))
+        return self
+
+    # --- what layers ask of it --------------------------------------------------------------------
+
+    def rows(self, ids: Tensor, name: str) -> Tensor:
+        """The rows (..., I) with the numbers ids (...), as an embedding looks them up."""
+        check_range(ids.data, self.shape[0], name)
+        return as_tensor(self._numbers(self._stored[ids.numpy()]))
+
+    def linear(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x (..., I) @ weight^T + bias, (..., O)."""
+        if x.requires_grad and is_grad_enabled():
+            raise RuntimeError(_REFUSAL.format("it gives no gradients; call it inside no_grad()"))
+        parts = [
+            F.linear(
+                x, as_tensor(self._numbers(self._stored[at])), None if bias is None else bias[at]
+            )
+            for at in self._blocks()
+        ]
+        return parts[0] if len(parts) == 1 else F.concat(parts, axis=-1)
+
+    def _blocks(self) -> Iterator[slice]:
+        rows, columns = self.shape
+        step = max(1, BLOCK // max(columns, 1))
+        return (slice(start, min(start + step, rows)) for start in range(0, max(rows, 1), step))
+
+    def _numbers(self, stored: np.ndarray) -> Array:
+        wide = stored if self._widen is None else self._widen(stored)
+        return to_device(wide.astype(self._dtype, copy=False), self._device)
+
+
+_REFUSAL = "a model that was loaded with low_memory=True is for inference: {}"
