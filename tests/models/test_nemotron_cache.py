@@ -1,0 +1,371 @@
+"""Nemotron's cache: in every split and kind it gives what one full pass gives, and copies nothing;
+generation with it gives transformers' tokens.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import tinybert
+from tests.generation.oracle import same_outputs, theirs_generates
+from tests.models.nemotron_oracle import TOY, array, exact, one_thread, twins
+from tests.models.oracle import as_torch
+from tests.support import assert_close
+from tests.tolerances import MODEL_FLOAT64, MODEL_GRADIENT_FLOAT64
+from tinybert import NemotronConfig, NemotronForCausalLM, Tensor
+from tinybert.nn import KeyValueCache
+
+rng = np.random.default_rng(0)
+IDS = rng.integers(1, 23, size=(3, 7))
+PADDED = np.array([[0, 0, 1, 1, 1, 1, 1], [1] * 7, [0, 1, 1, 1, 1, 1, 1]])
+SPLITS = pytest.mark.parametrize(
+    "splits", [(7,), (6, 1), (4, 3), (1, 1, 5), (3, 2, 2), (1,) * 7], ids=str
+)
+
+
+@pytest.fixture(autouse=True)
+def quick() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Any, Any]:
+    return twins("NemotronForCausalLM", 1)
+
+
+def run_in_parts(model: Any, splits: tuple[int, ...], cache: Any, **call: Any) -> Any:
+    """The outputs of the parts, each with what the one before remembered."""
+    mask, outputs, stop = call.pop("attention_mask", None), [], 0
+    for width in splits:
+        start, stop = stop, stop + width
+        seen = None if mask is None else mask[:, :stop]
+        outputs.append(
+            model(
+                IDS[:, start:stop], seen, past_key_values=cache, use_cache=True,
+                cache_position=np.arange(start, stop), **call,
+            )
+        )  # fmt: skip
+        cache = outputs[-1].past_key_values
+    return outputs
+
+
+# --- equal to a full pass -------------------------------------------------------------------------
+
+
+@SPLITS
+@pytest.mark.parametrize("grad", [False, True], ids=["no_grad", "recorded"])
+@pytest.mark.parametrize("masked", [False, True], ids=["", "left-padded"])
+@pytest.mark.parametrize("kind", ["cache", "tuple"])
+@pytest.mark.parametrize("weights", [False, True], ids=["blockwise", "weights"])
+def test_parts_equal_the_whole(
+    pair: Any, splits: tuple[int, ...], grad: bool, masked: bool, kind: str, weights: bool
+) -> None:
+    model, _ = pair
+    call: dict[str, Any] = {"output_attentions": weights}
+    if masked:
+        call["attention_mask"] = PADDED
+    whole = model(IDS, use_cache=False, **call)
+    assert whole.past_key_values is None
+    cache = model.make_cache() if kind == "cache" else None
+    with tinybert.enable_grad() if grad else tinybert.no_grad():
+        steps = run_in_parts(model, splits, cache, **call)
+    found = np.concatenate([step.logits.numpy() for step in steps], axis=1)
+    real = PADDED == 1 if masked else PADDED >= 0
+    assert_close(found[real], whole.logits.numpy()[real], rtol=MODEL_FLOAT64)
+    last = steps[-1].past_key_values
+    assert last is cache if kind == "cache" else isinstance(last, tuple)
+    assert [part.shape for pair in last for part in pair] == [(3, 2, 7, 6)] * 4
+    if weights and not masked:
+        for mine, full in zip(steps[-1].attentions, whole.attentions, strict=True):
+            assert_close(mine.numpy(), full.numpy()[:, :, -splits[-1] :], rtol=MODEL_FLOAT64)
+
+
+def test_a_cached_step_agrees_with_transformers(pair: Any) -> None:
+    ours, theirs = pair
+    with exact():
+        first = theirs(as_torch(IDS[:, :4]), use_cache=True)
+        expected = theirs(as_torch(IDS[:, 4:]), past_key_values=first.past_key_values)
+    cache = ours.make_cache()
+    steps = run_in_parts(ours, (4, 3), cache)
+    assert_close(steps[1].logits.numpy(), array(expected.logits), rtol=MODEL_FLOAT64)
+    for mine, layer in zip(cache, first.past_key_values.layers, strict=True):
+        assert_close(mine[0].numpy(), array(layer.keys), rtol=MODEL_FLOAT64)
+        assert_close(mine[1].numpy(), array(layer.values), rtol=MODEL_FLOAT64)
+
+
+def test_a_tuple_is_not_changed_and_a_cache_is(pair: Any) -> None:
+    model, _ = pair
+    first = model(IDS[:, :4]).past_key_values
+    assert isinstance(first, tuple)
+    before = [part.numpy().copy() for pair in first for part in pair]
+    steps = [model(IDS[:, 4:], past_key_values=first) for _ in range(2)]
+    assert (steps[0].logits.numpy() == steps[1].logits.numpy()).all()
+    assert all((a == b.numpy()).all() for a, b in zip(before, sum(first, ()), strict=True))
+    cache = KeyValueCache.from_legacy(first)
+    with tinybert.no_grad():
+        again = model(IDS[:, 4:], past_key_values=cache)
+    assert again.past_key_values is cache
+    assert cache.length == 7
+    assert all((a == b.numpy()).all() for a, b in zip(before, sum(first, ()), strict=True))
+    assert_close(again.logits.numpy(), steps[0].logits.numpy(), rtol=MODEL_FLOAT64)
+    # arrays and lists will do as well, and without use_cache nothing is changed or returned
+    lists = [[part.numpy().tolist() for part in pair] for pair in first]
+    found = model(IDS[:, 4:], past_key_values=lists).logits.numpy()
+    assert_close(found, steps[0].logits.numpy(), rtol=1e-6)  # lists of floats become float32
+    quiet = model(IDS[:, :1], past_key_values=cache, use_cache=False)
+    assert quiet.past_key_values is None
+    assert cache.length == 7
+
+
+def test_left_padding_with_positions_of_its_own_changes_nothing(pair: Any) -> None:
+    model, _ = pair
+    positions = (PADDED.cumsum(1) - 1).clip(0)
+    padded = model(IDS, attention_mask=PADDED, position_ids=positions).logits.numpy()
+    for row, pads in enumerate((2, 0, 1)):
+        alone = model(IDS[row : row + 1, pads:]).logits.numpy()[0]
+        assert_close(padded[row, pads:], alone, rtol=MODEL_FLOAT64)
+    # only distances count
+    moved = model(IDS, attention_mask=PADDED, position_ids=positions + 5).logits.numpy()
+    assert_close(moved[PADDED == 1], padded[PADDED == 1], rtol=1e-5)
+
+
+def test_nobody_sees_the_future(pair: Any) -> None:
+    changed = IDS.copy()
+    changed[:, -1] = (changed[:, -1] + 1) % 23
+    for call in ({}, {"output_attentions": True}, {"attention_mask": PADDED[:, ::-1]}):
+        before, after = (pair[0](ids, **call).logits.numpy() for ids in (IDS, changed))
+        assert (before[:, :-1] == after[:, :-1]).all()
+
+
+def test_gradients_flow_through_the_cache(pair: Any) -> None:
+    """The same as without, by whichever kind of cache."""
+    model, _ = pair
+    factors = rng.standard_normal((3, 3, 23))
+    (model(IDS, use_cache=False).logits[:, 4:] * factors).sum().backward()
+    expected = {name: p.grad.numpy() for name, p in model.named_parameters()}
+    for cache in (None, model.make_cache()):
+        model.zero_grad()
+        steps = run_in_parts(model, (2, 2, 3), cache)
+        (steps[-1].logits * factors).sum().backward()
+        for name, p in model.named_parameters():
+            tolerance = MODEL_GRADIENT_FLOAT64
+            assert_close(p.grad.numpy(), expected[name], rtol=tolerance, atol=tolerance, name=name)
+    model.zero_grad()
+
+
+# --- what it costs --------------------------------------------------------------------------------
+
+
+def test_a_step_copies_nothing_of_the_past() -> None:
+    """2,000 tokens of 16 kB each: a step that copied them would hold 32 MB more."""
+    cache, step = KeyValueCache(1), Tensor(np.ones((1, 2, 1, 1024), np.float32))
+    with tinybert.no_grad():
+        cache.append(0, *(Tensor(np.zeros((1, 2, 2000, 1024), np.float32)),) * 2)
+        room = cache[0][0].data.base
+        tracemalloc.start()
+        for _ in range(100):
+            cache.append(0, step, step)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 1 << 20
+    assert cache[0][0].data.base is room
+    assert cache[0][0].shape == (1, 2, 2100, 1024)
+    assert (cache[0][1].numpy()[:, :, 2000:] == 1).all()
+
+
+def test_room_is_doubled() -> None:
+    cache, rooms = KeyValueCache(1), set()
+    with tinybert.no_grad():
+        for number in range(300):
+            cache.append(0, *(Tensor(np.full((1, 1, 1, 2), number)),) * 2)
+            rooms.add(cache[0][0].data.base.shape[2])
+    assert sorted(rooms) == [2, 6, 14, 30, 62, 126, 254, 510]
+    assert (cache[0][0].numpy()[0, 0, :, 0] == np.arange(300)).all()
+
+
+def test_rows_are_reordered() -> None:
+    for in_place in (True, False):
+        cache = KeyValueCache(2, in_place)
+        with tinybert.no_grad():
+            cache.reorder(np.array([0]))  # nothing to reorder yet
+            for layer in range(2):
+                cache.append(layer, *(Tensor(np.arange(3.0).reshape(3, 1, 1, 1)),) * 2)
+            cache.reorder(np.array([2, 0, 0]))
+            for layer in range(2):
+                cache.append(layer, *(Tensor(np.full((3, 1, 1, 1), 9.0)),) * 2)
+        assert len(cache) == 2
+        assert cache[1][0].numpy()[:, 0, :, 0].tolist() == [[2, 9], [0, 9], [0, 9]]
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def past(layers: int = 2, batch: int = 3, heads: int = 2, size: int = 6, members: int = 2) -> Any:
+    return [[np.zeros((batch, heads, 2, size))] * members for _ in range(layers)]
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "layers": ({"past_key_values": past(layers=1)}, "past_key_values must have 2 layers, got 1"),
+    "members": ({"past_key_values": past(members=3)}, r"a pair \(keys, values\).*got 3"),
+    "rows": ({"past_key_values": past(batch=2)}, r"past_key_values .*\(3, 2, length, 6\).*got \(2"),
+    "heads": ({"past_key_values": past(heads=4)}, r"key and value heads.*got \(3, 4, 2, 6\)"),
+    "size": ({"past_key_values": past(size=5)}, r"got \(3, 2, 2, 5\)"),
+    "a cache of other rows": (
+        {"past_key_values": KeyValueCache.from_legacy([[Tensor(np.zeros((1, 2, 4, 6)))] * 2] * 2)},
+        r"past_key_values must hold arrays \(3, 2, length, 6\).*got \(1, 2, 4, 6\)",
+    ),
+    "mask without the past": (
+        {"past_key_values": past(), "attention_mask": np.ones((3, 7))},
+        r"attention_mask must have shape \(3, 9\) or \(3, 7, 9\), got \(3, 7\)",
+    ),
+    "mask of other tokens": (
+        {"attention_mask": np.ones((3, 8))},
+        r"attention_mask must have shape \(3, 7\).*got \(3, 8\)",
+    ),
+    "mask with four axes": (
+        {"attention_mask": np.ones((3, 1, 7, 8))},
+        r"attention_mask must broadcast to \(3, 4, 7, 7\), got \(3, 1, 7, 8\)",
+    ),
+    "cache_position": (
+        {"past_key_values": past(), "cache_position": np.arange(7)},
+        r"cache_position must be the 7 numbers from 2 on.*got \[0, 1",
+    ),
+    "positions": ({"position_ids": np.zeros((2, 7), int)}, r"position_ids must have shape \(3"),
+    "neither": ({"input_ids": None}, "give input_ids or inputs_embeds"),
+    "ids": ({"input_ids": [[23]]}, "input_ids must be from 0 to 22, got 23"),
+    "labels and few logits": ({"labels": IDS, "logits_to_keep": 2}, "labels need all logits"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_arguments_are_refused_by_name(pair: Any, call: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pair[0](**{"input_ids": IDS, **call})
+
+
+# --- generate -------------------------------------------------------------------------------------
+
+WIDTHS = {"embed_tokens": 1.0, "norm": 0.3, "bias": 0.1, "lm_head": 1.0}
+NUMBERS = dict.fromkeys(("return_dict_in_generate", "output_scores", "output_logits"), True)
+
+
+def wild_twins(seed: int, **options: Any) -> tuple[Any, Any]:
+    """Twins whose next token depends on all before: with small weights it is the same for ever."""
+    ours, theirs = twins("NemotronForCausalLM", seed, vocab_size=29, **options)
+    draws = np.random.default_rng(seed)
+    with torch.no_grad():
+        for name, p in theirs.named_parameters():
+            width = next((w for part, w in WIDTHS.items() if part in name), 0.6)
+            p.copy_(torch.from_numpy(width * draws.standard_normal(tuple(p.shape))))
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs
+
+
+def random_call(seed: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """Prompts (B, T), padded at the left or not, and options of `generate`."""
+    draws = np.random.default_rng(seed)
+    pick = lambda *values: values[draws.integers(len(values))]  # noqa: E731
+    ids = draws.integers(4, 29, (draws.integers(1, 4), draws.integers(2, 7)))
+    mask = np.ones_like(ids)
+    if seed % 2:
+        for row in range(1, len(ids)):
+            mask[row, : draws.integers(0, ids.shape[1])] = 0
+        ids = np.where(mask, ids, 2)
+    options: dict[str, Any] = {
+        "attention_mask": mask,
+        "pad_token_id": 2,
+        "eos_token_id": pick(7, [5, 11], [4, 5, 6, 7, 8], None),
+        "max_length": int(draws.integers(10, 25)),  # the model's 17 positions are no limit
+    }
+    if seed % 3 == 0:
+        options |= {"num_beams": 4, "num_return_sequences": int(pick(1, 2))}
+        options |= {"length_penalty": pick(1.0, 0.0, 2.0), "early_stopping": pick(True, False)}
+    for name, value in {
+        "repetition_penalty": 1.3,
+        "no_repeat_ngram_size": int(draws.integers(2, 4)),
+        "min_new_tokens": 4,
+        "bad_words_ids": [[9], [12, 13]],
+    }.items():
+        if draws.random() < 0.4:
+            options[name] = value
+    return ids, options
+
+
+def generates_the_same(seed: int) -> None:
+    groups = 1 + seed % 2
+    ours, theirs = wild_twins(seed, num_key_value_heads=2 * groups, attention_bias=seed % 4 == 0)
+    ids, options = random_call(seed)
+    with exact():
+        expected = theirs_generates(theirs, ids, **options, **NUMBERS)
+    found = ours.generate(ids, **options, **NUMBERS)
+    same_outputs(found, expected)
+    assert ours.generate(ids, use_cache=False, **options).tolist() == found.sequences.tolist()
+
+
+@pytest.mark.parametrize("seed", range(18))
+def test_the_tokens_of_transformers(seed: int) -> None:
+    generates_the_same(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(18, 68))
+def test_the_tokens_of_fifty_more_models(seed: int) -> None:
+    generates_the_same(seed)
+
+
+def test_what_generate_gives_and_takes(pair: Any) -> None:
+    model, theirs = pair
+    out = model.generate(IDS, max_new_tokens=3, eos_token_id=None, return_dict_in_generate=True)
+    assert isinstance(out.past_key_values, KeyValueCache)
+    assert out.past_key_values.length == 9
+    # from embeddings, the first step alone
+    embeds = model.get_input_embeddings()(IDS).numpy()
+    short = {"max_new_tokens": 3, "eos_token_id": None}
+    found = model.generate(inputs_embeds=embeds, **short)
+    assert found.tolist() == out.sequences[:, 7:].tolist()
+    assert model.can_generate()
+    # By default the limit of positions bounds the length; a longer one can be had.
+    ids = as_torch(IDS)
+    mask = torch.ones_like(ids)
+    free = theirs.generate(ids, attention_mask=mask, eos_token_id=None)
+    assert model.generate(IDS, eos_token_id=None).shape == tuple(free.shape) == (3, 17)
+    assert model.generate(IDS, max_length=30, eos_token_id=None).shape == (3, 30)
+
+
+def test_the_prompt_of_the_documents(tmp_path: Any) -> None:
+    """`generate(inputs, max_length=20)` without a mask, as on the page; eos 3 ends and fills up."""
+    _, theirs = wild_twins(5)
+    theirs.float().save_pretrained(tmp_path)
+    model = tinybert.AutoModelForCausalLM.from_pretrained(
+        tmp_path, torch_dtype="float32", device_map="cpu"
+    )
+    prompt = torch.tensor([[2, 7, 9, 11]])
+    expected = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).generate(
+        prompt, max_length=20, attention_mask=torch.ones_like(prompt), pad_token_id=3
+    )
+    assert model.generate(prompt, max_length=20).tolist() == expected.tolist()
+    assert isinstance(model, NemotronForCausalLM)
+
+
+def test_only_some_logits(pair: Any) -> None:
+    ours, theirs = pair
+    whole = ours(IDS).logits.numpy()
+    for keep in (1, 3, np.array([0, 5])):
+        expected = array(theirs(as_torch(IDS), logits_to_keep=as_torch(keep)).logits)
+        found = ours(IDS, logits_to_keep=keep).logits.numpy()
+        assert found.shape == expected.shape
+        index = keep if isinstance(keep, np.ndarray) else slice(-keep, None)
+        assert_close(found, whole[:, index], rtol=MODEL_FLOAT64)
+
+
+def test_a_fresh_default_config_has_as_many_heads_of_keys() -> None:
+    config = NemotronConfig(**{**TOY, "num_key_value_heads": None})
+    assert config.num_key_value_heads == 4
