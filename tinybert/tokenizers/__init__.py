@@ -10,6 +10,7 @@ from tinybert.tokenizers.bert_base import load_vocab, save_vocab
 from tinybert.tokenizers.bert_fast import BertTokenizerFast
 from tinybert.tokenizers.bpe_files import load_bpe, save_bpe
 from tinybert.tokenizers.encoding import BatchEncoding, register_tensor_type
+from tinybert.tokenizers.json_tokenizer import TokenizerJSON
 from tinybert.tokenizers.mega import MegaTokenizer
 from tinybert.tokenizers.train_bpe import train_bpe
 from tinybert.tokenizers.train_wordpiece import train_wordpiece
@@ -21,6 +22,7 @@ __all__ = [
     "BertTokenizer",
     "BertTokenizerFast",
     "MegaTokenizer",
+    "TokenizerJSON",
     "load_bpe",
     "load_vocab",
     "register_tensor_type",

@@ -12,7 +12,8 @@ from tinybert import hub
 from tinybert.tokenizers.base import Tokenizer
 from tinybert.tokenizers.bert import BertTokenizer
 from tinybert.tokenizers.bert_fast import BertTokenizerFast
-from tinybert.tokenizers.config import CONFIG_FILE, read_json
+from tinybert.tokenizers.config import CONFIG_FILE, TOKENIZER_FILE, read_json
+from tinybert.tokenizers.json_tokenizer import TokenizerJSON
 from tinybert.tokenizers.mega import MegaTokenizer
 
 MODEL_CONFIG_FILE = "config.json"
@@ -45,28 +46,34 @@ class AutoTokenizer:
         """Load the tokenizer of a model from its folder, or by its name (see `hub.resolve`).
 
         Its class is the `tokenizer_class` of tokenizer_config.json, else the one that belongs to
-        the `model_type` of config.json. If it comes as a pair, `use_fast` chooses between them.
-        The options are those of the class.
+        the `model_type` of config.json; if neither is known, a tokenizer.json is read as it is
+        (`TokenizerJSON`). If a class comes as a pair, `use_fast` chooses between them. The options
+        are those of the class.
 
-        Raises FileNotFoundError if there is no such folder or model; ValueError if neither file
-        names a class that is known, or a file is damaged; and what the class raises.
+        Raises FileNotFoundError if there is no such folder or model; ValueError if no file tells
+        the class, or one is damaged; and what the class raises.
         """
         where = {name: options[name] for name in ("revision", "token") if name in options}
-        folder = hub.resolve(name_or_path, (CONFIG_FILE, MODEL_CONFIG_FILE), **where)
+        folder = hub.resolve(
+            name_or_path, (CONFIG_FILE, MODEL_CONFIG_FILE, TOKENIZER_FILE), **where
+        )
         for file, key in ((CONFIG_FILE, "tokenizer_class"), (MODEL_CONFIG_FILE, "model_type")):
             name = read_json(folder / file).get(key)
             if name is not None:
                 break
-        else:
-            raise ValueError(
-                f"{folder}: neither {CONFIG_FILE} has a tokenizer_class nor {MODEL_CONFIG_FILE} a "
-                "model_type; use from_pretrained of the class itself, such as BertTokenizer"
-            )
         choice = _KNOWN.get(name.removesuffix("Fast")) if isinstance(name, str) else None
+        if choice is None and (folder / TOKENIZER_FILE).is_file():
+            choice = _Choice(None, TokenizerJSON)
+        if name is None and choice is None:
+            raise ValueError(
+                f"{folder}: there is no {TOKENIZER_FILE}, and neither {CONFIG_FILE} has a "
+                f"tokenizer_class nor {MODEL_CONFIG_FILE} a model_type; use from_pretrained of the "
+                "class itself, such as BertTokenizer"
+            )
         if choice is None:
             raise ValueError(
                 f"{folder / file}: no tokenizer is known for {key} {name!r}, "
-                f"only for {', '.join(_KNOWN)}"
+                f"only for {', '.join(_KNOWN)}; and there is no {TOKENIZER_FILE}"
             )
         chosen = choice.fast if use_fast else choice.slow
         return (chosen or choice.slow or choice.fast).from_pretrained(  # type: ignore[union-attr]

@@ -131,8 +131,8 @@ def read_bert_file(path: Path) -> BertFile:
         cls_token, sep_token = _layout(file.get("post_processor"))
         return BertFile(
             vocab,
-            _added_tokens(file.get("added_tokens", [])),
-            _sides(file),
+            read_added_tokens(file.get("added_tokens", [])),
+            read_sides(file),
             unk_token,
             cls_token,
             sep_token,
@@ -154,7 +154,8 @@ def _part(file: Mapping[str, Any], name: str, kind: str, demands: Mapping[str, A
     return part
 
 
-def _added_tokens(records: Any) -> dict[int, AddedToken]:
+def read_added_tokens(records: Any) -> dict[int, AddedToken]:
+    """The list of added tokens, by id."""
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
         raise ValueError("added_tokens must be a list of objects")
     tokens = {record.get("id"): token_from_json(record) for record in records}
@@ -162,7 +163,7 @@ def _added_tokens(records: Any) -> dict[int, AddedToken]:
     return tokens
 
 
-def _sides(file: Mapping[str, Any]) -> dict[str, str]:
+def read_sides(file: Mapping[str, Any]) -> dict[str, str]:
     """The sides of the padding and truncation that were in force when the file was written."""
     sides = {}
     for name in ("padding", "truncation"):

@@ -15,7 +15,7 @@ class WordPiece(dict[str, list[str]]):
     """Greedy longest-match-first segmentation (Wu et al. 2016, arXiv:1609.08144, section 4.1).
 
     Starting at the first character, take the longest prefix of the rest of the word that is in
-    the vocabulary; every piece but the first is looked up with "##" in front. If at some place
+    the vocabulary; every piece but the first is looked up with `prefix` in front. If at some place
     not even one character matches, the *whole* word becomes the unknown token, as does a word
     of more than `max_input_chars_per_word` code points.
 
@@ -27,12 +27,17 @@ class WordPiece(dict[str, list[str]]):
     """
 
     def __init__(
-        self, vocab: Mapping[str, int], unk_token: str, max_input_chars_per_word: int = 100
+        self,
+        vocab: Mapping[str, int],
+        unk_token: str,
+        max_input_chars_per_word: int = 100,
+        prefix: str = "##",
     ) -> None:
         super().__init__()
         self.vocab = vocab
         self.unk_token = unk_token
         self.max_input_chars_per_word = max_input_chars_per_word
+        self.prefix = prefix
         self.longest_piece = max(map(len, vocab), default=0)
 
     def __missing__(self, word: str) -> list[str]:
@@ -54,7 +59,7 @@ class WordPiece(dict[str, list[str]]):
         pieces: list[str] = []
         start = 0
         while start < len(word):
-            prefix = "##" if start else ""
+            prefix = self.prefix if start else ""
             end = min(len(word), start + self.longest_piece)
             while end > start and prefix + word[start:end] not in self.vocab:
                 end -= 1

@@ -1,0 +1,377 @@
+"""TokenizerJSON against the library: trained tokenizers, chains of parts, calls, files, attacks."""
+
+import functools
+import json
+import random
+import time
+from collections import Counter
+
+import pytest
+import transformers
+from hypothesis import HealthCheck, assume, given, seed, settings
+from tokenizers import Tokenizer
+from transformers import AddedToken as OriginalToken
+
+from tests.tokenizers.corpora import CORPORA
+from tests.tokenizers.fuzz import ADDED, Call, calls, compare
+from tests.tokenizers.json_oracle import (
+    TRAINERS,
+    assert_same,
+    load,
+    overlooks,
+    random_file,
+    texts,
+    trained,
+)
+from tinybert.tokenizers import AddedToken, AutoTokenizer, BertTokenizerFast, TokenizerJSON
+from tinybert.tokenizers.json_patterns import cut
+
+KINDS = pytest.mark.parametrize("kind", TRAINERS)
+trained = functools.cache(trained)
+
+
+# Ids, places, words and decoded text ---------------------------------------------------------
+
+
+def fuzz_trained(kind, corpus, count, number, path):
+    theirs, ours = load(trained(kind, corpus), path)
+    rng = random.Random(number)
+    lines = rng.sample(CORPORA[corpus], count // 4)
+    for text in [*lines, *texts(count - len(lines), rng)]:
+        assert_same(theirs, ours, text, text[::2] if rng.random() < 0.2 else None)
+
+
+def refuses(theirs, text, pair):
+    """Whether the library fails, or panics, which is no Exception; with a file of random parts it
+    may, where a mark that is dropped leaves a pattern without a place in the text.
+    """
+    try:
+        theirs.encode(text, pair)
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        return True
+    return False
+
+
+def fuzz_chains(count, number, path):
+    """Random texts for random files, ten each; returns how many were compared."""
+    compared = 0
+    for i in range(count):
+        rng = random.Random(number * 1_000_000 + i)
+        theirs, ours = load(json.dumps(random_file(rng)), path)
+        if overlooks(ours):
+            continue
+        for text in texts(10, rng):
+            pair = text[::-1] if rng.random() < 0.3 else None
+            if refuses(theirs, text, pair):
+                continue
+            assert_same(theirs, ours, text, pair)
+            compared += 1
+    return compared
+
+
+@KINDS
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_trained_tokenizers(kind, corpus, tmp_path):
+    fuzz_trained(kind, corpus, 130, 0, tmp_path / "tokenizer.json")
+
+
+def test_random_chains_of_parts(tmp_path):
+    assert fuzz_chains(200, 0, tmp_path / "tokenizer.json") > 1700
+
+
+@pytest.mark.slow
+@KINDS
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_trained_tokenizers_for_long(kind, corpus, tmp_path):
+    fuzz_trained(kind, corpus, 2900, 1, tmp_path / "tokenizer.json")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(1, 6))
+def test_random_chains_of_parts_for_long(number, tmp_path):
+    assert fuzz_chains(550, number, tmp_path / "tokenizer.json") > 4800
+
+
+def test_worked_example(tmp_path):
+    _, ours = load(trained("SentencePiece", "English"), tmp_path / "tokenizer.json")
+    row = ours("The 世 end</s>a", return_offsets_mapping=True)
+    tokens = [*("▁The", "▁", "<0xE4>", "<0xB8>", "<0x96>", "▁e", "nd", "</s>", "a")]
+    assert row.tokens() == tokens
+    places = [*[(0, 3), (3, 4)], *[(4, 5)] * 3, *[(5, 7), (7, 9), (9, 13), (13, 14)]]
+    assert row.offset_mapping == places
+    assert ours.decode(row.input_ids) == "The 世 end</s>a"
+    assert ours.decode(row.input_ids[2:4]) == "\ufffd\ufffd"  # not all bytes of 世
+
+
+def test_behaviors_of_cutting():
+    """The examples of the library's documentation."""
+    text = "the-final--countdown"
+    matches = [(3, 4), (9, 10), (10, 11)]
+    expected = {
+        "Removed": ["the", "final", "countdown"],
+        "Isolated": ["the", "-", "final", "-", "-", "countdown"],
+        "MergedWithPrevious": ["the-", "final-", "-", "countdown"],
+        "MergedWithNext": ["the", "-final", "-", "-countdown"],
+        "Contiguous": ["the", "-", "final", "--", "countdown"],
+    }
+    for behavior, parts in expected.items():
+        assert [text[start:end] for start, end in cut(text, matches, behavior)] == parts
+
+
+# Calls ---------------------------------------------------------------------------------------
+
+ROLES = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+TEMPLATE = {
+    "type": "TemplateProcessing",
+    "single": [
+        {"SpecialToken": {"id": "<s>", "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+    ],
+    "pair": [
+        {"SpecialToken": {"id": "<s>", "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+        {"SpecialToken": {"id": "</s>", "type_id": 0}},
+        {"Sequence": {"id": "B", "type_id": 1}},
+    ],
+    "special_tokens": {
+        "<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]},
+        "</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]},
+    },
+}
+
+
+@functools.cache
+def pair_for(folder, template, added):
+    value = json.loads(trained("SentencePiece", "English"))
+    flags = {"add_prefix_space": False, "trim_offsets": False, "use_regex": True}
+    value["post_processor"] = TEMPLATE if template else {"type": "ByteLevel", **flags}
+    path = folder / "calls.json"
+    path.write_text(json.dumps(value))
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_file=str(path), **ROLES)
+    ours = TokenizerJSON(path, **ROLES)
+    for tokenizer, kind in ((theirs, OriginalToken), (ours, AddedToken)):
+        tokenizer.add_tokens([kind(content, **flags) for content, flags in ADDED[added]])
+    return theirs, ours
+
+
+def fuzz_calls(folder, count, number):
+    verdicts = Counter()
+
+    @seed(number)
+    @settings(
+        max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(calls(True))
+    def run(call: Call):
+        assume(call.method != "encode_plus" or "text" in call.arguments)
+        theirs, ours = pair_for(folder, bool(call.built), call.added)
+        verdicts[compare(call, True, theirs, ours)] += 1
+
+    run()
+    assert verdicts["equal"] > 0.3 * count, verdicts
+    return verdicts
+
+
+def test_padding_belongs_to_no_text(tmp_path):
+    """Without a post-processor, the original counts it to the first one."""
+    path = in_folder(tmp_path, trained("SentencePiece", "English")) / "tokenizer.json"
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_file=str(path), **ROLES)
+    ours = TokenizerJSON(path, **ROLES)
+    expected, found = (t("the", padding=True, pad_to_multiple_of=2) for t in (theirs, ours))
+    assert dict(found) == dict(expected)
+    assert expected.sequence_ids() == [0, 0]
+    assert found.sequence_ids() == [0, None]
+
+
+def test_calls(tmp_path_factory, capfd):
+    fuzz_calls(tmp_path_factory.mktemp("calls"), 300, 0)
+    capfd.readouterr()  # what Rust says of its panics
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(1, 5))
+def test_many_calls(tmp_path_factory, number, capfd):
+    verdicts = fuzz_calls(tmp_path_factory.mktemp("calls"), 2500, number)
+    capfd.readouterr()
+    with capfd.disabled():
+        print(f"\nTokenizerJSON {number}: {dict(verdicts)}")
+
+
+# Files ---------------------------------------------------------------------------------------
+
+
+def in_folder(folder, value, **config):
+    folder.mkdir(exist_ok=True)
+    (folder / "tokenizer.json").write_text(value if isinstance(value, str) else json.dumps(value))
+    if config:
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+TEXT = "Hello world <s> New  Éx\n1234</s> <e>"
+
+
+@KINDS
+def test_files_pass_both_ways(kind, tmp_path):
+    first = in_folder(
+        tmp_path / "first",
+        trained(kind, "code"),
+        tokenizer_class="PreTrainedTokenizerFast",
+        model_input_names=["input_ids", "token_type_ids"],
+        model_max_length=99,
+        **ROLES,
+    )
+    theirs = transformers.AutoTokenizer.from_pretrained(first)
+    ours = AutoTokenizer.from_pretrained(first)
+    assert type(ours) is TokenizerJSON
+    for tokenizer, kind_of in ((theirs, OriginalToken), (ours, AddedToken)):
+        tokenizer.add_tokens([kind_of("New"), kind_of("Éx", normalized=False)])
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<e>"]})
+        tokenizer.save_pretrained(tmp_path / kind_of.__module__.split(".")[0])
+    expected = theirs(TEXT)
+    assert dict(ours(TEXT)) == dict(expected)
+    assert list(expected) == ["input_ids", "token_type_ids"]
+    for name in ("tokenizers", "tinybert"):
+        for loader in (AutoTokenizer, transformers.AutoTokenizer):
+            again = loader.from_pretrained(tmp_path / name)
+            assert dict(again(TEXT)) == dict(expected)
+            assert (len(again), again.vocab_size) == (len(theirs), theirs.vocab_size)
+            assert again.all_special_tokens == theirs.all_special_tokens
+            assert again.model_max_length == 99
+    with pytest.raises(ValueError, match="legacy_format"):
+        ours.save_pretrained(tmp_path, legacy_format=True)
+
+
+def test_the_file_alone(tmp_path):
+    """No role is known, so nothing can be padded."""
+    folder = in_folder(tmp_path, trained("Unigram", "English"))
+    for ours in (AutoTokenizer.from_pretrained(folder), TokenizerJSON(folder / "tokenizer.json")):
+        assert type(ours) is TokenizerJSON
+        assert ours.all_special_tokens == []
+        with pytest.raises(ValueError, match="pad_token"):
+            ours(["a", "a b"], padding=True)
+
+
+def test_bos_and_eos_of_llama(tmp_path):
+    value = trained("SentencePiece", "English")
+    for flags in ({"add_bos_token": True, "add_eos_token": True}, {"add_bos_token": True}):
+        folder = in_folder(tmp_path, value, tokenizer_class="LlamaTokenizerFast", **ROLES, **flags)
+        theirs = transformers.LlamaTokenizerFast.from_pretrained(folder)
+        ours = AutoTokenizer.from_pretrained(folder)
+        for pair in (None, "d e"):
+            expected, found = theirs("a b", pair), ours("a b", pair)
+            assert found.input_ids == expected.input_ids
+
+
+def test_padding_of_the_file(tmp_path):
+    value = json.loads(trained("byte-level", "English"))
+    value["padding"] = {
+        "strategy": "BatchLongest",
+        "direction": "Left",
+        "pad_to_multiple_of": None,
+        "pad_id": 3,
+        "pad_type_id": 5,
+        "pad_token": "<pad>",
+    }
+    folder = in_folder(tmp_path, value)
+    theirs = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    ours = TokenizerJSON.from_pretrained(folder)
+    assert (ours.pad_token, ours.padding_side, ours.pad_token_type_id) == ("<pad>", "left", 0)
+    texts_ = ["a", "a b c"]
+    assert dict(ours(texts_, padding=True)) == dict(theirs(texts_, padding=True))
+    assert len(ours("a").input_ids) == 1
+
+
+def test_bert_files_are_read_too(tmp_path, minilm):
+    ours, bert = (kind.from_pretrained(minilm) for kind in (TokenizerJSON, BertTokenizerFast))
+    for text in ("Hello, unaffable Ünï 世界 [MASK]!", "don't"):
+        options = {"return_offsets_mapping": True}
+        assert dict(ours(text, text, **options)) == dict(bert(text, text, **options))
+        assert ours.decode(ours(text).input_ids) == bert.decode(bert(text).input_ids)
+
+
+def test_merges_as_strings_and_a_model_without_type(tmp_path):
+    value = json.loads(trained("byte-level", "English"))
+    old = json.loads(json.dumps(value))
+    old["model"]["merges"] = [" ".join(merge) for merge in value["model"]["merges"]]
+    del old["model"]["type"]
+    theirs, _ = load(json.dumps(value), tmp_path / "new.json")
+    in_folder(tmp_path / "old", old)
+    assert_same(theirs, TokenizerJSON(tmp_path / "old" / "tokenizer.json"), "Hello world!")
+
+
+# What is refused -----------------------------------------------------------------------------
+
+
+def changed(**parts):
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}
+    return {"version": "1.0", "model": model, **parts}
+
+
+def split_at(pattern):
+    return {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
+
+
+NESTED = functools.reduce(
+    lambda part, _: {"type": "Sequence", "normalizers": [part]}, range(50), {"type": "NFC"}
+)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"normalizer": {"type": "Rot13"}}, r"normalizer: .* 'Rot13' .*known are BertNormalizer"),
+        (
+            {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "X"}]}},
+            r"pre_tokenizer\.pretokenizers\[0\]: .*'X'.*Metaspace",
+        ),
+        ({"post_processor": {"type": "X"}}, r"post_processor: .*'X'"),
+        ({"decoder": {"type": "X"}}, r"decoder: .*'X'.*ByteFallback"),
+        ({"model": {"type": "X"}}, r"model: .*'X'.*Unigram"),
+        ({"model": None}, "model must be an object"),
+        ({"normalizer": [1]}, "normalizer must be an object"),
+        ({"normalizer": NESTED}, "more than 20 times"),
+        ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a a"]}}, "'aa' is not in"),
+        ({"model": {"type": "BPE", "vocab": {"a": "0"}, "merges": []}}, "model: the vocabulary"),
+        ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "dropout": 0.1}}, "random"),
+        ({"model": {"type": "Unigram", "vocab": [["a", "x"]]}}, r"model\.vocab\[0\]"),
+        ({"model": {"type": "Unigram", "vocab": [["a", 1]], "unk_id": 7}}, "unk_id"),
+        ({"pre_tokenizer": split_at({"Regex": "("})}, r"pattern: '\(' cannot be compiled"),
+        ({"pre_tokenizer": split_at({"Regex": "a" * 30_000})}, "20000 characters"),
+        ({"pre_tokenizer": split_at({"Glob": "*"})}, "String or Regex"),
+        ({"pre_tokenizer": {"type": "Metaspace", "replacement": "ab"}}, "one character"),
+        ({"pre_tokenizer": {"type": "Digits", "individual_digits": 1}}, "true or false, got 1"),
+        ({"post_processor": TEMPLATE | {"special_tokens": {}}}, "not in special_tokens"),
+        ({"post_processor": TEMPLATE | {"pair": TEMPLATE["single"]}}, "both sequences"),
+        ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "?"}}, "base64"),
+        ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "damaged"),
+        ({"added_tokens": [{"id": "x", "content": "y"}]}, "added_tokens_decoder"),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_bad_files(parts, message, tmp_path):
+    path = in_folder(tmp_path, changed(**parts)) / "tokenizer.json"
+    with pytest.raises(ValueError, match=message) as error:
+        TokenizerJSON(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_pattern_that_never_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr("tinybert.tokenizers.json_patterns.SECONDS", 0.2)
+    folder = in_folder(tmp_path, changed(pre_tokenizer=split_at({"Regex": "(?:a|aa)+[bc]"})))
+    tokenizer = TokenizerJSON.from_pretrained(folder)
+    begin = time.monotonic()
+    with pytest.raises(ValueError, match="takes more than"):
+        tokenizer("a" * 60)
+    assert time.monotonic() - begin < 5
+
+
+def test_unknown_without_an_unknown_token(tmp_path):
+    model = {"type": "Unigram", "vocab": [["a", -1.0]], "unk_id": None}
+    tokenizer = TokenizerJSON.from_pretrained(in_folder(tmp_path, changed(model=model)))
+    with pytest.raises(ValueError, match="'x' is unknown"):
+        tokenizer("ax")
+    with pytest.raises(Exception, match="unk_id"):
+        Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode("ax")

@@ -1,0 +1,71 @@
+"""The objects of a tokenizer.json, with every field checked as it is read.
+
+A fault is a ValueError that says where in the file it is. Which parts there are is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+REQUIRED = object()
+MAX_DEPTH = 20  # parts within parts
+KINDS: dict[type, str] = {bool: "true or false", int: "an int", str: "a string", dict: "an object"}
+
+
+class Fields:
+    """One object of the file, and the path to it, such as "pre_tokenizer.pretokenizers[1]"."""
+
+    def __init__(self, value: Any, where: str, depth: int = 0) -> None:
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} must be an object, got {value!r:.80}")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"{where}: parts stand within parts more than {MAX_DEPTH} times")
+        self.value, self.where, self.depth = value, where, depth
+
+    def get(self, name: str, kind: type[T], default: Any = REQUIRED) -> T:
+        """A field that must be of this type, or null or missing if there is a default."""
+        value = self.value.get(name)
+        if value is None and default is not REQUIRED:
+            return default
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            wanted = KINDS.get(kind, f"a {kind.__name__}")
+            raise ValueError(f"{self.where}.{name} must be {wanted}, got {value!r:.80}")
+        return value
+
+    def choice(self, name: str, allowed: tuple[str, ...], default: Any = REQUIRED) -> str:
+        """A field that must be one of a few strings."""
+        value = self.get(name, str, default)
+        if value not in allowed:
+            raise ValueError(f"{self.where}.{name} must be one of {allowed}, got {value!r:.80}")
+        return value
+
+    def char(self, name: str, default: Any = REQUIRED) -> str:
+        """A field that must be one character."""
+        value = self.get(name, str, default)
+        if len(value) != 1:
+            raise ValueError(f"{self.where}.{name} must be one character, got {value!r:.80}")
+        return value
+
+    def parts(self, name: str) -> list[Fields]:
+        """A field that must be a list of objects."""
+        values = self.get(name, list)
+        return [
+            Fields(value, f"{self.where}.{name}[{i}]", self.depth + 1)
+            for i, value in enumerate(values)
+        ]
+
+    def build(self, known: Mapping[str, Callable[[Fields], T]]) -> T:
+        """What the function of this object's type makes of it.
+
+        Raises ValueError for a type that is not known, naming it and those that are.
+        """
+        kind = self.value.get("type")
+        if not isinstance(kind, str) or kind not in known:
+            raise ValueError(
+                f"{self.where}: there is no part of type {kind!r:.80} here; "
+                f"known are {', '.join(sorted(known))}"
+            )
+        return known[kind](self)

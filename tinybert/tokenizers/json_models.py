@@ -1,0 +1,124 @@
+"""The models of a tokenizer.json: each gives the tokens of a word, with their places in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from tinybert.tokenizers.aligned_text import Token
+from tinybert.tokenizers.bpe import BPE
+from tinybert.tokenizers.bpe_files import checked_merges, checked_vocab
+from tinybert.tokenizers.json_fields import Fields
+from tinybert.tokenizers.unigram import Unigram
+from tinybert.tokenizers.wordpiece import WordPiece
+
+Model = Callable[[str], tuple[Token, ...]]
+
+
+def bpe(part: Fields) -> tuple[Model, Mapping[str, int]]:
+    if part.value.get("dropout"):
+        raise ValueError(f"{part.where}.dropout is random, and not supported; make it null")
+    vocab = checked_vocab(part.value.get("vocab"))
+    model = BPE(
+        vocab,
+        checked_merges(part.value.get("merges")),
+        unk_token=part.get("unk_token", str, None),
+        fuse_unk=part.get("fuse_unk", bool, False),
+        byte_fallback=part.get("byte_fallback", bool, False),
+        ignore_merges=part.get("ignore_merges", bool, False),
+        prefix=part.get("continuing_subword_prefix", str, ""),
+        suffix=part.get("end_of_word_suffix", str, ""),
+    )
+    return model.__getitem__, vocab
+
+
+def unigram(part: Fields) -> tuple[Model, Mapping[str, int]]:
+    pieces = part.get("vocab", list)
+    for i, entry in enumerate(pieces):
+        if not _is_piece(entry):
+            raise ValueError(f"{part.where}.vocab[{i}] must be [piece, score]: {entry!r:.80}")
+    vocab = [(piece, library_float(float(score))) for piece, score in pieces]
+    fallback = part.get("byte_fallback", bool, False)
+    model = Unigram(vocab, part.get("unk_id", int, None), fallback)
+    return model.__getitem__, model.vocab
+
+
+def _is_piece(entry: Any) -> bool:
+    return (
+        isinstance(entry, list)
+        and len(entry) == 2
+        and isinstance(entry[0], str)
+        and type(entry[1]) in (int, float)
+        and math.isfinite(entry[1])
+    )
+
+
+def library_float(number: float) -> float:
+    """A number as the library reads it: the digits as one whole number, over a power of ten.
+
+    Both steps round, so that it may miss the nearest float by one step. That is enough to choose
+    another of two ways to cut a word where their scores are sums of the same numbers.
+    """
+    sign, digits, exponent = Decimal(repr(number)).as_tuple()
+    whole = float(int("".join(map(str, digits))))
+    power = float(f"1e{abs(int(exponent))}")
+    value = whole * power if int(exponent) >= 0 else whole / power
+    return -value if sign else value
+
+
+def word_piece(part: Fields) -> tuple[Model, Mapping[str, int]]:
+    vocab, unknown = checked_vocab(part.value.get("vocab")), part.get("unk_token", str)
+    if unknown not in vocab:
+        raise ValueError(f"{part.where}.unk_token {unknown!r} is not in the vocabulary")
+    prefix = part.get("continuing_subword_prefix", str)
+    longest = part.get("max_input_chars_per_word", int)
+    pieces_of = WordPiece(vocab, unknown, longest, prefix)
+
+    def tokenize(word: str) -> tuple[Token, ...]:
+        pieces = pieces_of[word]
+        if pieces == [unknown]:
+            return (Token(vocab[unknown], unknown, 0, len(word)),)
+        tokens: list[Token] = []
+        start = 0
+        for piece in pieces:
+            end = start + len(piece) - (len(prefix) if start else 0)
+            tokens.append(Token(vocab[piece], piece, start, end))
+            start = end
+        return tuple(tokens)
+
+    return tokenize, vocab
+
+
+def word_level(part: Fields) -> tuple[Model, Mapping[str, int]]:
+    vocab, unknown = checked_vocab(part.value.get("vocab")), part.get("unk_token", str)
+
+    def tokenize(word: str) -> tuple[Token, ...]:
+        token = word if word in vocab else unknown
+        if token not in vocab:
+            raise ValueError(f"neither {word!r} nor unk_token {unknown!r} is in the vocabulary")
+        return (Token(vocab[token], token, 0, len(word)),)
+
+    return tokenize, vocab
+
+
+MODELS: dict[str, Callable[[Fields], tuple[Model, Mapping[str, int]]]] = {
+    "BPE": bpe,
+    "Unigram": unigram,
+    "WordPiece": word_piece,
+    "WordLevel": word_level,
+}
+
+
+def read_model(part: Fields) -> tuple[Model, Mapping[str, int]]:
+    """What makes tokens of a word, and the vocabulary: token -> id.
+
+    Files of the first versions do not name the type of the model; then its fields tell it.
+    """
+    if "type" not in part.value:
+        signs = {"merges": "BPE", "max_input_chars_per_word": "WordPiece", "unk_id": "Unigram"}
+        kinds = [kind for field, kind in signs.items() if field in part.value]
+        typed = {"type": kinds[0] if kinds else "WordLevel", **part.value}
+        part = Fields(typed, part.where)
+    return part.build(MODELS)

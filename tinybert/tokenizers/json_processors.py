@@ -1,0 +1,166 @@
+"""The post-processors of a tokenizer.json: they put texts and special tokens together in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from tinybert.tokenizers.alignment import Encoding
+from tinybert.tokenizers.json_fields import Fields
+from tinybert.tokenizers.trim import trimmed
+
+# From the texts of a row, or what earlier parts made of them, and whether special tokens are
+# wanted, to the stretches of the row.
+Process = Callable[[list[Encoding], bool], list[Encoding]]
+
+Piece = tuple[str, int]  # "A", "B", or "" and a name of special tokens; a type
+
+
+def nothing(texts: list[Encoding], special: bool) -> list[Encoding]:
+    return texts
+
+
+def sequence(part: Fields) -> Process:
+    steps = [step.build(PROCESSORS) for step in part.parts("processors")]
+
+    def process(texts: list[Encoding], special: bool) -> list[Encoding]:
+        for step in steps:
+            texts = step(texts, special)
+        return texts
+
+    return process
+
+
+def byte_level(part: Fields) -> Process:
+    """Without the spaces before words, if `trim_offsets`."""
+    adds_space, trims = part.get("add_prefix_space", bool), part.get("trim_offsets", bool)
+
+    def process(texts: list[Encoding], special: bool) -> list[Encoding]:
+        if not trims:
+            return texts
+        return [replace(text, offsets=trimmed(text, adds_space)) for text in texts]
+
+    return process
+
+
+def roberta(part: Fields) -> Process:
+    """<s> A </s>, or <s> A </s></s> B </s>, and every type is 0."""
+    trim, bert_like = byte_level(part), bert(part)
+    sep = _special(part, "sep", 0)
+
+    def process(texts: list[Encoding], special: bool) -> list[Encoding]:
+        texts = [replace(text, type_ids=[0] * len(text)) for text in trim(texts, special)]
+        row = bert_like(texts, special)
+        for stretch in row:
+            stretch.type_ids = [0] * len(stretch)
+        return [*row[:3], sep, *row[3:]] if special and len(texts) > 1 else row
+
+    return process
+
+
+def bert(part: Fields) -> Process:
+    """[CLS] A [SEP], or [CLS] A [SEP] B [SEP] with type 1 from B on."""
+    cls, sep, last = _special(part, "cls", 0), _special(part, "sep", 0), _special(part, "sep", 1)
+
+    def process(texts: list[Encoding], special: bool) -> list[Encoding]:
+        if not special:
+            return texts
+        row = [replace(cls), texts[0], replace(sep)]
+        for text in texts[1:]:
+            row += [text, replace(last)]
+        return row
+
+    return process
+
+
+def _special(part: Fields, name: str, type_id: int) -> Encoding:
+    """A special token given as ["</s>", 2]."""
+    pair = part.get(name, list)
+    if len(pair) != 2 or not isinstance(pair[0], str) or type(pair[1]) is not int:
+        raise ValueError(f"{part.where}.{name} must be a token and its id, got {pair!r:.80}")
+    return Encoding.of_special(pair[1], pair[0], type_id)
+
+
+def template(part: Fields) -> Process:
+    """Rows as two templates say, one for a text and one for a pair."""
+    named = _named_tokens(part)
+    single, pair = (_template(part, name, named) for name in ("single", "pair"))
+
+    def process(texts: list[Encoding], special: bool) -> list[Encoding]:
+        row: list[Encoding] = []
+        for (name, type_id), tokens in pair if len(texts) > 1 else single:
+            if tokens is None:
+                text = texts["AB".index(name)]
+                row.append(replace(text, type_ids=[type_id] * len(text)))
+            elif special:
+                row += [Encoding.of_special(i, token, type_id) for i, token in tokens]
+        return row
+
+    return process
+
+
+Tokens = list[tuple[int, str]]
+
+
+def _named_tokens(part: Fields) -> Mapping[str, Tokens]:
+    """The special tokens of a template by name, each as ids and tokens."""
+    named: dict[str, Tokens] = {}
+    for name, value in part.get("special_tokens", dict).items():
+        fields = Fields(value, f"{part.where}.special_tokens[{name!r:.40}]")
+        ids, tokens = fields.get("ids", list), fields.get("tokens", list)
+        if len(ids) != len(tokens) or not all(
+            type(i) is int and isinstance(token, str) for i, token in zip(ids, tokens, strict=True)
+        ):
+            raise ValueError(f"{fields.where} must have as many ids as tokens")
+        named[name] = list(zip(ids, tokens, strict=True))
+    return named
+
+
+def _template(
+    part: Fields, name: str, named: Mapping[str, Tokens]
+) -> list[tuple[Piece, Tokens | None]]:
+    pieces: list[tuple[Piece, Tokens | None]] = []
+    for piece in part.parts(name):
+        if set(piece.value) == {"Sequence"}:
+            fields = Fields(piece.value["Sequence"], f"{piece.where}.Sequence")
+            text = fields.choice("id", ("A",) if name == "single" else ("A", "B"))
+            pieces.append(((text, fields.get("type_id", int)), None))
+        elif set(piece.value) == {"SpecialToken"}:
+            fields = Fields(piece.value["SpecialToken"], f"{piece.where}.SpecialToken")
+            token = fields.get("id", str)
+            if token not in named:
+                raise ValueError(f"{fields.where}: {token!r} is not in special_tokens")
+            pieces.append((("", fields.get("type_id", int)), named[token]))
+        else:
+            raise ValueError(f"{piece.where} must have the one field Sequence or SpecialToken")
+    if name == "pair" and not {"A", "B"} <= {text for (text, _), _ in pieces}:
+        raise ValueError(f"{part.where}.pair must have both sequences, A and B")
+    return pieces
+
+
+PROCESSORS: dict[str, Callable[[Fields], Process]] = {
+    "Sequence": sequence,
+    "ByteLevel": byte_level,
+    "RobertaProcessing": roberta,
+    "BertProcessing": bert,
+    "TemplateProcessing": template,
+}
+
+
+def bos_and_eos(bos: tuple[str, int] | None, eos: tuple[str, int] | None) -> Process:
+    """What Llama's tokenizers do, whatever the file says: bos before, and eos behind each text."""
+    tokens: dict[str, Any] = {}
+    for token in (bos, eos):
+        if token is not None:
+            tokens[token[0]] = {"ids": [token[1]], "tokens": [token[0]]}
+    rows: list[list[dict[str, Any]]] = []
+    for text, type_id in (("A", 0), ("B", 1)):
+        row: list[dict[str, Any]] = [{"Sequence": {"id": text, "type_id": type_id}}]
+        if bos is not None:
+            row.insert(0, {"SpecialToken": {"id": bos[0], "type_id": type_id}})
+        if eos is not None:
+            row.append({"SpecialToken": {"id": eos[0], "type_id": type_id}})
+        rows.append(row)
+    value = {"single": rows[0], "pair": rows[0] + rows[1], "special_tokens": tokens}
+    return template(Fields(value, "post_processor"))

@@ -1,0 +1,257 @@
+"""A tokenizer that does what a tokenizer.json says: any chain of the parts that are known.
+
+The parts are in `json_normalizers.py`, `json_pretokenizers.py`, `json_models.py`,
+`json_processors.py` and `json_decoders.py`. They give what those of the Rust library give.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from tinybert.tokenizers.added_tokens import AddedToken
+from tinybert.tokenizers.aligned import AlignedTokenizer
+from tinybert.tokenizers.aligned_text import AlignedText, Token
+from tinybert.tokenizers.alignment import Encoding
+from tinybert.tokenizers.config import (
+    BOOL_OR_NONE,
+    COMMON_OPTIONS,
+    TOKENIZER_FILE,
+    Blame,
+    OptionType,
+    read_json,
+    write_text,
+)
+from tinybert.tokenizers.json_decoders import DECODERS
+from tinybert.tokenizers.json_fields import Fields
+from tinybert.tokenizers.json_models import read_model
+from tinybert.tokenizers.json_normalizers import NORMALIZERS
+from tinybert.tokenizers.json_pretokenizers import PRE_TOKENIZERS, keeping_tokens
+from tinybert.tokenizers.json_processors import PROCESSORS, bos_and_eos, nothing
+from tinybert.tokenizers.matching import TokenMatcher
+from tinybert.tokenizers.options import EncodeOptions
+from tinybert.tokenizers.tokenizer_json import read_added_tokens, read_sides
+
+T = TypeVar("T")
+
+
+class TokenizerJSON(AlignedTokenizer):
+    """Text to ids as a tokenizer.json describes it, each with its characters and its word.
+
+    Arguments:
+        tokenizer_file: the file, of which every part must be known.
+        bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token: which tokens
+            play these roles; the file does not say. The pad token may be in its "padding".
+        add_bos_token, add_eos_token: put them before or behind every text. None means what the
+            file says; if one is given, the other is False, and the file does not count.
+        add_prefix_space: put a space before a text that has none, for a file whose pre-tokenizer
+            is ByteLevel. None means what the file says.
+        **common: the options of every `Tokenizer`.
+
+    Truncation and padding are those of a call; of what the file says of them only the sides and
+    the pad token count.
+
+    Raises ValueError, naming the file and the place in it, if it is missing, damaged or has a part
+    that is not known; TypeError for a wrong option.
+    """
+
+    saved_as = "PreTrainedTokenizerFast"
+    vocab_files_names: ClassVar[dict[str, str]] = {"tokenizer_file": TOKENIZER_FILE}
+    option_types: ClassVar[dict[str, OptionType]] = COMMON_OPTIONS | {
+        "add_bos_token": BOOL_OR_NONE,
+        "add_eos_token": BOOL_OR_NONE,
+        "add_prefix_space": BOOL_OR_NONE,
+    }
+
+    def __init__(
+        self,
+        tokenizer_file: str | PathLike[str],
+        add_bos_token: bool | None = None,
+        add_eos_token: bool | None = None,
+        add_prefix_space: bool | None = None,
+        **common: Any,
+    ) -> None:
+        path = Path(tokenizer_file)
+        if not path.is_file():
+            raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
+        self.add_bos_token = add_bos_token
+        self.add_eos_token = add_eos_token
+        self.add_prefix_space = add_prefix_space
+        with Blame(path):
+            self._file = read_json(path)
+            before = self._file.get("pre_tokenizer")
+            is_byte_level = isinstance(before, dict) and before.get("type") == "ByteLevel"
+            if add_prefix_space is not None and is_byte_level:
+                changed = {**dict(before or {}), "add_prefix_space": add_prefix_space}
+                self._file = {**self._file, "pre_tokenizer": changed}
+            self._normalize = _part(self._file, "normalizer", NORMALIZERS)
+            self._pretokenize = _part(self._file, "pre_tokenizer", PRE_TOKENIZERS)
+            self._process = _part(self._file, "post_processor", PROCESSORS) or nothing
+            self._decoder = _part(self._file, "decoder", DECODERS)
+            self._model, self.vocab = _model(self._file)
+            added = read_added_tokens(self._file.get("added_tokens") or [])
+            found: dict[str, Any] = {**read_sides(self._file), **_padding(self._file)}
+        options: dict[str, Any] = {**found, **common}
+        options["added_tokens_decoder"] = added | dict(common.get("added_tokens_decoder") or {})
+        super().__init__(**options)
+        if add_bos_token is not None or add_eos_token is not None:
+            self._process = bos_and_eos(
+                (str(self.bos_token), self.role_id("bos_token")) if add_bos_token else None,
+                (str(self.eos_token), self.role_id("eos_token")) if add_eos_token else None,
+            )
+
+    def _vocabulary_changed(self) -> None:
+        super()._vocabulary_changed()
+        added = sorted(self._added.values(), key=lambda token: not token.special)
+        ordinary = [token for token in added if not token.special]
+        self._matchers = self._matchers_of(added), self._matchers_of(ordinary)
+
+    def _matchers_of(self, tokens: list[AddedToken]) -> tuple[TokenMatcher, TokenMatcher]:
+        """What finds tokens in a text as it is, and in normalised text."""
+        return (
+            TokenMatcher((t.content, t) for t in tokens if not t.normalized),
+            TokenMatcher((self._normalized(t.content), t) for t in tokens if t.normalized),
+        )
+
+    def _normalized(self, text: str) -> str:
+        aligned = AlignedText.of(text)
+        if self._normalize:
+            self._normalize(aligned)
+        return aligned.text
+
+    # Text to tokens -------------------------------------------------------------------------
+
+    def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
+        """Added tokens, normalisation, more added tokens, words, and the tokens of each word."""
+        exact, in_normalised = self._matchers[split_special_tokens]
+        words: list[AlignedText] = []
+        for piece in self._split(AlignedText.of(text), exact):
+            if piece.tokens is not None:
+                words.append(piece)
+                continue
+            if self._normalize:
+                self._normalize(piece)
+            words += self._split(piece, in_normalised)
+        if self._pretokenize:
+            words = keeping_tokens(self._pretokenize, words)
+        ids, tokens, offsets = [], [], []
+        word_ids: list[int | None] = []
+        for number, word in enumerate(words):
+            found = self._model(word.text) if word.tokens is None else word.tokens
+            for token in found:
+                ids.append(token.id)
+                tokens.append(token.text)
+                offsets.append(word.span(token))
+                word_ids.append(number)
+        return Encoding.of_text(ids, tokens, offsets, word_ids, sequence)
+
+    def _split(self, text: AlignedText, matcher: TokenMatcher) -> list[AlignedText]:
+        """The parts of a text, those that are added tokens as such; none is empty."""
+        pieces = []
+        for token, start, end in matcher.split(text.text):
+            piece = text.part(start, end)
+            if token is not None:
+                token_id = self._added_ids[token.content]
+                piece.tokens = (Token(token_id, piece.text, 0, end - start),)
+            pieces.append(piece)
+        return pieces
+
+    # Rows -----------------------------------------------------------------------------------
+
+    def _with_special_tokens(
+        self, first: Encoding, second: Encoding | None, settings: EncodeOptions
+    ) -> Encoding:
+        texts = [first] if second is None else [first, second]
+        row = _joined(self._process(texts, settings.add_special_tokens))
+        row.n_sequences = len(texts)
+        return row
+
+    def _row_of(self, first: list[int], second: list[int] | None) -> Encoding:
+        """The row that the file makes of ids."""
+        texts = [first] if second is None else [first, second]
+        encodings = [
+            Encoding.of_text(ids, [""] * len(ids), [(0, 0)] * len(ids), [None] * len(ids), i)
+            for i, ids in enumerate(texts)
+        ]
+        return Encoding.joined(
+            [Encoding.of_text([], [], [], [], 0), *self._process(encodings, True)]
+        )
+
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """The row of a text, or of a pair, as the post-processor of the file makes it."""
+        return self._row_of(token_ids_0, token_ids_1).ids
+
+    def create_token_type_ids_from_sequences(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """The types of `build_inputs_with_special_tokens`."""
+        return self._row_of(token_ids_0, token_ids_1).type_ids
+
+    # Ids to text, and files -----------------------------------------------------------------
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        """What the decoder of the file makes of the tokens; without one, spaces join them."""
+        if self._decoder is None:
+            return " ".join(tokens)
+        return "".join(self._decoder(tokens))
+
+    def save_vocabulary(
+        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Nothing: the vocabulary is in tokenizer.json, which `save_pretrained` writes."""
+        return ()
+
+    def save_pretrained(
+        self,
+        save_directory: str | PathLike[str],
+        legacy_format: bool | None = None,
+        filename_prefix: str | None = None,
+    ) -> tuple[str, ...]:
+        """Write tokenizer.json, with the tokens that were added, and the files beside it.
+
+        Raises ValueError for legacy_format=True: there are no older files for this kind.
+        """
+        if legacy_format:
+            raise ValueError("legacy_format=True: a TokenizerJSON has no files but tokenizer.json")
+        written = super().save_pretrained(save_directory, False, filename_prefix)
+        prefix = f"{filename_prefix}-" if filename_prefix else ""
+        path = Path(save_directory) / (prefix + TOKENIZER_FILE)
+        added = [{"id": i, **t.as_dict()} for i, t in self.added_tokens_decoder.items()]
+        value = {**self._file, "added_tokens": added}
+        write_text(path, json.dumps(value, indent=2, ensure_ascii=False))
+        return (*written, str(path))
+
+
+def _joined(parts: list[Encoding]) -> Encoding:
+    """The parts of a row one after another; there may be none."""
+    return Encoding.joined([Encoding.of_text([], [], [], [], 0), *parts])
+
+
+def _part(
+    file: Mapping[str, Any], name: str, known: Mapping[str, Callable[[Fields], T]]
+) -> T | None:
+    """The part `name` of the file, or None if it has none."""
+    value = file.get(name)
+    return None if value is None else Fields(value, name).build(known)
+
+
+def _model(file: Mapping[str, Any]) -> Any:
+    part = Fields(file.get("model"), "model")
+    try:
+        return read_model(part)
+    except ValueError as error:
+        if str(error).startswith("model"):
+            raise
+        raise ValueError(f"model: {error}") from error
+
+
+def _padding(file: Mapping[str, Any]) -> dict[str, Any]:
+    """The pad token, if rows were padded when the file was written."""
+    if file.get("padding") is None:
+        return {}
+    return {"pad_token": Fields(file["padding"], "padding").get("pad_token", str)}

@@ -1,0 +1,102 @@
+"""The table of characters that a SentencePiece model carries: what is replaced, and by what.
+
+It is a trie over bytes, in the two arrays of Aoe (1989) woven into one, and the texts that its
+leaves point to. Reading it is all that is done here; it is made by SentencePiece.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+LONGEST_GRAPHEME = 5  # bytes; longer ones are looked up by character
+
+Change = tuple[str, int]  # see AlignedText.transform
+
+
+class Precompiled:
+    """A table with `units`, the trie, and `texts`, the replacements with a zero byte after each."""
+
+    def __init__(self, units: np.ndarray, texts: bytes) -> None:
+        self.units = units.tolist()
+        self.texts = texts
+
+    def find(self, text: str) -> str | None:
+        """What replaces the shortest beginning of a text that the table has, or None."""
+        units, node = self.units, 0
+        try:
+            node ^= _offset(units[node])
+            for byte in text.encode("utf-8", "surrogatepass"):
+                if byte == 0:
+                    return None
+                node ^= byte
+                unit = units[node]
+                if unit & 0x800000FF != byte:
+                    return None
+                node ^= _offset(unit)
+                if unit >> 8 & 1:
+                    start = units[node] & 0x7FFFFFFF
+                    return self._text(start)
+        except IndexError as error:
+            raise ValueError("precompiled_charsmap is damaged: a node points outside") from error
+        return None
+
+    def _text(self, start: int) -> str:
+        end = self.texts.find(b"\0", start)
+        return self.texts[start : end if end >= 0 else None].decode("utf-8")
+
+    def changes(self, text: str) -> list[Change] | None:
+        """The normalised text as changes, or None if nothing is replaced.
+
+        What a reader sees as one character is looked up as a whole first, if it is short.
+        """
+        changes: list[Change] = []
+        modified = False
+        for grapheme in _graphemes().findall(text):
+            short = len(grapheme.encode("utf-8", "surrogatepass")) <= LONGEST_GRAPHEME
+            whole = self.find(grapheme) if short else None
+            for part in [grapheme] if whole is not None else grapheme:
+                found = self.find(part) if whole is None else whole
+                if found is None:
+                    changes.append((part, 0))
+                else:
+                    modified = True
+                    _replace(changes, part, found)
+        return changes if modified else None
+
+
+def _replace(changes: list[Change], old: str, new: str) -> None:
+    """Add the change from `old` to `new`: their characters are paired as far as they go."""
+    more = len(new) - len(old)
+    changes += [(char, int(i >= len(old))) for i, char in enumerate(new)]
+    if more < 0 and changes:
+        char, change = changes[-1]
+        changes[-1] = char, change + more
+
+
+def _offset(unit: int) -> int:
+    return (unit >> 10) << ((unit & 0x200) >> 6)
+
+
+@cache
+def _graphemes() -> Any:
+    """The pattern of what a reader sees as one character."""
+    import regex
+
+    return regex.compile(r"\X")
+
+
+def read_precompiled(charsmap: str, where: str) -> Precompiled:
+    """A table from its base64; ValueError, naming the place in the file, if it is damaged."""
+    try:
+        blob = base64.b64decode(charsmap, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"{where}.precompiled_charsmap is not base64 ({error})") from error
+    size = int.from_bytes(blob[:4], "little")
+    if len(blob) < 8 or size < 4 or 4 + size > len(blob):
+        raise ValueError(f"{where}.precompiled_charsmap is damaged: {len(blob)} bytes")
+    return Precompiled(np.frombuffer(blob, "<u4", size // 4, 4), blob[4 + size // 4 * 4 :])
