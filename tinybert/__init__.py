@@ -134,6 +134,7 @@ from tinybert.tokenizers import (
     BertTokenizer,
     BertTokenizerFast,
     MegaTokenizer,
+    TokenizerJSON,
     register_tensor_type,
     train_bpe,
     train_wordpiece,
