@@ -102,9 +102,15 @@ class PretrainedConfig:
         return {**copy.deepcopy(vars(self)), "model_type": self.model_type}
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """The family's options, and the shared ones that differ from their default."""
-        default = vars(PretrainedConfig())
-        kept = {k: v for k, v in self.to_dict().items() if k not in default or v != default[k]}
+        """The family's options, and the shared ones that differ from their default, that of the
+        family or that of all.
+        """
+        default, own = vars(PretrainedConfig()), self._defaults()
+        kept = {
+            k: v
+            for k, v in self.to_dict().items()
+            if k not in default or v != default[k] or v != own.get(k, v)
+        }
         return {**kept, "model_type": self.model_type}
 
     def to_json_string(self, use_diff: bool = True) -> str:
@@ -133,8 +139,12 @@ class PretrainedConfig:
         return cls(**{**options, **overrides})
 
     @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        return vars(cls())
+
+    @classmethod
     def _known_options(cls) -> set[str]:
-        return {*vars(cls())}
+        return {*cls._defaults()}
 
     @classmethod
     def from_json_file(cls, path: str | os.PathLike[str]) -> Any:

@@ -57,8 +57,8 @@ class EncoderDecoderConfig(PretrainedConfig):
         return cls(encoder=encoder_config, decoder=decoder_config, **options)
 
     @classmethod
-    def _known_options(cls) -> set[str]:
-        return {*vars(cls(encoder=PretrainedConfig(), decoder=PretrainedConfig()))}
+    def _defaults(cls) -> dict[str, Any]:
+        return vars(cls(encoder=PretrainedConfig(), decoder=PretrainedConfig()))
 
     @property
     def initializer_range(self) -> float:

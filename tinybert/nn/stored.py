@@ -11,7 +11,7 @@ import numpy as np
 
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor, is_grad_enabled
-from tinybert.backend import Array, to_device
+from tinybert.backend import Array, parse_device, to_device
 from tinybert.nn.module import Parameter
 from tinybert.ops import check_range
 
@@ -36,7 +36,9 @@ class StoredParameter(Parameter):
         self, stored: np.ndarray, widen: Callable[[Any], Any] | None, dtype: Any, device: str
     ) -> None:
         self._stored, self._widen = stored, widen
-        self._dtype, self._device = np.dtype(dtype), device
+        backend, index = parse_device(device)
+        self._dtype = np.dtype(dtype)
+        self._device = "cpu" if backend.name == "cpu" else f"{backend.name}:{index}"
         self._init(None)
 
     # --- what it is, without a look at the numbers ------------------------------------------------
@@ -70,6 +72,9 @@ class StoredParameter(Parameter):
     @property
     def device(self) -> str:
         return self._device
+
+    def _changed(self, operation: str) -> Array:
+        raise RuntimeError(_REFUSAL.format(f"{operation} cannot change its weights"))
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         if requires_grad:
