@@ -212,11 +212,11 @@ for name in ("post-LN, warm-up", "pre-LN", "pre-LN, warm-up"):
     assert ends[name]["gradient"][0] > 0.3 * ends[name]["gradient"][L]
 
 # %% [markdown]
-# The gradients were not bad at the start. But in the first steps Adam moves every weight of every
-# layer by about the learning rate, and that made the blocks larger, and all hidden states alike,
-# whatever the words (their mean cosine is 1). Blocks that give the same for all inputs return next
-# to nothing; what is left below is about what the norms leave, and it dies exponentially, as
-# derived. Nothing can tell the lower layers any more how to make words differ.
+# The gradients were not bad at the start. But Adam moves every weight of every layer by about the
+# learning rate, from the first step on. Where that led: the blocks are larger than they were, and
+# all hidden states alike, whatever the words (their mean cosine is 1). Blocks that give the same
+# for all inputs return next to nothing; what is left below is about what the norms leave, and it
+# dies exponentially, as derived. Nothing can tell the lower layers how to make words differ again.
 #
 # In pre-LN the blocks grow too, and with them σ, so that its gradients get smaller. But they do so
 # at all depths alike, and Adam, which divides by their size, does not mind.
