@@ -29,6 +29,7 @@ ANSWERS = {  # to the questions, `name = None`, at the end of a tutorial
     "06_heads_and_losses": {"first_loss": "2.2", "counted": "56"},
     "07_writing": {"nucleus": "3", "without_cache": "5050"},
     "09_weights_by_hand": {"first": "72", "rounded": "256", "stride": "3"},
+    "10_moving_average": {"wrong": "1", "oldest": "9", "carried": "64"},
 }
 
 each_tutorial = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
