@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 from tinybert import hub
 from tinybert.tokenizers.added_tokens import AddedToken
 from tinybert.tokenizers.calls import RowEncoder
+from tinybert.tokenizers.chat import ChatTemplates, read_template, write_template
 from tinybert.tokenizers.config import (
     ADDED_TOKENS_FILE,
     COMMON_OPTIONS,
@@ -44,7 +45,7 @@ CLEAN_UPS = (
 )
 
 
-class Tokenizer(RowEncoder):
+class Tokenizer(RowEncoder, ChatTemplates):
     """Base class of the tokenizers; a subclass sets `vocab` before it calls `__init__`.
 
     Arguments, all by keyword:
@@ -213,6 +214,8 @@ class Tokenizer(RowEncoder):
         options.update(files)
         tokenizer = cls(**options)
         tokenizer.name_or_path = str(name_or_path)
+        if path.is_dir():
+            tokenizer.chat_template = read_template(path)
         return tokenizer
 
     @classmethod
@@ -266,6 +269,7 @@ class Tokenizer(RowEncoder):
         for name, value in files.items():
             write_json(folder / (prefix + name), value)
         written = tuple(str(folder / (prefix + name)) for name in files)
+        written += write_template(self.chat_template, folder, prefix)
         if legacy_format is False:
             return written
         return written + self.save_vocabulary(folder, filename_prefix)
