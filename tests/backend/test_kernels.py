@@ -154,6 +154,16 @@ def test_linear(kernels: Kernels, dtype: str, rows: int) -> None:
     compare(kernels.linear(x, weight, None), (x, weight, None), "linear", dtype)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (512, 4), (1030, 2), (0, 3)])
+def test_transposed(kernels: Kernels, shape: tuple[int, int]) -> None:
+    wide = draw((shape[0], 7), "float32")
+    for x in (wide[:, : shape[1]], wide[::-1, 1 : 1 + shape[1]]):
+        y = np.asarray(kernels.transposed(x))
+        assert y.flags.c_contiguous
+        assert y.shape == x.T.shape
+        assert (y == x.T).all()
+
+
 @pytest.mark.parametrize("dtype", EPS)
 @pytest.mark.parametrize(("number", "count"), [(0, 4), (1, 1), (7, 3), (300, 1000), (2000, 5)])
 def test_scatter_add(kernels: Kernels, dtype: str, number: int, count: int) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from tinybert.bench import CASES, Case, Prepared, Result, run_case
 from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
+from tinybert.bench.ema import convolution, moving_average
 from tinybert.bench.loading import load
 from tinybert.bench.machine import blas_threads, cores, describe, share_threads
 from tinybert.bench.timing import interleave
@@ -75,7 +76,7 @@ def test_work_that_differs_is_not_timed() -> None:
 
 def test_names_are_unique() -> None:
     names = [case.name for case in CASES]
-    assert len(set(names)) == len(names) == 7
+    assert len(set(names)) == len(names) == 10
 
 
 def test_forward_agrees() -> None:
@@ -112,6 +113,16 @@ def test_generated_tokens_are_the_same() -> None:
     assert prepared.differences == {"torch": 0}
     assert prepared.ours(None).shape == (1, 13)
     assert len({*prepared.ours(None)[0].tolist()}) > 4  # it does not repeat one word
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_moving_averages_agree(train: bool) -> None:
+    prepared = moving_average("cpu", 100, 5, memories=3, train=train)
+    assert 0 < prepared.differences["torch"] < 1e-5
+    results = [side(None) for side in (prepared.ours, prepared.others["torch"])]
+    assert [len(result) for result in results] == [5 if train else 1] * 2
+    assert results[0][0].shape == results[1][0].shape == (1, 100, 5)
+    assert 0 < convolution("cpu", 100, 5).differences["torch"] < 1e-5
 
 
 def test_loading_is_exact_and_says_what_it_takes() -> None:

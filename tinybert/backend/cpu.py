@@ -103,6 +103,22 @@ def for_each(work: Callable[[Any], None], items: Sequence[Any]) -> None:
         other.result()
 
 
+# --- layout ---------------------------------------------------------------------------------------
+
+STRIP = 512  # rows that are turned at once: they stay in cache until all their columns are written
+
+
+def transposed(x: Array) -> Array:
+    """x (T, D) as a new array (D, T) in C order; D should be no more than some lines of the cache.
+
+    NumPy's own copy walks column by column through all of x, and so loads every line D times.
+    """
+    y = np.empty(x.shape[::-1], x.dtype)
+    for at in range(0, x.shape[0], STRIP):
+        y[:, at : at + STRIP] = x[at : at + STRIP].T
+    return y
+
+
 # --- linear ---------------------------------------------------------------------------------------
 
 

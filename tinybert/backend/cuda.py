@@ -164,6 +164,11 @@ def attention_blocks(heads: int, size: int) -> tuple[int, int]:
     return 1024, 1024
 
 
+def transposed(x: Array) -> Array:
+    """x (T, D) as a new array (D, T) in C order."""
+    return x.T.copy()
+
+
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """x @ weight^T + bias for rows x (N, I), weight (O, I) and bias (O,)."""
     y = x @ weight.T

@@ -29,6 +29,10 @@ class Reference:
         """How many queries, and how many keys, a block of attention should hold."""
         return 256, 256
 
+    def transposed(self, x: Any) -> Any:
+        """x (T, D) as a new array (D, T) in C order."""
+        return x.T.copy()
+
     def linear(self, x: Any, weight: Any, bias: Any) -> Any:
         """x @ weight^T + bias for rows x (N, I), weight (O, I) and bias (O,) or None."""
         y = x @ weight.T

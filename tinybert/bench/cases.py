@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
+from tinybert.bench.ema import convolution, moving_average
 from tinybert.bench.loading import load
 from tinybert.bench.timing import Case
 from tinybert.bench.words import tokenizer
@@ -17,6 +18,7 @@ from tinybert.bench.words import tokenizer
 # losses and gradients are smaller; ids are equal or not.
 FEATURES = 1e-4
 GRADIENTS = 1e-4
+MOVING_AVERAGE = 1e-4  # of the largest: sums over the whole sequence among them
 
 CASES = (
     Case(
@@ -50,6 +52,24 @@ CASES = (
         "greedy, 64 new tokens after 16, a decoder (6 x 384)",
         partial(generate, prompt=16, new_tokens=64),
         0.0,
+    ),
+    Case(
+        "ema",
+        "MEGA's moving average by FFT, 65,536 x 128",
+        partial(moving_average, length=65536, features=128),
+        MOVING_AVERAGE,
+    ),
+    Case(
+        "ema-train",
+        "the same with the gradients of all inputs, 16,384 x 128",
+        partial(moving_average, length=16384, features=128, train=True),
+        MOVING_AVERAGE,
+    ),
+    Case(
+        "ema-convolution",
+        "its convolution alone, 65,536 x 128",
+        partial(convolution, length=65536, features=128),
+        MOVING_AVERAGE,
     ),
     Case("load", "MegatronBERT (345M) from a safetensors file of 1.3 GB", load, 0.0, runs=3),
     Case("tokenizer", "1,000 English-like sentences of 20 words", tokenizer, 0.0),

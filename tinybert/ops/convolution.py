@@ -9,7 +9,8 @@ from tinybert.autograd import Function
 from tinybert.backend import array_module, kernels_of
 from tinybert.ops.reductions import widened
 
-CHANNELS = 4  # features that are transformed together: their spectra fit a core's cache
+LINE = 16  # float32 numbers in a line of the cache
+BLOCK = 1 << 17  # numbers that are transformed at once: with their spectrum they fit the cache
 
 
 class LongConvolution(Function):
@@ -45,19 +46,24 @@ class LongConvolution(Function):
     def forward(self, x: Any, back: Any, ahead: Any = None) -> Any:
         self.x, self.back, self.ahead = x, back, ahead
         self.n = good_length(x.shape[1] + back.shape[1] - 1)
-        y = array_module(x).empty_like(x)
+        y, length, transposed = array_module(x).empty_like(x), x.shape[1], kernels_of(x).transposed
 
         def some(part: slice) -> None:
-            response = self._response(part)
-            for row in range(x.shape[0]):
-                product = self._spectrum(x[row, :, part].T) * response
-                y[row, :, part] = self._sequence(product)[:, : x.shape[1]].T
+            batch = [transposed(x[number, :, part]) for number in range(x.shape[0])]
+            for rows in self._rows(part):
+                response = self._response(part, rows)
+                for lines in batch:  # (features, T)
+                    spectrum = self._spectrum(lines[rows])
+                    spectrum *= response
+                    lines[rows] = self._sequence(spectrum)[:, :length]
+            for number, lines in enumerate(batch):
+                y[number, :, part] = lines.T
 
-        kernels_of(x).for_each(some, _blocks(x.shape[2]))
+        kernels_of(x).for_each(some, self._parts(x.shape[2]))
         return y
 
     def backward(self, dy: Any) -> Any:
-        x, xp = self.x, array_module(dy)
+        x, xp, transposed = self.x, array_module(dy), kernels_of(dy).transposed
         length, width = x.shape[1], self.back.shape[1]
         need = (*self.needs_input_grad, False)[:3]
         dx = xp.empty_like(x) if need[0] else None
@@ -65,40 +71,59 @@ class LongConvolution(Function):
         dahead = xp.zeros_like(self.ahead) if need[2] else None
 
         def some(part: slice) -> None:
-            response = self._response(part).conj() if need[0] else None
-            total: Any = 0
-            for row in range(x.shape[0]):
-                spectrum = self._spectrum(dy[row, :, part].T)
-                if need[1] or need[2]:
-                    total = total + spectrum * self._spectrum(x[row, :, part].T).conj()
-                if dx is not None:
-                    dx[row, :, part] = self._sequence(spectrum * response)[:, :length].T
-            if dback is not None:
-                dback[part] = self._sequence(total)[:, :width] * self._scale
-            if dahead is not None:
-                dahead[part] = self._sequence(total.conj())[:, :width] * self._scale
+            numbers, of_kernels = range(x.shape[0]), need[1] or need[2]
+            batch = [transposed(dy[number, :, part]) for number in numbers]
+            inputs = [transposed(x[number, :, part]) if of_kernels else None for number in numbers]
+            for rows in self._rows(part):
+                response = self._response(part, rows).conj() if need[0] else None
+                total: Any = None  # F dy * conj(F x), summed over the batch
+                for lines, of_x in zip(batch, inputs, strict=True):
+                    spectrum = self._spectrum(lines[rows])
+                    if of_x is not None:
+                        product = self._spectrum(of_x[rows]).conj()
+                        product *= spectrum
+                        total = product if total is None else total + product
+                    if response is not None:
+                        spectrum *= response
+                        lines[rows] = self._sequence(spectrum)[:, :length]
+                if dback is not None:
+                    dback[part][rows] = self._sequence(total)[:, :width] * self._scale
+                if dahead is not None:
+                    dahead[part][rows] = self._sequence(total.conj())[:, :width] * self._scale
+            if dx is not None:
+                for number, lines in enumerate(batch):
+                    dx[number, :, part] = lines.T
 
-        kernels_of(dy).for_each(some, _blocks(x.shape[2]) if x.shape[0] else [])
+        kernels_of(dy).for_each(some, self._parts(x.shape[2]) if x.shape[0] else [])
         return (dx, dback, dahead)[: len(self.needs_input_grad)]
+
+    def _parts(self, features: int) -> list[slice]:
+        """The features in shares of work: no fewer than lie in one line of the cache."""
+        return _cut(features, max(LINE, BLOCK // self.n))
+
+    def _rows(self, part: slice) -> list[slice]:
+        """The features of a share, as many as are transformed at once."""
+        return _cut(part.stop - part.start, max(1, BLOCK // self.n))
 
     @property
     def _scale(self) -> float:
         """What takes the factors 1 / n of two spectra back."""
         return float(self.n) ** 2
 
-    def _response(self, part: slice) -> Any:
+    def _response(self, part: slice, rows: slice) -> Any:
         """G of some features, for a product with `_spectrum`."""
-        response = self._spectrum(self.back[part])
+        response = self._spectrum(self.back[part][rows])
         if self.ahead is not None:
-            response = response + self._spectrum(self.ahead[part]).conj()
-        return response * self._scale
+            response += self._spectrum(self.ahead[part][rows]).conj()
+        response *= self._scale
+        return response
 
     def _spectrum(self, rows: Any) -> Any:
         """F rows / n, for rows (features, time).
 
         With that factor NumPy transforms float32 in float32; without, in float64, and then rounds.
         """
-        rows = widened(array_module(rows).ascontiguousarray(rows))
+        rows = widened(rows)
         spectrum = array_module(rows).fft.rfft(rows, self.n, -1, norm="forward")
         return spectrum.astype("complex128" if rows.dtype == "float64" else "complex64", copy=False)
 
@@ -123,5 +148,5 @@ def good_length(least: int) -> int:
     return best
 
 
-def _blocks(features: int) -> list[slice]:
-    return [slice(at, min(at + CHANNELS, features)) for at in range(0, features, CHANNELS)]
+def _cut(count: int, size: int) -> list[slice]:
+    return [slice(at, min(at + size, count)) for at in range(0, count, size)]

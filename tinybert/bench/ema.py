@@ -1,0 +1,101 @@
+"""MEGA's moving average over a long sequence, beside torch doing the same by its own transforms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinybert import functional as F
+from tinybert.autograd import Tensor, no_grad
+from tinybert.bench.timing import Prepared
+
+
+def moving_average(
+    device: str, length: int, features: int, memories: int = 16, train: bool = False
+) -> Prepared:
+    """Kernels from their coefficients, and the convolution; with `train` the gradients of all
+    inputs as well. The other side is written as transformers' MegaMultiDimensionDampedEma is.
+    """
+    import torch
+
+    arrays = _inputs(length, features, memories)
+    leaves = [Tensor(array, requires_grad=train, device=device) for array in arrays]
+    twins = [torch.tensor(array, requires_grad=train, device=device) for array in arrays]
+
+    def ours(_: Any = None) -> list[np.ndarray]:
+        x, decay, enter, leave = leaves
+        if not train:
+            with no_grad():
+                kernel = F.power_sums(enter * leave, decay, length)
+                return [F.long_convolution(x, kernel).numpy()]
+        y = F.long_convolution(x, F.power_sums(enter * leave, decay, length))
+        y.backward(x.detach())
+        return [y.numpy(), *(_taken(leaf).numpy() for leaf in leaves)]
+
+    def theirs(_: Any = None) -> list[np.ndarray]:
+        x, decay, enter, leave = twins
+        with torch.set_grad_enabled(train):
+            steps = torch.arange(length, device=device).to(x)
+            powers = torch.exp(steps * torch.log(decay)[..., None])  # (D, N, T)
+            kernel = torch.einsum("dnt,dn->dt", enter[..., None] * powers, leave)
+            y = _convolution(x, kernel)
+        if train:
+            y.backward(x.detach())
+        taken = [_taken(leaf) for leaf in twins] if train else []
+        return [tensor.detach().cpu().numpy() for tensor in (y, *taken)]
+
+    return Prepared(ours, {"torch": theirs}, {"torch": _difference(ours(), theirs())})
+
+
+def convolution(device: str, length: int, features: int) -> Prepared:
+    """The convolution alone, with a kernel as long as the sequence."""
+    import torch
+
+    x, decay, enter, leave = (Tensor(a, device=device) for a in _inputs(length, features, 16))
+    kernel = F.power_sums(enter * leave, decay, length)
+    there = [torch.from_numpy(t.numpy()).to(device) for t in (x, kernel)]
+
+    def ours(_: Any = None) -> list[np.ndarray]:
+        with no_grad():
+            return [F.long_convolution(x, kernel).numpy()]
+
+    def theirs(_: Any = None) -> list[np.ndarray]:
+        with torch.inference_mode():
+            return [_convolution(*there).cpu().numpy()]
+
+    return Prepared(ours, {"torch": theirs}, {"torch": _difference(ours(), theirs())})
+
+
+def _convolution(x: Any, kernel: Any) -> Any:
+    """The causal convolution of x (B, T, D) and a kernel (D, T) in torch, laid out as x is."""
+    import torch
+
+    n = 2 * x.shape[1]
+    product = torch.fft.rfft(x.transpose(1, 2), n=n) * torch.fft.rfft(kernel, n=n)
+    return torch.fft.irfft(product, n=n)[..., : x.shape[1]].transpose(1, 2).contiguous()
+
+
+def _inputs(length: int, features: int, memories: int) -> list[np.ndarray]:
+    """x (1, T, D), and the coefficients (D, N) of a fresh model."""
+    rng = np.random.default_rng(0)
+    shape = (features, memories)
+    p, a = (1 / (1 + np.exp(-0.2 * rng.standard_normal(shape))) for _ in range(2))
+    enter = p * np.where(np.arange(memories) % 2, -1.0, 1.0)
+    leave = rng.standard_normal(shape) / memories**0.5
+    x = rng.standard_normal((1, length, features))
+    return [array.astype(np.float32) for array in (x, 1 - p * a, enter, leave)]
+
+
+def _taken(leaf: Any) -> Any:
+    """The gradient of a leaf, which is left without one."""
+    grad, leaf.grad = leaf.grad, None
+    return grad
+
+
+def _difference(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
+    """The largest difference of the results, each as a share of its largest number."""
+    return max(
+        float(np.abs(mine - other).max() / np.abs(other).max())
+        for mine, other in zip(ours, theirs, strict=True)
+    )
