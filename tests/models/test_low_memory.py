@@ -22,7 +22,7 @@ from tinybert.nn.stored import StoredParameter
 IDS = np.random.default_rng(0).integers(1, 23, size=(2, 7))
 
 
-@pytest.fixture(params=[17, 1 << 20], ids=["small blocks", "one block"])
+@pytest.fixture(params=[17, 1 << 18], ids=["small blocks", "one block"])
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored, "BLOCK", request.param)
 

@@ -24,7 +24,7 @@ def _to_bfloat16(values: np.ndarray) -> np.ndarray:
 
 
 def _from_bfloat16(codes: np.ndarray) -> np.ndarray:
-    return np.left_shift(codes.astype(np.uint32), 16).view(np.float32)
+    return np.left_shift(codes, 16, dtype=np.uint32).view(np.float32)  # one pass over memory
 
 
 def _float8(

@@ -15,7 +15,7 @@ from tinybert.backend import Array, parse_device, to_device
 from tinybert.nn.module import Parameter
 from tinybert.ops import check_range
 
-BLOCK = 1 << 20  # numbers that are widened at once: 4 MB in float32
+BLOCK = 1 << 18  # numbers that are widened at once: 1 MB in float32, which stays in the cache
 
 
 class StoredParameter(Parameter):
