@@ -89,6 +89,10 @@ class BPE(dict[str, tuple[Token, ...]]):
 
     def _symbols(self, word: str) -> tuple[list[int], list[int]]:
         """The ids of the characters of a word, and how many bytes each stands for."""
+        if word.isascii() and not self.prefix and not self.suffix:
+            known = [self.vocab.get(char, -1) for char in word]
+            if -1 not in known:
+                return known, [1] * len(known)
         ids: list[int] = []
         sizes: list[int] = []
         unknown = 0  # bytes that wait to become one unknown token

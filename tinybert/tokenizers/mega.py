@@ -10,7 +10,7 @@ import codecs
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import accumulate
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -29,7 +29,7 @@ from tinybert.tokenizers.bpe_files import (
     load_bpe,
     save_bpe,
 )
-from tinybert.tokenizers.byte_level import split_pattern, to_alphabet, to_bytes
+from tinybert.tokenizers.byte_level import BYTE_TO_CHAR, split_pattern, to_bytes
 from tinybert.tokenizers.config import (
     BOOL,
     COMMON_OPTIONS,
@@ -41,7 +41,7 @@ from tinybert.tokenizers.config import (
 )
 from tinybert.tokenizers.matching import TokenMatcher
 from tinybert.tokenizers.options import EncodeOptions
-from tinybert.tokenizers.trim import trimmed
+from tinybert.tokenizers.trim import trim_span, trimmed
 from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
 
 
@@ -131,7 +131,9 @@ class MegaTokenizer(AlignedTokenizer):
         unk_token = str(self._roles["unk_token"])
         unknown = {unk_token: self._token_to_id.get(unk_token, -1)}
         self.bpe = BPE({**unknown, **self.vocab}, self._merges, unk_token=unk_token)
-        self._words = _Words(self.bpe)
+        # Without spaces that only we have put there, places do not matter for trimming.
+        self._trims_words = self.trim_offsets and not self.add_prefix_space
+        self._words = _Words(self.bpe, self._trims_words)
         added = sorted(self._added.values(), key=lambda token: not token.special)
         ordinary = [token for token in added if not token.special]
         self._matchers = _matchers_of(added), _matchers_of(ordinary)
@@ -144,27 +146,33 @@ class MegaTokenizer(AlignedTokenizer):
         exact, others = self._matchers[split_special_tokens]
         for token, start, end in exact.split(text):
             if token is not None:
-                row.add(self._added_ids[token.content], text[start:end], (start, end))
+                self._add_token(row, token, text, start, end)
                 continue
             for other, begin, stop in others.split(text[start:end]):
-                begin, stop = start + begin, start + stop
                 if other is not None:
-                    row.add(self._added_ids[other.content], text[begin:stop], (begin, stop))
+                    self._add_token(row, other, text, start + begin, start + stop)
                 else:
-                    self._add_words(row, text[begin:stop], begin)
+                    self._add_words(row, text[start + begin : start + stop], start + begin)
         return Encoding.of_text(*row, sequence)
+
+    def _add_token(self, row: _Row, token: AddedToken, text: str, start: int, end: int) -> None:
+        """Add an added token, with the white space that it has taken along."""
+        found, span = text[start:end], (start, end)
+        span = trim_span(found, span) if self._trims_words else span
+        row.add([Word((self._added_ids[token.content],), (found,), (span,))], [0])
 
     def _add_words(self, row: _Row, text: str, origin: int) -> None:
         """Add the words of a stretch of text that begins at `origin`."""
-        if not self.add_prefix_space or text.startswith(" "):
-            row.extend([self._words[word] for word in split_pattern(text).findall(text)], origin)
-            return
-        first, *rest = split_pattern(text).findall(" " + text)
-        word = self._words[first]
-        # The space stands where the first character does.
-        spans = tuple((max(start - 1, 0), max(end - 1, 1)) for start, end in word.spans)
-        row.extend([word._replace(spans=spans)], origin)
-        row.extend([self._words[word] for word in rest], origin + len(first) - 1)
+        adds_space = self.add_prefix_space and not text.startswith(" ")
+        text = " " + text if adds_space else text
+        found = split_pattern(text).findall(text)
+        words = [self._words[word] for word in found]
+        if adds_space:  # it stands where the first character does
+            first = words[0]
+            spans = tuple((max(start, 1), max(end, 2)) for start, end in first.spans)
+            words[0] = first._replace(spans=spans)
+            origin -= 1
+        row.add(words, [*accumulate(map(len, found[:-1]), initial=origin)])
 
     def _encode_words(self, text: Any, sequence: int, settings: EncodeOptions) -> Encoding:
         if settings.is_split_into_words and not self.add_prefix_space:
@@ -197,7 +205,8 @@ class MegaTokenizer(AlignedTokenizer):
 
     def _finished(self, text: Encoding) -> Encoding:
         """A text, or a window of it, without types and perhaps without the spaces before words."""
-        offsets = trimmed(text, self.add_prefix_space) if self.trim_offsets else text.offsets
+        trims = self.trim_offsets and not self._trims_words
+        offsets = trimmed(text, self.add_prefix_space) if trims else text.offsets
         return replace(text, offsets=offsets, type_ids=[0] * len(text))
 
     # Ids to text, and files -----------------------------------------------------------------
@@ -292,41 +301,40 @@ class _Row(NamedTuple):
     offsets: list[Span]
     word_ids: list[int | None]
 
-    def add(self, token_id: int, token: str, span: Span) -> None:
-        self.word_ids.append(self._next_word())
-        self.ids.append(token_id)
-        self.tokens.append(token)
-        self.offsets.append(span)
-
-    def extend(self, words: list[Word], origin: int) -> None:
-        """Add words that follow each other, the first of which begins at `origin`."""
-        number = self._next_word()
-        self.ids.extend(chain.from_iterable([word.ids for word in words]))
-        self.tokens.extend(chain.from_iterable([word.tokens for word in words]))
-        for word in words:
-            spans = word.spans
-            self.offsets.extend([(origin + start, origin + end) for start, end in spans])
-            self.word_ids.extend([number] * len(spans))
-            number += 1
-            origin += spans[-1][1]
-
-    def _next_word(self) -> int:
-        return self.word_ids[-1] + 1 if self.word_ids else 0  # type: ignore[operator]
+    def add(self, words: list[Word], origins: list[int]) -> None:
+        """Add words that begin at these places, in loops that Python runs fast."""
+        number = self.word_ids[-1] + 1 if self.word_ids else 0  # type: ignore[operator]
+        self.ids.extend([i for word in words for i in word.ids])
+        self.tokens.extend([token for word in words for token in word.tokens])
+        self.offsets.extend(
+            [
+                (origin + start, origin + end)
+                for word, origin in zip(words, origins, strict=True)
+                for start, end in word.spans
+            ]
+        )
+        self.word_ids.extend([n for n, word in enumerate(words, number) for _ in word.ids])
 
 
 class _Words(dict[str, Word]):
     """The tokens of each word that was seen; see `BPE` for its size."""
 
-    def __init__(self, bpe: BPE) -> None:
+    def __init__(self, bpe: BPE, trims: bool) -> None:
         super().__init__()
         self.bpe = bpe
+        self.trims = trims
+        unknown = bpe.vocab[str(bpe.unk_token)]
+        self.ids_of_bytes = [bpe.vocab.get(char, unknown) for char in BYTE_TO_CHAR]
 
     def __missing__(self, text: str) -> Word:
-        tokens = self.bpe.tokenize(to_alphabet(text))  # a character of the alphabet is a byte
-        spans = char_spans(text, [token.end - token.start for token in tokens])
-        word = Word(
-            tuple(token.id for token in tokens), tuple(token.text for token in tokens), tuple(spans)
-        )
+        ids = [self.ids_of_bytes[byte] for byte in text.encode("utf-8", "surrogatepass")]
+        sizes = [1] * len(ids)
+        self.bpe.merge(ids, sizes)
+        tokens = [self.bpe.token_of[token_id] for token_id in ids]
+        spans = char_spans(text, sizes)
+        if self.trims:
+            spans = list(map(trim_span, tokens, spans))
+        word = Word(tuple(ids), tuple(tokens), tuple(spans))
         if len(text) <= LONGEST_CACHED:
             if len(self) >= MAX_CACHED_WORDS:
                 self.clear()

@@ -16,21 +16,23 @@ def trimmed(text: Encoding, add_prefix_space: bool) -> list[Span]:
     With `add_prefix_space`, the Ġ at the beginning of a text was not in it, and stands for nothing
     that could be taken away. The rules are those of the Rust library.
     """
+    return [
+        trim_span(token, span, add_prefix_space and (i == 0 or span[0] == 0))
+        for i, (token, span) in enumerate(zip(text.tokens, text.offsets, strict=True))
+    ]
+
+
+def trim_span(token: str, span: Span, begins_text: bool = False) -> Span:
+    """The span of one token; if it `begins_text`, one Ġ may have been put there."""
     spaces = _spaces()
-    offsets = list(text.offsets)
-    for i, token in enumerate(text.tokens):
-        if token[:1] not in spaces and token[-1:] not in spaces:
-            continue
-        start, end = offsets[i]
-        leading = len(token) - len(token.lstrip(spaces))
-        trailing = len(token) - len(token.rstrip(spaces))
-        if add_prefix_space and leading == 1 and (i == 0 or start == 0):
-            leading = 0
+    if token[:1] not in spaces and token[-1:] not in spaces:
+        return span
+    leading = len(token) - len(token.lstrip(spaces))
+    trailing = len(token) - len(token.rstrip(spaces))
+    start, end = span
+    if not (begins_text and leading == 1):
         start = min(start + leading, end)
-        if end >= trailing:
-            end = max(end - trailing, start)
-        offsets[i] = start, end
-    return offsets
+    return start, max(end - trailing, start) if end >= trailing else end
 
 
 @cache
