@@ -17,6 +17,8 @@ class Deviation(NamedTuple):
 _METHODS = "tests/tokenizers/test_methods.py"
 _CALL = "tests/tokenizers/test_bert_call.py"
 _FILES = "tests/tokenizers/test_bert_files.py"
+_MEGA_TEXT = "tests/tokenizers/test_mega.py"
+_JSON = "tests/tokenizers/test_tokenizer_json.py"
 _DECODER = "tests/models/test_decoder.py"
 _LOSSES = "tests/models/test_losses.py"
 _FAST = "tests/tokenizers/test_bert_fast_call.py"
@@ -148,6 +150,60 @@ deviations: tuple[Deviation, ...] = (
         "is always what it was set to",
         "transformers has no such attribute with do_basic_tokenize=False",
         f"{_METHODS}::test_do_lower_case_without_basic_tokenization",
+    ),
+    Deviation(
+        "MegaTokenizer",
+        "a byte that the vocabulary lacks becomes the unknown token, as in RobertaTokenizer",
+        "RobertaTokenizerFast drops it without a word, and places behind it are wrong",
+        f"{_MEGA_TEXT}::test_a_byte_that_the_vocabulary_lacks_is_unknown",
+    ),
+    Deviation(
+        "MegaTokenizer.decode",
+        "`errors` says what becomes of bytes that are no UTF-8",
+        "RobertaTokenizerFast takes the option and makes no use of it",
+        f"{_MEGA_TEXT}::test_errors_of_decoding",
+    ),
+    Deviation(
+        "MegaTokenizer.__call__",
+        "token types are 0 also in rows that overflow, without special tokens",
+        "RobertaTokenizerFast gives those of a second text type 1 in these rows alone",
+        f"{_MEGA_TEXT}::test_types_of_overflow_without_special_tokens",
+    ),
+    Deviation(
+        "TokenizerJSON",
+        "add_prefix_space of the file counts, unless the option is given",
+        "PreTrainedTokenizerFast changes it to False, so that ids differ from those of the library",
+        f"{_JSON}::test_the_space_before_a_text_is_that_of_the_file",
+    ),
+    Deviation(
+        "TokenizerJSON",
+        "an added token of which normalisation leaves nothing never occurs",
+        "the library finds it between any two characters, and cuts words there",
+        f"{_JSON}::test_an_added_token_of_which_nothing_is_left",
+    ),
+    Deviation(
+        "TokenizerJSON",
+        "a pattern of the file that takes too long is a ValueError that names it",
+        "the library searches as long as it takes",
+        f"{_JSON}::test_a_pattern_that_never_ends",
+    ),
+    Deviation(
+        "TokenizerJSON",
+        "dropout, which makes the ids of a text random, is refused",
+        "the library applies it, though it is meant for training",
+        f"{_JSON}::test_bad_files",
+    ),
+    Deviation(
+        "TokenizerJSON.__call__",
+        "sequence_ids() of padding is None",
+        "PreTrainedTokenizerFast gives 0 if the file has no post-processor",
+        f"{_JSON}::test_padding_belongs_to_no_text",
+    ),
+    Deviation(
+        "TokenizerJSON.build_inputs_with_special_tokens",
+        "makes the row that a call would make",
+        "PreTrainedTokenizerFast joins the ids without special tokens",
+        f"{_JSON}::test_rows_of_ids",
     ),
     Deviation(
         "BertModel",

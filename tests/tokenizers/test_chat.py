@@ -14,7 +14,9 @@ CHATML = """
     {%- if message['role'] not in ['system', 'user', 'assistant'] %}
         {{- raise_exception('a role must be system, user or assistant') }}
     {%- endif %}
+    {%- generation %}
     {{- '<s>' + message['role'] + '\\n' + message['content'] | trim + eos_token + '\\n' }}
+    {%- endgeneration %}
     {%- if loop.index > 7 %}{% break %}{% endif %}
 {%- endfor %}
 {%- if tools %}{{- tools | tojson(indent=1) }}{% endif %}

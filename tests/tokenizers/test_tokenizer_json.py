@@ -287,6 +287,48 @@ def test_padding_of_the_file(tmp_path):
     assert len(ours("a").input_ids) == 1
 
 
+def test_the_space_before_a_text_is_that_of_the_file(tmp_path):
+    """Unless it is asked for; transformers takes it for false if it is not."""
+    value = json.loads(trained("byte-level", "English"))
+    value["pre_tokenizer"]["add_prefix_space"] = True
+    folder = in_folder(tmp_path, value)
+    library = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    theirs = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    assert TokenizerJSON.from_pretrained(folder)("the").input_ids == library.encode("the").ids
+    ours = TokenizerJSON.from_pretrained(folder, add_prefix_space=False)
+    assert ours("the").input_ids == theirs("the").input_ids != library.encode("the").ids
+    ours.save_pretrained(tmp_path / "saved")
+    assert (
+        TokenizerJSON.from_pretrained(tmp_path / "saved")("the").input_ids == ours("the").input_ids
+    )
+
+
+def test_rows_of_ids(tmp_path):
+    """The file's layout, which transformers does not know of here."""
+    value = json.loads(trained("SentencePiece", "English")) | {"post_processor": TEMPLATE}
+    theirs, ours = (
+        kind.from_pretrained(in_folder(tmp_path, value))
+        for kind in (transformers.PreTrainedTokenizerFast, TokenizerJSON)
+    )
+    assert ours.build_inputs_with_special_tokens([7], [8, 9]) == [1, 7, 2, 8, 9]
+    assert ours.create_token_type_ids_from_sequences([7], [8, 9]) == [0, 0, 0, 1, 1]
+    assert ours.get_special_tokens_mask([7], [8, 9]) == [1, 0, 1, 0, 0]
+    assert ours.num_special_tokens_to_add(pair=True) == theirs.num_special_tokens_to_add(pair=True)
+    assert theirs.build_inputs_with_special_tokens([7], [8, 9]) == [7, 8, 9]
+
+
+def test_an_added_token_of_which_nothing_is_left(tmp_path):
+    """It never occurs; the library finds it between any two characters."""
+    added = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True}
+    value = changed(
+        normalizer={"type": "StripAccents"},
+        added_tokens=[{"id": 2, "content": "\u0301", "special": False, **added}],
+    )
+    theirs, ours = load(json.dumps(value), tmp_path / "tokenizer.json")
+    assert ours("ab").word_ids() == [0, 0]
+    assert theirs.encode("ab").word_ids == [0, 1]
+
+
 def test_bert_files_are_read_too(tmp_path, minilm):
     ours, bert = (kind.from_pretrained(minilm) for kind in (TokenizerJSON, BertTokenizerFast))
     for text in ("Hello, unaffable Ünï 世界 [MASK]!", "don't"):

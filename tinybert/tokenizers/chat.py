@@ -98,8 +98,18 @@ def render(template: str, messages: Sequence[Mapping[str, Any]], **variables: An
 
     if len(template) > MAX_TEMPLATE:
         raise ValueError(f"chat_template may have {MAX_TEMPLATE} characters at most")
+
+    class Generation(jinja2.ext.Extension):
+        """{% generation %}, which marks what a model has said, leaves it as it is."""
+
+        tags = frozenset({"generation"})
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, Generation]
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = raise_exception
