@@ -30,6 +30,7 @@ ANSWERS = {  # to the questions, `name = None`, at the end of a tutorial
     "07_writing": {"nucleus": "3", "without_cache": "5050"},
     "09_weights_by_hand": {"first": "72", "rounded": "256", "stride": "3"},
     "10_moving_average": {"wrong": "1", "oldest": "9", "carried": "64"},
+    "11_gated_attention": {"compared": "192", "held": "2"},
     "12_rotary_groups_and_cache": {"key_head": "4", "pairs": "16", "times": "1"},
 }
 
