@@ -18,7 +18,7 @@ from tinybert.bench.ema import convolution, moving_average
 from tinybert.bench.loading import load
 from tinybert.bench.machine import blas_threads, cores, describe, share_threads
 from tinybert.bench.timing import interleave
-from tinybert.bench.words import tokenizer
+from tinybert.bench.words import byte_level_tokenizer, tokenizer
 from tinybert.cli import bench as command
 from tinybert.cli.main import main
 from tinybert.fetch import FetchError
@@ -76,7 +76,7 @@ def test_work_that_differs_is_not_timed() -> None:
 
 def test_names_are_unique() -> None:
     names = [case.name for case in CASES]
-    assert len(set(names)) == len(names) == 10
+    assert len(set(names)) == len(names) == 11
 
 
 def test_forward_agrees() -> None:
@@ -136,8 +136,9 @@ def test_loading_is_exact_and_says_what_it_takes() -> None:
     assert total == pytest.approx(other_total, rel=1e-4)
 
 
-def test_tokenizer_agrees_on_fresh_text(minilm: Path) -> None:
-    prepared = tokenizer("cpu", 30)
+@pytest.mark.parametrize("case", [tokenizer, partial(byte_level_tokenizer, vocab_size=1000)])
+def test_tokenizer_agrees_on_fresh_text(case: partial[Prepared], minilm: Path) -> None:
+    prepared = case("cpu", 30)
     assert prepared.differences == {"transformers, Python": 0, "tokenizers, Rust": 0}
     first, second = prepared.fresh(), prepared.fresh()
     assert len(first) == 30

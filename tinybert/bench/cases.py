@@ -12,7 +12,7 @@ from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_st
 from tinybert.bench.ema import convolution, moving_average
 from tinybert.bench.loading import load
 from tinybert.bench.timing import Case
-from tinybert.bench.words import tokenizer
+from tinybert.bench.words import byte_level_tokenizer, tokenizer
 
 # Largest difference of two right results, float32. Features are about 1 and come out of 12 layers;
 # losses and gradients are smaller; ids are equal or not.
@@ -73,4 +73,10 @@ CASES = (
     ),
     Case("load", "MegatronBERT (345M) from a safetensors file of 1.3 GB", load, 0.0, runs=3),
     Case("tokenizer", "1,000 English-like sentences of 20 words", tokenizer, 0.0),
+    Case(
+        "tokenizer-bpe",
+        "the same with byte-level BPE, 8,000 tokens",
+        byte_level_tokenizer,
+        0.0,
+    ),
 )

@@ -1,16 +1,17 @@
-"""Our tokenizer against both of transformers': the one in Python and the one in Rust."""
+"""Our tokenizers against both of transformers': the one in Python and the one in Rust."""
 
 from __future__ import annotations
 
 import itertools
 import random
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tinybert.bench.timing import Prepared, Work
 from tinybert.fetch import model_folder
-from tinybert.tokenizers import BertTokenizer
+from tinybert.tokenizers import BertTokenizer, MegaTokenizer, load_vocab, save_bpe, train_bpe
 
 
 def tokenizer(device: str, sentences: int = 1000, folder: Path | None = None) -> Prepared:
@@ -23,15 +24,36 @@ def tokenizer(device: str, sentences: int = 1000, folder: Path | None = None) ->
 
     folder = folder or model_folder("minilm")
     ours = BertTokenizer.from_pretrained(folder)
-    others = {
-        "transformers, Python": transformers.BertTokenizer,
-        "tokenizers, Rust": transformers.BertTokenizerFast,
-    }
+    kinds = transformers.BertTokenizer, transformers.BertTokenizerFast
+    return _compared(ours, kinds, folder, list(ours.vocab), sentences)
+
+
+def byte_level_tokenizer(
+    device: str, sentences: int = 1000, vocab_size: int = 8000, folder: Path | None = None
+) -> Prepared:
+    """The same with byte-level BPE, whose merges are learnt from sentences like those before."""
+    import transformers
+
+    words = list(load_vocab((folder or model_folder("minilm")) / "vocab.txt"))
+    texts = generate_text(words, 3 * sentences, random.Random(1))
+    kinds = transformers.RobertaTokenizer, transformers.RobertaTokenizerFast
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        save_bpe(*train_bpe(texts, vocab_size), place / "vocab.json", place / "merges.txt")
+        ours = MegaTokenizer.from_pretrained(place)
+        return _compared(ours, kinds, place, words, sentences)
+
+
+def _compared(
+    ours: Any, kinds: tuple[Any, Any], folder: Path, vocabulary: list[str], sentences: int
+) -> Prepared:
+    """Our tokenizer and the two classes of transformers, on texts made of the same words."""
+    names = "transformers, Python", "tokenizers, Rust"
     works: dict[str, Work] = {
         name: _work(kind.from_pretrained(folder, local_files_only=True))
-        for name, kind in others.items()
+        for name, kind in zip(names, kinds, strict=True)
     }
-    rng, vocabulary = random.Random(0), list(ours.vocab)
+    rng = random.Random(0)
     texts = generate_text(vocabulary, sentences, rng)
     expected = _work(ours)(texts)
     differences = {

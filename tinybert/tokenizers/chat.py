@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tinybert.tokenizers.config import CONFIG_FILE, Blame, read_json, read_text, write_text
 
@@ -102,7 +102,7 @@ def render(template: str, messages: Sequence[Mapping[str, Any]], **variables: An
     class Generation(jinja2.ext.Extension):
         """{% generation %}, which marks what a model has said, leaves it as it is."""
 
-        tags = frozenset({"generation"})
+        tags: ClassVar[set[str]] = {"generation"}
 
         def parse(self, parser: Any) -> Any:
             next(parser.stream)
