@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from tinybert.tokenizers.config import CONFIG_FILE, Blame, read_json, read_text, write_text
 
@@ -102,7 +102,9 @@ def render(template: str, messages: Sequence[Mapping[str, Any]], **variables: An
     class Generation(jinja2.ext.Extension):
         """{% generation %}, which marks what a model has said, leaves it as it is."""
 
-        tags: ClassVar[set[str]] = {"generation"}
+        def __init__(self, environment: Any) -> None:
+            super().__init__(environment)
+            self.tags = {"generation"}
 
         def parse(self, parser: Any) -> Any:
             next(parser.stream)
