@@ -32,6 +32,7 @@ ANSWERS = {  # to the questions, `name = None`, at the end of a tutorial
     "10_moving_average": {"wrong": "1", "oldest": "9", "carried": "64"},
     "11_gated_attention": {"compared": "192", "held": "2"},
     "12_rotary_groups_and_cache": {"key_head": "4", "pairs": "16", "times": "1"},
+    "13_byte_pairs": {"unmerged": "10", "left": "3", "least": "5"},
 }
 
 each_tutorial = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
