@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from tinybert.generation import GenerationConfig
 from tinybert.models import AutoModelForCausalLM
@@ -18,6 +18,20 @@ OF_GENERATE = frozenset(field.name for field in fields(GenerationConfig)) | {
     "logits_processor",
     "generation_config",
 }
+
+
+class Continued(NamedTuple):
+    """One text, continued: the result, and what it came from.
+
+    Attributes:
+        prompt: the ids of the text.
+        records: what a call of the pipeline returns for the text.
+        output: what `model.generate` returned.
+    """
+
+    prompt: list[int]
+    records: list[dict[str, Any]]
+    output: Any
 
 
 class TextGenerationPipeline(Pipeline):
@@ -94,30 +108,37 @@ class TextGenerationPipeline(Pipeline):
 
     # --- continuations --------------------------------------------------------------------------
 
+    def continued(self, text: str, **options: Any) -> Continued:
+        """Like a call with one text, for those who also want what `generate` returned: with
+        `return_dict_in_generate=True, output_logits=True` the model's scores at every step.
+        """
+        settings = self._settings(options)
+        row = self._prompt(text, settings)
+        output = self._output([row], settings)
+        records = [self._record(text, row, ids, settings) for ids in _sequences(output, [row])]
+        return Continued(row.inputs["input_ids"], records, output)
+
     def run(self, items: list[Any], settings: Settings, batch_size: int) -> list[Any]:
         rows = [self._prompt(item, settings) for item in items]
         found = []
         for start in range(0, len(rows), batch_size):
             batch = slice(start, start + batch_size)
-            sequences = self._generate(rows[batch], settings)
+            sequences = _sequences(self._output(rows[batch], settings), rows[batch])
             each = len(sequences) // len(rows[batch])
             for i, (item, row) in enumerate(zip(items[batch], rows[batch], strict=True)):
                 own = sequences[i * each : (i + 1) * each]
                 found.append([self._record(item, row, ids, settings) for ids in own])
         return found
 
-    def _generate(self, rows: list[Row], settings: Settings) -> list[list[int]]:
-        """The sequences of a batch, prompts first, what they were padded with at the left not."""
+    def _output(self, rows: list[Row], settings: Settings) -> Any:
+        """What `generate` returns for a batch, padded at the left."""
         # Without a prompt, generate begins with bos_token_id.
         inputs = padded(self.tokenizer, rows, "left") if any(map(len, rows)) else {}
         options = {k: v for k, v in settings.items() if k in OF_GENERATE}
         length = max(len(row) for row in rows)
         options = {**self._generation_defaults(length, options), **options}
         with evaluation(self.model):
-            output = self.model.generate(**inputs, **options)
-        sequences = getattr(output, "sequences", output).tolist()
-        each = len(sequences) // len(rows)
-        return [ids[length - len(rows[i // each]) :] for i, ids in enumerate(sequences)]
+            return self.model.generate(**inputs, **options)
 
     def _generation_defaults(self, length: int, options: Settings) -> Settings:
         """What holds where neither the call nor the model's generation_config says anything."""
@@ -150,3 +171,10 @@ class TextGenerationPipeline(Pipeline):
         if settings["clean_up_tokenization_spaces"]:
             new = self.tokenizer.clean_up_tokenization(new)
         return {"generated_text": prompt + new if settings["return_full_text"] else new}
+
+
+def _sequences(output: Any, rows: list[Row]) -> list[list[int]]:
+    """The sequences of a batch, prompts first, what they were padded with at the left not."""
+    sequences = getattr(output, "sequences", output).tolist()
+    length, each = max(len(row) for row in rows), len(sequences) // len(rows)
+    return [ids[length - len(rows[i // each]) :] for i, ids in enumerate(sequences)]
