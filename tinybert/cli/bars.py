@@ -40,7 +40,7 @@ def save_bars(path: Path, panels: list[Panel], label: str) -> None:
     heights = [0.32 * len(panel.bars) + 0.9 for panel in panels]  # inches
     scores = [score for panel in panels for _, score in panel.bars]
     limits = min(0.0, *scores) * 1.15, max(0.0, *scores) * 1.15 or 1.0
-    with _picture(path, 6.5, heights) as charts:
+    with picture(path, 6.5, heights) as charts:
         for axes, panel in zip(charts, panels, strict=True):
             _draw_bars(axes, panel)
             axes.set_xlim(*limits)
@@ -64,7 +64,7 @@ def save_spans(
 ) -> None:
     """Draw for each of T tokens how likely the answer starts and ends there."""
     places = range(len(tokens))
-    with _picture(path, max(4.0, 0.34 * len(tokens) + 1.2), [3.2]) as (axes,):
+    with picture(path, max(4.0, 0.34 * len(tokens) + 1.2), [3.2]) as (axes,):
         axes.bar([p - 0.2 for p in places], start, 0.4, color=COLOURS[0], label="starts here")
         axes.bar([p + 0.2 for p in places], end, 0.4, color=COLOURS[1], label="ends here")
         axes.set_xticks(places, tokens, rotation=60, ha="right", rotation_mode="anchor")
@@ -85,7 +85,7 @@ def _title(axes: Any, title: str) -> None:
 
 
 @contextmanager
-def _picture(path: Path, width: float, heights: list[float]) -> Iterator[list[Any]]:
+def picture(path: Path, width: float, heights: list[float]) -> Iterator[list[Any]]:
     """Axes beneath each other, of these inches; written to the file when all is drawn."""
     import matplotlib
     from matplotlib import font_manager
