@@ -249,7 +249,7 @@ KEYS = 128
 
 def attention_blocks(heads: int, size: int) -> tuple[int, int]:
     """How many queries, and how many keys, a block of attention should hold."""
-    return max(16, ONE_THREAD_PRODUCT // (KEYS * max(1, size))), KEYS
+    return max(4, ONE_THREAD_PRODUCT // (KEYS * max(1, size))), KEYS
 
 
 # --- softmax --------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ class ScaledDotProductAttention(Function):
     def _blocks(self, kernels: Any) -> tuple[list[slice], list[slice]]:
         """Blocks of queries and of keys: the fewer queries there are, the more keys at once."""
         _, heads, length, size = self.query.shape
-        queries, keys = kernels.attention_blocks(heads, size)
+        queries, keys = kernels.attention_blocks(heads, max(size, self.value.shape[-1]))
         keys *= max(1, queries // max(length, 1))
         return _cut(length, queries), _cut(self.key.shape[2], keys)
 

@@ -92,13 +92,23 @@ def _polynomials(coefficient: Any, base: Any) -> Any:
 
 def _powers(base: Any, length: int) -> tuple[Any, Any]:
     """base^s for s < S, (D, N, S), and base^(r S) for r < R, (D, N, R), with R S >= length."""
-    xp = array_module(base)
     size = max(1, math.isqrt(length))
     steps = -(-length // size)
-    return (
-        base[..., None] ** xp.arange(size).astype(base.dtype),
-        base[..., None] ** (xp.arange(steps) * size).astype(base.dtype),
-    )
+    wide = base.astype("float64")  # so that the powers are rounded once
+    powers = _ladder(wide, size)
+    leaps = _ladder(powers[..., -1] * wide, steps)
+    return powers.astype(base.dtype, copy=False), leaps.astype(base.dtype, copy=False)
+
+
+def _ladder(base: Any, count: int) -> Any:
+    """base^0, base^1, ... (..., count): each step of the ladder doubles how many are known."""
+    y = array_module(base).ones((*base.shape, count), base.dtype)
+    known, step = 1, base[..., None]  # step is base^known
+    while known < count:
+        width = min(known, count - known)
+        y[..., known : known + width] = y[..., :width] * step
+        known, step = 2 * known, step * step
+    return y
 
 
 def _derived(coefficient: Any) -> Any:
