@@ -189,7 +189,7 @@ def test_padding_belongs_to_no_text(tmp_path):
 
 
 def test_calls(tmp_path_factory, capfd):
-    fuzz_calls(tmp_path_factory.mktemp("calls"), 300, 0)
+    fuzz_calls(tmp_path_factory.mktemp("calls"), 250, 0)
     capfd.readouterr()  # what Rust says of its panics
 
 
@@ -392,6 +392,9 @@ NESTED = functools.reduce(
         ({"post_processor": TEMPLATE | {"pair": TEMPLATE["single"]}}, "both sequences"),
         ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "?"}}, "base64"),
         ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "damaged"),
+        ({"normalizer": {"type": "Prepend", "prepend": "x" * 999}}, "prepend may have 256"),
+        ({"model": {"type": "Unigram", "vocab": [["a" * 40_000, 1]]}}, "too long"),
+        ({"post_processor": {"type": "BertProcessing", "cls": ["a", -1], "sep": 1}}, "its id"),
         ({"added_tokens": [{"id": "x", "content": "y"}]}, "added_tokens_decoder"),
     ],
     ids=lambda value: str(value)[:50],
@@ -411,6 +414,14 @@ def test_a_pattern_that_never_ends(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="takes more than"):
         tokenizer("a" * 60)
     assert time.monotonic() - begin < 5
+
+
+def test_a_text_that_grows_without_end(tmp_path):
+    step = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 200}
+    chain = {"type": "Sequence", "normalizers": [step] * 9}
+    tokenizer = TokenizerJSON.from_pretrained(in_folder(tmp_path, changed(normalizer=chain)))
+    with pytest.raises(ValueError, match="normalizer makes a text more than 100 times as long"):
+        tokenizer("a b a")
 
 
 def test_unknown_without_an_unknown_token(tmp_path):

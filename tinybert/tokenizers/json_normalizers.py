@@ -15,6 +15,9 @@ from tinybert.tokenizers.unicode_forms import FORMS, normal_form
 
 Normalize = Callable[[AlignedText], None]
 
+MAX_CONTENT = 256  # characters that a part puts into a text at one place
+MAX_GROWTH = 100  # times that a text may get longer, on top of MAX_CONTENT * MAX_GROWTH
+
 # What "Nmt" drops, and what it turns into a space.
 NMT_DROPPED = {*range(0x01, 0x09), 0x0B, *range(0x0E, 0x20), 0x7F, 0x8F, 0x9F}
 NMT_SPACES = {0x09, 0x0A, 0x0C, 0x0D, 0x1680, *range(0x200B, 0x2010), 0x2028, 0x2029}
@@ -25,15 +28,26 @@ def sequence(part: Fields) -> Normalize:
     steps = [step.build(NORMALIZERS) for step in part.parts("normalizers")]
 
     def normalize(text: AlignedText) -> None:
+        limit = MAX_GROWTH * (MAX_CONTENT + len(text.text))
         for step in steps:
             step(text)
+            if len(text.text) > limit:
+                raise ValueError(f"{part.where} makes a text more than {MAX_GROWTH} times as long")
 
     return normalize
 
 
+def content(part: Fields, name: str) -> str:
+    """A text that is put into others; ValueError if it is longer than any has reason to be."""
+    value = part.get(name, str)
+    if len(value) > MAX_CONTENT:
+        raise ValueError(f"{part.where}.{name} may have {MAX_CONTENT} characters at most")
+    return value
+
+
 def prepend(part: Fields) -> Normalize:
     """Put something in front of a text that is not empty."""
-    front = part.get("prepend", str)
+    front = content(part, "prepend")
 
     def normalize(text: AlignedText) -> None:
         if text.text:
@@ -44,8 +58,8 @@ def prepend(part: Fields) -> Normalize:
 
 def replace(part: Fields) -> Normalize:
     """Put one text for every match of a pattern."""
-    find, content = read_pattern(part), part.get("content", str)
-    return lambda text: text.replace(find(text.text), content)
+    find, new = read_pattern(part), content(part, "content")
+    return lambda text: text.replace(find(text.text), new)
 
 
 def form(part: Fields) -> Normalize:

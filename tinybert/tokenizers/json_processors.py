@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tinybert.tokenizers.alignment import Encoding
+from tinybert.tokenizers.config import MAX_ID
 from tinybert.tokenizers.json_fields import Fields
 from tinybert.tokenizers.trim import trimmed
 
@@ -77,9 +78,13 @@ def bert(part: Fields) -> Process:
 def _special(part: Fields, name: str, type_id: int) -> Encoding:
     """A special token given as ["</s>", 2]."""
     pair = part.get(name, list)
-    if len(pair) != 2 or not isinstance(pair[0], str) or type(pair[1]) is not int:
+    if len(pair) != 2 or not isinstance(pair[0], str) or not _is_id(pair[1]):
         raise ValueError(f"{part.where}.{name} must be a token and its id, got {pair!r:.80}")
     return Encoding.of_special(pair[1], pair[0], type_id)
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MAX_ID
 
 
 def template(part: Fields) -> Process:
@@ -110,7 +115,7 @@ def _named_tokens(part: Fields) -> Mapping[str, Tokens]:
         fields = Fields(value, f"{part.where}.special_tokens[{name!r:.40}]")
         ids, tokens = fields.get("ids", list), fields.get("tokens", list)
         if len(ids) != len(tokens) or not all(
-            type(i) is int and isinstance(token, str) for i, token in zip(ids, tokens, strict=True)
+            _is_id(i) and isinstance(token, str) for i, token in zip(ids, tokens, strict=True)
         ):
             raise ValueError(f"{fields.where} must have as many ids as tokens")
         named[name] = list(zip(ids, tokens, strict=True))

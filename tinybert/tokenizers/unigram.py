@@ -13,6 +13,7 @@ from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
 
 UNKNOWN_PENALTY = 10.0
 LONGEST_CACHED = 256  # characters
+MAX_BEGINNINGS = 500_000_000  # characters of all beginnings of pieces; 5 million is usual
 
 
 class Unigram(dict[str, tuple[Token, ...]]):
@@ -25,6 +26,9 @@ class Unigram(dict[str, tuple[Token, ...]]):
             more than the rarest piece, and several in a row become one unknown token.
         byte_fallback: an unknown stretch becomes the pieces <0x00> to <0xFF> of its bytes, if the
             vocabulary has them all.
+
+    Raises ValueError if `unk_id` is none of the vocabulary, or the pieces are longer than any that
+    are learnt from texts.
 
     The object is a dictionary from words to tokens, as `BPE` is. Asking for a word raises
     ValueError if something in it is unknown, and there is no unknown token.
@@ -39,6 +43,8 @@ class Unigram(dict[str, tuple[Token, ...]]):
         super().__init__()
         if unk_id is not None and not 0 <= unk_id < len(vocab):
             raise ValueError(f"unk_id must be an id of the vocabulary, got {unk_id}")
+        if sum(len(piece) ** 2 // 2 for piece, _ in vocab) > MAX_BEGINNINGS:
+            raise ValueError("the vocabulary has pieces that are too long and too many")
         self.vocab = {piece: piece_id for piece_id, (piece, _) in enumerate(vocab)}
         self.unk_id = unk_id
         self.byte_fallback = byte_fallback
