@@ -142,7 +142,7 @@ def fuzz_calls(folder, count, number):
 
 
 def test_calls(files, capfd):
-    fuzz_calls(files, 350, 0)
+    fuzz_calls(files, 250, 0)
     capfd.readouterr()  # what Rust says of its panics
 
 

@@ -189,7 +189,7 @@ def test_padding_belongs_to_no_text(tmp_path):
 
 
 def test_calls(tmp_path_factory, capfd):
-    fuzz_calls(tmp_path_factory.mktemp("calls"), 250, 0)
+    fuzz_calls(tmp_path_factory.mktemp("calls"), 150, 0)
     capfd.readouterr()  # what Rust says of its panics
 
 

@@ -92,10 +92,6 @@ class AlignedText:
             done = end
         self.set("".join([*text, self.text[done:]]), spans + self.spans[done:])
 
-    def span(self, token: Token) -> Span:
-        """The characters of the original text that a token of this stretch stands for."""
-        return self.spans[token.start][0], self.spans[token.end - 1][1]
-
 
 def char_spans(text: str, sizes: Iterable[int]) -> list[Span]:
     """Where tokens stand that follow each other, from their sizes in bytes of UTF-8.

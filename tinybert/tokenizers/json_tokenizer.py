@@ -140,11 +140,11 @@ class TokenizerJSON(AlignedTokenizer):
         ids, tokens, offsets = [], [], []
         word_ids: list[int | None] = []
         for number, word in enumerate(words):
-            found = self._model(word.text) if word.tokens is None else word.tokens
-            for token in found:
-                ids.append(token.id)
-                tokens.append(token.text)
-                offsets.append(word.span(token))
+            spans = word.spans
+            for token_id, token, start, end in word.tokens or self._model(word.text):
+                ids.append(token_id)
+                tokens.append(token)
+                offsets.append((spans[start][0], spans[end - 1][1]))
                 word_ids.append(number)
         return Encoding.of_text(ids, tokens, offsets, word_ids, sequence)
 
