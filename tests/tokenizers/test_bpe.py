@@ -65,6 +65,23 @@ def test_heap_and_links_do_what_the_naive_search_does():
         assert "".join(word[t.start : t.end] for t in bpe[word]) == word
 
 
+@pytest.mark.parametrize("merges", [["▁ a", "▁ ▁", "▁a b"], ["▁ a", "b ▁", "b▁ a", "▁a b"]])
+def test_a_text_of_several_words(merges):
+    """With and without a merge that joins words."""
+    pairs = [tuple(merge.split()) for merge in merges]
+    tokens = ["<unk>", *"▁ab", *(left + right for left, right in pairs)]
+    vocab = {token: i for i, token in enumerate(tokens)}
+    options = {"unk_token": "<unk>", "fuse_unk": True}
+    library = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocab, merges=pairs, **options))
+    ours = BPE(vocab, pairs, **options)
+    rng = random.Random(0)
+    for _ in range(300):
+        text = "".join(rng.choices("▁▁aabb世", k=rng.randrange(1, 20)))
+        theirs = library.encode(text)
+        assert [token.id for token in ours[text]] == theirs.ids, text
+        assert [(token.start, token.end) for token in ours[text]] == theirs.offsets, text
+
+
 def test_worked_example():
     vocab = {token: i for i, token in enumerate(["l", "o", "w", "e", "lo", "low", "<unk>"])}
     bpe = BPE(vocab, [("l", "o"), ("lo", "w")], unk_token="<unk>")

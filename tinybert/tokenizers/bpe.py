@@ -7,13 +7,15 @@ is known to the caller. How merges are learnt is in `train_bpe.py`.
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from tinybert.tokenizers.aligned_text import Token, char_spans
 from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
 
 LONGEST_CACHED = 256  # characters
+WORDS = re.compile("(?<=[^▁])(?=▁)")  # between words, where ▁ stands for a space
 
 
 class BPE(dict[str, tuple[Token, ...]]):
@@ -61,6 +63,10 @@ class BPE(dict[str, tuple[Token, ...]]):
         self.ignore_merges = ignore_merges
         self.prefix, self.suffix = prefix, suffix
         self.merges: dict[tuple[int, int], tuple[int, int]] = {}  # pair -> rank, merged
+        # A text that is one word to the caller falls into its own words if no merge joins them,
+        # and nothing else that is done at one place depends on another.
+        self._has_words = "▁" in vocab and unk_token is not None
+        self._has_words &= not (ignore_merges or prefix or suffix)
         for rank, (left, right) in enumerate(merges):
             merged = left + right[len(prefix) :]
             for token in (left, right, merged):
@@ -69,6 +75,7 @@ class BPE(dict[str, tuple[Token, ...]]):
                         f"merge {rank}, {left!r} {right!r}: {token!r} is not in the vocabulary"
                     )
             self.merges[vocab[left], vocab[right]] = rank, vocab[merged]
+            self._has_words &= not WORDS.search(merged)
 
     def __missing__(self, word: str) -> tuple[Token, ...]:
         tokens = self.tokenize(word)
@@ -82,6 +89,13 @@ class BPE(dict[str, tuple[Token, ...]]):
         """The tokens of a word, with their places in it."""
         if self.ignore_merges and word in self.vocab:
             return (Token(self.vocab[word], word, 0, len(word)),)
+        if self._has_words and len(parts := WORDS.split(word)) > 1:
+            starts = accumulate(map(len, parts[:-1]), initial=0)
+            return tuple(
+                Token(token_id, token, origin + start, origin + end)
+                for part, origin in zip(parts, starts, strict=True)
+                for token_id, token, start, end in self[part]
+            )
         ids, sizes = self._symbols(word)
         self.merge(ids, sizes)
         spans = char_spans(word, sizes)
