@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: one thread of BLAS for each
+    for library in ("OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may touch the network
+
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +18,6 @@ import pytest
 import tinybert.ops  # noqa: F401  (gives Tensor its methods)
 from tinybert import backend
 from tinybert.autograd import get_default_device, get_default_dtype, is_grad_enabled
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # no test may touch the network
 
 
 @pytest.fixture(autouse=True)
