@@ -12,6 +12,7 @@ from tinybert.cli import (
     fill_mask,
     generate,
     inspect,
+    plot,
     similarity,
     tag,
     tokenize,
@@ -33,4 +34,5 @@ COMMANDS: tuple[Command, ...] = (
     diff.COMMAND,
     compare.COMMAND,
     bench.COMMAND,
+    plot.COMMAND,
 )
