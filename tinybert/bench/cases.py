@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from tinybert.bench import nemotron
 from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
 from tinybert.bench.ema import convolution, moving_average
 from tinybert.bench.loading import load
@@ -71,12 +72,24 @@ CASES = (
         partial(convolution, length=65536, features=128),
         MOVING_AVERAGE,
     ),
+    Case(
+        "nemotron-generate",
+        "greedy, 64 new tokens after 16, a Nemotron of 100M parameters",
+        partial(nemotron.generate, prompt=16, new_tokens=64),
+        0.0,
+    ),
     Case("load", "MegatronBERT (345M) from a safetensors file of 1.3 GB", load, 0.0, runs=3),
     Case("tokenizer", "1,000 English-like sentences of 20 words", tokenizer, 0.0),
     Case(
         "tokenizer-bpe",
         "the same with byte-level BPE, 8,000 tokens",
         byte_level_tokenizer,
+        0.0,
+    ),
+    Case(
+        "tokenizer-json",
+        "the same as the parts of a tokenizer.json",
+        partial(byte_level_tokenizer, from_json=True),
         0.0,
     ),
 )

@@ -11,7 +11,15 @@ from typing import Any
 
 from tinybert.bench.timing import Prepared, Work
 from tinybert.fetch import model_folder
-from tinybert.tokenizers import BertTokenizer, MegaTokenizer, load_vocab, save_bpe, train_bpe
+from tinybert.tokenizers import (
+    BertTokenizer,
+    MegaTokenizer,
+    TokenizerJSON,
+    load_vocab,
+    save_bpe,
+    train_bpe,
+)
+from tinybert.tokenizers.base import Tokenizer
 
 
 def tokenizer(device: str, sentences: int = 1000, folder: Path | None = None) -> Prepared:
@@ -29,29 +37,42 @@ def tokenizer(device: str, sentences: int = 1000, folder: Path | None = None) ->
 
 
 def byte_level_tokenizer(
-    device: str, sentences: int = 1000, vocab_size: int = 8000, folder: Path | None = None
+    device: str,
+    sentences: int = 1000,
+    vocab_size: int = 8000,
+    from_json: bool = False,
+    folder: Path | None = None,
 ) -> Prepared:
-    """The same with byte-level BPE, whose merges are learnt from sentences like those before."""
+    """The same with byte-level BPE, whose merges are learnt from sentences like those before.
+
+    from_json: the tokenizers are made of the parts that a tokenizer.json names, without a class of
+        transformers in Python.
+    """
     import transformers
 
     words = list(load_vocab((folder or model_folder("minilm")) / "vocab.txt"))
     texts = generate_text(words, 3 * sentences, random.Random(1))
-    kinds = transformers.RobertaTokenizer, transformers.RobertaTokenizerFast
+    kinds = (transformers.RobertaTokenizer, transformers.RobertaTokenizerFast)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         save_bpe(*train_bpe(texts, vocab_size), place / "vocab.json", place / "merges.txt")
-        ours = MegaTokenizer.from_pretrained(place)
+        ours: Tokenizer = MegaTokenizer.from_pretrained(place)
+        if from_json:
+            ours.save_pretrained(place)
+            ours = TokenizerJSON.from_pretrained(place)
+            kinds = (None, transformers.PreTrainedTokenizerFast)
         return _compared(ours, kinds, place, words, sentences)
 
 
 def _compared(
-    ours: Any, kinds: tuple[Any, Any], folder: Path, vocabulary: list[str], sentences: int
+    ours: Tokenizer, kinds: tuple[Any, Any], folder: Path, vocabulary: list[str], sentences: int
 ) -> Prepared:
-    """Our tokenizer and the two classes of transformers, on texts made of the same words."""
+    """Our tokenizer and the classes of transformers, on texts made of the same words."""
     names = "transformers, Python", "tokenizers, Rust"
     works: dict[str, Work] = {
         name: _work(kind.from_pretrained(folder, local_files_only=True))
         for name, kind in zip(names, kinds, strict=True)
+        if kind is not None
     }
     rng = random.Random(0)
     texts = generate_text(vocabulary, sentences, rng)
