@@ -26,6 +26,7 @@ _PIPELINES = "tests/pipelines"
 _MEGATRON = "tests/checkpoints/test_megatron_lm.py"
 _MEGA = "tests/models/test_mega_decoder.py"
 _MEGA_SERVICES = "tests/models/test_mega_services.py"
+_NEMOTRON = "tests/models/test_nemotron_services.py"
 _GENERATE = "tests/generation/test_generate_arguments.py"
 
 deviations: tuple[Deviation, ...] = (
@@ -469,5 +470,38 @@ deviations: tuple[Deviation, ...] = (
         "a checkpoint_version that was never released is refused",
         "transformers' converter takes the order of the rows for that of version 0",
         f"{_MEGATRON}::test_unknown_versions",
+    ),
+    Deviation(
+        "NemotronConfig",
+        "num_key_value_heads=None means as many as num_attention_heads",
+        "so it is documented; transformers fails when the model is made, its default included",
+        f"{_NEMOTRON}::test_the_defaults_are_those_of_the_documents",
+    ),
+    Deviation(
+        "NemotronConfig",
+        "rope_percent, rope_percentage and rotary_percentage are taken for partial_rotary_factor, "
+        "and spellings that are not known are refused",
+        "transformers keeps them as attributes without effect, and turns one half",
+        f"{_NEMOTRON}::test_three_spellings_of_one_share",
+    ),
+    Deviation(
+        "NemotronModel",
+        "a partial_rotary_factor that turns an odd number of features is refused",
+        "transformers silently turns one more, with frequencies of a width that is not used; "
+        'reference="transformers" does so too',
+        f"{_NEMOTRON}::test_an_odd_share_is_refused_unless_transformers_is_to_be_followed",
+    ),
+    Deviation(
+        "NemotronModel",
+        "past_key_values may be a tuple, and is one if none was given, as the documents have it",
+        "transformers fails for a tuple, and always returns a cache object",
+        "tests/models/test_nemotron_cache.py::test_a_tuple_is_not_changed_and_a_cache_is",
+    ),
+    Deviation(
+        "NemotronModel",
+        "an attention_mask of another length than the cache and the new tokens is refused",
+        "transformers cuts one that is too long, and takes what one that is too short lacks for "
+        "tokens that may be seen",
+        "tests/models/test_nemotron_cache.py::test_wrong_arguments_are_refused_by_name",
     ),
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tinybert.bench import CASES, Case, Prepared, Result, run_case
+from tinybert.bench import CASES, Case, Prepared, Result, nemotron, run_case
 from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
 from tinybert.bench.ema import convolution, moving_average
 from tinybert.bench.loading import load
@@ -113,6 +113,14 @@ def test_generated_tokens_are_the_same() -> None:
     assert prepared.differences == {"torch": 0}
     assert prepared.ours(None).shape == (1, 13)
     assert len({*prepared.ours(None)[0].tolist()}) > 4  # it does not repeat one word
+
+
+def test_a_nemotron_generates_the_same_and_says_what_a_token_costs() -> None:
+    sizes = {**TINY, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4}
+    prepared = nemotron.generate("cpu", 4, 9, {**sizes, "initializer_range": 0.8})
+    assert prepared.differences == {"torch": 0}
+    assert prepared.ours(None).shape == (1, 13)
+    assert re.fullmatch(r"a token after 64 takes .* ms, after 2048 .* as long", prepared.note)
 
 
 @pytest.mark.parametrize("train", [False, True])

@@ -80,7 +80,9 @@ def kernels_of(array: Array) -> Any:
 
 def is_array(value: Any) -> bool:
     """Whether `value` is an array of a known backend."""
-    return isinstance(value, tuple(backend.array_type for backend in _backends.values()))
+    if isinstance(value, np.ndarray):
+        return True
+    return any(isinstance(value, backend.array_type) for backend in _backends.values())
 
 
 def is_device_name(text: str) -> bool:

@@ -205,7 +205,7 @@ def torch_twin(model: Any, device: str) -> Any:
     if device != "cpu" and not torch.cuda.is_available():
         raise DeviceError(f"device {device!r}: this torch sees no GPU to compare with")
     options = {k: v for k, v in model.config.to_dict().items() if k != "model_type"}
-    config = transformers.BertConfig(**options)
+    config = getattr(transformers, type(model.config).__name__)(**options)
     kind = getattr(transformers, type(model).__name__)
     twin = kind._from_config(config, attn_implementation="sdpa")
     _copy_weights(model, twin)
