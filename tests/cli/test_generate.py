@@ -4,6 +4,7 @@ attention; and text that comes word by word in a terminal, a real one (a pseudo-
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import select
@@ -19,11 +20,14 @@ import pytest
 import torch
 import transformers
 
+from tests.models.oracle import draw_weights
 from tests.pipelines.twins import SIZES, VOCAB, Make, model_folder  # noqa: F401 (a fixture)
 from tinybert import BertTokenizerFast, MegaConfig, MegaForCausalLM, NemotronConfig
 from tinybert import NemotronForCausalLM as Nemotron
 from tinybert.backend import manual_seed
+from tinybert.cli import generate
 from tinybert.cli.choices import choices, label, looks, new_ids
+from tinybert.cli.rewriting import load_writer
 from tinybert.pipelines import pipeline
 
 TEXT = "King George of England"
@@ -184,6 +188,45 @@ def test_labels_are_readable() -> None:
     assert [label(Few(), i) for i in range(7)] == ["Ġcafé", "Ġ", "Ċ", "Ã", "##ing", "▁so", "<6>"]
 
 
+# --- an encoder-decoder ---------------------------------------------------------------------------
+
+
+def test_an_encoder_decoder_rewrites(tinybert, tmp_path: Path, monkeypatch) -> None:
+    """What is shown is the new text, and where in the text read the model looked."""
+    drawn: list[list[str]] = []
+    two = [transformers.BertConfig(**SIZES) for _ in range(2)]
+    ids = {"decoder_start_token_id": 2, "pad_token_id": 0, "eos_token_id": None}
+    config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(*two, **ids)
+    twin = transformers.EncoderDecoderModel(config).eval()
+    twin.set_attn_implementation("eager")
+    draw_weights(twin, 5)
+    twin.save_pretrained(tmp_path)
+    tokenizer = BertTokenizerFast(vocab_file=str(VOCAB))
+    tokenizer.save_pretrained(tmp_path)
+    read = torch.tensor([tokenizer(TEXT)["input_ids"]])
+    out = twin.generate(
+        read, attention_mask=torch.ones_like(read), max_new_tokens=6, do_sample=False,
+        return_dict_in_generate=True, output_attentions=True, eos_token_id=None,
+    )  # fmt: skip
+    words = ["generate", TEXT, "--greedy", "--max-new-tokens", 6, "--model", tmp_path]
+    ((found,),) = [result["texts"] for result in as_json(tinybert(*words, "--json"))]
+    assert found["ids"] == out.sequences[0, 1:].tolist()
+    text = tokenizer.decode(found["ids"], skip_special_tokens=True)
+    assert found["text"] == tokenizer.clean_up_tokenization(text)
+    assert " ".join(tinybert(*words).out.split()) == found["text"]
+    monkeypatch.setattr(generate, "save_attention", lambda *given: drawn.append(given[3]))
+    assert tinybert(*words, "--plot", tmp_path / "looks.png").code == 0
+    assert drawn == [tokenizer.convert_ids_to_tokens(read[0].tolist())]
+    writer = load_writer(argparse.Namespace(model=str(tmp_path), device=None))
+    details = {f"output_{name}": True for name in ("logits", "attentions")}
+    ours = writer.continued(
+        TEXT, do_sample=False, max_new_tokens=6, return_dict_in_generate=True, **details
+    )
+    expected = [step[-1][0].mean(0)[-1].numpy() for step in out.cross_attentions]
+    weights = looks(ours.output, 0, 6, writer.model.config)
+    np.testing.assert_allclose(weights, expected, atol=1e-6)
+
+
 # --- the picture of the attention -----------------------------------------------------------------
 
 
@@ -231,14 +274,13 @@ def test_the_picture(ask, refused, tmp_path: Path, folder: Path) -> None:
     from matplotlib import image
 
     path = tmp_path / "looks.png"
-    for words in (["--seed", 1], ["--beams", 2]):
-        ran = ask("It costs $5 and $6.", *words, "--max-new-tokens", 12, "--plot", path)
-        assert (ran.code, ran.err) == (0, f"chart: {path}\n")
-        assert ran.out.startswith("It costs $5 and $6.")
-        pixels = image.imread(path)[:, :, :3]
-        assert 300 < min(pixels.shape[:2]) <= max(pixels.shape[:2]) < 1500
-        coloured = pixels.max(axis=2) - pixels.min(axis=2) > 0.02
-        assert 0.2 < coloured.mean() < 0.8
+    ran = ask("It costs $5 and $6.", "--beams", 2, "--max-new-tokens", 12, "--plot", path)
+    assert (ran.code, ran.err) == (0, f"chart: {path}\n")
+    assert ran.out.startswith("It costs $5 and $6.")
+    pixels = image.imread(path)[:, :, :3]
+    assert 300 < min(pixels.shape[:2]) <= max(pixels.shape[:2]) < 1500
+    coloured = pixels.max(axis=2) - pixels.min(axis=2) > 0.02
+    assert 0.2 < coloured.mean() < 0.8
     long = ["--max-new-tokens", 150, "--plot", path, "--model", folder]
     assert "at most 160 tokens, got 162" in refused("generate", "a " * 10, *long)
     for words in (["a", "b"], ["a", "--count", "2"]):
@@ -283,37 +325,43 @@ class Terminal:
     def end(self) -> tuple[int, str]:
         """The exit code, and what was on standard error."""
         _, error = self.process.communicate(timeout=60)
-        os.close(self.screen)
         return self.process.returncode, error.decode()
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+        os.close(self.screen)
 
 
 def test_a_terminal_shows_what_a_pipe_gets(tinybert, nemotron: Path, monkeypatch) -> None:
     words = [TEXT, "It was", "--seed", 3, "--max-new-tokens", 40, "--top", 2, "--model", nemotron]
-    terminal = Terminal(*words)
-    shown = terminal.read(100_000)
-    assert terminal.end() == (0, "")
+    with Terminal(*words) as terminal:
+        shown = terminal.read(100_000)
+        assert terminal.end() == (0, "")
     monkeypatch.setattr("tinybert.cli.generate.terminal_width", lambda: 40)
     assert shown == tinybert("generate", *words).out
 
 
 def test_text_comes_while_it_is_written_and_can_be_stopped(nemotron: Path) -> None:
     """Hours before the end there is text; after Ctrl-C the line is ended, and the exit code 130."""
-    terminal = Terminal(TEXT, "--seed", 3, "--max-new-tokens", 900_000, "--model", nemotron)
-    shown = terminal.read(300)
+    words = [TEXT, "--seed", 3, "--max-new-tokens", 900_000, "--model", nemotron]
+    with Terminal(*words) as terminal:
+        shown = terminal.read(300)
+        terminal.process.send_signal(signal.SIGINT)
+        shown += terminal.read(10**9)
+        assert terminal.end() == (130, "interrupted\n")
     assert shown.startswith(TEXT)
+    assert shown.endswith("\n")
+    assert not shown.endswith("\n\n")
     assert len(shown.splitlines()) > 5
     assert max(map(len, shown.splitlines())) <= 40
-    terminal.process.send_signal(signal.SIGINT)
-    rest = terminal.read(10**9)
-    assert rest.endswith("\n")
-    assert not rest.endswith("\n\n")
-    assert terminal.end() == (130, "interrupted\n")
 
 
 @pytest.mark.parametrize("words", [["--no-stream"], ["--json"], ["--beams", "2"], ["--count", "2"]])
 def test_what_does_not_stream(ask, monkeypatch, words: list[str]) -> None:
-    from tinybert.cli import generate
-
     asked: list[Any] = []
     monkeypatch.setattr(generate.sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(generate, "FlowStreamer", lambda *given: asked.append(given))

@@ -49,18 +49,17 @@ class Flow:
 
     def _place(self, word: str) -> None:
         waiting, self._gap = self._gap or "", ""
-        lines, gap = waiting.count("\n"), waiting.rpartition("\n")[2]
-        if lines:
-            self.write("\n" * lines)
+        breaks, gap = waiting.count("\n"), " " * len(waiting.rpartition("\n")[2])
+        if breaks:
             self.column = 0
-        size = columns_of(word)
-        if self.column and self.column + len(gap) + size > self.width:
-            self.write("\n")
-            self.column, gap = 0, ""
+        elif self.column and self.column + len(gap) + columns_of(word) > self.width:
+            breaks, gap, self.column = 1, "", 0
         shown = "".join("?" if c < " " or c == "\x7f" else c for c in word)
         pieces = [shown[i : i + self.width] for i in range(0, len(shown), self.width)]
-        self.write(" " * len(gap) + "\n".join(pieces))
-        self.column = columns_of(pieces[-1]) + (self.column + len(gap)) * (len(pieces) == 1)
+        before = self.column + len(gap) if len(pieces) == 1 else 0
+        # First the column, then one write: `end` is right wherever Ctrl-C comes between.
+        self.column = before + columns_of(pieces[-1])
+        self.write("\n" * breaks + gap + "\n".join(pieces))
 
 
 class FlowStreamer(BaseStreamer):

@@ -13,7 +13,8 @@ from tinybert.cli.choices import Choice, Token, choices, label, looks, new_ids
 from tinybert.cli.command import Command, add_text_arguments, read_texts
 from tinybert.cli.flow import Flow, FlowStreamer
 from tinybert.cli.layout import columns_of, fold, print_json, shorten, table, terminal_width
-from tinybert.cli.tasks import add_plot_argument, add_task_arguments, load_task, plot_file
+from tinybert.cli.rewriting import RewritingPipeline, load_writer
+from tinybert.cli.tasks import add_plot_argument, add_task_arguments, plot_file
 from tinybert.outputs import ModelOutput
 from tinybert.pipelines.text_generation import Continued
 
@@ -21,7 +22,8 @@ TOKEN_WIDTH = 20  # columns of a token in the table
 
 DETAILS = """\
 Continues each text with a model that was trained for it (BertLMHeadModel with
-is_decoder, Nemotron, MEGA). Each next token is drawn by its probability, at a
+is_decoder, Nemotron, MEGA), or rewrites it with an EncoderDecoderModel. Each
+next token is drawn by its probability, at a
 --temperature: below 1 likely ones are preferred. --seed makes a draw
 repeatable; --greedy takes the likeliest token each time, --beams N follows the
 N best sequences.
@@ -71,7 +73,9 @@ def run(args: argparse.Namespace) -> int:
     texts = read_texts(args)
     if plot is not None and len(texts) * args.count > 1:
         raise ValueError(f"--plot draws one text, got {len(texts) * args.count}")
-    writer = load_task("text-generation", args)
+    writer = load_writer(args)
+    if isinstance(writer, RewritingPipeline):
+        options["return_full_text"] = False
     if plot is not None:
         check_tokens(len(writer.tokenizer(texts[0])["input_ids"]) + args.max_new_tokens)
     whole = args.json or args.no_stream or args.count > 1 or args.beams > 1
@@ -80,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     for i, text in enumerate(texts):
         if streams:
             print(end="\n" if i else "")
-            found = _streamed(writer, text, args, options)
+            found = _streamed(writer, text, options)
         else:
             found = writer.continued(text, **options)
         results.append([_written(writer, found, k, args.top) for k in range(args.count)])
@@ -129,12 +133,10 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-def _streamed(
-    writer: Any, text: str, args: argparse.Namespace, options: dict[str, Any]
-) -> Continued:
+def _streamed(writer: Any, text: str, options: dict[str, Any]) -> Continued:
     """Continue a text and show it word by word; the line is ended even if it is interrupted."""
     flow = Flow(lambda part: print(part, end="", flush=True), terminal_width())
-    streamer = FlowStreamer(writer.tokenizer, flow, "" if args.new_only else text)
+    streamer = FlowStreamer(writer.tokenizer, flow, text if options["return_full_text"] else "")
     try:
         return writer.continued(text, streamer=streamer, **options)
     finally:
@@ -211,7 +213,9 @@ def _draw(path: Path, writer: Any, found: Continued, chosen: list[Choice]) -> No
     """The picture of --plot."""
     new = [choice.chosen.label for choice in chosen]
     weights = looks(found.output, 0, len(new), writer.model.config)
-    ids = found.output.sequences.numpy()[0].tolist()[: weights.shape[1]]
+    rewritten = writer.model.config.is_encoder_decoder
+    ids = found.prompt if rewritten else found.output.sequences.numpy()[0].tolist()
+    ids = ids[: weights.shape[1]]
     seen = [label(writer.tokenizer, token) for token in ids]
     save_attention(path, weights, new, seen)
 

@@ -56,8 +56,8 @@ class TextGenerationPipeline(Pipeline):
     """
 
     task = "text-generation"
-    model_class = CausalLM
-    auto_class = AutoModelForCausalLM
+    model_class: ClassVar[type] = CausalLM
+    auto_class: ClassVar[Any] = AutoModelForCausalLM
     defaults: ClassVar[Settings] = {
         "return_full_text": True,
         "return_tensors": False,
