@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import Any
 
 from tinybert.tokenizers.aligned_text import Token
@@ -14,6 +13,7 @@ from tinybert.tokenizers.json_fields import Fields
 from tinybert.tokenizers.unigram import Unigram
 from tinybert.tokenizers.wordpiece import WordPiece
 
+POWERS = [float(f"1e{exponent}") for exponent in range(309)]
 Model = Callable[[str], tuple[Token, ...]]
 
 
@@ -51,7 +51,7 @@ def _is_piece(entry: Any) -> bool:
         and len(entry) == 2
         and isinstance(entry[0], str)
         and type(entry[1]) in (int, float)
-        and math.isfinite(entry[1])
+        and 1e-280 < abs(entry[1] or 1) < 1e280  # also False for NaN
     )
 
 
@@ -61,11 +61,12 @@ def library_float(number: float) -> float:
     Both steps round, so that it may miss the nearest float by one step. That is enough to choose
     another of two ways to cut a word where their scores are sums of the same numbers.
     """
-    sign, digits, exponent = Decimal(repr(number)).as_tuple()
-    whole = float(int("".join(map(str, digits))))
-    power = float(f"1e{abs(int(exponent))}")
-    value = whole * power if int(exponent) >= 0 else whole / power
-    return -value if sign else value
+    digits, _, power = repr(abs(number)).partition("e")
+    whole, _, fraction = digits.partition(".")
+    exponent = int(power or 0) - len(fraction)
+    value = float(int(whole + fraction))
+    value = value * POWERS[exponent] if exponent >= 0 else value / POWERS[-exponent]
+    return math.copysign(value, number)
 
 
 def word_piece(part: Fields) -> tuple[Model, Mapping[str, int]]:

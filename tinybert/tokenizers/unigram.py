@@ -53,8 +53,10 @@ class Unigram(dict[str, tuple[Token, ...]]):
         # dictionary, no longer piece can begin either.
         self.scores: dict[str, float | None] = {}
         for piece, score in vocab:
-            for end in range(1, len(piece)):
-                self.scores.setdefault(piece[:end], None)
+            for end in range(len(piece) - 1, 0, -1):
+                if piece[:end] in self.scores:  # and so is every beginning of it
+                    break
+                self.scores[piece[:end]] = None
             self.scores[piece] = score
 
     def __missing__(self, word: str) -> tuple[Token, ...]:
