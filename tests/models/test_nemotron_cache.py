@@ -38,7 +38,7 @@ def quick() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[Any, Any]:
-    return twins("NemotronForCausalLM", 1)
+    return twins("NemotronForCausalLM", 1, eos_token_id=None)
 
 
 def run_in_parts(model: Any, splits: tuple[int, ...], cache: Any, **call: Any) -> Any:
@@ -259,7 +259,8 @@ NUMBERS = dict.fromkeys(("return_dict_in_generate", "output_scores", "output_log
 
 def wild_twins(seed: int, **options: Any) -> tuple[Any, Any]:
     """Twins whose next token depends on all before: with small weights it is the same for ever."""
-    ours, theirs = twins("NemotronForCausalLM", seed, vocab_size=29, **options)
+    options = {"vocab_size": 29, "eos_token_id": None, **options}
+    ours, theirs = twins("NemotronForCausalLM", seed, **options)
     draws = np.random.default_rng(seed)
     with torch.no_grad():
         for name, p in theirs.named_parameters():
@@ -342,7 +343,7 @@ def test_what_generate_gives_and_takes(pair: Any) -> None:
 
 def test_the_prompt_of_the_documents(tmp_path: Any) -> None:
     """`generate(inputs, max_length=20)` without a mask, as on the page; eos 3 ends and fills up."""
-    _, theirs = wild_twins(5)
+    _, theirs = wild_twins(5, eos_token_id=3)
     theirs.float().save_pretrained(tmp_path)
     model = tinybert.AutoModelForCausalLM.from_pretrained(
         tmp_path, torch_dtype="float32", device_map="cpu"
