@@ -257,15 +257,24 @@ def test_the_file_alone(tmp_path):
             ours(["a", "a b"], padding=True)
 
 
-def test_bos_and_eos_of_llama(tmp_path):
+@pytest.mark.parametrize("kind", ["LlamaTokenizerFast", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize(
+    "flags", [{}, {"add_bos_token": True, "add_eos_token": True}, {"add_bos_token": False}], ids=str
+)
+def test_bos_and_eos_of_llama(kind, flags, tmp_path):
+    """The options count for classes like Llama's alone, and what they do is saved."""
     value = trained("SentencePiece", "English")
-    for flags in ({"add_bos_token": True, "add_eos_token": True}, {"add_bos_token": True}):
-        folder = in_folder(tmp_path, value, tokenizer_class="LlamaTokenizerFast", **ROLES, **flags)
-        theirs = transformers.LlamaTokenizerFast.from_pretrained(folder)
-        ours = AutoTokenizer.from_pretrained(folder)
+    folder = in_folder(tmp_path, value, tokenizer_class=kind, **ROLES, **flags)
+    theirs = getattr(transformers, kind).from_pretrained(folder)
+    ours = AutoTokenizer.from_pretrained(folder)
+    ours.save_pretrained(tmp_path / "saved")
+    for loader in (AutoTokenizer, transformers.AutoTokenizer):
+        again = loader.from_pretrained(tmp_path / "saved")
         for pair in (None, "d e"):
-            expected, found = theirs("a b", pair), ours("a b", pair)
-            assert found.input_ids == expected.input_ids
+            expected = theirs("a b", pair).input_ids
+            assert ours("a b", pair).input_ids == again("a b", pair).input_ids == expected
+    alone = TokenizerJSON(folder / "tokenizer.json", **ROLES, **flags)
+    assert (alone("a").input_ids[0] == 1) == flags.get("add_bos_token", False)
 
 
 def test_padding_of_the_file(tmp_path):

@@ -153,12 +153,12 @@ PROCESSORS: dict[str, Callable[[Fields], Process]] = {
 }
 
 
-def bos_and_eos(bos: tuple[str, int] | None, eos: tuple[str, int] | None) -> Process:
-    """What Llama's tokenizers do, whatever the file says: bos before, and eos behind each text."""
+def bos_and_eos(bos: tuple[str, int] | None, eos: tuple[str, int] | None) -> dict[str, Any]:
+    """The part that puts bos before, and eos behind each text, if they are given with their ids."""
     tokens: dict[str, Any] = {}
     for token in (bos, eos):
         if token is not None:
-            tokens[token[0]] = {"ids": [token[1]], "tokens": [token[0]]}
+            tokens[token[0]] = {"id": token[0], "ids": [token[1]], "tokens": [token[0]]}
     rows: list[list[dict[str, Any]]] = []
     for text, type_id in (("A", 0), ("B", 1)):
         row: list[dict[str, Any]] = [{"Sequence": {"id": text, "type_id": type_id}}]
@@ -167,5 +167,5 @@ def bos_and_eos(bos: tuple[str, int] | None, eos: tuple[str, int] | None) -> Pro
         if eos is not None:
             row.append({"SpecialToken": {"id": eos[0], "type_id": type_id}})
         rows.append(row)
-    value = {"single": rows[0], "pair": rows[0] + rows[1], "special_tokens": tokens}
-    return template(Fields(value, "post_processor"))
+    templates = {"single": rows[0], "pair": rows[0] + rows[1]}
+    return {"type": "TemplateProcessing", **templates, "special_tokens": tokens}

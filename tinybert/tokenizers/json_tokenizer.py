@@ -37,6 +37,9 @@ from tinybert.tokenizers.tokenizer_json import read_added_tokens, read_sides
 
 T = TypeVar("T")
 
+# Classes of transformers that set the post-processor themselves.
+LIKE_LLAMA = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer")
+
 
 class TokenizerJSON(AlignedTokenizer):
     """Text to ids as a tokenizer.json describes it, each with its characters and its word.
@@ -45,8 +48,10 @@ class TokenizerJSON(AlignedTokenizer):
         tokenizer_file: the file, of which every part must be known.
         bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token: which tokens
             play these roles; the file does not say. The pad token may be in its "padding".
-        add_bos_token, add_eos_token: put them before or behind every text. None means what the
-            file says; if one is given, the other is False, and the file does not count.
+        tokenizer_class: the class of transformers that the file was written for. Those like
+            Llama's put bos before a text, and perhaps eos behind it, whatever the file says.
+        add_bos_token, add_eos_token: whether they do, True and False if they are None. They also
+            count without a tokenizer_class; with any other they do not.
         add_prefix_space: put a space before a text that has none, for a file whose pre-tokenizer
             is ByteLevel. None means what the file says.
         **common: the options of every `Tokenizer`.
@@ -61,6 +66,7 @@ class TokenizerJSON(AlignedTokenizer):
     saved_as = "PreTrainedTokenizerFast"
     vocab_files_names: ClassVar[dict[str, str]] = {"tokenizer_file": TOKENIZER_FILE}
     option_types: ClassVar[dict[str, OptionType]] = COMMON_OPTIONS | {
+        "tokenizer_class": OptionType("a str or None", lambda v: v is None or isinstance(v, str)),
         "add_bos_token": BOOL_OR_NONE,
         "add_eos_token": BOOL_OR_NONE,
         "add_prefix_space": BOOL_OR_NONE,
@@ -69,6 +75,7 @@ class TokenizerJSON(AlignedTokenizer):
     def __init__(
         self,
         tokenizer_file: str | PathLike[str],
+        tokenizer_class: str | None = None,
         add_bos_token: bool | None = None,
         add_eos_token: bool | None = None,
         add_prefix_space: bool | None = None,
@@ -77,6 +84,7 @@ class TokenizerJSON(AlignedTokenizer):
         path = Path(tokenizer_file)
         if not path.is_file():
             raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
+        self.tokenizer_class = tokenizer_class
         self.add_bos_token = add_bos_token
         self.add_eos_token = add_eos_token
         self.add_prefix_space = add_prefix_space
@@ -97,11 +105,17 @@ class TokenizerJSON(AlignedTokenizer):
         options: dict[str, Any] = {**found, **common}
         options["added_tokens_decoder"] = added | dict(common.get("added_tokens_decoder") or {})
         super().__init__(**options)
-        if add_bos_token is not None or add_eos_token is not None:
-            self._process = bos_and_eos(
-                (str(self.bos_token), self.role_id("bos_token")) if add_bos_token else None,
-                (str(self.eos_token), self.role_id("eos_token")) if add_eos_token else None,
-            )
+        like_llama = str(tokenizer_class).removesuffix("Fast") in LIKE_LLAMA
+        given = add_bos_token is not None or add_eos_token is not None
+        if like_llama or (given and tokenizer_class is None):
+            self._put_round(add_bos_token is not False if like_llama else add_bos_token)
+
+    def _put_round(self, adds_bos: bool | None) -> None:
+        """Let bos and eos stand round every text, as the options say."""
+        bos = (str(self.bos_token), self.role_id("bos_token")) if adds_bos else None
+        eos = (str(self.eos_token), self.role_id("eos_token")) if self.add_eos_token else None
+        self._file = {**self._file, "post_processor": bos_and_eos(bos, eos)}
+        self._process = _part(self._file, "post_processor", PROCESSORS) or nothing
 
     def _vocabulary_changed(self) -> None:
         super()._vocabulary_changed()
