@@ -310,7 +310,7 @@ def test_bert_against_transformers() -> None:
          "encoder.layer.1.output.LayerNorm"),
         (lambda m: setattr(m.encoder.layer[0].attention.self.key, "bias", None),
          "encoder.layer.0.attention.self.key"),
-        (lambda m: setattr(m.encoder.layer[2].attention.self, "heads", 6),
+        (lambda m: setattr(m.encoder.layer[2].attention.self, "kept_heads", [*range(6)]),
          "encoder.layer.2.attention.self"),
         (lambda m: setattr(m.encoder.layer[1].intermediate, "activation", lambda x: x.relu()),
          "encoder.layer.1.intermediate"),

@@ -74,7 +74,7 @@ CASES = (
     ),
     Case(
         "nemotron-generate",
-        "greedy, 64 new tokens after 16, a Nemotron of 100M parameters",
+        "the same by a Nemotron of 100M parameters",
         partial(nemotron.generate, prompt=16, new_tokens=64),
         0.0,
     ),
