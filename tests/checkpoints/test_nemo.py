@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from tinybert import NemotronConfig, NemotronForCausalLM
+from tinybert import AutoModelForCausalLM, NemotronConfig, NemotronForCausalLM
 from tinybert.checkpoints.nemo import nemo_config, nemo_to_hugging_face
+from tinybert.cli.main import main
 
 H, G, K, D, F, V = 6, 2, 4, 5, 7, 11  # heads, groups, head size, hidden, feed-forward, vocabulary
 NEMO: dict[str, Any] = {
@@ -114,3 +118,24 @@ def test_what_does_not_fit_is_refused() -> None:
         nemo_to_hugging_face(arrays, 8, 4)
     with pytest.raises(ValueError, match=r"1 names .* 'model.decoder.layers.0.gate'"):
         nemo_to_hugging_face({**arrays, "model.decoder.layers.0.gate": np.zeros(1)}, H, G)
+
+
+def test_convert_makes_a_folder_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = tmp_path / "nemo", tmp_path / "nemotron"
+    source.mkdir()
+    arrays = nemo_arrays()
+    weights = source / "model_weights.ckpt"
+    torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, weights)
+    assert main(["convert", str(weights), str(target)]) == 2
+    assert "model_config.yaml has to lie beside it" in capsys.readouterr().err
+    (source / "model_config.yaml").write_text("[")
+    assert main(["convert", str(weights), str(target)]) == 2
+    assert "model_config.yaml: is no YAML" in capsys.readouterr().err
+    (source / "model_config.yaml").write_text(json.dumps(NEMO))  # JSON is YAML
+    assert main(["convert", str(weights), str(target)]) == 0
+    assert "(NeMo)" in capsys.readouterr().out
+    model = AutoModelForCausalLM.from_pretrained(target)
+    state = model.state_dict()
+    for name, array in nemo_to_hugging_face(arrays, H, G).items():
+        assert (state[name].numpy() == array).all(), name
+    assert (model.config.num_key_value_heads, model.config.head_dim) == (G, K)

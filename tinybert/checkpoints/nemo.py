@@ -8,10 +8,12 @@ apart. The weights of norms are copied as they are: both sides scale by weight +
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from tinybert.checkpoints.reader import TensorInfo, TensorReader
 
 # NeMo's name of an option, and Hugging Face's.
 OPTIONS = {
@@ -31,8 +33,9 @@ OPTIONS = {
 }
 ACTIVATIONS = {"squared-relu": "relu2", "fast-swiglu": "silu"}
 
+EMBEDDING = "embedding.word_embeddings.weight"
 NAMES = {
-    "embedding.word_embeddings.weight": "model.embed_tokens.weight",
+    EMBEDDING: "model.embed_tokens.weight",
     "decoder.final_layernorm.weight": "model.norm.weight",
     "decoder.final_layernorm.bias": "model.norm.bias",
     "output_layer.weight": "lm_head.weight",
@@ -100,22 +103,51 @@ def nemo_to_hugging_face(
 
     Raises ValueError for names that a Nemotron does not have, and for rows that do not fit H and G.
     """
-    found: dict[str, np.ndarray] = {}
+    return {
+        ours: arrays[place.name]
+        if place.part is None
+        else _apart(place.name, arrays[place.name], num_attention_heads, num_key_value_heads)[
+            place.part
+        ]
+        for ours, place in nemo_places(arrays).items()
+    }
+
+
+class Place(NamedTuple):
+    """Where a tensor is in NeMo's file: its name there, and of a joined one 0, 1 or 2 for queries,
+    keys or values; None for all of it.
+    """
+
+    name: str
+    part: int | None = None
+
+
+def is_nemo(names: Iterable[str]) -> bool:
+    """Whether these are NeMo's names of a decoder's weights."""
+    return any(name.removeprefix("model.") == EMBEDDING for name in names)
+
+
+def nemo_places(names: Iterable[str]) -> dict[str, Place]:
+    """Hugging Face's name of every tensor, and where it is among NeMo's `names`.
+
+    Raises ValueError for names that a Nemotron does not have.
+    """
+    found: dict[str, Place] = {}
     unknown = []
-    for name in arrays:
+    for name in names:
         key = name.removeprefix("model.")
         if key.endswith(IGNORED):
             continue
         match = re.fullmatch(r"decoder\.layers\.(\d+)\.(.+)", key)
         if key in NAMES:
-            found[NAMES[key]] = arrays[name]
+            found[NAMES[key]] = Place(name)
         elif match and match[2] in OF_A_LAYER:
-            found[f"model.layers.{match[1]}.{OF_A_LAYER[match[2]]}"] = arrays[name]
+            found[f"model.layers.{match[1]}.{OF_A_LAYER[match[2]]}"] = Place(name)
         elif match and match[2] in (QKV + "weight", QKV + "bias"):
             kind = match[2].removeprefix(QKV)
-            parts = _apart(name, arrays[name], num_attention_heads, num_key_value_heads)
-            for letter, part in zip("qkv", parts, strict=True):
-                found[f"model.layers.{match[1]}.self_attn.{letter}_proj.{kind}"] = part
+            for part, letter in enumerate("qkv"):
+                ours = f"model.layers.{match[1]}.self_attn.{letter}_proj.{kind}"
+                found[ours] = Place(name, part)
         else:
             unknown.append(name)
     if unknown:
@@ -125,7 +157,67 @@ def nemo_to_hugging_face(
     return found
 
 
-def _apart(name: str, joined: np.ndarray, heads: int, groups: int) -> Iterator[np.ndarray]:
+class NemoCheckpoint(TensorReader):
+    """The weights of a NeMo Nemotron under the names of NemotronForCausalLM, as lazy as the reader
+    beneath.
+
+    Args:
+        reader: of `model_weights.ckpt`; closing this leaves it open.
+        options: of the `model_config.yaml` that belongs to it.
+
+    Raises ValueError for names that a Nemotron does not have and for options that are missing.
+    """
+
+    format = "NeMo"
+
+    def __init__(self, reader: TensorReader, options: Mapping[str, Any]) -> None:
+        self._reader, self.metadata = reader, reader.metadata
+        self._places = nemo_places(reader)
+        rows = reader.info(self._places[NAMES[EMBEDDING]].name).shape[0]
+        self._config = nemo_config(options, rows)
+        heads = self._config["num_attention_heads"]
+        self._heads = heads, self._config.get("num_key_value_heads") or heads
+
+    def model_config(self) -> dict[str, Any]:
+        """The configuration as a ``config.json`` of Hugging Face has it."""
+        return dict(self._config)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        place = self._places[name]
+        array = self._reader[place.name]
+        return array if place.part is None else _apart(place.name, array, *self._heads)[place.part]
+
+    def info(self, name: str) -> TensorInfo:
+        """Format, shape and size of a tensor; its data are not touched."""
+        place = self._places[name]
+        info = self._reader.info(place.name)
+        if place.part is None:
+            return info
+        heads, groups = self._heads
+        rows = info.shape[0] * (heads, groups, groups)[place.part] // (heads + 2 * groups)
+        return TensorInfo(info.dtype, (rows, *info.shape[1:]), info.nbytes * rows // info.shape[0])
+
+    def read_into(self, name: str, out: np.ndarray) -> None:
+        """Fill ``out`` with a tensor, cast to its dtype."""
+        if self._places[name].part is None:
+            self._reader.read_into(self._places[name].name, out)
+        else:
+            out[...] = self[name]
+
+    def close(self) -> None:
+        """Nothing: the reader belongs to whoever opened it."""
+
+
+def _apart(name: str, joined: np.ndarray, heads: int, groups: int) -> list[np.ndarray]:
     """Queries (H K, ...), keys and values (G K, ...) out of rows ((H + 2 G) K, ...).
 
     Each of the G groups has its H / G heads of queries, then one of keys, then one of values.
@@ -137,5 +229,5 @@ def _apart(name: str, joined: np.ndarray, heads: int, groups: int) -> Iterator[n
         )
     share, rest = heads // groups, joined.shape[1:]
     blocks = joined.reshape(groups, share + 2, joined.shape[0] // (heads + 2 * groups), *rest)
-    for part in (blocks[:, :share], blocks[:, share], blocks[:, share + 1]):
-        yield part.reshape(-1, *rest)
+    parts = (blocks[:, :share], blocks[:, share], blocks[:, share + 1])
+    return [part.reshape(-1, *rest) for part in parts]
