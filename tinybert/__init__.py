@@ -1,4 +1,4 @@
-"""tinybert: a deep-learning engine small enough to read, that runs real BERT weights.
+"""tinybert: a deep-learning engine small enough to read, that runs real weights.
 
     import tinybert
     tokenizer = tinybert.BertTokenizer.from_pretrained(folder)

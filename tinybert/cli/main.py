@@ -69,7 +69,7 @@ def _overview() -> str:
     width = max(len(command.name) for command in COMMANDS)
     return "\n".join(
         [
-            f"tinybert {__version__}: an engine small enough to read, that runs real BERT weights.",
+            f"tinybert {__version__}: an engine small enough to read, that runs real weights.",
             "",
             *(f"  tinybert {c.name:{width}}  {c.summary}" for c in COMMANDS),
             "",

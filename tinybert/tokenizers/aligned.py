@@ -9,11 +9,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import replace
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from tinybert.tokenizers.added_tokens import AddedToken, checked_tokens
 from tinybert.tokenizers.alignment import Encoding
 from tinybert.tokenizers.base import Tokenizer
+from tinybert.tokenizers.config import TOKENIZER_FILE, write_text
 from tinybert.tokenizers.encoding import BatchEncoding, as_py_list
 from tinybert.tokenizers.options import EncodeOptions
 from tinybert.tokenizers.truncation import longest_first_at_once, padded_length, windows
@@ -29,6 +32,32 @@ class AlignedTokenizer(Tokenizer):
     @abstractmethod
     def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
         """The tokens of a text that is the first (0) or second (1) of its row."""
+
+    @abstractmethod
+    def _tokenizer_json(self) -> str:
+        """The text of the tokenizer.json that says all of this tokenizer."""
+
+    # Files ----------------------------------------------------------------------------------
+
+    def save_pretrained(
+        self,
+        save_directory: str | PathLike[str],
+        legacy_format: bool | None = None,
+        filename_prefix: str | None = None,
+    ) -> tuple[str, ...]:
+        """Write what the class without places in the text writes, and a tokenizer.json which alone
+        is complete.
+
+        legacy_format: True leaves out tokenizer.json, False what is in it: the vocabulary and
+            added_tokens.json.
+        """
+        written = super().save_pretrained(save_directory, legacy_format, filename_prefix)
+        if legacy_format:
+            return written
+        prefix = f"{filename_prefix}-" if filename_prefix else ""
+        path = Path(save_directory) / (prefix + TOKENIZER_FILE)
+        write_text(path, self._tokenizer_json())
+        return (*written, str(path))
 
     # Text to rows ---------------------------------------------------------------------------
 

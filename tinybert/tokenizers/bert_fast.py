@@ -23,7 +23,6 @@ from tinybert.tokenizers.config import (
     COMMON_OPTIONS,
     TOKENIZER_FILE,
     OptionType,
-    write_text,
 )
 from tinybert.tokenizers.matching import TokenMatcher
 from tinybert.tokenizers.normalize import Normalizer
@@ -253,34 +252,17 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
             )
         return files
 
-    def save_pretrained(
-        self,
-        save_directory: str | PathLike[str],
-        legacy_format: bool | None = None,
-        filename_prefix: str | None = None,
-    ) -> tuple[str, ...]:
-        """Write what `BertTokenizer` writes, and a tokenizer.json which alone is complete.
-
-        legacy_format: True leaves out tokenizer.json, False what is in it: the vocabulary and
-            added_tokens.json.
-        """
-        written = super().save_pretrained(save_directory, legacy_format, filename_prefix)
-        if legacy_format:
-            return written
-        prefix = f"{filename_prefix}-" if filename_prefix else ""
-        path = Path(save_directory) / (prefix + TOKENIZER_FILE)
+    def _tokenizer_json(self) -> str:
         special = {
             str(self._roles[role]): self.role_id(role) for role in ("cls_token", "sep_token")
         }
-        text = self._file.as_json(
+        return self._file.as_json(
             str(self.unk_token),
             special,
             self.added_tokens_decoder,
             self.normalizer,
             self.strip_accents,
         )
-        write_text(path, text)
-        return (*written, str(path))
 
 
 class _Tokens(NamedTuple):

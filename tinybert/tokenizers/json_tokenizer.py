@@ -23,7 +23,6 @@ from tinybert.tokenizers.config import (
     Blame,
     OptionType,
     read_json,
-    write_text,
 )
 from tinybert.tokenizers.json_decoders import DECODERS
 from tinybert.tokenizers.json_fields import Fields
@@ -232,13 +231,12 @@ class TokenizerJSON(AlignedTokenizer):
         """
         if legacy_format:
             raise ValueError("legacy_format=True: a TokenizerJSON has no files but tokenizer.json")
-        written = super().save_pretrained(save_directory, False, filename_prefix)
-        prefix = f"{filename_prefix}-" if filename_prefix else ""
-        path = Path(save_directory) / (prefix + TOKENIZER_FILE)
+        return super().save_pretrained(save_directory, False, filename_prefix)
+
+    def _tokenizer_json(self) -> str:
         added = [{"id": i, **t.as_dict()} for i, t in self.added_tokens_decoder.items()]
         value = {**self._file, "added_tokens": added}
-        write_text(path, json.dumps(value, indent=2, ensure_ascii=False))
-        return (*written, str(path))
+        return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _joined(parts: list[Encoding]) -> Encoding:

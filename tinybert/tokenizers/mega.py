@@ -37,7 +37,6 @@ from tinybert.tokenizers.config import (
     Blame,
     OptionType,
     read_json,
-    write_text,
 )
 from tinybert.tokenizers.matching import TokenMatcher
 from tinybert.tokenizers.options import EncodeOptions
@@ -238,24 +237,8 @@ class MegaTokenizer(AlignedTokenizer):
         save_bpe(self.vocab, self._merges, *paths)
         return tuple(map(str, paths))
 
-    def save_pretrained(
-        self,
-        save_directory: str | PathLike[str],
-        legacy_format: bool | None = None,
-        filename_prefix: str | None = None,
-    ) -> tuple[str, ...]:
-        """Write all that `from_pretrained`, here or of RobertaTokenizer(Fast), needs.
-
-        legacy_format: True leaves out tokenizer.json, False what is in it: the vocabulary and
-            added_tokens.json.
-        """
-        written = super().save_pretrained(save_directory, legacy_format, filename_prefix)
-        if legacy_format:
-            return written
-        prefix = f"{filename_prefix}-" if filename_prefix else ""
-        path = Path(save_directory) / (prefix + TOKENIZER_FILE)
-        write_text(path, json.dumps(self._as_json(), indent=2, ensure_ascii=False))
-        return (*written, str(path))
+    def _tokenizer_json(self) -> str:
+        return json.dumps(self._as_json(), indent=2, ensure_ascii=False)
 
     def _as_json(self) -> dict[str, Any]:
         """What tokenizer.json says of this tokenizer."""
