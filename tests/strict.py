@@ -89,6 +89,13 @@ def _take_along_axis(array: StrictArray, indices: StrictArray, axis: int) -> Str
     return wrap(np.take_along_axis(plain(array), wrapped, axis))
 
 
+def _argsort(array: StrictArray, axis: int = -1, kind: str | None = None) -> StrictArray:
+    """CuPy's sorting is stable, and may be asked to be; its method cannot be asked."""
+    if kind not in (None, "stable"):
+        raise ValueError("argsort: kind must be None or 'stable'")
+    return array.argsort(axis)
+
+
 def _bincount(x: StrictArray, weights: Any = None, minlength: int | None = None) -> StrictArray:
     """As CuPy's: the sums are float64."""
     doubles = None if weights is None else plain(weights).astype(np.float64)
@@ -103,7 +110,7 @@ _UFUNCS = """
     reciprocal remainder rint sign sin sinh sqrt square subtract tan tanh true_divide
 """
 _METHODS = """
-    all any argmax argmin argsort copy cumsum max mean min nonzero prod ravel repeat reshape squeeze
+    all any argmax argmin copy cumsum max mean min nonzero prod ravel repeat reshape squeeze
     sum swapaxes transpose var
 """
 _ON_ARRAYS = """
@@ -123,8 +130,9 @@ strict: Any = SimpleNamespace(
     **{name: _on_arrays(name) for name in _ON_ARRAYS.split()},
     **{name: _creation(name) for name in _CREATION.split()},
     **{name: getattr(np, name) for name in _VALUES.split()},
-    array=_array, asarray=_asarray, bincount=_bincount, clip=StrictArray.clip, einsum=_einsum,
-    ndarray=StrictArray, take=StrictArray.take, take_along_axis=_take_along_axis, where=_where,
+    argsort=_argsort, array=_array, asarray=_asarray, bincount=_bincount, clip=StrictArray.clip,
+    einsum=_einsum, ndarray=StrictArray, take=StrictArray.take, take_along_axis=_take_along_axis,
+    where=_where,
     fft=SimpleNamespace(**{n: _on_arrays(n, np.fft) for n in ("fft", "ifft", "rfft", "irfft")}),
 )  # fmt: skip
 

@@ -171,9 +171,10 @@ def test_answer_in_a_narrow_terminal(ask, monkeypatch) -> None:
 def test_generate(ask, folders: dict[str, Path]) -> None:
     ours = pipeline("text-generation", folders["generate"])
     drawn = ["--seed", 4, "--max-new-tokens", 6, "--count", 2, "--temperature", 0.9, "--top-k", 9]
-    (result,) = as_json(ask("generate", TEXT, *drawn, "--top-p", 0.8, "--json"))["results"]
+    drawn += ["--top-p", 0.8, "--min-p", 0.05]
+    (result,) = as_json(ask("generate", TEXT, *drawn, "--json"))["results"]
     options = {"seed": 4, "max_new_tokens": 6, "num_return_sequences": 2, "temperature": 0.9}
-    expected = ours(TEXT, **options, top_k=9, top_p=0.8)
+    expected = ours(TEXT, **options, top_k=9, top_p=0.8, min_p=0.05)
     assert [found["text"] for found in result["texts"]] == [e["generated_text"] for e in expected]
     greedy = ask("generate", TEXT, "--greedy", "--max-new-tokens", 5).out
     (entry,) = ours(TEXT, do_sample=False, max_new_tokens=5)

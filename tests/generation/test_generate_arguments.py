@@ -268,7 +268,7 @@ def test_layers_of_every_step(pair: tuple[Any, Any]) -> None:
         ({"attention_mask": np.ones((2, 1, 3, 3))}, r"must have shape \(2, 3\)"),
         ({"max_lenght": 9}, "unknown arguments: max_lenght; known are"),
         ({"past_key_values": (), "labels": 1}, "unknown arguments: labels, past_key_values"),
-        ({"typical_p": 0.5}, "typical_p is not supported, got 0.5"),
+        ({"penalty_alpha": 0.5}, "penalty_alpha is not supported, got 0.5"),
         ({"seed": -1}, "seed must be an integer from 0 on or None, got -1"),
         ({"do_sample": True, "temperature": 0.0}, "temperature must be a float above 0, got 0.0"),
         ({"do_sample": True, "temperature": 2}, "temperature must be a float above 0, got 2"),

@@ -52,7 +52,9 @@ def test_values_that_are_refused(options: dict[str, Any], message: str) -> None:
 
 
 def test_what_we_do_not_have_is_refused_when_it_is_used() -> None:
-    GenerationConfig.from_dict({"num_beam_groups": 1, "typical_p": 1.0, "penalty_alpha": None})
+    GenerationConfig.from_dict(
+        {"num_beam_groups": 1, "diversity_penalty": 0.0, "penalty_alpha": None}
+    )
     with pytest.raises(ValueError, match="num_beam_groups is not supported, got 2"):
         GenerationConfig.from_dict({"num_beam_groups": 2})
     with pytest.raises(TypeError, match="no field max_lenght"):

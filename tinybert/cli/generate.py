@@ -56,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, metavar="X", help="default: 0.7")
     parser.add_argument("--top-k", type=int, metavar="N", help="draw from the N likeliest")
     parser.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest P of 1")
+    parser.add_argument(
+        "--min-p", type=float, metavar="P", help="draw from those P times as likely as the best"
+    )
     parser.add_argument("--beams", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument("--count", type=int, default=1, metavar="N", help="texts (default: 1)")
     parser.add_argument("--seed", type=int, metavar="N", help="repeats a draw")
@@ -107,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of the pipeline."""
-    drawing = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
+    drawing = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "min_p")}
     given = {name: value for name, value in drawing.items() if value is not None}
     if args.greedy and given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)

@@ -38,6 +38,16 @@ def positive_float(name: str, value: Any, hint: str = "") -> float:
     return float(value)
 
 
+def share(name: str, value: Any, ends: bool = True) -> float:
+    """A number from 0 to 1, or without the `ends` one between them."""
+    number(name, value)
+    if not 0 <= value <= 1 or (not ends and value in (0, 1)):
+        raise ValueError(
+            f"{name} must be {'from 0 to' if ends else 'above 0 and below'} 1, got {value!r}"
+        )
+    return float(value)
+
+
 def flag(name: str, value: Any) -> None:
     """True or False; None stands for False."""
     if not isinstance(value, (bool, np.bool_, type(None))):

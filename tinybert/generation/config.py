@@ -30,20 +30,16 @@ UNSUPPORTED: dict[str, Any] = {
     "dola_layers": None,
     "encoder_no_repeat_ngram_size": 0,
     "encoder_repetition_penalty": 1.0,
-    "epsilon_cutoff": 0.0,
-    "eta_cutoff": 0.0,
     "exponential_decay_length_penalty": None,
     "force_words_ids": None,
     "guidance_scale": None,
     "max_time": None,
-    "min_p": None,
     "num_beam_groups": 1,
     "penalty_alpha": None,
     "prompt_lookup_num_tokens": None,
     "sequence_bias": None,
     "stop_strings": None,
     "token_healing": False,
-    "typical_p": 1.0,
     "watermarking_config": None,
 }
 
@@ -62,7 +58,8 @@ class GenerationConfig:
         num_beams: sequences that are followed at once; 1 is no beam search.
         num_return_sequences: sequences for each prompt.
         use_cache: keep the keys and values of past tokens.
-        temperature, top_k, top_p: which tokens can be drawn; used with `do_sample` alone.
+        temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff: which tokens can be
+            drawn, see `generation/warpers.py`; used with `do_sample` alone.
         repetition_penalty: above 1, tokens that have occurred become less likely.
         length_penalty: a beam's score is divided by its length to this power.
         no_repeat_ngram_size: n-grams of this size occur once; 0 for no limit.
@@ -91,6 +88,10 @@ class GenerationConfig:
     temperature: float | None = 1.0
     top_k: int | None = 50
     top_p: float | None = 1.0
+    min_p: float | None = None
+    typical_p: float | None = 1.0
+    epsilon_cutoff: float | None = 0.0
+    eta_cutoff: float | None = 0.0
     repetition_penalty: float = 1.0
     length_penalty: float = 1.0
     no_repeat_ngram_size: int = 0

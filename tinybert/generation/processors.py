@@ -14,7 +14,15 @@ from tinybert.autograd import as_tensor
 from tinybert.backend import Array, array_module
 from tinybert.generation.checks import positive_float, token_lists, tokens, whole
 from tinybert.generation.config import GenerationConfig
-from tinybert.generation.warpers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from tinybert.generation.warpers import (
+    EpsilonLogitsWarper,
+    EtaLogitsWarper,
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
 
 LogitsProcessor = Callable[[Array, Array], Array]
 _NEVER = float("-inf")
@@ -229,16 +237,30 @@ def processors_for(
         )
     found.extend(custom)
     if config.do_sample:
-        # A beam search needs a token to go on with besides those that end the sequence.
-        keep = 1 if config.num_beams == 1 else max(2, len(eos) + 1)
-        if config.temperature is not None and config.temperature != 1.0:
-            found.append(TemperatureLogitsWarper(config.temperature))
-        if config.top_k is not None and config.top_k != 0:
-            found.append(TopKLogitsWarper(config.top_k, keep))
-        if config.top_p is not None and config.top_p != 1.0:
-            found.append(TopPLogitsWarper(config.top_p, keep))
+        found.extend(_warpers_for(config))
     if config.renormalize_logits:
         found.append(LogitNormalization())
+    return found
+
+
+def _warpers_for(config: GenerationConfig) -> list[LogitsProcessor]:
+    """What sampling adds to the processors, without those whose value leaves all scores alone."""
+    # A beam search needs a token to go on with besides those that end the sequence.
+    keep = 1 if config.num_beams == 1 else max(2, len(config.eos_ids) + 1)
+    found: list[LogitsProcessor] = []
+    if config.temperature not in (None, 1.0):
+        found.append(TemperatureLogitsWarper(config.temperature))
+    options: tuple[tuple[Callable[..., LogitsProcessor], float | None, float], ...] = (
+        (TopKLogitsWarper, config.top_k, 0),
+        (TopPLogitsWarper, config.top_p, 1.0),
+        (MinPLogitsWarper, config.min_p, 0.0),
+        (TypicalLogitsWarper, config.typical_p, 1.0),
+        (EpsilonLogitsWarper, config.epsilon_cutoff, 0.0),
+        (EtaLogitsWarper, config.eta_cutoff, 0.0),
+    )
+    for make, value, unused in options:
+        if value is not None and value != unused:
+            found.append(make(value, keep))
     return found
 
 
