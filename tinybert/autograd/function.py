@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from tinybert.autograd.modes import is_grad_enabled
-from tinybert.autograd.tensor import Tensor, Version
-from tinybert.backend import Array, backend_of, device_of, is_array
+from tinybert.autograd.tensor import Tensor
+from tinybert.backend import Array, device_of, is_array, is_mixed
 
 
 class Function:
@@ -76,35 +76,46 @@ class Function:
         if grad mode is on and an input requires a gradient. All arrays must be on one device
         (`RuntimeError` otherwise).
         """
-        tensors = [value if isinstance(value, Tensor) else None for value in inputs]
-        arrays = [_raw(value) for value in inputs]
-        _check_one_device(cls, arrays)
+        arrays = [value.data if isinstance(value, Tensor) else _weak(value) for value in inputs]
+        if is_mixed(arrays):
+            devices = ", ".join(device_of(array) for array in arrays if is_array(array))
+            raise RuntimeError(
+                f"{cls.__name__}: all inputs must be on one device, got {devices}; "
+                "move them with .to(device)"
+            )
         node = cls()
-        recording = is_grad_enabled() and any(
-            tensor is not None and tensor.requires_grad for tensor in tensors
-        )
-        node.needs_input_grad = tuple(
-            recording and t is not None and t.requires_grad for t in tensors
-        )
+        if is_grad_enabled():
+            node.needs_input_grad = tuple(
+                [isinstance(value, Tensor) and value.requires_grad for value in inputs]
+            )
+        else:
+            node.needs_input_grad = (False,) * len(inputs)
         result = node.forward(*arrays, **options)
         results = result if isinstance(result, tuple) else (result,)
-        outputs = []
-        for index, array in enumerate(results):
-            if not is_array(array):  # NumPy reductions give scalars
-                array = np.asarray(array)
-            output = Tensor._wrap(array)
-            output._version = _version_of(array, tensors) or output._version
-            if recording and array.dtype.kind in "fc":
-                output.requires_grad, output.grad_fn, output._output_index = True, node, index
-            outputs.append(output)
-        if recording:
-            node._connect(tensors, outputs)
+        outputs = [node._output(array, index, inputs) for index, array in enumerate(results)]
+        if True in node.needs_input_grad:
+            node._connect(inputs, outputs)
         return tuple(outputs) if isinstance(result, tuple) else outputs[0]
 
-    def _connect(self, tensors: list[Tensor | None], outputs: list[Tensor]) -> None:
+    def _output(self, array: Any, index: int, inputs: tuple[Any, ...]) -> Tensor:
+        """Output `index` as a Tensor. A view of an input counts its in-place changes with it."""
+        if not is_array(array):  # NumPy reductions give scalars
+            array = np.asarray(array)
+        output = Tensor._wrap(array)
+        owner = _owner(array)
+        for value in inputs:
+            if isinstance(value, Tensor) and _owner(value.data) is owner:
+                output._version = value._version
+                break
+        if True in self.needs_input_grad and array.dtype.kind in "fc":
+            output.requires_grad, output.grad_fn, output._output_index = True, self, index
+        return output
+
+    def _connect(self, inputs: tuple[Any, ...], outputs: list[Tensor]) -> None:
         """Link this node to the nodes of its inputs, and remember the versions of the arrays that
         it saved.
         """
+        tensors = [value if isinstance(value, Tensor) else None for value in inputs]
         self.parents = tuple(
             None
             if tensor is None or not tensor.requires_grad
@@ -166,12 +177,8 @@ class Function:
         self.released = True
 
 
-def _raw(value: Any) -> Any:
-    """What `forward` sees of an input: the array of a Tensor; NumPy scalars become Python numbers,
-    which are weak.
-    """
-    if isinstance(value, Tensor):
-        return value.data
+def _weak(value: Any) -> Any:
+    """A NumPy scalar as a Python number, whose dtype gives way to that of an array beside it."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -182,25 +189,7 @@ def _arrays_in(value: Any) -> list[Array]:
 
 def _owner(array: Array) -> Any:
     """The object whose memory `array` shows: views of one array share it."""
-    while getattr(array, "base", None) is not None:
-        array = array.base
+    base = getattr(array, "base", None)
+    while base is not None:
+        array, base = base, getattr(base, "base", None)
     return array
-
-
-def _version_of(array: Array, tensors: list[Tensor | None]) -> Version | None:
-    """The version counter of the input that `array` is a view of, if it is one."""
-    owner = _owner(array)
-    for tensor in tensors:
-        if tensor is not None and _owner(tensor.data) is owner:
-            return tensor._version
-    return None
-
-
-def _check_one_device(cls: type, arrays: list[Any]) -> None:
-    found = [array for array in arrays if is_array(array)]
-    if any(backend_of(array) is not backend_of(found[0]) for array in found[1:]):
-        devices = ", ".join(device_of(array) for array in found)
-        raise RuntimeError(
-            f"{cls.__name__}: all inputs must be on one device, got {devices}; "
-            "move them with .to(device)"
-        )

@@ -29,11 +29,8 @@ from tinybert.backend import (
 class Version:
     """Counts the in-place changes of one piece of memory; a tensor and its views share it."""
 
-    __slots__ = ("count", "last_change")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.last_change = ""
+    count = 0
+    last_change = ""
 
     def bump(self, operation: str) -> None:
         """Note one change, made by `operation`."""

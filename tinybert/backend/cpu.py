@@ -65,6 +65,9 @@ def in_blocks(work: Callable[[slice], None], rows: int, width: int) -> None:
     """
     if not rows * width:
         return
+    if rows * width <= BLOCK:
+        work(slice(0, rows))
+        return
     step = max(1, BLOCK // width)
     blocks = [slice(at, min(at + step, rows)) for at in range(0, rows, step)]
     if rows * width < PARALLEL_FROM:

@@ -49,13 +49,16 @@ CPU = Backend(
     index_of=lambda array: 0,
 )
 _backends: dict[str, Backend] = {"cpu": CPU}
+_array_types: tuple[type, ...] = (np.ndarray,)
 
 
 def register_backend(backend: Backend) -> None:
     """Make `device=backend.name` known. CuPy registers itself when it is first asked for; the tests
     add a double.
     """
+    global _array_types
     _backends[backend.name] = backend
+    _array_types = tuple(known.array_type for known in _backends.values())
 
 
 def backend_of(array: Array) -> Backend:
@@ -80,9 +83,14 @@ def kernels_of(array: Array) -> Any:
 
 def is_array(value: Any) -> bool:
     """Whether `value` is an array of a known backend."""
-    if isinstance(value, np.ndarray):
-        return True
-    return any(isinstance(value, backend.array_type) for backend in _backends.values())
+    return isinstance(value, _array_types)
+
+
+def is_mixed(values: list[Any]) -> bool:
+    """Whether there are arrays of different backends among `values`."""
+    if len(_backends) == 1:
+        return False
+    return len({backend_of(value).name for value in values if is_array(value)}) > 1
 
 
 def is_device_name(text: str) -> bool:

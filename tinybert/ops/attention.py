@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import Any
 
 from tinybert.autograd import Function
@@ -53,20 +54,21 @@ class ScaledDotProductAttention(Function):
         # In memory (B, T, H, K), so that joining the heads afterwards moves nothing.
         self.y = xp.zeros((batch, length, heads, value.shape[-1]), query.dtype).swapaxes(1, 2)
         tops, totals, ys = (self._grouped(array) for array in (self.top, self.total, self.y))
-        query_blocks, key_blocks = self._blocks(kernels)
+        row_blocks, query_blocks, key_blocks = self._blocks(kernels)
 
-        def some_queries(place: tuple[int, slice]) -> None:
-            at = (place[0], slice(None), slice(None), place[1])
+        def some_queries(place: tuple[slice, slice]) -> None:
+            rows, queries = place
+            at = (rows, slice(None), slice(None), queries)
             top, total, gathered = tops[at], totals[at], ys[at]
-            for keys in self._in_sight(key_blocks, place[1]):
-                scores = self._scores(at, keys)  # (G, R, queries, keys)
+            for keys in self._in_sight(key_blocks, queries):
+                scores = self._scores(at, keys)  # (rows, G, R, queries, keys)
                 higher = xp.maximum(top, scores.max(axis=-1, keepdims=True))
                 scores -= higher
                 xp.exp(scores, out=scores)
                 sums = scores.sum(axis=-1, keepdims=True)
                 if dropout_p:
                     scores *= self._keep(scores, at, keys)
-                values = value[place[0], :, None, keys]
+                values = value[rows, :, None, keys]
                 if keys.start == 0:
                     total[...] = sums
                     xp.matmul(scores, values, out=gathered)
@@ -80,8 +82,7 @@ class ScaledDotProductAttention(Function):
             total[total == 0] = 1  # a query that may look nowhere has gathered zeros
             gathered /= total
 
-        places = [(row, queries) for row in range(batch) for queries in query_blocks]
-        kernels.for_each(some_queries, places)
+        kernels.for_each(some_queries, list(product(row_blocks, query_blocks)))
         return self.y
 
     def backward(self, dy: Any) -> Any:
@@ -91,44 +92,50 @@ class ScaledDotProductAttention(Function):
         queries_in, dqueries, dys, ys, tops, totals = (
             self._grouped(array) for array in (query, dquery, dy, self.y, self.top, self.total)
         )
-        query_blocks, key_blocks = self._blocks(kernels)
+        row_blocks, query_blocks, key_blocks = self._blocks(kernels)
 
-        def some_heads(place: tuple[int, slice]) -> None:
+        def some_heads(place: tuple[slice, slice]) -> None:
             """All blocks of some heads, one after the other: they add to the same dkey."""
-            row, part = place
+            rows, part = place
             for queries in query_blocks:
-                at = (row, part, slice(None), queries)
+                at = (rows, part, slice(None), queries)
                 products = (dys[at] * ys[at]).sum(axis=-1, keepdims=True)
                 for keys in self._in_sight(key_blocks, queries):
-                    those = (row, part, keys)
+                    those = (rows, part, keys)
                     weights = self._scores(at, keys)
                     weights -= tops[at]
                     xp.exp(weights, out=weights)
                     weights /= totals[at]
-                    dweights = dys[at] @ value[row, part, None, keys].swapaxes(-1, -2)
+                    dweights = dys[at] @ value[rows, part, None, keys].swapaxes(-1, -2)
                     dropped = weights
                     if self.dropout_p:
                         keep = self._keep(weights, at, keys)
                         dropped = weights * keep
                         dweights *= keep
-                    dvalue[those] += (dropped.swapaxes(-1, -2) @ dys[at]).sum(axis=1)
+                    dvalue[those] += (dropped.swapaxes(-1, -2) @ dys[at]).sum(axis=2)
                     dweights -= products
                     dweights *= weights
                     dweights *= self.scale  # now dS * scale
-                    dqueries[at] += dweights @ key[row, part, None, keys]
-                    dkey[those] += (dweights.swapaxes(-1, -2) @ queries_in[at]).sum(axis=1)
+                    dqueries[at] += dweights @ key[rows, part, None, keys]
+                    dkey[those] += (dweights.swapaxes(-1, -2) @ queries_in[at]).sum(axis=2)
 
-        batch, groups = key.shape[:2]
-        parts = [slice(0, groups)] if batch > 1 else _cut(groups, -(-groups // 4))
-        kernels.for_each(some_heads, [(row, part) for row in range(batch) for part in parts])
+        groups = key.shape[1]
+        parts = [slice(0, groups)] if len(row_blocks) > 1 else _cut(groups, -(-groups // 4))
+        kernels.for_each(some_heads, list(product(row_blocks, parts)))
         return (dquery, dkey, dvalue, None)[: len(self.needs_input_grad)]
 
-    def _blocks(self, kernels: Any) -> tuple[list[slice], list[slice]]:
-        """Blocks of queries and of keys: the fewer queries there are, the more keys at once."""
-        _, heads, length, size = self.query.shape
+    def _blocks(self, kernels: Any) -> tuple[list[slice], list[slice], list[slice]]:
+        """Blocks of rows of the batch, of queries and of keys: the fewer queries there are, the
+        more keys at once, and the less there is of both, the more rows.
+        """
+        batch, heads, length, size = self.query.shape
+        past = self.key.shape[2]
         queries, keys = kernels.attention_blocks(heads, max(size, self.value.shape[-1]))
-        keys *= max(1, queries // max(length, 1))
-        return _cut(length, queries), _cut(self.key.shape[2], keys)
+        scores = queries * keys
+        queries = min(queries, max(length, 1))
+        keys = min(scores // queries // keys * keys, max(past, 1))
+        rows = max(1, scores // (queries * keys))
+        return _cut(batch, rows), _cut(length, queries), _cut(past, keys)
 
     def _in_sight(self, blocks: list[slice], queries: slice) -> list[slice]:
         """The blocks of keys that some of the queries may look at; at least the first."""
@@ -141,12 +148,12 @@ class ScaledDotProductAttention(Function):
         batch, heads, *rest = array.shape
         return array.reshape(batch, self.groups, heads // max(self.groups, 1), *rest)
 
-    def _scores(self, at: tuple[int, slice, slice, slice], keys: slice) -> Any:
+    def _scores(self, at: tuple[slice, ...], keys: slice) -> Any:
         """query @ key^T * scale + mask for one block; -inf where a boolean mask forbids to look."""
         xp = array_module(self.query)
-        row, part, _, queries = at
+        rows, part, _, queries = at
         scaled = self._grouped(self.query)[at] * self.scale
-        scores = scaled @ self.key[row, part, None, keys].swapaxes(-1, -2)
+        scores = scaled @ self.key[rows, part, None, keys].swapaxes(-1, -2)
         allowed = None
         if self.is_causal and keys.stop > self.first + queries.start + 1:
             places = xp.arange(self.first + queries.start, self.first + queries.stop)
@@ -159,20 +166,19 @@ class ScaledDotProductAttention(Function):
                 scores += block
         return scores if allowed is None else xp.where(allowed, scores, -xp.inf)
 
-    def _part_of_mask(self, at: tuple[int, slice, slice, slice], keys: slice) -> Any:
+    def _part_of_mask(self, at: tuple[slice, ...], keys: slice) -> Any:
         """The part of a mask (B or 1, H or 1, Tq or 1, Tk or 1) for one block."""
         mask = self.mask[:, None] if self.mask.shape[1] == 1 else self._grouped(self.mask)
-        everything = (0, slice(None), slice(None), slice(None), slice(None))
-        wanted = zip(mask.shape, (*at, keys), everything, strict=True)
-        return mask[tuple(e if n == 1 else w for n, w, e in wanted)]
+        wanted = zip(mask.shape, (*at, keys), strict=True)
+        return mask[tuple(slice(None) if size == 1 else part for size, part in wanted)]
 
-    def _keep(self, scores: Any, at: tuple[int, slice, slice, slice], keys: slice) -> Any:
+    def _keep(self, scores: Any, at: tuple[slice, ...], keys: slice) -> Any:
         """Dropout factors of one block: 0 with probability p, 1 / (1 - p) otherwise."""
         p = self.dropout_p
         # All heads are drawn, so that it does not matter how many of them a block has.
-        drawn = seeded_generator(scores, self.seed, at[0], at[3].start, keys.start).random(
-            (self.groups, *scores.shape[1:]), dtype="float32"
-        )[at[1]]
+        drawn = seeded_generator(scores, self.seed, at[0].start, at[3].start, keys.start).random(
+            (scores.shape[0], self.groups, *scores.shape[2:]), dtype="float32"
+        )[:, at[1]]
         return (drawn >= p).astype(scores.dtype) * (1 / (1 - p) if p < 1 else 0.0)
 
 

@@ -26,18 +26,23 @@ class _Binary:
     """Mixin for two operands that broadcast; a Python number takes part as a constant."""
 
     def operands(self, a: Any, b: Any) -> tuple[Any, Any]:
-        """The operands in matching dtypes, remembering their shapes for `give_back`."""
-        self.real = tuple(not (is_array(x) and x.dtype.kind == "c") for x in (a, b))
-        self.shapes = tuple(getattr(x, "shape", ()) for x in (a, b))
+        """The operands in matching dtypes, remembering what they were for `give_back`."""
+        self.kinds = _shape_and_kind(a), _shape_and_kind(b)
         return promote(a, b)
 
     def give_back(self, position: int, grad: Any) -> Any:
         """`grad` in the shape (and, for a real operand of a complex result, the kind) of operand
         `position`.
         """
-        if self.real[position] and grad.dtype.kind == "c":
+        shape, is_complex = self.kinds[position]
+        if grad.dtype.kind == "c" and not is_complex:
             grad = grad.real
-        return unbroadcast(grad, self.shapes[position])
+        return unbroadcast(grad, shape)
+
+
+def _shape_and_kind(x: Any) -> tuple[tuple[int, ...], bool]:
+    """The shape of an array or a number, and whether it is complex."""
+    return (x.shape, x.dtype.kind == "c") if is_array(x) else ((), False)
 
 
 class Add(_Binary, Function):

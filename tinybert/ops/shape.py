@@ -26,10 +26,10 @@ class Reshape(Function):
 
     def forward(self, x: Any, *, shape: tuple[int, ...]) -> Any:
         self.shape = x.shape
-        known = math.prod(size for size in shape if size != -1)
         free = shape.count(-1)
+        known = math.prod(shape) * (-1) ** free  # what the given sizes come to
         fits = x.size == known if not free else free == 1 and known > 0 and x.size % known == 0
-        if not fits or any(size < -1 for size in shape):
+        if not fits or min(shape, default=0) < -1:
             raise ValueError(
                 f"reshape: shape {x.shape} ({x.size} elements) cannot become {tuple(shape)}"
             )
