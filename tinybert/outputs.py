@@ -72,14 +72,14 @@ class BaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
         pooler_output: (B, D), made of the first token; None without a pooler.
         hidden_states: L + 1 tensors (B, T, D): the embeddings, then every layer.
         past_key_values: the cache of a decoder: for every layer its keys and values (B, H, Tk, K),
-            and those of the cross-attention if it has one.
+            and those of the cross-attention if it has one; a KeyValueCache if one was given.
         attentions, cross_attentions: L tensors (B, H, Tq, Tk) of attention weights.
     """
 
     last_hidden_state: Tensor | None = None
     pooler_output: Tensor | None = None
     hidden_states: Layers | None = None
-    past_key_values: tuple[Layers, ...] | None = None
+    past_key_values: Any = None
     attentions: Layers | None = None
     cross_attentions: Layers | None = None
 
@@ -136,7 +136,7 @@ class CausalLMOutputWithCrossAttentions(ModelOutput):
 
     loss: Tensor | None = None
     logits: Tensor | None = None
-    past_key_values: tuple[Layers, ...] | None = None
+    past_key_values: Any = None
     hidden_states: Layers | None = None
     attentions: Layers | None = None
     cross_attentions: Layers | None = None
@@ -156,7 +156,7 @@ class Seq2SeqLMOutput(ModelOutput):
 
     loss: Tensor | None = None
     logits: Tensor | None = None
-    past_key_values: tuple[Layers, ...] | None = None
+    past_key_values: Any = None
     decoder_hidden_states: Layers | None = None
     decoder_attentions: Layers | None = None
     cross_attentions: Layers | None = None

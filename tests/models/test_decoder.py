@@ -10,8 +10,9 @@ import torch
 
 from tests.models.oracle import as_torch, twin_heads
 from tests.support import assert_close
-from tests.tolerances import MODEL_FLOAT64
-from tinybert import BertLMHeadModel, BertModel, Tensor
+from tests.tolerances import MODEL_FLOAT64, MODEL_GRADIENT_FLOAT64
+from tinybert import BertLMHeadModel, BertModel, Tensor, enable_grad, no_grad
+from tinybert.nn import Dropout, KeyValueCache
 
 rng = np.random.default_rng(0)
 IDS = rng.integers(1, 23, size=(3, 7))
@@ -41,25 +42,29 @@ def memory(cross: bool) -> dict[str, Any]:
 @POSITIONS
 @pytest.mark.parametrize("splits", [(7,), (6, 1), (4, 3), (1, 1, 5), (3, 2, 2), (1,) * 7], ids=str)
 @pytest.mark.parametrize("masked", [False, True], ids=["", "left-padded"])
+@pytest.mark.parametrize("given", ["tuples", "a cache"])
 def test_cached_passes_equal_one_full_pass(
-    splits: tuple[int, ...], kind: str, cross: bool, masked: bool, lm: str
+    splits: tuple[int, ...], kind: str, cross: bool, masked: bool, lm: str, given: str
 ) -> None:
     ours, _ = decoders(kind, cross, lm)
     mask = LEFT_PADDED if masked else np.ones_like(LEFT_PADDED)
     extra: dict[str, Any] = {"output_attentions": True, **memory(cross)}
     whole = ours(IDS, attention_mask=mask, use_cache=False, **extra)
     assert whole.past_key_values is None
-    cache, logits, stop = None, [], 0
+    cache: Any = ours.make_cache() if given == "a cache" else None
+    logits, stop, at_first = [], 0, cache
     for width in splits:
         start, stop = stop, stop + width
-        step = ours(
-            IDS[:, start:stop],
-            attention_mask=mask[:, :stop] if masked else None,
-            past_key_values=cache,
-            use_cache=True,
-            **extra,
-        )
+        with no_grad() if given == "a cache" else enable_grad():  # in place, or joined
+            step = ours(
+                IDS[:, start:stop],
+                attention_mask=mask[:, :stop] if masked else None,
+                past_key_values=cache,
+                use_cache=True,
+                **extra,
+            )
         cache = step.past_key_values
+        assert cache is at_first if given == "a cache" else isinstance(cache, tuple)
         logits.append(step.logits.numpy())
         for mine, full in zip(step.attentions, whole.attentions, strict=True):
             seen = full.numpy()[:, :, start:stop, :stop]
@@ -89,6 +94,100 @@ def test_a_cached_step_agrees_with_transformers(cross: bool, lm: str) -> None:
     lists = [[None, *(part.numpy() for part in layer)] for layer in prefill.past_key_values]
     again = ours(IDS[:, 4:], past_key_values=lists, **memory(cross)).logits
     assert (again.numpy() == found.numpy()).all()
+
+
+@FAMILIES
+def test_a_tuple_is_not_changed_and_a_cache_is(lm: str) -> None:
+    model, _ = decoders("relative_key_query", True, lm)
+    first = model(IDS[:, :4], **memory(True)).past_key_values
+    assert [type(layer) for layer in (first, *first)] == [tuple] * 3
+    before = [part.numpy().copy() for layer in first for part in layer]
+    new = {"input_ids": IDS[:, 4:], **memory(True)}
+    steps = [model(past_key_values=first, **new).logits.numpy() for _ in range(2)]
+    assert (steps[0] == steps[1]).all()
+    cache = KeyValueCache.from_legacy(first)
+    quiet = model(past_key_values=cache, use_cache=False, **new)
+    assert quiet.past_key_values is None
+    assert cache.length == 4
+    assert_close(quiet.logits.numpy(), steps[0], rtol=MODEL_FLOAT64)
+    with no_grad():
+        assert model(past_key_values=cache, **new).past_key_values is cache
+    assert cache.length == 7
+    found = [part.numpy() for layer in first for part in layer]
+    assert all((one == other).all() for one, other in zip(before, found, strict=True))
+
+
+@FAMILIES
+def test_a_step_with_a_cache_copies_nothing_of_the_past(lm: str) -> None:
+    model, _ = decoders("absolute", True, lm)
+    cache = model.make_cache()
+    with no_grad():
+        model(IDS[:, :4], past_key_values=cache, **memory(True))
+        rooms = [part.data.base for layer in cache for part in layer[:2]]
+        of_memory = [part for layer in cache for part in layer[2:]]
+        for place in range(4, 7):
+            model(IDS[:, [place]], past_key_values=cache, **memory(True))
+    found = [part.data.base for layer in cache for part in layer[:2]]
+    assert all(one is other for one, other in zip(found, rooms, strict=True))
+    found = [part for layer in cache for part in layer[2:]]
+    assert all(one is other for one, other in zip(found, of_memory, strict=True))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "computed again"])
+@pytest.mark.parametrize("kind", ["tuples", "a cache"])
+@FAMILIES
+@CROSS
+def test_gradients_flow_through_the_cache(
+    cross: bool, lm: str, kind: str, checkpointing: bool
+) -> None:
+    """The same as of one pass; also if the last part is computed again in backward."""
+    model, _ = decoders("relative_key_query", cross, lm)
+    factors, extra = rng.standard_normal((3, 3, 23)), memory(cross)
+    (model(IDS, use_cache=False, **extra).logits[:, 4:] * factors).sum().backward()
+    expected = {n: p.grad.numpy() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    cache = model.make_cache() if kind == "a cache" else None
+    for start, stop in ((0, 2), (2, 4)):
+        cache = model(IDS[:, start:stop], past_key_values=cache, **extra).past_key_values
+    if checkpointing:
+        model.train().gradient_checkpointing_enable()
+        for module in model.modules():
+            if isinstance(module, Dropout):
+                module.p = 0.0
+    last = model(IDS[:, 4:], past_key_values=cache, use_cache=not checkpointing, **extra)
+    (last.logits * factors).sum().backward()
+    found = {n: p.grad.numpy() for n, p in model.named_parameters() if p.grad is not None}
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        tolerance = MODEL_GRADIENT_FLOAT64
+        assert_close(found[name], gradient, rtol=tolerance, atol=tolerance, name=name)
+
+
+def test_heads_that_are_gone_are_not_in_the_cache() -> None:
+    model, _ = decoders("absolute", True)
+    model.prune_heads({0: [1]})
+    cache = model.make_cache()
+    with no_grad():
+        for ids in (IDS[:, :4], IDS[:, 4:]):
+            logits = model(ids, past_key_values=cache, **memory(True)).logits.numpy()
+    assert [[part.shape[1] for part in layer] for layer in cache] == [[2, 2, 3, 3], [3, 3, 3, 3]]
+    assert_close(logits, model(IDS, **memory(True)).logits.numpy()[:, 4:], rtol=MODEL_FLOAT64)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_generate_writes_in_place_and_has_room_for_no_more(beams: int) -> None:
+    model, _ = decoders("absolute", True)
+    options = {"max_length": 12, "num_beams": beams, "eos_token_id": None, **memory(True)}
+    found = model.generate(IDS, return_dict_in_generate=True, **options)
+    cache = found.past_key_values
+    assert isinstance(cache, KeyValueCache)
+    assert cache.length == 11  # the last token is not read
+    rooms = {part.data.base.shape for layer in cache for part in layer[:2]}
+    assert rooms == {(3 * beams, 3, 12, 4)}
+    expected = model.generate(IDS, use_cache=False, **options)
+    assert found.sequences.tolist() == expected.tolist()
+    encoder, _ = twin_heads("BertModel", 2)
+    assert encoder.make_cache() is None
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
@@ -155,7 +254,19 @@ def past(layers: int = 2, batch: int = 3, length: int = 2, members: int = 2) -> 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "layers": ({"past_key_values": past(layers=1)}, "past_key_values .*2 layers"),
     "members": ({"past_key_values": past(members=3)}, r"past_key_values .*got \[3, 3\]"),
-    "rows": ({"past_key_values": past(batch=2)}, r"past_key_values .*\(3, heads"),
+    "a cache of other rows": (
+        {"past_key_values": KeyValueCache.from_legacy([[Tensor(np.zeros((1, 3, 4, 4)))] * 2] * 2)},
+        r"past_key_values .*\(3, 3, length, 4\), got \(1, 3, 4, 4\)",
+    ),
+    "layers of different lengths": (
+        {"past_key_values": past(layers=1) + past(layers=1, length=3)},
+        r"past_key_values must have shape \(3, 3, 2, 4\), got \(3, 3, 3, 4\)",
+    ),
+    "an encoder's rows": (
+        {"past_key_values": [[*past()[0], *past(batch=2)[0]]] * 2},
+        r"past_key_values must have shape \(3, 3, S, 4\), got \(2, 3, 2, 4\)",
+    ),
+    "rows": ({"past_key_values": past(batch=2)}, r"past_key_values .*\(3, 3, length, 4\)"),
     "too long": (
         {"past_key_values": past(length=11)},
         "7 tokens after 11 in the cache.*max_position_embeddings is 17",

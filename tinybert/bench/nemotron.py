@@ -86,7 +86,7 @@ def step_times(model: NemotronForCausalLM, length: int, runs: int = 9) -> tuple[
         )
     )
     with no_grad():
-        cache = model.make_cache()
+        cache = model.base_model.make_cache()
         for layer in range(config.num_hidden_layers):
             cache.append(layer, past[0], past[1])
         step = _median(lambda: model(token, past_key_values=cache).logits.numpy(), runs)

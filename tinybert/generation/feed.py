@@ -40,8 +40,8 @@ class Feed:
         prompt: with what forward gets beside ids; masks, types and positions grow with these.
         config: whether to use a cache, and which layers' outputs are wanted.
 
-    The cache is what the model's `make_cache` gives; or else whatever nested tuples of Tensors the
-    model returns, with N as their first axis.
+    The cache is what the model's `make_cache` gives, with room for no more than will be written; or
+    else whatever nested tuples of Tensors the model returns, with N as their first axis.
     """
 
     def __init__(self, model: Any, prompt: Prompt, config: GenerationConfig) -> None:
@@ -49,7 +49,8 @@ class Feed:
         self.hidden_length = prompt.hidden_length
         self.embedded_ids = prompt.ids.shape[1] if "inputs_embeds" in prompt.inputs else 0
         make_cache = getattr(model, "make_cache", None)
-        self.past_key_values: Any = make_cache() if make_cache and config.use_cache else None
+        limit = config.max_length + prompt.hidden_length
+        self.past_key_values: Any = make_cache(limit) if make_cache and config.use_cache else None
         self.past_length = 0
         self.options: dict[str, Any] = {"return_dict": True}
         arguments = forward_arguments(model)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor, no_grad
 from tinybert.backend import array_module
 from tinybert.nn import Dropout, Embedding, Linear, Module, Parameter
 from tinybert.nn.attention import attend, merge_heads, split_heads
+from tinybert.nn.cache import LayerCache
 
 POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
 
@@ -27,14 +27,12 @@ class CallInputs:
         memory: (B, S, D), the encoder's output, for cross-attention; or None.
         memory_mask: added to the scores of cross-attention, broadcasts to (B, H, Tq, S); or None.
         output_attentions: whether the weights are asked for.
-        use_cache: whether keys and values are asked for.
     """
 
     mask: Tensor | None
     memory: Tensor | None
     memory_mask: Tensor | None
     output_attentions: bool
-    use_cache: bool
 
 
 class SelfAttention(Module):
@@ -69,21 +67,17 @@ class SelfAttention(Module):
         x: Tensor,
         mask: Tensor | None,
         head_mask: Tensor | None,
-        past: tuple[Tensor, ...] | None,
+        past: LayerCache | None,
         output_attentions: bool,
-    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
-        """x (B, Tq, D) to the gathered (B, Tq, D), the weights (B, H, Tq, Tk) if asked for, and
-        keys and values (B, H, Tk, K), those of `past` first.
+    ) -> tuple[Tensor, Tensor | None]:
+        """x (B, Tq, D) to the gathered (B, Tq, D), and the weights (B, H, Tq, Tk) if asked for.
+        `past` has the keys and values of the tokens before, and gets those of x.
         """
         query, key, value = (self._heads(layer(x)) for layer in (self.query, self.key, self.value))
-        if past:
-            key = F.concat([past[0], key], axis=2)
-            value = F.concat([past[1], value], axis=2)
+        if past is not None:
+            key, value = past.append(key, value)
         first = key.shape[2] - query.shape[2]
-        context, weights = self._attend(
-            query, key, value, mask, head_mask, output_attentions, first
-        )
-        return context, weights, (key, value)
+        return self._attend(query, key, value, mask, head_mask, output_attentions, first)
 
     def _heads(self, x: Tensor) -> Tensor:
         return split_heads(x, len(self.kept_heads))
@@ -137,21 +131,21 @@ class CrossAttention(SelfAttention):
         x: Tensor,
         mask: Tensor | None,
         head_mask: Tensor | None,
-        past: tuple[Tensor, ...] | None,
+        past: LayerCache | None,
         output_attentions: bool,
         memory: Tensor,
         first: int,
-    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
-        """x (B, Tq, D) and memory (B, S, D) to (B, Tq, D), the weights (B, H, Tq, S) if asked for,
-        and keys and values (B, H, S, K): those of `past` if there are any, since memory stays.
+    ) -> tuple[Tensor, Tensor | None]:
+        """x (B, Tq, D) and memory (B, S, D) to (B, Tq, D), and the weights (B, H, Tq, S) if asked
+        for. The memory's keys and values are those of `past` once it has them, since memory stays.
         `first` is the position of x's first token.
         """
-        key, value = past or (self._heads(self.key(memory)), self._heads(self.value(memory)))
+        remembered = past.cross if past is not None else ()
+        key, value = remembered or (self._heads(layer(memory)) for layer in (self.key, self.value))
+        if past is not None:
+            past.cross = key, value
         query = self._heads(self.query(x))
-        context, weights = self._attend(
-            query, key, value, mask, head_mask, output_attentions, first
-        )
-        return context, weights, (key, value)
+        return self._attend(query, key, value, mask, head_mask, output_attentions, first)
 
 
 def _each_with_its_table(x: Tensor, table: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from tinybert.models.loading import load_weights
 from tinybert.models.low_memory import load_in_place
 from tinybert.models.placement import choose_device, choose_dtype
 from tinybert.models.surgery import Surgery
-from tinybert.nn import Embedding, LayerNorm, Linear, Module
+from tinybert.nn import Embedding, KeyValueCache, LayerNorm, Linear, Module
 from tinybert.nn.init import hollow_init, normal_, skip_init
 
 logger = logging.getLogger("tinybert")
@@ -63,6 +63,15 @@ class PreTrainedModel(Surgery):
     def dtype(self) -> Any:
         """The dtype of the parameters."""
         return next(self.parameters()).dtype
+
+    def make_cache(self, limit: int | None = None) -> KeyValueCache | None:
+        """An empty cache, to be given as `past_key_values` again and again; None if the model has
+        none that can be made before a call, or remembers nothing.
+
+        Args:
+            limit: how many tokens it will have to hold at most, if that is known.
+        """
+        return None
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """The number of trained numbers, shared parameters counted once.

@@ -27,13 +27,14 @@ from tinybert.models.inputs import (
     check_shape,
     choose,
     ids_like,
-    read_cache,
     read_tokens,
     tensor_of,
     warn_of_token_types,
 )
 from tinybert.models.masks import additive_mask, per_layer_head_mask
-from tinybert.nn import Dropout, Embedding, Linear, Module
+from tinybert.models.past import CacheShape, keeps_cache, read_cache, returned_cache
+from tinybert.nn import Dropout, Embedding, KeyValueCache, Linear, Module
+from tinybert.nn.cache import LayerCache
 from tinybert.outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
 
@@ -93,10 +94,10 @@ class AttentionBlock(Module):
     self: SelfAttention
     output: Any
 
-    def forward(self, x: Tensor, *inputs: Any) -> tuple[Tensor, Tensor | None, Any]:
-        """(B, T, D) to (B, T, D), the weights if asked for, and keys and values."""
-        context, weights, cache = self.self(self.before(x), *inputs)
-        return self.output(context, x), weights, cache
+    def forward(self, x: Tensor, *inputs: Any) -> tuple[Tensor, Tensor | None]:
+        """(B, T, D) to (B, T, D), and the weights if asked for."""
+        context, weights = self.self(self.before(x), *inputs)
+        return self.output(context, x), weights
 
     def before(self, x: Tensor) -> Tensor:
         """The norm before the attention, in a family that has one there."""
@@ -142,20 +143,21 @@ class Layer(Module):
         x: Tensor,
         call: CallInputs,
         head_mask: Tensor | None = None,
-        past: tuple[Tensor, ...] | None = None,
+        past: LayerCache | None = None,
     ) -> LayerResult:
-        """x (B, T, D) to (B, T, D), with weights and keys and values as `call` asks for them."""
+        """x (B, T, D) to (B, T, D), with weights as `call` asks for them; `past` has what came
+        before, and gets the keys and values of x.
+        """
         wanted = call.output_attentions
-        before = past[0].shape[2] if past else 0
-        x, weights, cache = self.attention(x, call.mask, head_mask, past and past[:2], wanted)
+        before = past.length if past is not None else 0
+        x, weights = self.attention(x, call.mask, head_mask, past, wanted)
         cross_weights = None
         if call.memory is not None:
-            x, cross_weights, cross_cache = self.crossattention(
-                x, call.memory_mask, head_mask, past and past[2:], wanted, call.memory, before
+            x, cross_weights = self.crossattention(
+                x, call.memory_mask, head_mask, past, wanted, call.memory, before
             )
-            cache = cache + cross_cache
         x = in_chunks(self.feed_forward, x, self.chunk_size)
-        return LayerResult(x, weights, cross_weights, cache if call.use_cache else None)
+        return LayerResult(x, weights, cross_weights)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """x (B, T, D) to (B, T, D), each token on its own."""
@@ -223,6 +225,13 @@ class BertLikeModel(PreTrainedModel):
     def _prune_layer(self, layer: int, heads: set[int]) -> None:
         self.encoder.layer[layer].attention.prune_heads(heads)
 
+    def make_cache(self, limit: int | None = None) -> KeyValueCache | None:
+        """An empty cache of a decoder, to be given as `past_key_values` again and again; None for
+        an encoder. See PreTrainedModel.
+        """
+        config = self.config
+        return KeyValueCache(config.num_hidden_layers, limit=limit) if config.is_decoder else None
+
     def forward(
         self,
         input_ids: Any = None,
@@ -251,8 +260,10 @@ class BertLikeModel(PreTrainedModel):
             head_mask: (H,) or (L, H) factors for the heads.
             encoder_hidden_states: (B, S, D), what a decoder with cross-attention looks at, and
             encoder_attention_mask: (B, S) or (B, T, S). An encoder takes no notice of them.
-            past_key_values: of an earlier call of a decoder; then `input_ids` are the new tokens.
-            use_cache: whether a decoder returns `past_key_values`; the config's value if None.
+            past_key_values: of an earlier call of a decoder, a tuple, which is not changed, or a
+                KeyValueCache, which is; then `input_ids` are the new tokens.
+            use_cache: whether a decoder returns `past_key_values`, of the kind that was given, else
+                as a tuple; the config's value if None.
             output_attentions, output_hidden_states, return_dict: the config's values if None.
 
         All may be Tensors, arrays or lists. Returns BaseModelOutputWithPoolingAndCrossAttentions,
@@ -264,12 +275,12 @@ class BertLikeModel(PreTrainedModel):
         config, like = self.config, self.embeddings.word_embeddings.weight
         input_ids, inputs_embeds = read_tokens(input_ids, inputs_embeds, config.hidden_size, like)
         batch, length = (inputs_embeds if input_ids is None else input_ids).shape[:2]
-        past: Any = [None] * config.num_hidden_layers
-        if past_key_values is not None:
-            if not config.is_decoder:
-                raise ValueError("past_key_values is for decoders; set is_decoder=True")
-            past = read_cache(past_key_values, config.num_hidden_layers, batch, like)
-        before = past[0][0].shape[2] if past_key_values is not None and past else 0
+        if past_key_values is not None and not config.is_decoder:
+            raise ValueError("past_key_values is for decoders; set is_decoder=True")
+        wanted = config.is_decoder and choose(use_cache, config.use_cache)
+        use_cache = keeps_cache(wanted, self.encoder.computes_again)
+        cache = read_cache(past_key_values, use_cache, self._cache_shape(batch), like)
+        before = cache.length if cache is not None else 0
         tokens = "inputs_embeds" if input_ids is None else "input_ids"
         check_length(tokens, length, before, config.max_position_embeddings)
         if attention_mask is not None and input_ids is not None:
@@ -278,7 +289,6 @@ class BertLikeModel(PreTrainedModel):
             attention_mask, encoder_hidden_states, encoder_attention_mask, batch, length, before
         )
         call.output_attentions = choose(output_attentions, config.output_attentions)
-        call.use_cache = config.is_decoder and choose(use_cache, config.use_cache)
         x = self.embeddings(
             input_ids,
             ids_like("token_type_ids", token_type_ids, batch, length, self.device),
@@ -289,12 +299,13 @@ class BertLikeModel(PreTrainedModel):
         head_masks = per_layer_head_mask(
             head_mask, config.num_hidden_layers, config.num_attention_heads, like
         )
-        run = self.encoder(x, call, head_masks, past)
+        layers = [None] * config.num_hidden_layers if cache is None else cache.layers
+        run = self.encoder(x, call, head_masks, layers)
         last = run.hidden_states[-1]
         output = BaseModelOutputWithPoolingAndCrossAttentions(
             last_hidden_state=last,
             pooler_output=self.pooler(last) if self.pooler is not None else None,
-            past_key_values=run.caches,
+            past_key_values=returned_cache(cache, past_key_values) if use_cache else None,
             hidden_states=run.hidden_states
             if choose(output_hidden_states, config.output_hidden_states)
             else None,
@@ -335,7 +346,16 @@ class BertLikeModel(PreTrainedModel):
                 encoder_attention_mask, batch, length, memory.shape[1], like,
                 name="encoder_attention_mask",
             )  # fmt: skip
-        return CallInputs(mask, memory, memory_mask, output_attentions=False, use_cache=False)
+        return CallInputs(mask, memory, memory_mask, output_attentions=False)
+
+    def _cache_shape(self, batch: int) -> CacheShape:
+        config = self.config
+        return CacheShape(
+            batch,
+            heads=[len(layer.attention.self.kept_heads) for layer in self.encoder.layer],
+            size=config.hidden_size // config.num_attention_heads,
+            cross_heads=config.num_attention_heads if config.add_cross_attention else 0,
+        )
 
 
 SIZES = (

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from tinybert import functional as F
 from tinybert.autograd import Tensor, checkpoint, is_grad_enabled
 from tinybert.models.attention import CallInputs
 from tinybert.nn import Module, ModuleList
+from tinybert.nn.cache import LayerCache
 
 
 class LayerResult(NamedTuple):
@@ -19,7 +19,6 @@ class LayerResult(NamedTuple):
     hidden_states: Tensor
     attentions: Tensor | None
     cross_attentions: Tensor | None
-    cache: tuple[Tensor, ...] | None
 
 
 @dataclass
@@ -29,13 +28,11 @@ class EncoderRun:
     Attributes:
         hidden_states: L + 1 tensors (B, T, D), the input first; the last is what the encoder gives.
         attentions, cross_attentions: L tensors (B, H, T, Tk).
-        caches: for each layer its keys and values.
     """
 
     hidden_states: tuple[Tensor, ...]
     attentions: tuple[Tensor, ...] | None
     cross_attentions: tuple[Tensor, ...] | None
-    caches: tuple[tuple[Tensor, ...], ...] | None
 
 
 class Encoder(Module):
@@ -56,14 +53,12 @@ class Encoder(Module):
         x: Tensor,
         call: CallInputs,
         head_masks: list[Tensor | None],
-        past: list[tuple[Tensor, ...] | None],
+        past: Sequence[LayerCache | None],
     ) -> EncoderRun:
-        """x (B, T, D) through all layers; head masks and caches have one member for each."""
-        again = self.gradient_checkpointing and self.training and is_grad_enabled()
-        if again and call.use_cache:
-            warnings.warn("use_cache is off: gradient checkpointing keeps no cache", stacklevel=4)
-            call = replace(call, use_cache=False)
-        run = _checkpointed if again else _plainly
+        """x (B, T, D) through all layers; head masks and caches have one member for each. What is
+        new is added to the caches, unless the layers are computed again in backward.
+        """
+        run = _checkpointed if self.computes_again else _plainly
         hidden_states, results = [x], []
         for layer, head_mask, cache in zip(self.layer, head_masks, past, strict=True):
             result = run(layer, x, call, head_mask, cache)
@@ -78,8 +73,12 @@ class Encoder(Module):
             cross_attentions=_collect(results, "cross_attentions")
             if asked and call.memory is not None
             else None,
-            caches=_collect(results, "cache") if call.use_cache else None,
         )
+
+    @property
+    def computes_again(self) -> bool:
+        """Whether backward will compute the layers again."""
+        return self.gradient_checkpointing and self.training and is_grad_enabled()
 
     def finish(self, x: Tensor) -> Tensor:
         """The norm after the last layer, in a family that has one there."""
@@ -94,16 +93,22 @@ def _plainly(layer: Module, x: Tensor, call: CallInputs, *rest: Any) -> LayerRes
     return layer(x, call, *rest)
 
 
-def _checkpointed(layer: Module, x: Tensor, call: CallInputs, *rest: Any) -> LayerResult:
-    """The layer's result, without what its backward needs: that is computed again."""
-    inputs = [x] if call.memory is None else [x, call.memory]
+def _checkpointed(
+    layer: Module, x: Tensor, call: CallInputs, head_mask: Tensor | None, past: LayerCache | None
+) -> LayerResult:
+    """The layer's result, without what its backward needs: that is computed again, from the same
+    past, so each run adds to a cache of its own.
+    """
+    memories = [] if call.memory is None else [call.memory]
+    members = () if past is None else past.members
 
-    def function(x: Tensor, memory: Tensor | None = None) -> tuple[Tensor, ...]:
-        result = layer(x, replace(call, memory=memory), *rest)
+    def function(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        memory, parts = (others[0], others[1:]) if memories else (None, others)
+        result = layer(x, replace(call, memory=memory), head_mask, LayerCache(*parts))
         return tuple(part for part in result if part is not None)
 
-    outputs = iter(checkpoint(function, *inputs, parameters=layer.parameters()))
-    present = (True, call.output_attentions, call.output_attentions and len(inputs) == 2, False)
+    outputs = iter(checkpoint(function, x, *memories, *members, parameters=layer.parameters()))
+    present = (True, call.output_attentions, call.output_attentions and bool(memories))
     return LayerResult(*(next(outputs) if there else None for there in present))  # type: ignore[arg-type]
 
 

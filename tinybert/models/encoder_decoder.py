@@ -17,7 +17,7 @@ from tinybert.models.auto import AutoConfig, AutoModel, AutoModelForCausalLM, Au
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.inputs import choose, integers
-from tinybert.nn import Embedding, Linear
+from tinybert.nn import Embedding, KeyValueCache, Linear
 from tinybert.outputs import BaseModelOutput, ModelOutput, Seq2SeqLMOutput
 
 
@@ -176,6 +176,10 @@ class EncoderDecoderModel(GenerationMixin, PreTrainedModel):
     def get_output_embeddings(self) -> Linear | None:
         """The decoder's layer with a row for every word."""
         return self.decoder.get_output_embeddings()
+
+    def make_cache(self, limit: int | None = None) -> KeyValueCache | None:
+        """What the decoder makes."""
+        return self.decoder.make_cache(limit)
 
     def tie_weights(self) -> None:
         """Tie the embeddings of both; with `tie_encoder_decoder` the decoder's layers are the

@@ -87,29 +87,6 @@ def check_length(name: str, length: int, past: int, limit: int) -> None:
         )
 
 
-def read_cache(value: Any, layers: int, batch: int, like: Tensor) -> list[tuple[Tensor, ...]]:
-    """`past_key_values` as a list with one tuple of Tensors (B, H, Tk, K) a layer, Nones left out.
-
-    Raises ValueError for another number of layers, of members, or of rows.
-    """
-    cache = [
-        tuple(tensor_of("past_key_values", part, like.device) for part in layer if part is not None)
-        for layer in value
-    ]
-    if len(cache) != layers or any(len(layer) not in (2, 4) for layer in cache):
-        raise ValueError(
-            f"past_key_values must have keys and values (2 members, or 4 with cross-attention) for "
-            f"each of {layers} layers, got {[len(layer) for layer in cache]} members"
-        )
-    for part in (part for layer in cache for part in layer):
-        if part.ndim != 4 or part.shape[0] != batch:
-            raise ValueError(
-                f"past_key_values must hold arrays ({batch}, heads, length, head size), "
-                f"got {part.shape}"
-            )
-    return cache
-
-
 def warn_of_token_types(attention_mask: Any, input_ids: Tensor, pad_token_id: int | None) -> None:
     """Warn of a mask that hides the first token of every text: it is likely `token_type_ids`, given
     as the second positional argument. Padding on the left leaves at least one text unhidden.

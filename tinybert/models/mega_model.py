@@ -70,10 +70,14 @@ class MegaBlock(Module):
         self.cross_attn = GatedCrossAttention(config) if config.add_cross_attention else None
         self.counts = config.add_cross_attention and config.use_chunking
 
-    def forward(self, x: Tensor, call: CallInputs, past: LayerCache) -> LayerResult:
-        """x (B, T, D) to (B, T, D), with weights and a cache as `call` asks for them."""
+    def forward(
+        self, x: Tensor, call: CallInputs, past: LayerCache, use_cache: bool
+    ) -> tuple[LayerResult, tuple[Tensor | None, ...]]:
+        """x (B, T, D) to (B, T, D), with weights as `call` asks for them; and the new cache, of use
+        only if it was asked for.
+        """
         wanted, batch, length = call.output_attentions, *x.shape[:2]
-        x, weights, cache = self.mega_layer(x, call.mask, past, call.use_cache, wanted)
+        x, weights, cache = self.mega_layer(x, call.mask, past, use_cache, wanted)
         cross_weights = None
         if self.cross_attn is not None and call.memory is not None:
             first = past.open if past.seen is None else int(past.seen.data[0])
@@ -87,7 +91,7 @@ class MegaBlock(Module):
         if self.nffn is not None:
             x = self.nffn(x)
         members = cache[: 3 + 2 * (self.cross_attn is not None) + self.counts]
-        return LayerResult(x, weights, cross_weights, members if call.use_cache else None)
+        return LayerResult(x, weights, cross_weights), members
 
 
 class MegaPreTrainedModel(PreTrainedModel):
@@ -191,22 +195,25 @@ class MegaModel(MegaPreTrainedModel):
         call = self._call_inputs(
             attention_mask, encoder_hidden_states, encoder_attention_mask, batch, length, past
         )
-        call.use_cache = config.is_decoder and choose(use_cache, config.use_cache)
+        use_cache = config.is_decoder and choose(use_cache, config.use_cache)
         call.output_attentions = choose(output_attentions, config.output_attentions)
         types = None
         if config.add_token_type_embeddings:
             types = ids_like("token_type_ids", token_type_ids, batch, length, self.device)
         x = self.embedding_layer(input_ids, types, inputs_embeds)
-        hidden_states, results = [x], []
+        hidden_states, results, caches = [x], [], []
         for layer, cache in zip(self.layers, past, strict=True):
-            results.append(layer(x, call, cache))
-            x = results[-1].hidden_states
+            result, members = layer(x, call, cache, use_cache)
+            x = result.hidden_states
             hidden_states.append(x)
+            results.append(result)
+            if use_cache:
+                caches.append(members)
         wanted = call.output_attentions
         output = BaseModelOutputWithPoolingAndCrossAttentions(
             last_hidden_state=x,
             pooler_output=None if self.pooler is None else self.pooler(x),
-            past_key_values=tuple(r.cache for r in results) if call.use_cache else None,
+            past_key_values=tuple(caches) if use_cache else None,
             hidden_states=tuple(hidden_states)
             if choose(output_hidden_states, config.output_hidden_states)
             else None,
@@ -299,7 +306,7 @@ class MegaModel(MegaPreTrainedModel):
             raise ValueError(
                 "encoder_hidden_states needs cross-attention: add_cross_attention=True"
             )
-        return CallInputs(mask, memory, memory_mask, output_attentions=False, use_cache=False)
+        return CallInputs(mask, memory, memory_mask, output_attentions=False)
 
     def _read_mask(self, name: str, value: Any, batch: int) -> Any:
         """A mask (B, ...) of any numbers as a boolean array: False for padding."""

@@ -10,7 +10,7 @@ Shapes   B batch, T tokens, P tokens in the cache, D hidden, H heads, G heads of
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from tinybert.autograd import Tensor, checkpoint, is_grad_enabled
@@ -23,8 +23,10 @@ from tinybert.models.inputs import choose, ids_like, integers, read_tokens, tens
 from tinybert.models.masks import additive_mask
 from tinybert.models.nemotron_config import NemotronConfig, check_config
 from tinybert.models.nemotron_layers import Call, LayerNorm1P, NemotronLayer, rotary_angles
+from tinybert.models.past import CacheShape, keeps_cache, read_cache, returned_cache
 from tinybert.models.with_head import ModelWithHead
 from tinybert.nn import Dropout, Embedding, KeyValueCache, Linear, ModuleList
+from tinybert.nn.cache import LayerCache
 from tinybert.outputs import (
     BaseModelOutputWithPast,
     CausalLMOutputWithPast,
@@ -50,7 +52,7 @@ class NemotronModel(PreTrainedModel):
         if getattr(config, "rope_scaling", None):
             warn_once("rope_scaling has no effect on a Nemotron, here as in transformers")
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
-        self.layers = ModuleList(NemotronLayer(config, i) for i in range(config.num_hidden_layers))
+        self.layers = ModuleList(NemotronLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = LayerNorm1P(config.hidden_size, eps=config.norm_eps)
         self.gradient_checkpointing = False
         self.init_weights()
@@ -63,9 +65,9 @@ class NemotronModel(PreTrainedModel):
         """Exchange the table of word embeddings."""
         self.embed_tokens = embeddings
 
-    def make_cache(self) -> KeyValueCache:
-        """An empty cache, to be given as `past_key_values` again and again."""
-        return KeyValueCache(self.config.num_hidden_layers)
+    def make_cache(self, limit: int | None = None) -> KeyValueCache:
+        """An empty cache, to be given as `past_key_values` again and again. See PreTrainedModel."""
+        return KeyValueCache(self.config.num_hidden_layers, limit=limit)
 
     def forward(
         self,
@@ -105,22 +107,24 @@ class NemotronModel(PreTrainedModel):
         if x is None:
             x = self.embed_tokens(input_ids, name="input_ids")  # (B, T, D)
         batch, length = x.shape[:2]
-        use_cache = self._may_cache(choose(use_cache, config.use_cache))
+        use_cache = keeps_cache(choose(use_cache, config.use_cache), self._computes_again)
         output_attentions = choose(output_attentions, config.output_attentions)
-        cache = self._read_cache(past_key_values, use_cache, batch, like)
-        past = cache.length if cache else 0
+        heads = [config.num_key_value_heads] * config.num_hidden_layers
+        shape = CacheShape(batch, heads, config.head_dim or 0)
+        cache = read_cache(past_key_values, use_cache, shape, like)
+        past = cache.length if cache is not None else 0
         _check_cache_position(cache_position, past, length, self.device)
         mask, is_causal = _masks(
             attention_mask, batch, length, past, config.num_attention_heads, like, output_attentions
         )
         positions = ids_like("position_ids", position_ids, batch, length, self.device)
         cos, sin = rotary_angles(config, positions, past, length, like)
-        call = Call(cos, sin, mask, is_causal, cache, output_attentions)
-        hidden_states, attentions = self._run(x, call)
-        results: Any = cache if isinstance(past_key_values, KeyValueCache) else tuple(cache or ())
+        call = Call(cos, sin, mask, is_causal, output_attentions)
+        layers = [None] * config.num_hidden_layers if cache is None else cache.layers
+        hidden_states, attentions = self._run(x, call, layers)
         output = BaseModelOutputWithPast(
             last_hidden_state=hidden_states[-1],
-            past_key_values=results if use_cache else None,
+            past_key_values=returned_cache(cache, past_key_values) if use_cache else None,
             hidden_states=hidden_states
             if choose(output_hidden_states, config.output_hidden_states)
             else None,
@@ -128,56 +132,32 @@ class NemotronModel(PreTrainedModel):
         )
         return output if choose(return_dict, config.return_dict) else output.to_tuple()
 
-    def _run(self, x: Tensor, call: Call) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    @property
+    def _computes_again(self) -> bool:
+        return self.gradient_checkpointing and self.training and is_grad_enabled()
+
+    def _run(
+        self, x: Tensor, call: Call, pasts: Sequence[LayerCache | None]
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """The L + 1 hidden states, the last normed, and the weights."""
-        again = self.gradient_checkpointing and self.training and is_grad_enabled()
         hidden_states: list[Tensor] = [x]
         attentions: list[Tensor] = []
-        for layer in self.layers:
-            if again:
+        for layer, past in zip(self.layers, pasts, strict=True):
+            if self._computes_again:
                 results = checkpoint(
-                    lambda x, layer=layer: layer(x, call), x, parameters=layer.parameters()
+                    # Both runs start from the same past, so each adds to a cache of its own.
+                    lambda x, *parts, layer=layer: layer(x, call, LayerCache(*parts)),
+                    x,
+                    *(() if past is None else past.members),
+                    parameters=layer.parameters(),
                 )
             else:
-                results = layer(x, call)
+                results = layer(x, call, past)
             x = results[0]
             hidden_states.append(x)
             attentions += results[1:]
         hidden_states[-1] = self.norm(x)
         return tuple(hidden_states), tuple(attentions)
-
-    def _may_cache(self, use_cache: bool) -> bool:
-        if use_cache and self.gradient_checkpointing and self.training and is_grad_enabled():
-            warnings.warn("use_cache is off: gradient checkpointing keeps no cache", stacklevel=4)
-            return False
-        return use_cache
-
-    def _read_cache(
-        self, given: Any, use_cache: bool, batch: int, like: Tensor
-    ) -> KeyValueCache | None:
-        """The cache that the layers append to: the given one, or one whose end nobody sees."""
-        config = self.config
-        if given is None:
-            return KeyValueCache(config.num_hidden_layers, in_place=False) if use_cache else None
-        if len(given) != config.num_hidden_layers:
-            raise ValueError(
-                f"past_key_values must have {config.num_hidden_layers} layers, got {len(given)}"
-            )
-        if isinstance(given, KeyValueCache):
-            pairs = [pair for pair in given if pair[0] is not None]
-        else:
-            pairs = [_read_pair(pair, like) for pair in given]
-        groups, size = config.num_key_value_heads, config.head_dim
-        for part in (part for pair in pairs for part in pair):
-            if part.shape != (batch, groups, pairs[0][0].shape[2], size):
-                raise ValueError(
-                    f"past_key_values must hold arrays ({batch}, {groups}, length, {size}), for "
-                    f"(batch, key and value heads, length, head size), got {part.shape}"
-                )
-        if isinstance(given, KeyValueCache) and use_cache:
-            return given
-        empty = KeyValueCache(config.num_hidden_layers, in_place=False)
-        return KeyValueCache.from_legacy(pairs, in_place=False) if pairs else empty
 
 
 # --- what a call brings ---------------------------------------------------------------------------
@@ -231,16 +211,6 @@ def _check_cache_position(given: Any, past: int, length: int, device: str) -> No
         )
 
 
-def _read_pair(pair: Any, like: Tensor) -> tuple[Tensor, Tensor]:
-    parts = [part for part in pair if part is not None]
-    if len(parts) != 2:
-        raise ValueError(
-            f"past_key_values must have a pair (keys, values) for each layer, got {len(parts)}"
-        )
-    key, value = (tensor_of("past_key_values", part, like.device).to(like.dtype) for part in parts)
-    return key, value
-
-
 # --- with a head ----------------------------------------------------------------------------------
 
 
@@ -254,10 +224,6 @@ class _Nemotron(ModelWithHead):
 
     def make_base(self, config: Any) -> PreTrainedModel:
         return self.base_class(config)
-
-    def make_cache(self) -> KeyValueCache:
-        """An empty cache, to be given as `past_key_values` again and again."""
-        return self.base_model.make_cache()
 
 
 class NemotronForCausalLM(heads.CausalLM, _Nemotron):

@@ -13,8 +13,9 @@ from tinybert.autograd import Tensor, as_tensor
 from tinybert.backend import array_module
 from tinybert.models.activations import activation
 from tinybert.models.nemotron_config import NemotronConfig
-from tinybert.nn import KeyValueCache, LayerNorm, Linear, Module
+from tinybert.nn import LayerNorm, Linear, Module
 from tinybert.nn.attention import attend, merge_heads, split_heads
+from tinybert.nn.cache import LayerCache
 
 
 @dataclass
@@ -25,7 +26,6 @@ class Call:
         cos, sin: (B or 1, 1, T, R) of the angles by which positions turn queries and keys.
         mask: added to the scores, broadcasts to (B, H, T, P + T); or None.
         is_causal: beside the mask, that nobody looks ahead has to be seen to.
-        cache: what came before, and where the new keys and values go; or None.
         output_attentions: whether the weights are asked for.
     """
 
@@ -33,7 +33,6 @@ class Call:
     sin: Tensor
     mask: Tensor | None
     is_causal: bool
-    cache: KeyValueCache | None
     output_attentions: bool
 
 
@@ -55,25 +54,28 @@ class NemotronAttention(Module):
     features of queries and keys, so that a score depends on their distance alone.
     """
 
-    def __init__(self, config: NemotronConfig, layer: int) -> None:
+    def __init__(self, config: NemotronConfig) -> None:
         super().__init__()
         size, bias = config.hidden_size, config.attention_bias
-        width = config.head_dim or 0
-        self.layer, self.dropout = layer, config.attention_dropout
+        width, self.dropout = config.head_dim or 0, config.attention_dropout
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
         self.q_proj = Linear(size, self.heads * width, bias)
         self.k_proj = Linear(size, self.groups * width, bias)
         self.v_proj = Linear(size, self.groups * width, bias)
         self.o_proj = Linear(self.heads * width, size, bias)
 
-    def forward(self, x: Tensor, call: Call) -> tuple[Tensor, Tensor | None]:
-        """x (B, T, D) to (B, T, D), and the weights (B, H, T, P + T) if asked for."""
+    def forward(
+        self, x: Tensor, call: Call, past: LayerCache | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """x (B, T, D) to (B, T, D), and the weights (B, H, T, P + T) if asked for. `past` has the
+        keys and values of the P tokens before, and gets those of x.
+        """
         query = split_heads(self.q_proj(x), self.heads)  # (B, H, T, K)
         key = split_heads(self.k_proj(x), self.groups)  # (B, G, T, K)
         value = split_heads(self.v_proj(x), self.groups)
         query, key = (F.rotary_embedding(part, call.cos, call.sin) for part in (query, key))
-        if call.cache is not None:
-            key, value = call.cache.append(self.layer, key, value)  # (B, G, P + T, K)
+        if past is not None:
+            key, value = past.append(key, value)  # (B, G, P + T, K)
         context, weights = attend(
             query, key, value, call.mask,
             dropout_p=self.dropout if self.training else 0.0,
@@ -101,16 +103,16 @@ class NemotronMLP(Module):
 class NemotronLayer(Module):
     """Attention and feed-forward, each on the normalised input and added to it (pre-LN)."""
 
-    def __init__(self, config: NemotronConfig, layer: int) -> None:
+    def __init__(self, config: NemotronConfig) -> None:
         super().__init__()
-        self.self_attn = NemotronAttention(config, layer)
+        self.self_attn = NemotronAttention(config)
         self.mlp = NemotronMLP(config)
         self.input_layernorm = LayerNorm1P(config.hidden_size, eps=config.norm_eps)
         self.post_attention_layernorm = LayerNorm1P(config.hidden_size, eps=config.norm_eps)
 
-    def forward(self, x: Tensor, call: Call) -> tuple[Tensor, ...]:
+    def forward(self, x: Tensor, call: Call, past: LayerCache | None) -> tuple[Tensor, ...]:
         """x (B, T, D) to (B, T, D); and the weights, if asked for."""
-        context, weights = self.self_attn(self.input_layernorm(x), call)
+        context, weights = self.self_attn(self.input_layernorm(x), call, past)
         x = x + context
         x = x + self.mlp(self.post_attention_layernorm(x))
         return (x,) if weights is None else (x, weights)

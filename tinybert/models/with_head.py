@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.inputs import choose
-from tinybert.nn import Dropout
+from tinybert.nn import Dropout, KeyValueCache
 from tinybert.outputs import ModelOutput
 
 
@@ -39,6 +39,10 @@ class ModelWithHead(PreTrainedModel):
     def make_base(self, config: Any) -> PreTrainedModel:
         """The base model, in a family whose base models may have a pooler."""
         return self.base_class(config, add_pooling_layer=self.uses_pooler)  # type: ignore[call-arg]
+
+    def make_cache(self, limit: int | None = None) -> KeyValueCache | None:
+        """What the base model makes."""
+        return self.base_model.make_cache(limit)
 
     def add_head(self, config: Any) -> None:
         """Make the parts of the head."""

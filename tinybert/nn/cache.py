@@ -13,11 +13,24 @@ from tinybert.backend import Array, array_module
 
 
 class LayerCache:
-    """The keys and values (B, G, length, K) of one layer: `key` and `value`, None while empty."""
+    """What one layer remembers.
 
-    def __init__(self) -> None:
-        self.key: Tensor | None = None
-        self.value: Tensor | None = None
+    Attributes:
+        key, value: (B, G, length, K), of the tokens so far; None while empty.
+        cross: keys and values (B, H, S, K) of the sequence that cross-attention looks at, which
+            stays as it is; empty without.
+    """
+
+    def __init__(
+        self, key: Tensor | None = None, value: Tensor | None = None, *cross: Tensor
+    ) -> None:
+        self.key, self.value, self.cross = key, value, cross
+
+    @property
+    def members(self) -> tuple[Tensor, ...]:
+        """key and value, if there are any yet, and those of `cross`."""
+        own = () if self.key is None or self.value is None else (self.key, self.value)
+        return (*own, *self.cross)
 
     @property
     def length(self) -> int:
@@ -25,8 +38,12 @@ class LayerCache:
         return 0 if self.key is None else self.key.shape[2]
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values, the new ones (B, G, T, K) last: they are joined into new arrays."""
+        """All keys and values, the new ones (B, G, T, K) last: they are joined into new arrays.
+
+        Raises ValueError if the new ones do not fit those that are there.
+        """
         if self.key is not None and self.value is not None:
+            self._check_fit(key)
             key = F.concat([self.key, key], axis=2)
             value = F.concat([self.value, value], axis=2)
         self.key, self.value = key, value
@@ -36,28 +53,45 @@ class LayerCache:
         """Let row i be what was row rows[i]."""
         if self.key is not None and self.value is not None:
             self.key, self.value = _take(self.key.data, rows), _take(self.value.data, rows)
+        self.cross = tuple(_take(part.data, rows) for part in self.cross)
+
+    def _check_fit(self, new: Tensor) -> None:
+        batch, heads, _, size = self.key.shape  # type: ignore[union-attr]
+        if (batch, heads, size) != (*new.shape[:2], new.shape[3]):
+            raise ValueError(
+                f"past_key_values holds ({batch}, {heads}, length, {size}) for (batch, heads, "
+                f"length, head size), but the new keys are {new.shape}"
+            )
 
 
 class GrowingLayerCache(LayerCache):
     """The same with room at the end: a step writes there, and what is returned are views.
 
-    Where there is no more room, it is doubled. So n tokens cost at most 2 n copies in all, where
-    joining costs n^2 / 2. What is recorded for a backward pass is joined, as nothing that a graph
-    has saved may be written to.
+    Where there is no more room, it is doubled, though not beyond `limit` tokens before there are
+    more. So n tokens cost at most 2 n copies in all, where joining costs n^2 / 2. What is recorded
+    for a backward pass is joined, as nothing that a graph has saved may be written to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
         super().__init__()
+        self._limit = limit
         self._rooms: tuple[Array, Array] | None = None  # (B, G, capacity, K) each
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values, the new ones (B, G, T, K) last: views of the cache's memory."""
-        if is_grad_enabled() and (key.requires_grad or value.requires_grad or self._is_recorded):
+        """All keys and values, the new ones (B, G, T, K) last: views of the cache's memory.
+
+        Raises ValueError if the new ones do not fit those that are there.
+        """
+        parts = (key, value, self.key, self.value)
+        if is_grad_enabled() and any(part is not None and part.requires_grad for part in parts):
             self._rooms = None
             return super().append(key, value)
+        if self.key is not None:
+            self._check_fit(key)
         start, stop = self.length, self.length + key.shape[2]
         if self._rooms is None or self._rooms[0].shape[2] < stop:
-            self._rooms = self._larger(key.data, 2 * stop), self._larger(value.data, 2 * stop)
+            capacity = 2 * stop if self._limit is None else max(stop, min(2 * stop, self._limit))
+            self._rooms = _room(key.data, capacity), _room(value.data, capacity)
             for room, old in zip(self._rooms, (self.key, self.value), strict=True):
                 if old is not None:
                     room[:, :, :start] = old.data
@@ -68,50 +102,47 @@ class GrowingLayerCache(LayerCache):
 
     def reorder(self, rows: Array) -> None:
         """Let row i be what was row rows[i]."""
-        if self._rooms is None:
-            super().reorder(rows)
-            return
         length = self.length
-        self._rooms = tuple(_take(room, rows).data for room in self._rooms)
-        self._show(length)
+        if self._rooms is not None:
+            self._rooms = tuple(_take(room, rows).data for room in self._rooms)
+            self.key = self.value = None  # they are shown anew below
+        super().reorder(rows)
+        if self._rooms is not None:
+            self._show(length)
 
     def _show(self, length: int) -> None:
         self.key, self.value = (as_tensor(room[:, :, :length]) for room in self._rooms or ())
-
-    @property
-    def _is_recorded(self) -> bool:
-        return self.key is not None and self.key.requires_grad
-
-    def _larger(self, like: Array, capacity: int) -> Array:
-        batch, heads, _, size = like.shape
-        return array_module(like).empty((batch, heads, capacity, size), like.dtype)
 
 
 class KeyValueCache:
     """What a decoder of L layers remembers; a model changes it when it is called with it.
 
-    `cache[i]` is the pair of layer i, keys and values (B, G, length, K); iterating gives all pairs,
-    so that `tuple(cache)` is the older format: a tuple with a pair for each layer.
+    `cache[i]` are the members of layer i: keys and values (B, G, length, K), and in a decoder that
+    looks at an encoder also those of the encoder's tokens (B, H, S, K). Iterating gives those of
+    all layers, so that `tuple(cache)` is the older format: a tuple of tuples.
 
     Args:
         layers: L.
         in_place: keep room for more, so that a step copies nothing of the past; otherwise every
             step makes new arrays and leaves those before as they were.
+        limit: how many tokens there will be at most, if that is known: no room is made for more.
     """
 
-    def __init__(self, layers: int, in_place: bool = True) -> None:
-        self.layers = [GrowingLayerCache() if in_place else LayerCache() for _ in range(layers)]
+    def __init__(self, layers: int, in_place: bool = True, limit: int | None = None) -> None:
+        self.layers = [
+            GrowingLayerCache(limit) if in_place else LayerCache() for _ in range(layers)
+        ]
 
     @classmethod
-    def from_legacy(cls, pairs: Any, in_place: bool = True) -> KeyValueCache:
-        """A cache that goes on from a pair (keys, values) of Tensors (B, G, T, K) for each layer.
-
-        These arrays are only read.
+    def from_legacy(cls, layers: Any, in_place: bool = True) -> KeyValueCache:
+        """A cache that goes on from keys and values, and those of an encoder's tokens if there are
+        any, for each layer: Tensors (B, G, T, K). They are only read.
         """
-        pairs = list(pairs)
-        cache = cls(len(pairs), in_place)
-        for layer, (key, value) in zip(cache.layers, pairs, strict=True):
-            layer.key, layer.value = key, value
+        layers = list(layers)
+        cache = cls(len(layers), in_place)
+        for layer, members in zip(cache.layers, layers, strict=True):
+            layer.key, layer.value, *cross = members or (None, None)
+            layer.cross = tuple(cross)
         return cache
 
     @property
@@ -122,30 +153,28 @@ class KeyValueCache:
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __getitem__(self, layer: int) -> tuple[Any, Any]:
-        return self.layers[layer].key, self.layers[layer].value
+    def __getitem__(self, layer: int) -> tuple[Tensor, ...]:
+        return self.layers[layer].members
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        return (self[layer] for layer in range(len(self)))
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        return (layer.members for layer in self.layers)
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values of a layer, the new ones (B, G, T, K) last.
 
         Raises ValueError if these do not fit those that are there.
         """
-        old = self.layers[layer].key
-        if old is not None and (*old.shape[:2], old.shape[3]) != (*key.shape[:2], key.shape[3]):
-            batch, heads, _, size = old.shape
-            raise ValueError(
-                f"past_key_values holds ({batch}, {heads}, length, {size}) for (batch, heads, "
-                f"length, head size), but the new keys are {key.shape}"
-            )
         return self.layers[layer].append(key, value)
 
     def reorder(self, rows: Array) -> None:
         """Let row i go on from what was row rows[i], as a beam search wants it."""
         for layer in self.layers:
             layer.reorder(rows)
+
+
+def _room(like: Array, capacity: int) -> Array:
+    batch, heads, _, size = like.shape
+    return array_module(like).empty((batch, heads, capacity, size), like.dtype)
 
 
 def _take(array: Array, rows: Array) -> Tensor:
