@@ -49,7 +49,10 @@ def naive(word, merges):
     return symbols
 
 
-def test_heap_and_links_do_what_the_naive_search_does():
+@pytest.mark.parametrize("longest", [0, 20, 100])
+def test_both_ways_to_merge_do_what_the_naive_search_does(longest, monkeypatch):
+    """Looking at all pairs, for words of so many symbols, and the heap for longer ones."""
+    monkeypatch.setattr("tinybert.tokenizers.bpe.LONGEST_SEARCHED", longest)
     rng = random.Random(0)
     for _ in range(300):
         vocab = {char: i for i, char in enumerate("abc")}

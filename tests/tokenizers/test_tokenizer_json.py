@@ -1,7 +1,9 @@
 """TokenizerJSON against the library: trained tokenizers, chains of parts, calls, files, attacks."""
 
+import copy
 import functools
 import json
+import pickle
 import random
 import time
 from collections import Counter
@@ -336,6 +338,52 @@ def test_an_added_token_of_which_nothing_is_left(tmp_path):
     theirs, ours = load(json.dumps(value), tmp_path / "tokenizer.json")
     assert ours("ab").word_ids() == [0, 0]
     assert theirs.encode("ab").word_ids == [0, 1]
+
+
+def test_the_ids_of_added_tokens(tmp_path):
+    """That of the model counts for a token that it has, as in the library; else that of the file.
+
+    The library numbers the others anew where the file leaves a gap, and only says so in a log.
+    """
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    ids = {"X": 10, "Y": 12, "b": 0}
+    value = changed(added_tokens=[{"id": i, "content": text, **flags} for text, i in ids.items()])
+    theirs, ours = load(json.dumps(value), tmp_path / "tokenizer.json")
+    assert ours("ab").input_ids == theirs.encode("ab").ids == [0, 1]
+    assert ours("aXYb").input_ids == [0, 10, 12, 1]
+    assert theirs.encode("aXYb").ids == [0, 2, 3, 1]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda row: pickle.loads(pickle.dumps(row))])
+def test_rows_can_be_copied_before_their_columns_are_asked_for(copied, tmp_path):
+    value = json.loads(trained("SentencePiece", "English")) | {"post_processor": TEMPLATE}
+    _, ours = load(json.dumps(value), tmp_path / "tokenizer.json")
+    found = ours(["one two", "three"], ["", "four"])
+    again = copied(found)
+    assert dict(again) == dict(found)
+    for number, row in enumerate(found.encodings):
+        assert again.tokens(number) == row.tokens
+        assert again.encodings[number].offsets == row.offsets
+        assert again.sequence_ids(number) == row.sequence_ids
+        assert again.encodings[number].n_sequences == row.n_sequences
+    assert "offsets" not in vars(ours("a b").encodings[0])
+    with pytest.raises(AttributeError, match="no attribute 'places'"):
+        row.places  # noqa: B018
+
+
+def test_words_are_remembered_wherever_they_stand(tmp_path, monkeypatch):
+    """Not if the place of a word may matter; never more than so many."""
+    monkeypatch.setattr("tinybert.tokenizers.json_words.MAX_CACHED_WORDS", 5)
+    meta = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
+    steps = [split_at({"Regex": "[ab]"}), meta]
+    sequence = {"type": "Sequence", "pretokenizers": steps}
+    value = json.loads(trained("SentencePiece", "English"))
+    for part in (value["pre_tokenizer"], {"type": "Whitespace"}, sequence):
+        theirs, ours = load(json.dumps(value | {"pre_tokenizer": part}), tmp_path / "it.json")
+        for text in ("aa bab", "a<s>a b a", "a b c d e f g h", "a a a"):
+            assert_same(theirs, ours, text)
+        assert len(ours._words) <= 5
+        assert (len(ours._words) > 0) == (part is not sequence)
 
 
 def test_bert_files_are_read_too(tmp_path, minilm):

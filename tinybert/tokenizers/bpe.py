@@ -15,6 +15,7 @@ from tinybert.tokenizers.aligned_text import Token, char_spans
 from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
 
 LONGEST_CACHED = 256  # characters
+LONGEST_SEARCHED = 100  # symbols, of which the pair to merge next is found by looking at all
 WORDS = re.compile("(?<=[^▁])(?=▁)")  # between words, where ▁ stands for a space
 
 
@@ -62,11 +63,12 @@ class BPE(dict[str, tuple[Token, ...]]):
         self.byte_fallback = byte_fallback
         self.ignore_merges = ignore_merges
         self.prefix, self.suffix = prefix, suffix
-        self.merges: dict[tuple[int, int], tuple[int, int]] = {}  # pair -> rank, merged
+        self.ranks: dict[tuple[int, int], int] = {}
+        self.merged: list[int] = []  # what a pair becomes, by rank
         # A text that is one word to the caller falls into its own words if no merge joins them,
         # and nothing else that is done at one place depends on another.
-        self._has_words = "▁" in vocab and unk_token is not None
-        self._has_words &= not (ignore_merges or prefix or suffix)
+        self.has_words = "▁" in vocab and unk_token is not None
+        self.has_words &= not (ignore_merges or prefix or suffix)
         for rank, (left, right) in enumerate(merges):
             merged = left + right[len(prefix) :]
             for token in (left, right, merged):
@@ -74,8 +76,9 @@ class BPE(dict[str, tuple[Token, ...]]):
                     raise ValueError(
                         f"merge {rank}, {left!r} {right!r}: {token!r} is not in the vocabulary"
                     )
-            self.merges[vocab[left], vocab[right]] = rank, vocab[merged]
-            self._has_words &= not WORDS.search(merged)
+            self.ranks[vocab[left], vocab[right]] = rank
+            self.merged.append(vocab[merged])
+            self.has_words &= not WORDS.search(merged)
 
     def __missing__(self, word: str) -> tuple[Token, ...]:
         tokens = self.tokenize(word)
@@ -89,24 +92,31 @@ class BPE(dict[str, tuple[Token, ...]]):
         """The tokens of a word, with their places in it."""
         if self.ignore_merges and word in self.vocab:
             return (Token(self.vocab[word], word, 0, len(word)),)
-        if self._has_words and len(parts := WORDS.split(word)) > 1:
+        if self.has_words and len(parts := self.parts(word)) > 1:
             starts = accumulate(map(len, parts[:-1]), initial=0)
             return tuple(
                 Token(token_id, token, origin + start, origin + end)
                 for part, origin in zip(parts, starts, strict=True)
                 for token_id, token, start, end in self[part]
             )
-        ids, sizes = self._symbols(word)
-        self.merge(ids, sizes)
-        spans = char_spans(word, sizes)
+        ids = [] if self.prefix or self.suffix else [self.vocab.get(char, -1) for char in word]
+        if not ids or -1 in ids:
+            ids, sizes = self._symbols(word)
+            self.merge(ids, sizes)
+            spans = char_spans(word, sizes)
+        else:
+            sizes = [1] * len(ids)
+            self.merge(ids, sizes)
+            ends = [*accumulate(sizes)]
+            spans = [*zip([0, *ends[:-1]], ends, strict=True)]
         return tuple(Token(i, self.token_of[i], *span) for i, span in zip(ids, spans, strict=True))
+
+    def parts(self, text: str) -> list[str]:
+        """The words of a text, for a model that `has_words`."""
+        return WORDS.split(text)
 
     def _symbols(self, word: str) -> tuple[list[int], list[int]]:
         """The ids of the characters of a word, and how many bytes each stands for."""
-        if word.isascii() and not self.prefix and not self.suffix:
-            known = [self.vocab.get(char, -1) for char in word]
-            if -1 not in known:
-                return known, [1] * len(known)
         ids: list[int] = []
         sizes: list[int] = []
         unknown = 0  # bytes that wait to become one unknown token
@@ -139,35 +149,49 @@ class BPE(dict[str, tuple[Token, ...]]):
         return found if len(found) == len(names) else None
 
     def merge(self, ids: list[int], sizes: list[int]) -> None:
-        """Merge until no pair is left, in place; `sizes` are added where ids become one.
+        """Merge until no pair is left, in place; `sizes` are added where ids become one."""
+        if len(ids) > LONGEST_SEARCHED:
+            self._merge_many(ids, sizes)
+            return
+        get, never = self.ranks.get, len(self.merged)
+        ranks = [get(pair, never) for pair in pairwise(ids)]
+        ranks.append(never)  # of the last id, which has no right neighbour
+        while (rank := min(ranks)) < never:
+            i = ranks.index(rank)
+            ids[i] = merged = self.merged[rank]
+            del ids[i + 1], ranks[i]
+            sizes[i] += sizes.pop(i + 1)
+            if i:
+                ranks[i - 1] = get((ids[i - 1], merged), never)
+            if i + 1 < len(ids):
+                ranks[i] = get((merged, ids[i + 1]), never)
 
-        Searching all pairs again after each merge takes n^2 steps for n symbols. Here a heap has
+    def _merge_many(self, ids: list[int], sizes: list[int]) -> None:
+        """`merge` for long words.
+
+        Looking for the lowest rank after each merge takes n^2 steps for n symbols. Here a heap has
         the pairs that can be merged, by rank and place, and neighbours are linked: n log n. An
         entry of the heap whose pair is gone by its turn is passed over.
         """
-        merges, n = self.merges, len(ids)
-        heap = [
-            (found[0], i, found[1])
-            for i, pair in enumerate(pairwise(ids))
-            if (found := merges.get(pair))
-        ]
-        if not heap:
-            return
+        get, n = self.ranks.get, len(ids)
+        pairs = enumerate(pairwise(ids))
+        heap = [(rank, i) for i, pair in pairs if (rank := get(pair)) is not None]
         heapq.heapify(heap)
         before, after = list(range(-1, n - 1)), list(range(1, n + 1))
         while heap:
-            _, i, merged = heapq.heappop(heap)
+            rank, i = heapq.heappop(heap)
             j = after[i]
-            if j >= n or merges.get((ids[i], ids[j]), (0, -1))[1] != merged:
+            if j >= n or get((ids[i], ids[j])) != rank:
                 continue
+            merged = self.merged[rank]
             ids[i], ids[j] = merged, -1
             sizes[i] += sizes[j]
             after[i] = k = after[j]
             if k < n:
                 before[k] = i
-                if found := merges.get((merged, ids[k])):
-                    heapq.heappush(heap, (found[0], i, found[1]))
-            if (h := before[i]) >= 0 and (found := merges.get((ids[h], merged))):
-                heapq.heappush(heap, (found[0], h, found[1]))
+                if (rank_right := get((merged, ids[k]))) is not None:
+                    heapq.heappush(heap, (rank_right, i))
+            if (h := before[i]) >= 0 and (rank_left := get((ids[h], merged))) is not None:
+                heapq.heappush(heap, (rank_left, h))
         sizes[:] = [size for size, token_id in zip(sizes, ids, strict=True) if token_id >= 0]
         ids[:] = [token_id for token_id in ids if token_id >= 0]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from tinybert.tokenizers.aligned_text import Token
 from tinybert.tokenizers.bpe import BPE
@@ -14,10 +14,22 @@ from tinybert.tokenizers.unigram import Unigram
 from tinybert.tokenizers.wordpiece import WordPiece
 
 POWERS = [float(f"1e{exponent}") for exponent in range(309)]
-Model = Callable[[str], tuple[Token, ...]]
 
 
-def bpe(part: Fields) -> tuple[Model, Mapping[str, int]]:
+class Model(NamedTuple):
+    """What makes tokens of a word.
+
+    tokenize: the tokens of a word, with their places in it.
+    vocab: token -> id.
+    parts: cuts a word into parts that become the same tokens each by itself, if that is known.
+    """
+
+    tokenize: Callable[[str], tuple[Token, ...]]
+    vocab: dict[str, int]
+    parts: Callable[[str], list[str]] | None = None
+
+
+def bpe(part: Fields) -> Model:
     if part.value.get("dropout"):
         raise ValueError(f"{part.where}.dropout is random, and not supported; make it null")
     vocab = checked_vocab(part.value.get("vocab"))
@@ -31,10 +43,10 @@ def bpe(part: Fields) -> tuple[Model, Mapping[str, int]]:
         prefix=part.get("continuing_subword_prefix", str, ""),
         suffix=part.get("end_of_word_suffix", str, ""),
     )
-    return model.__getitem__, vocab
+    return Model(model.tokenize, vocab, model.parts if model.has_words else None)
 
 
-def unigram(part: Fields) -> tuple[Model, Mapping[str, int]]:
+def unigram(part: Fields) -> Model:
     pieces = part.get("vocab", list)
     for i, entry in enumerate(pieces):
         if not _is_piece(entry):
@@ -42,7 +54,7 @@ def unigram(part: Fields) -> tuple[Model, Mapping[str, int]]:
     vocab = [(piece, library_float(float(score))) for piece, score in pieces]
     fallback = part.get("byte_fallback", bool, False)
     model = Unigram(vocab, part.get("unk_id", int, None), fallback)
-    return model.__getitem__, model.vocab
+    return Model(model.tokenize, model.vocab)
 
 
 def _is_piece(entry: Any) -> bool:
@@ -69,7 +81,7 @@ def library_float(number: float) -> float:
     return math.copysign(value, number)
 
 
-def word_piece(part: Fields) -> tuple[Model, Mapping[str, int]]:
+def word_piece(part: Fields) -> Model:
     vocab, unknown = checked_vocab(part.value.get("vocab")), part.get("unk_token", str)
     if unknown not in vocab:
         raise ValueError(f"{part.where}.unk_token {unknown!r} is not in the vocabulary")
@@ -89,10 +101,10 @@ def word_piece(part: Fields) -> tuple[Model, Mapping[str, int]]:
             start = end
         return tuple(tokens)
 
-    return tokenize, vocab
+    return Model(tokenize, vocab)
 
 
-def word_level(part: Fields) -> tuple[Model, Mapping[str, int]]:
+def word_level(part: Fields) -> Model:
     vocab, unknown = checked_vocab(part.value.get("vocab")), part.get("unk_token", str)
 
     def tokenize(word: str) -> tuple[Token, ...]:
@@ -101,10 +113,10 @@ def word_level(part: Fields) -> tuple[Model, Mapping[str, int]]:
             raise ValueError(f"neither {word!r} nor unk_token {unknown!r} is in the vocabulary")
         return (Token(vocab[token], token, 0, len(word)),)
 
-    return tokenize, vocab
+    return Model(tokenize, vocab)
 
 
-MODELS: dict[str, Callable[[Fields], tuple[Model, Mapping[str, int]]]] = {
+MODELS: dict[str, Callable[[Fields], Model]] = {
     "BPE": bpe,
     "Unigram": unigram,
     "WordPiece": word_piece,
@@ -112,8 +124,8 @@ MODELS: dict[str, Callable[[Fields], tuple[Model, Mapping[str, int]]]] = {
 }
 
 
-def read_model(part: Fields) -> tuple[Model, Mapping[str, int]]:
-    """What makes tokens of a word, and the vocabulary: token -> id.
+def read_model(part: Fields) -> Model:
+    """The model that the file describes.
 
     Files of the first versions do not name the type of the model; then its fields tell it.
     """

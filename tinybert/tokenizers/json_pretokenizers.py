@@ -1,7 +1,8 @@
-"""The pre-tokenizers of a tokenizer.json: they cut texts into words, and may change them."""
+"""The pre-tokenizers of a tokenizer.json: each is a few steps, see `json_words.py`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from tinybert.tokenizers.aligned_text import AlignedText
@@ -15,105 +16,75 @@ from tinybert.tokenizers.json_patterns import (
     find_text,
     read_pattern,
 )
+from tinybert.tokenizers.json_words import Change, Cut, Cuts, Front, Step
 from tinybert.tokenizers.rust_unicode import rust_unicode
-
-Words = list[AlignedText]
-PreTokenize = Callable[[Words], Words]
 
 SCHEMES = ("first", "never", "always")
 
 
-def splitter(find: FindAll, behavior: str, invert: bool = False) -> PreTokenize:
-    """What cuts every word at the matches of a pattern; see `cut`."""
+def splitter(find: FindAll, behavior: str, invert: bool = False) -> list[Step]:
+    """What cuts a word at the matches of a pattern; see `cut`."""
 
-    def split(words: Words) -> Words:
-        return [
-            word.part(start, end)
-            for word in words
-            for start, end in cut(word.text, find(word.text), behavior, invert)
-            if start < end
-        ]
+    def split(text: str) -> Cuts:
+        spans = [span for span in cut(text, find(text), behavior, invert) if span[0] < span[1]]
+        return [text[start:end] for start, end in spans], [start for start, _ in spans]
 
-    return split
+    return [Cut(split)]
 
 
-def sequence(part: Fields) -> PreTokenize:
-    steps = [step.build(PRE_TOKENIZERS) for step in part.parts("pretokenizers")]
-
-    def pretokenize(words: Words) -> Words:
-        for step in steps:
-            words = keeping_tokens(step, words)
-        return words
-
-    return pretokenize
+def sequence(part: Fields) -> list[Step]:
+    parts = [step.build(PRE_TOKENIZERS) for step in part.parts("pretokenizers")]
+    return [step for steps in parts for step in steps]
 
 
-def keeping_tokens(step: PreTokenize, words: Words) -> Words:
-    """What `step` makes of the words that are no tokens yet; the others stay."""
-    if all(word.tokens is None for word in words):
-        return step(words)
-    done: Words = []
-    for word in words:
-        done += [word] if word.tokens is not None else step([word])
-    return done
-
-
-def byte_level(part: Fields) -> PreTokenize:
+def byte_level(part: Fields) -> list[Step]:
     """Words as GPT-2 cuts them, then every byte as its character; see `byte_level.py`."""
-    adds_space = part.get("add_prefix_space", bool)
-    uses_pattern = part.get("use_regex", bool, True)
-
-    def pretokenize(words: Words) -> Words:
-        done: Words = []
-        for word in words:
-            if adds_space and not word.text.startswith(" "):
-                word.prepend(" ")
-            if uses_pattern:
-                matches = split_pattern(word.text).finditer(word.text)
-                done += [word.part(*match.span()) for match in matches]
-            else:
-                done.append(word)
-        for word in done:
-            sizes = None if word.text.isascii() else [len(to_alphabet(char)) for char in word.text]
-            word.text = to_alphabet(word.text)
-            if sizes is not None:
-                pairs = zip(word.spans, sizes, strict=True)
-                word.spans = [span for span, size in pairs for _ in range(size)]
-        return done
-
-    return pretokenize
+    steps: list[Step] = [Change(_to_alphabet)]
+    if part.get("use_regex", bool, True):
+        steps.insert(0, Cut(lambda text: (split_pattern(text).findall(text), None)))
+    if part.get("add_prefix_space", bool):
+        steps.insert(0, Front(lambda text, _: text if text.startswith(" ") else " " + text))
+    return steps
 
 
-def metaspace(part: Fields) -> PreTokenize:
+def _to_alphabet(word: AlignedText) -> None:
+    spans = word.spans
+    if not word.text.isascii():
+        sizes = [len(to_alphabet(char)) for char in word.text]
+        spans = [span for span, size in zip(spans, sizes, strict=True) for _ in range(size)]
+    word.set(to_alphabet(word.text), spans)
+
+
+def metaspace(part: Fields) -> list[Step]:
     """Every space as a sign, with one more in front; then perhaps a word for each sign."""
     sign = part.char("replacement")
     scheme = part.choice("prepend_scheme", SCHEMES, "always")
     if part.get("add_prefix_space", bool, True) is False:
         scheme = "never"
-    split = splitter(find_text(sign), "MergedWithNext") if part.get("split", bool, True) else None
 
-    def pretokenize(words: Words) -> Words:
-        for word in words:
-            word.text = word.text.replace(" ", sign)
-            wanted = scheme == "always" or (scheme == "first" and word.start == 0)
-            if wanted and not word.text.startswith(sign):
-                word.prepend(sign)
-        return split(words) if split else words
+    def front(text: str, place: int) -> str:
+        text = text.replace(" ", sign)
+        wanted = scheme == "always" or (scheme == "first" and place == 0)
+        return sign + text if wanted and not text.startswith(sign) else text
 
-    return pretokenize
+    steps: list[Step] = [Front(front, looks_at_place=scheme == "first")]
+    if part.get("split", bool, True):
+        words = re.compile("S[^S]*|[^S]+".replace("S", re.escape(sign)))
+        steps.append(Cut(lambda text: (words.findall(text), None)))
+    return steps
 
 
-def split(part: Fields) -> PreTokenize:
+def split(part: Fields) -> list[Step]:
     """Cut at a pattern."""
     behavior = part.choice("behavior", BEHAVIORS)
     return splitter(read_pattern(part), behavior, part.get("invert", bool, False))
 
 
-def char_delimiter(part: Fields) -> PreTokenize:
+def char_delimiter(part: Fields) -> list[Step]:
     return splitter(find_text(part.char("delimiter")), "Removed")
 
 
-def digits(part: Fields) -> PreTokenize:
+def digits(part: Fields) -> list[Step]:
     """Digits stand alone, or numbers do."""
     alone = part.get("individual_digits", bool)
     return splitter(
@@ -121,16 +92,16 @@ def digits(part: Fields) -> PreTokenize:
     )
 
 
-def punctuation(part: Fields) -> PreTokenize:
+def punctuation(part: Fields) -> list[Step]:
     behavior = part.choice("behavior", BEHAVIORS, "Isolated")
     return splitter(find_chars(rust_unicode().punctuation.__contains__), behavior)
 
 
-def whitespace_split(part: Fields) -> PreTokenize:
+def whitespace_split(part: Fields) -> list[Step]:
     return splitter(find_chars(rust_unicode().whitespace.__contains__), "Removed")
 
 
-def whitespace(part: Fields) -> PreTokenize:
+def whitespace(part: Fields) -> list[Step]:
     """Letters, digits and marks in a row are a word, and so are other signs in a row."""
     word, space = rust_unicode().word, rust_unicode().whitespace
 
@@ -152,14 +123,13 @@ def whitespace(part: Fields) -> PreTokenize:
     return splitter(find, "Removed", invert=True)
 
 
-def bert(part: Fields) -> PreTokenize:
+def bert(part: Fields) -> list[Step]:
     """White space is left out, every punctuation character stands alone."""
-    spaces = whitespace_split(part)
     signs = splitter(find_chars(rust_unicode().punctuation.__contains__), "Isolated")
-    return lambda words: signs(spaces(words))
+    return whitespace_split(part) + signs
 
 
-def fixed_length(part: Fields) -> PreTokenize:
+def fixed_length(part: Fields) -> list[Step]:
     length = part.get("length", int, 5)
     if length < 1:
         raise ValueError(f"{part.where}.length must be at least 1, got {length}")
@@ -170,7 +140,7 @@ def fixed_length(part: Fields) -> PreTokenize:
     return splitter(find, "Isolated")
 
 
-PRE_TOKENIZERS: dict[str, Callable[[Fields], PreTokenize]] = {
+PRE_TOKENIZERS: dict[str, Callable[[Fields], list[Step]]] = {
     "Sequence": sequence,
     "ByteLevel": byte_level,
     "Metaspace": metaspace,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from tinybert.tokenizers.aligned_text import Span
 from tinybert.tokenizers.alignment import Encoding
 from tinybert.tokenizers.config import MAX_ID
 from tinybert.tokenizers.json_fields import Fields
+from tinybert.tokenizers.json_rows import changed
 from tinybert.tokenizers.trim import trimmed
 
 # From the texts of a row, or what earlier parts made of them, and whether special tokens are
@@ -35,27 +37,33 @@ def sequence(part: Fields) -> Process:
 
 def byte_level(part: Fields) -> Process:
     """Without the spaces before words, if `trim_offsets`."""
-    adds_space, trims = part.get("add_prefix_space", bool), part.get("trim_offsets", bool)
+    offsets = _offsets(part)
 
     def process(texts: list[Encoding], special: bool) -> list[Encoding]:
-        if not trims:
-            return texts
-        return [replace(text, offsets=trimmed(text, adds_space)) for text in texts]
+        return [changed(text, offsets=partial(offsets, text)) for text in texts]
 
     return process
 
 
+def _offsets(part: Fields) -> Callable[[Encoding], list[Span]]:
+    """The places of a text's tokens, perhaps without spaces, as the part says."""
+    adds_space, trims = part.get("add_prefix_space", bool), part.get("trim_offsets", bool)
+    return lambda text: trimmed(text, adds_space) if trims else text.offsets
+
+
 def roberta(part: Fields) -> Process:
     """<s> A </s>, or <s> A </s></s> B </s>, and every type is 0."""
-    trim, bert_like = byte_level(part), bert(part)
-    sep = _special(part, "sep", 0)
+    offsets = _offsets(part)
+    cls, sep = _special(part, "cls", 0), _special(part, "sep", 0)
 
     def process(texts: list[Encoding], special: bool) -> list[Encoding]:
-        texts = [replace(text, type_ids=[0] * len(text)) for text in trim(texts, special)]
-        row = bert_like(texts, special)
-        for stretch in row:
-            stretch.type_ids = [0] * len(stretch)
-        return [*row[:3], sep, *row[3:]] if special and len(texts) > 1 else row
+        row: list[Encoding] = [
+            changed(text, offsets=partial(offsets, text), type_ids=partial(_types, text, 0))
+            for text in texts
+        ]
+        if not special:
+            return row
+        return [cls, row[0], sep, *(part for text in row[1:] for part in (sep, text, sep))]
 
     return process
 
@@ -67,12 +75,16 @@ def bert(part: Fields) -> Process:
     def process(texts: list[Encoding], special: bool) -> list[Encoding]:
         if not special:
             return texts
-        row = [replace(cls), texts[0], replace(sep)]
+        row = [cls, texts[0], sep]
         for text in texts[1:]:
-            row += [text, replace(last)]
+            row += [text, last]
         return row
 
     return process
+
+
+def _types(stretch: Encoding, type_id: int) -> list[int]:
+    return [type_id] * len(stretch)
 
 
 def _special(part: Fields, name: str, type_id: int) -> Encoding:
@@ -97,7 +109,7 @@ def template(part: Fields) -> Process:
         for (name, type_id), tokens in pair if len(texts) > 1 else single:
             if tokens is None:
                 text = texts["AB".index(name)]
-                row.append(replace(text, type_ids=[type_id] * len(text)))
+                row.append(changed(text, type_ids=partial(_types, text, type_id)))
             elif special:
                 row += [Encoding.of_special(i, token, type_id) for i, token in tokens]
         return row

@@ -7,14 +7,14 @@ The parts are in `json_normalizers.py`, `json_pretokenizers.py`, `json_models.py
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from tinybert.tokenizers.added_tokens import AddedToken
 from tinybert.tokenizers.aligned import AlignedTokenizer
-from tinybert.tokenizers.aligned_text import AlignedText, Token
+from tinybert.tokenizers.aligned_text import AlignedText
 from tinybert.tokenizers.alignment import Encoding
 from tinybert.tokenizers.config import (
     BOOL_OR_NONE,
@@ -26,10 +26,12 @@ from tinybert.tokenizers.config import (
 )
 from tinybert.tokenizers.json_decoders import DECODERS
 from tinybert.tokenizers.json_fields import Fields
-from tinybert.tokenizers.json_models import read_model
+from tinybert.tokenizers.json_models import Model, read_model
 from tinybert.tokenizers.json_normalizers import NORMALIZERS
-from tinybert.tokenizers.json_pretokenizers import PRE_TOKENIZERS, keeping_tokens
+from tinybert.tokenizers.json_pretokenizers import PRE_TOKENIZERS
 from tinybert.tokenizers.json_processors import PROCESSORS, bos_and_eos, nothing
+from tinybert.tokenizers.json_rows import LazyEncoding, joined
+from tinybert.tokenizers.json_words import Columns, Piece, Word, Words
 from tinybert.tokenizers.matching import TokenMatcher
 from tinybert.tokenizers.options import EncodeOptions
 from tinybert.tokenizers.tokenizer_json import read_added_tokens, read_sides
@@ -95,18 +97,22 @@ class TokenizerJSON(AlignedTokenizer):
                 changed = {**dict(before or {}), "add_prefix_space": add_prefix_space}
                 self._file = {**self._file, "pre_tokenizer": changed}
             self._normalize = _part(self._file, "normalizer", NORMALIZERS)
-            self._pretokenize = _part(self._file, "pre_tokenizer", PRE_TOKENIZERS)
+            steps = _part(self._file, "pre_tokenizer", PRE_TOKENIZERS) or []
             self._process = _part(self._file, "post_processor", PROCESSORS) or nothing
             self._decoder = _part(self._file, "decoder", DECODERS)
-            self._model, self.vocab = _model(self._file)
-            added = read_added_tokens(self._file.get("added_tokens") or [])
+            model = _model(self._file)
+            self.vocab = model.vocab
+            self._words = Words(steps, model.tokenize, model.parts)
+            given = read_added_tokens(self._file.get("added_tokens") or [])
+            # A token that the model has is known by its id there, whatever the file says.
+            added = {self.vocab.get(t.content, i): t for i, t in given.items()}
             found: dict[str, Any] = {**read_sides(self._file), **_padding(self._file)}
         options: dict[str, Any] = {**found, **common}
         options["added_tokens_decoder"] = added | dict(common.get("added_tokens_decoder") or {})
         super().__init__(**options)
         like_llama = str(tokenizer_class).removesuffix("Fast") in LIKE_LLAMA
-        given = add_bos_token is not None or add_eos_token is not None
-        if like_llama or (given and tokenizer_class is None):
+        asked = add_bos_token is not None or add_eos_token is not None
+        if like_llama or (asked and tokenizer_class is None):
             self._put_round(add_bos_token is not False if like_llama else add_bos_token)
 
     def _put_round(self, adds_bos: bool | None) -> None:
@@ -140,37 +146,37 @@ class TokenizerJSON(AlignedTokenizer):
     def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
         """Added tokens, normalisation, more added tokens, words, and the tokens of each word."""
         exact, in_normalised = self._matchers[split_special_tokens]
-        words: list[AlignedText] = []
-        for piece in self._split(AlignedText.of(text), exact):
-            if piece.tokens is not None:
-                words.append(piece)
-                continue
-            if self._normalize:
-                self._normalize(piece)
-            words += self._split(piece, in_normalised)
-        if self._pretokenize:
-            words = keeping_tokens(self._pretokenize, words)
-        ids, tokens, offsets = [], [], []
-        word_ids: list[int | None] = []
-        for number, word in enumerate(words):
-            spans = word.spans
-            for token_id, token, start, end in word.tokens or self._model(word.text):
-                ids.append(token_id)
-                tokens.append(token)
-                offsets.append((spans[start][0], spans[end - 1][1]))
-                word_ids.append(number)
-        return Encoding.of_text(ids, tokens, offsets, word_ids, sequence)
-
-    def _split(self, text: AlignedText, matcher: TokenMatcher) -> list[AlignedText]:
-        """The parts of a text, those that are added tokens as such; none is empty."""
-        pieces = []
-        for token, start, end in matcher.split(text.text):
-            piece = text.part(start, end)
+        pieces: list[Piece] = []
+        for token, start, end in exact.split(text):
             if token is not None:
-                token_id = self._added_ids[token.content]
-                piece.tokens = (Token(token_id, piece.text, 0, end - start),)
-            pieces.append(piece)
-        return pieces
+                pieces.append(Piece([self._added_word(token, text[start:end])], origin=start))
+            elif self._normalize is None:
+                for other, begin, stop in in_normalised.split(text[start:end]):
+                    found, origin = text[start + begin : start + stop], start + begin
+                    if other is not None:
+                        pieces.append(Piece([self._added_word(other, found)], origin=origin))
+                    else:
+                        pieces.append(self._words.piece(found, origin))
+            else:
+                spans = [(i, i + 1) for i in range(start, end)]
+                stretch = AlignedText(text[start:end], spans, start)
+                self._normalize(stretch)
+                pieces += self._normalised_pieces(stretch, in_normalised)
+        return LazyEncoding(Columns(pieces, sequence))
+
+    def _normalised_pieces(self, stretch: AlignedText, matcher: TokenMatcher) -> Iterator[Piece]:
+        """The parts of a text that are added tokens, and those between them."""
+        for token, start, end in matcher.split(stretch.text):
+            part = stretch.part(start, end)
+            if token is not None:
+                yield Piece([self._added_word(token, part.text)], spans=part.spans)
+            else:
+                yield self._words.piece_of(part)
+
+    def _added_word(self, token: AddedToken, found: str) -> Word:
+        """An added token with the white space that it has taken along."""
+        size = len(found)
+        return Word((self._added_ids[token.content],), (found,), ((0, size),), (0,), 1, size)
 
     # Rows -----------------------------------------------------------------------------------
 
@@ -178,9 +184,7 @@ class TokenizerJSON(AlignedTokenizer):
         self, first: Encoding, second: Encoding | None, settings: EncodeOptions
     ) -> Encoding:
         texts = [first] if second is None else [first, second]
-        row = _joined(self._process(texts, settings.add_special_tokens))
-        row.n_sequences = len(texts)
-        return row
+        return joined(self._process(texts, settings.add_special_tokens), len(texts))
 
     def _row_of(self, first: list[int], second: list[int] | None) -> Encoding:
         """The row that the file makes of ids."""
@@ -189,9 +193,7 @@ class TokenizerJSON(AlignedTokenizer):
             Encoding.of_text(ids, [""] * len(ids), [(0, 0)] * len(ids), [None] * len(ids), i)
             for i, ids in enumerate(texts)
         ]
-        return Encoding.joined(
-            [Encoding.of_text([], [], [], [], 0), *self._process(encodings, True)]
-        )
+        return joined(self._process(encodings, True), len(texts))
 
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
@@ -239,11 +241,6 @@ class TokenizerJSON(AlignedTokenizer):
         return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _joined(parts: list[Encoding]) -> Encoding:
-    """The parts of a row one after another; there may be none."""
-    return Encoding.joined([Encoding.of_text([], [], [], [], 0), *parts])
-
-
 def _part(
     file: Mapping[str, Any], name: str, known: Mapping[str, Callable[[Fields], T]]
 ) -> T | None:
@@ -252,7 +249,7 @@ def _part(
     return None if value is None else Fields(value, name).build(known)
 
 
-def _model(file: Mapping[str, Any]) -> Any:
+def _model(file: Mapping[str, Any]) -> Model:
     part = Fields(file.get("model"), "model")
     try:
         return read_model(part)
