@@ -1,76 +1,268 @@
-"""`generate` against transformers, token for token, on random decoders and random options."""
+"""`generate` against transformers, token for token: fifty models of the four causal classes under
+every search, rule, end and prompt. MEGA's reference has no `generate`; there its full passes are
+searched by hand, after `by_hand.py` has been held against the others.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from tests.generation.oracle import same_outputs, theirs_generates, twins
+from tests.generation import by_hand
+from tests.generation.oracle import (
+    CLASSES,
+    EVERYTHING,
+    causal_twins,
+    everything_in_float64,
+    pick,
+    same_numbers,
+    same_outputs,
+)
 
-NUMBERS = dict.fromkeys(("return_dict_in_generate", "output_scores", "output_logits"), True)
-EVERYTHING = {**NUMBERS, "output_attentions": True, "output_hidden_states": True}
+BEAMS = {"num_beams": 4}
+SEARCHES: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "beams": {**BEAMS, "num_return_sequences": 3},
+    "beams until enough": {**BEAMS, "early_stopping": True, "length_penalty": 0.0},
+    "beams to the last": {
+        **BEAMS, "early_stopping": "never", "length_penalty": 2.0, "num_return_sequences": 4,
+    },
+    "beams, short ones": {**BEAMS, "length_penalty": -1.0, "num_return_sequences": 2},
+}  # fmt: skip
+RULES: dict[str, dict[str, Any]] = {
+    "no rule": {},
+    "repetition penalty": {"repetition_penalty": 1.7},
+    "no repeated n-grams": {"no_repeat_ngram_size": 2},
+    "both rules": {"repetition_penalty": 0.8, "no_repeat_ngram_size": 3},
+}
+PROMPTS = ("whole", "left-padded", "left-padded, mask guessed", "holes", "embeddings")
+ENDS = ("one end", "two ends", "four ends", "pad is the end", "pad is 0", "no end")
+CALLS = [*itertools.product(SEARCHES, RULES, PROMPTS)]  # the ends take turns
+MODELS = [(CLASSES[seed % 4], seed) for seed in range(50)]
+NEW = 9  # tokens
 
 
-def pick(rng: np.random.Generator, *values: Any) -> Any:
-    """One of the values."""
-    return values[rng.integers(len(values))]
+@pytest.fixture(autouse=True)
+def in_float64() -> Iterator[None]:
+    with everything_in_float64():
+        yield
 
 
-def random_call(seed: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """Prompts (B, T) and options of `generate`."""
+@dataclass
+class Call:
+    """Prompts, with the mask that holds whether it is given or guessed, and options."""
+
+    prompt: dict[str, np.ndarray]
+    mask: np.ndarray
+    options: dict[str, Any]
+
+    @property
+    def length(self) -> int:
+        """Of the prompt's ids."""
+        return self.prompt["input_ids"].shape[1] if "input_ids" in self.prompt else 0
+
+
+def draw_call(ours: Any, names: tuple[str, str, str, str], seed: int) -> Call:
+    """One of the calls, with random prompts, ends that the model says soon, and random lengths."""
+    search, rule, prompt, ends = names
     rng = np.random.default_rng(seed)
-    ids = rng.integers(1, 23, (rng.integers(1, 4), rng.integers(2, 6)))
-    options: dict[str, Any] = {
-        "attention_mask": np.ones_like(ids),
-        "pad_token_id": 2,
-        "eos_token_id": pick(rng, 7, [3, 11], [4, 5, 6, 7, 8], None),
-        "max_length": int(rng.integers(10, 18)),
-        "use_cache": pick(rng, True, False),
-    }
-    beams = seed % 3 if seed % 2 else 0
-    if beams:
-        options["num_beams"] = int(rng.integers(2, 5))
-        options["num_return_sequences"] = int(rng.integers(1, options["num_beams"] + 1))
-        options["length_penalty"] = pick(rng, 1.0, 0.0, 2.0, -1.0)
-        options["early_stopping"] = pick(rng, True, False, "never")
-    for name, value in {
-        "repetition_penalty": 1.4,
-        "no_repeat_ngram_size": int(rng.integers(1, 4)),
-        "bad_words_ids": [[9], [12, 13], [7]],
-        "min_length": 9,
-        "min_new_tokens": 4,
-        "forced_eos_token_id": 3 if beams else [3, 7],  # two would tie
-        "suppress_tokens": [14, 15, 16],
-        "begin_suppress_tokens": [17, 18, 19, 20],
-        "renormalize_logits": True,
-        "remove_invalid_values": True,
-    }.items():
-        if rng.random() < 0.25:
-            options[name] = value
-    if rng.random() < 0.5:  # padding at the left, one row without
-        mask = options["attention_mask"]
-        for row in range(1, len(ids)):
-            mask[row, : rng.integers(0, ids.shape[1])] = 0
-        ids = np.where(mask, ids, 2)
-    if rng.random() < 0.3:
-        options["token_type_ids"] = rng.integers(0, 5, ids.shape)
-    return ids, options
+    ids = rng.integers(1, 28, (pick(rng, 1, 2, 3), rng.integers(2, 8)))
+    said = ours.generate(ids, max_new_tokens=NEW).numpy()[:, ids.shape[1] :]
+    eos: list[int] = rng.permutation(np.unique(said[:, 2:])).tolist()
+    options: dict[str, Any] = {"pad_token_id": 28, "eos_token_id": eos[0]}
+    options |= {
+        "one end": {},
+        "two ends": {"eos_token_id": eos[:2]},
+        "four ends": {"eos_token_id": [*eos[:2], 3, 4]},
+        "pad is the end": {"pad_token_id": eos[0]},
+        "pad is 0": {"pad_token_id": 0},
+        "no end": {"eos_token_id": None},
+    }[ends]
+    mask = np.ones_like(ids)
+    if prompt.startswith("left-padded"):  # by nothing for the first row
+        padding = rng.integers(1, ids.shape[1], (len(ids), 1)) * (np.arange(len(ids)) > 0)[:, None]
+        if getattr(ours.config, "use_chunking", False):  # by less, the borders of chunks would move
+            padding -= padding % ours.config.chunk_size
+        mask = (np.arange(ids.shape[1]) >= padding).astype(int)
+    elif prompt == "holes" and may_have_holes(ours.config):
+        mask[:, 1:-1] = rng.random(mask[:, 1:-1].shape) < 0.5
+    ids = np.where(mask, ids, options["pad_token_id"])
+    inputs, length = {"input_ids": ids}, ids.shape[1]
+    if prompt == "embeddings":
+        inputs = {"inputs_embeds": ours.get_input_embeddings()(ids).numpy() / 2}
+    if prompt.endswith("guessed"):
+        pad = options["pad_token_id"]
+        mask = np.ones_like(ids) if pad in ends_of(options) else (ids != pad).astype(int)
+    else:
+        inputs["attention_mask"] = mask
+    options |= pick(rng, {"max_length": length + NEW}, {"max_new_tokens": NEW})
+    options["use_cache"] = prompt == "embeddings" or pick(rng, True, False)  # then theirs has one
+    return Call(inputs, mask, {**options, **SEARCHES[search], **RULES[rule]})
 
 
-@pytest.mark.parametrize("seed", range(48))
-def test_random_calls(seed: int) -> None:
-    ours, theirs = twins(seed)
-    ids, options = random_call(seed)
-    extras = EVERYTHING if seed % 4 == 0 else NUMBERS
-    found = ours.generate(ids, **options, **extras)
-    same_outputs(found, theirs_generates(theirs, ids, **options, **extras))
-    options["use_cache"] = not options["use_cache"]
-    assert ours.generate(ids, **options).tolist() == found.sequences.tolist()
+def ends_of(options: dict[str, Any]) -> list[int]:
+    """The ids that end a sequence."""
+    eos = options["eos_token_id"]
+    return [] if eos is None else np.ravel(eos).tolist()
+
+
+def may_have_holes(config: Any) -> bool:
+    """Whether transformers reads past a masked token rightly: not where MEGA divides by the number
+    of keys, or a chunk may begin with what is masked.
+    """
+    return config.model_type != "mega" or (
+        config.attention_activation == "softmax" and not config.use_chunking
+    )
+
+
+# --- against transformers -------------------------------------------------------------------------
+
+
+def expected_of(theirs: Any, call: Call) -> Any:
+    """What transformers' `generate` returns."""
+    inputs = {k: torch.from_numpy(v.copy()) for k, v in call.prompt.items()}
+    out = theirs.generate(**inputs, **call.options, **EVERYTHING)
+    if call.options["pad_token_id"] == 0 and "num_beams" in call.options:
+        # It takes 0 for no padding, and fills up with what ends sequences.
+        out.sequences[:, call.length :][out.beam_indices < 0] = 0
+    return out
+
+
+# --- by hand --------------------------------------------------------------------------------------
+
+
+class FullPasses:
+    """One row of a call, read anew by a full pass of `theirs` for every token, without padding."""
+
+    def __init__(self, theirs: Any, call: Call, row: int) -> None:
+        self.theirs = theirs
+        first = int(call.mask[row].argmax())
+        self.mask = call.mask[row, first:]
+        self.ids: list[int] = []
+        self.embedded = None
+        if "input_ids" in call.prompt:
+            self.ids = call.prompt["input_ids"][row].tolist()
+        else:
+            self.embedded = torch.from_numpy(call.prompt["inputs_embeds"][row, first:].copy())
+        self.skipped = first if self.ids else 0
+        self.known: dict[tuple[int, ...], Any] = {}
+
+    def read(self, ids: list[int]) -> Any:
+        """Of the last token: its logits (V,), and for each layer its state (D,) and where it looks
+        (H, T). `ids` begin with the prompt, unless that is embeddings.
+        """
+        if tuple(ids) not in self.known:
+            self.known[tuple(ids)] = self._pass(torch.tensor([ids[self.skipped :]]).long())
+        return self.known[tuple(ids)]
+
+    def _pass(self, ids: torch.Tensor) -> Any:
+        inputs = self.theirs.get_input_embeddings()(ids)
+        if self.embedded is not None:
+            inputs = torch.cat([self.embedded[None], inputs], dim=1)
+        options: dict[str, Any] = {}
+        self.last = inputs.shape[1] - 1
+        if not self.mask.all():
+            new = np.ones(inputs.shape[1] - len(self.mask), int)
+            options["attention_mask"] = torch.from_numpy(np.concatenate([self.mask, new])[None])
+        if getattr(self.theirs.config, "use_chunking", False):  # to a multiple: nobody looks there
+            missing = -inputs.shape[1] % self.theirs.config.chunk_size
+            inputs = torch.nn.functional.pad(inputs, (0, 0, 0, missing))
+        layers = {"output_hidden_states": True, "output_attentions": True, "use_cache": False}
+        out = self.theirs(inputs_embeds=inputs, **options, **layers)
+        hidden = [layer[0, self.last].numpy() for layer in out.hidden_states]
+        looks = None
+        if not getattr(self.theirs.config, "use_chunking", False):
+            looks = [layer[0, :, self.last].numpy() for layer in out.attentions]
+        return out.logits[0, self.last].numpy(), hidden, looks
+
+    def next_logits(self, ids: list[int]) -> list[float]:
+        return self.read(ids)[0].tolist()
+
+
+def searched_by_hand(passes: FullPasses, call: Call) -> list[tuple[float, list[int]]]:
+    """The sequences of one prompt and their scores, best first."""
+    named = {f.name: call.options[f.name] for f in fields(by_hand.Rules) if f.name in call.options}
+    length = len(passes.ids) + NEW
+    rules = by_hand.Rules(**{**named, "max_length": length, "eos": ends_of(call.options)})
+    if rules.num_beams == 1:
+        return [(0.0, by_hand.greedy(passes.next_logits, passes.ids, rules))]
+    found = by_hand.beam_search(passes.next_logits, passes.ids, rules)
+    return found[: call.options.get("num_return_sequences", 1)]
+
+
+def same_as_by_hand(found: Any, theirs: Any, call: Call) -> None:
+    """Ids and scores of all sequences; and, step by step, the outputs of the model for them."""
+    sequences = found.sequences.tolist()
+    per_row = len(sequences) // len(call.mask)
+    longest = 0
+    for number, ids in enumerate(sequences):
+        row, place = divmod(number, per_row)
+        if place == 0:
+            passes = FullPasses(theirs, call, row)
+            expected = searched_by_hand(passes, call)
+        score, said = expected[place]
+        longest = max(longest, len(said))
+        assert ids == said + [call.options["pad_token_id"]] * (len(ids) - len(said))
+        origins = [number] * (len(said) - call.length)
+        if "beam_indices" in found:
+            origins = found.beam_indices.tolist()[number]
+            assert origins[len(said) - call.length :] == [-1] * (len(ids) - len(said))
+            assert score == pytest.approx(
+                float(found.sequences_scores[number].numpy()), rel=1e-4, abs=1e-6
+            )
+        for step, origin in enumerate(origins[: len(said) - call.length]):
+            logits, hidden, looks = passes.read(said[: call.length + step])
+            same_numbers(found.logits[step][origin], torch.from_numpy(logits))
+            for mine, other in zip(found.hidden_states[step], hidden, strict=True):
+                np.testing.assert_allclose(mine.numpy()[origin, -1], other, rtol=1e-6, atol=1e-9)
+            for mine, other in zip(found.attentions[step], looks or [], strict=bool(looks)):
+                weights = mine.numpy()[origin, :, -1, -other.shape[-1] :]
+                np.testing.assert_allclose(weights, other, rtol=1e-6, atol=1e-9)
+    assert len(sequences[0]) == longest
+
+
+# --- all models, all calls ------------------------------------------------------------------------
+
+
+def check(name: str, seed: int, part: slice) -> None:
+    """A model under a part of the calls."""
+    ours, theirs = causal_twins(name, seed)
+    turns = itertools.cycle(ENDS)
+    for number, (names, ends) in [*enumerate(zip(CALLS, turns, strict=False))][part]:
+        call = draw_call(ours, (*names, ends), 1000 * seed + number)
+        found = ours.generate(**call.prompt, **call.options, **EVERYTHING)
+        if name == "MegaForCausalLM":
+            with torch.no_grad():
+                same_as_by_hand(found, theirs, call)
+        else:
+            same_outputs(found, expected_of(theirs, call), padded=not call.mask.all())
+        other = {**call.options, "use_cache": not call.options["use_cache"]}
+        assert ours.generate(**call.prompt, **other).tolist() == found.sequences.tolist(), names
+
+
+@pytest.mark.parametrize("name", CLASSES[:3])
+def test_what_is_done_by_hand_is_right(name: str) -> None:
+    """It finds what transformers finds, where transformers can search."""
+    _, theirs = twins = causal_twins(name, 100)
+    for number, (search, rule) in enumerate(itertools.product(SEARCHES, RULES)):
+        prompt = pick(np.random.default_rng(number), "whole", "left-padded", "embeddings")
+        call = draw_call(twins[0], (search, rule, prompt, ENDS[number % len(ENDS)]), number)
+        with torch.no_grad():
+            same_as_by_hand(expected_of(theirs, call), theirs, call)
+
+
+@pytest.mark.parametrize(("name", "seed"), MODELS[:12])
+def test_the_tokens_of_transformers(name: str, seed: int) -> None:
+    check(name, seed, slice(seed % 10, None, 10))
 
 
 @pytest.mark.slow
-def test_many_more_random_calls() -> None:
-    for seed in range(48, 448):
-        test_random_calls(seed)
+@pytest.mark.parametrize(("name", "seed"), MODELS)
+def test_the_tokens_of_transformers_under_every_call(name: str, seed: int) -> None:
+    check(name, seed, slice(None))

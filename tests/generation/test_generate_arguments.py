@@ -266,7 +266,20 @@ def test_layers_of_every_step(pair: tuple[Any, Any]) -> None:
         ({"max_new_tokens": 16}, "3 tokens and 16 new ones .* max_position_embeddings 17"),
         ({"attention_mask": [[1, 1]]}, r"attention_mask must have shape \(2, 3\), got \(1, 2\)"),
         ({"attention_mask": np.ones((2, 1, 3, 3))}, r"must have shape \(2, 3\)"),
-        ({"max_lenght": 9}, "unknown arguments: max_lenght; known are"),
+        ({"max_lenght": 9}, r"unknown arguments: max_lenght \(do you mean max_length\?\); known"),
+        ({"qwerty": 9}, "unknown arguments: qwerty; known are .*, attention_mask, "),
+        ({"logits_to_keep": 2}, "unknown arguments: logits_to_keep"),
+        ({"inputs": IDS}, "inputs is another name of input_ids: give one of them, got both"),
+        ({"input_ids": [[3, 4], [5]]}, r"input_ids: .* rows have lengths \[1, 2\]"),
+        ({"forced_eos_token_id": [3, 23]}, r"forced_eos_token_id must be below 23 .* \[3, 23\]"),
+        (
+            {"input_ids": [[3]], "forced_bos_token_id": 99},
+            r"forced_bos_token_id must be below 23 and not negative, got \[99\]",
+        ),
+        ({"max_length": 2}, "max_length counts the prompt too: it must be above 3, got 2"),
+        ({"position_ids": [[0, 1]]}, r"position_ids must have shape \(2, 3\), got \(1, 2\)"),
+        ({"do_sample": True, "min_p": 1.5}, "min_p must be from 0 to 1, got 1.5"),
+        ({"do_sample": True, "top_k": -1}, "top_k must be an integer from 1 on, got -1"),
         ({"past_key_values": (), "labels": 1}, "unknown arguments: labels, past_key_values"),
         ({"penalty_alpha": 0.5}, "penalty_alpha is not supported, got 0.5"),
         ({"seed": -1}, "seed must be an integer from 0 on or None, got -1"),
@@ -295,3 +308,37 @@ def test_ids_must_be_integers_and_there_must_be_some(model: Any) -> None:
         model.generate(IDS.astype(float))
     with pytest.raises(ValueError, match="give input_ids, or a bos_token_id"):
         twins(0)[0].generate()
+    for name in ("input_ids", "attention_mask", "inputs_embeds"):
+        with pytest.raises(TypeError, match=f"{name}: data must be an array.*got str"):
+            model.generate(**{"input_ids": IDS, name: "a text"})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"generation_config": {"max_length": 9}},
+            "must be a GenerationConfig or None, got a dict",
+        ),
+        ({"streamer": print}, "streamer must have put and end, got a builtin_function_or_method"),
+        (
+            {"logits_processor": np.exp},
+            r"must be a list of functions f\(input_ids, scores\), got <",
+        ),
+        ({"logits_processor": [3]}, r"must be a list of functions .*, got \[3\]"),
+    ],
+)
+def test_other_kinds_of_objects_are_refused(
+    model: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        model.generate(IDS, **options)
+
+
+@pytest.mark.parametrize("least", [{"min_length": 9}, {"min_new_tokens": 6}])
+def test_lengths_that_exclude_each_other_are_warned_of(
+    model: Any, least: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert model.generate(IDS, max_new_tokens=5, **least).shape == (2, 8)
+    assert "the least length, 9, is above the greatest, 8" in caplog.text

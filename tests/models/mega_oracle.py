@@ -37,6 +37,15 @@ NO_DROPOUT = {
 
 @pytest.fixture(autouse=True)
 def theirs_in_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As `in_float64`, and torch on one thread."""
+    in_float64(monkeypatch)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # toy sizes: waking a second one takes longer than the work
+    yield
+    torch.set_num_threads(threads)
+
+
+def in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     """transformers' Fourier transform and angles are float32, whatever the model's dtype; here they
     have the precision of the model.
     """
@@ -55,10 +64,6 @@ def theirs_in_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(ema, "fft_convolution", fft_convolution)
     rotary = modeling_mega.MegaRotaryRelativePositionalBias
     monkeypatch.setattr(rotary, "get_sinusoid_embeddings", staticmethod(get_sinusoid_embeddings))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # toy sizes: waking a second one takes longer than the work
-    yield
-    torch.set_num_threads(threads)
 
 
 def mega_config(**options: Any) -> tinybert.MegaConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ from tinybert.generation.streamers import BaseStreamer
 logger = logging.getLogger("tinybert")
 
 FIELDS = {field.name for field in fields(GenerationConfig)}
-RESERVED = {"past_key_values", "labels", "return_dict", "use_cache"}  # of forward, not for users
+RESERVED = {  # of forward, not for users
+    "cache_position", "labels", "logits_to_keep", "past_key_values", "return_dict", "use_cache",
+}  # fmt: skip
 NEW_TOKENS = 20  # if nothing says how many
 
 
@@ -110,7 +113,8 @@ class GenerationMixin:
         Returns ids (B * num_return_sequences, length), prompt first, padded at the right; with
         `return_dict_in_generate=True` one of the outputs in `generation/outputs.py`.
         Raises ValueError for unknown keywords, and, naming the argument, for values, shapes and
-        lengths that are not possible; TypeError for ids that are not integers.
+        lengths that are not possible; TypeError for ids that are not integers, and objects of other
+        kinds than these.
         """
         arguments = {**locals(), **kwargs}
         options = {k: v for k, v in arguments.items() if k in FIELDS | {*UNSUPPORTED}}
@@ -118,8 +122,11 @@ class GenerationMixin:
         others = {k: v for k, v in kwargs.items() if k not in FIELDS and k not in UNSUPPORTED}
         if input_ids is None:
             input_ids = others.pop("inputs", None)  # transformers' name for either kind of ids
+        elif "inputs" in others:
+            raise ValueError("inputs is another name of input_ids: give one of them, got both")
         self._check_keywords(others)
         whole("seed", seed, 0, optional=True)
+        _check_kinds(generation_config, streamer, logits_processor)
         own = self._generation_config or GenerationConfig.from_model_config(self.config)
         config = (own if generation_config is None else generation_config.over(own)).updated(
             options
@@ -186,10 +193,26 @@ class GenerationMixin:
             known |= {"token_type_ids", "position_ids", "head_mask", "inputs_embeds"}
         unknown = sorted(set(others) - known)
         if unknown:
+            similar = get_close_matches(unknown[0], [*known, *FIELDS], 1)
+            hint = f" (do you mean {similar[0]}?)" if similar else ""
             raise ValueError(
-                f"generate got unknown arguments: {', '.join(unknown)}; known are the fields of "
-                f"GenerationConfig and, of the model's call, {', '.join(sorted(known))}"
+                f"generate got unknown arguments: {', '.join(unknown)}{hint}; known are the fields "
+                f"of GenerationConfig and, of the model's call, {', '.join(sorted(known))}"
             )
+
+
+def _check_kinds(generation_config: Any, streamer: Any, logits_processor: Any) -> None:
+    """Raise TypeError for an object that is no config, no streamer, or no list of processors."""
+    if not isinstance(generation_config, (GenerationConfig, type(None))):
+        kind = type(generation_config).__name__
+        raise TypeError(f"generation_config must be a GenerationConfig or None, got a {kind}")
+    if streamer is not None and not (hasattr(streamer, "put") and hasattr(streamer, "end")):
+        raise TypeError(f"streamer must have put and end, got a {type(streamer).__name__}")
+    if not isinstance(logits_processor, (list, tuple)) or not all(map(callable, logits_processor)):
+        raise TypeError(
+            f"logits_processor must be a list of functions f(input_ids, scores), "
+            f"got {logits_processor!r}"
+        )
 
 
 def _with_lengths(
@@ -226,8 +249,9 @@ def _with_lengths(
             f"a prompt of {length + hidden} tokens and {most - length} new ones are too many "
             f"(max_length {hidden + most}): the model has max_position_embeddings {limit}"
         )
-    if least > most:
-        logger.warning("min_length %d is above max_length %d", least, most)
+    shortest = least if config.min_new_tokens is None else length + config.min_new_tokens
+    if shortest > most:
+        logger.warning("the least length, %d, is above the greatest, %d", shortest, most)
     return config.updated({"max_length": most, "max_new_tokens": None, "min_length": least})
 
 

@@ -141,7 +141,7 @@ class ForcedBOSTokenLogitsProcessor:
         self.bos = tokens("forced_bos_token_id", bos_token_id)
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
-        return _only(scores, self.bos) if input_ids.shape[1] == 1 else scores
+        return _only("forced_bos_token_id", scores, self.bos) if input_ids.shape[1] == 1 else scores
 
 
 class ForcedEOSTokenLogitsProcessor:
@@ -151,7 +151,9 @@ class ForcedEOSTokenLogitsProcessor:
         self.max_length, self.eos = max_length, tokens("forced_eos_token_id", eos_token_id)
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
-        return _only(scores, self.eos) if input_ids.shape[1] == self.max_length - 1 else scores
+        if input_ids.shape[1] != self.max_length - 1:
+            return scores
+        return _only("forced_eos_token_id", scores, self.eos)
 
 
 # --- which tokens at all --------------------------------------------------------------------------
@@ -275,7 +277,9 @@ def _without(scores: Array, ids: list[int]) -> Array:
     return array_module(scores).where(_among(scores, ids), _NEVER, scores)
 
 
-def _only(scores: Array, ids: list[int]) -> Array:
-    """0 for `ids`, -inf for all other tokens."""
+def _only(name: str, scores: Array, ids: list[int]) -> Array:
+    """0 for `ids`, -inf for all other tokens. ValueError if one is no token."""
+    if not all(0 <= i < scores.shape[1] for i in ids):
+        raise ValueError(f"{name} must be below {scores.shape[1]} and not negative, got {ids}")
     xp = array_module(scores)
     return xp.where(_among(scores, ids), xp.zeros_like(scores), _NEVER)

@@ -62,7 +62,7 @@ def read_prompt(
     integers.
     """
     device = model.device
-    inputs = {k: _on(device, v) for k, v in others.items() if v is not None}
+    inputs = {k: _on(device, k, v) for k, v in others.items() if v is not None}
     embedded = inputs.get("inputs_embeds")
     if embedded is not None and (embedded.ndim != 3 or 0 in embedded.shape):
         raise ValueError(f"inputs_embeds must have shape (B, T, D), none 0, got {embedded.shape}")
@@ -118,7 +118,7 @@ def read_encoder_prompt(
     others = {k: v for k, v in others.items() if v is not None}
     encoded = others.pop("encoder_outputs", None)
     inputs = {
-        k: _on(device, v)
+        k: _on(device, k, v)
         for k, v in others.items()
         if k.startswith("decoder_") or k == "cross_attn_head_mask"
     }
@@ -167,7 +167,7 @@ def read_mask(
 ) -> Tensor | None:
     """The mask (B, T) as integers, or None if nothing is masked."""
     if given is not None:
-        mask = _on(device, given)
+        mask = _on(device, "attention_mask", given)
         if mask.shape != shape:
             raise ValueError(f"attention_mask must have shape {shape}, got {mask.shape}")
         mask = mask != 0
@@ -180,7 +180,7 @@ def read_mask(
 
 def token_ids(name: str, value: Any, device: str) -> Tensor:
     """Ids (B, T) as int64 on the device; TypeError or ValueError if they cannot be that."""
-    ids = _on(device, value)
+    ids = _on(device, name, value)
     if ids.ndim != 2 or 0 in ids.shape:
         hint = "; one sequence is [[...]]" if ids.ndim == 1 else ""
         raise ValueError(f"{name} must have shape (B, T), none 0, got {ids.shape}{hint}")
@@ -189,8 +189,12 @@ def token_ids(name: str, value: Any, device: str) -> Tensor:
     return ids.astype("int64")
 
 
-def _on(device: str, value: Any) -> Tensor:
-    return as_tensor(value, device).to(device)
+def _on(device: str, name: str, value: Any) -> Tensor:
+    try:
+        return as_tensor(value, device).to(device)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {error}") from error
 
 
 def _repeat(value: Any, times: int) -> Any:
