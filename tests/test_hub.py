@@ -115,7 +115,12 @@ def test_a_download_brings_texts_and_safetensors(
     folder = hub.resolve(NAME)
     assert folder == cache / "models--google-bert--bert-base-uncased" / "snapshots" / COMMIT
     (call,) = downloads
-    patterns = ["*.json", "*.txt", "*.safetensors"]  # no pickles, where there is anything better
+    patterns = [
+        "*.json",
+        "*.txt",
+        "*.jinja",
+        "*.safetensors",
+    ]  # no pickles, where there is anything better
     assert call == (NAME, {"allow_patterns": patterns, "cache_dir": str(cache)})
     assert hub.resolve(NAME) == folder
     assert len(downloads) == 1  # the second time it is in the cache
@@ -125,7 +130,7 @@ def test_weights_are_downloaded_only_where_they_are_asked_for(
     cache: Path, downloads: list[tuple[str, dict[str, Any]]]
 ) -> None:
     hub.resolve(NAME, ["config.json"])
-    assert downloads.pop()[1]["allow_patterns"] == ["*.json", "*.txt"]
+    assert downloads.pop()[1]["allow_patterns"] == ["*.json", "*.txt", "*.jinja"]
     put(cache, "other", "config.json", "model.safetensors.index.json")
     hub.resolve("other", ["*.safetensors"])
     assert downloads.pop()[1]["allow_patterns"][-1] == "*.safetensors"

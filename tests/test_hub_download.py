@@ -19,13 +19,15 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from tests.models.oracle import config
-from tinybert import BertModel, manual_seed
+from tinybert import AutoTokenizer, BertModel, manual_seed
 
 pytest.importorskip("huggingface_hub", reason='needs pip install "tinybert[hub]"')
 
 ROOT = Path(__file__).parents[1]
 COMMITS = {"main": "a" * 40, "v2": "b" * 40}
 TOKEN = "hf_let_me_in"
+
+TEMPLATES = ("chat_template.jinja", "additional_chat_templates/tool_use.jinja")
 
 LOAD = """
 import sys
@@ -83,7 +85,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(404, {"X-Error-Code": code}, b"no", body)
         folder, commit = revisions[revision], COMMITS[revision]
         if api != path:
-            siblings = [{"rfilename": p.name} for p in sorted(folder.iterdir())]
+            files = sorted(p for p in folder.rglob("*") if p.is_file())
+            siblings = [{"rfilename": p.relative_to(folder).as_posix()} for p in files]
             listing = {
                 "id": name,
                 "sha": commit,
@@ -129,6 +132,9 @@ def make(folder: Path, seed: int) -> float:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
     (folder / "notes.pkl").write_bytes(b"never fetched")
+    (folder / TEMPLATES[0]).write_text("{{ messages }}")
+    (folder / TEMPLATES[1]).parent.mkdir()
+    (folder / TEMPLATES[1]).write_text("{{ tools }}")
     return float(model.embeddings.word_embeddings.weight.data.sum())
 
 
@@ -165,6 +171,8 @@ def test_a_model_is_fetched_once_by_its_name(hub: Hub, tmp_path: Path) -> None:
     assert not any("notes.pkl" in request for request in hub.requests)
     snapshot = cache / "hub" / "models--somebody--tiny" / "snapshots" / COMMITS["main"]
     assert (snapshot / "model.safetensors").is_file()
+    templates = AutoTokenizer.from_pretrained(snapshot).chat_template
+    assert templates == {"default": "{{ messages }}", "tool_use": "{{ tools }}"}
     hub.requests.clear()
     assert load(hub, cache, "somebody/tiny").splitlines()[0] == shown.splitlines()[0]
     assert not hub.requests  # all of it came from the cache

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-TEXTS = ("*.json", "*.txt")
+TEXTS = ("*.json", "*.txt", "*.jinja")  # the last are templates of conversations
 # What of a model's weights is fetched: safetensors, and only where there are none PyTorch's files,
 # which are pickles; our reader runs nothing that is in them, others do.
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")

@@ -106,6 +106,18 @@ def test_googles_config(tinybert, model: Path, tmp_path: Path) -> None:
     assert isinstance(tb.AutoModel.from_pretrained(tmp_path / "a"), tb.BertModel)
 
 
+def test_the_templates_of_conversations_come_along(tinybert, model: Path, tmp_path: Path) -> None:
+    """As transformers writes them: one in a file, others in a folder."""
+    (model / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]))
+    (model / "tokenizer_config.json").unlink()
+    theirs = transformers.BertTokenizer.from_pretrained(model)
+    theirs.chat_template = {"default": "{{ messages }}", "tool_use": "{{ tools }}"}
+    theirs.save_pretrained(model)
+    ran = tinybert("convert", model, tmp_path / "new")
+    assert "  additional_chat_templates/tool_use.jinja " in ran.out
+    assert tb.AutoTokenizer.from_pretrained(tmp_path / "new").chat_template == theirs.chat_template
+
+
 def test_weights_alone(tinybert, tmp_path: Path) -> None:
     save_file({"nan": np.array([np.nan, 1.0]), "ids": np.arange(3)}, tmp_path / "w.safetensors")
     ran = tinybert("convert", tmp_path / "w.safetensors", tmp_path / "a", "--dtype", "float32")

@@ -23,6 +23,7 @@ from tinybert.cli.command import Command, add_json_argument
 from tinybert.cli.layout import fold, human_size, print_json, terminal_width
 from tinybert.cli.progress import progress
 from tinybert.cli.source import find_config, home_of, weights_path, with_hugging_face_names
+from tinybert.tokenizers.chat import MORE_TEMPLATES, TEMPLATE_FILE
 
 DTYPES = ("float16", "bfloat16", "float32")
 CONFIG = "config.json"
@@ -35,6 +36,8 @@ COMPANIONS = (  # files of a tokenizer, and how to generate
     "special_tokens_map.json",
     "added_tokens.json",
     "generation_config.json",
+    TEMPLATE_FILE,
+    f"{MORE_TEMPLATES}/*.jinja",
 )
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 
@@ -87,7 +90,11 @@ def run(args: argparse.Namespace) -> int:
                 _write_config(config.options, folder, args.dtype)
                 origins[CONFIG] = "copied" if config.origin == CONFIG else f"from {config.origin}"
             origins |= dict.fromkeys(_copy_companions(home_of(source), folder), "copied")
-            files = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+            files = {
+                file.relative_to(folder).as_posix(): file.stat().st_size
+                for file in sorted(folder.rglob("*"))
+                if file.is_file()
+            }
         result = {
             "source": str(source),
             "format": checkpoint.format,
@@ -214,9 +221,11 @@ def _write_config(options: dict[str, Any], folder: Path, dtype: str | None) -> N
 
 def _copy_companions(home: Path, folder: Path) -> list[str]:
     found = {file for pattern in COMPANIONS for file in home.glob(pattern) if file.is_file()}
-    for file in found:
-        shutil.copyfile(file, folder / file.name)
-    return [file.name for file in found]
+    names = [file.relative_to(home).as_posix() for file in found]
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(home / name, folder / name)
+    return names
 
 
 def _shown(result: dict[str, Any], origins: dict[str, str], dtype: str | None) -> list[str]:
