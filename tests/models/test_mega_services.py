@@ -28,8 +28,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "type": ({"ema_projection_size": 2.5}, "ema_projection_size .*got 2.5"),
     "truncation": ({"truncation": 0}, "truncation must be None or from 1, got 0"),
     "chunk size": ({"chunk_size": 0}, "chunk_size must be -1 or from 1, got 0"),
-    "dropout": ({"dropout_prob": 1.5}, "dropout_prob must be from 0 to 1, got 1.5"),
-    "classifier": ({"classifier_dropout": "a"}, "classifier_dropout must be 0 to 1, or None"),
+    "dropout": ({"dropout_prob": 1.5}, "dropout_prob must be a number from 0 to 1, got 1.5"),
+    "classifier": (
+        {"classifier_dropout": "a"},
+        "classifier_dropout must be a number from 0 to 1 or None",
+    ),
     "range": ({"ema_beta_range": -1.0}, "ema_beta_range must be a number from 0"),
     "norm": (
         {"normalization_type": "groupnorm"},

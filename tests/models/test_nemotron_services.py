@@ -161,16 +161,46 @@ def test_three_spellings_of_one_share(spelling: str, tmp_path: Any) -> None:
     options = {k: v for k, v in TOY.items() if k != "partial_rotary_factor"} | {"head_dim": 8}
     config = NemotronConfig(**options, **{spelling: 0.25})
     assert config == NemotronConfig(**options, partial_rotary_factor=0.25)
-    assert config.rotary_dim == 2
+    assert config.features_to_turn == 2
     (tmp_path / "config.json").write_text(
         json.dumps({"model_type": "nemotron", **options, spelling: 0.25})
     )
     assert tinybert.AutoConfig.from_pretrained(tmp_path) == config
     with pytest.raises(ValueError, match=f"several values.*{spelling}"):
         NemotronConfig(**options, **{spelling: 0.25}, partial_rotary_factor=0.75)
+    with pytest.raises(ValueError, match=f"several values.*{spelling}"):
+        NemotronConfig(**options, **{spelling: 0.25}, partial_rotary_factor=0.5)
     for unknown in ("rotary_pct", "rope_fraction", "rotary_factor", "partial_rope_percent"):
         with pytest.raises(ValueError, match=f"{unknown} is not known.*partial_rotary_factor"):
             NemotronConfig(**options, **{unknown: 0.25})
+
+
+def test_a_file_of_transformers_with_two_shares_is_not_guessed_at(tmp_path: Any) -> None:
+    theirs = transformers.NemotronConfig(**{**TOY, "head_dim": 8}, rope_percent=0.25)
+    theirs.partial_rotary_factor = 0.5
+    theirs.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"several values.*Say which holds"):
+        NemotronConfig.from_pretrained(tmp_path)
+    for override in ({"partial_rotary_factor": 0.5}, {"rope_percent": 0.5}):
+        assert NemotronConfig.from_pretrained(tmp_path, **override).partial_rotary_factor == 0.5
+
+
+def test_options_of_the_documents_can_be_overridden(tmp_path: Any) -> None:
+    toy(head_dim=6, partial_rotary_factor=0.5).save_pretrained(tmp_path)
+    config = NemotronConfig.from_pretrained(
+        tmp_path, reference="transformers", rope_scaling={"type": "linear"}, classifier_dropout=0.3
+    )
+    assert (config.reference, config.classifier_dropout) == ("transformers", 0.3)
+    NemotronModel(config)
+    with pytest.raises(ValueError, match=r"reference must be one of .*got 'fairseq'"):
+        NemotronModel(NemotronConfig.from_pretrained(tmp_path, reference="fairseq"))
+
+
+def test_sizes_may_be_numpy_integers(tmp_path: Any) -> None:
+    config = toy(head_dim=np.int64(8), partial_rotary_factor=0.5)
+    NemotronModel(config)
+    config.save_pretrained(tmp_path)
+    assert NemotronConfig.from_pretrained(tmp_path).head_dim == 8
 
 
 def test_an_odd_share_is_refused_unless_transformers_is_to_be_followed() -> None:
@@ -211,6 +241,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "theta": ({"rope_theta": 0}, "rope_theta must be above 0"),
     "padding": ({"pad_token_id": 23}, "pad_token_id must be from 0 to 22 or None, got 23"),
     "activation": ({"hidden_act": "relu3"}, "hidden_act must be one of .*got 'relu3'"),
+    "text": (
+        {"num_attention_heads": "4", "head_dim": None},
+        "num_attention_heads must be a whole number from 1, got '4'",
+    ),
+    "flag": ({"attention_bias": "false"}, "attention_bias must be True or False, got 'false'"),
     "layers": ({"num_hidden_layers": 1.5}, "num_hidden_layers must be a whole number from 0"),
 }
 

@@ -8,7 +8,6 @@ Shapes   B batch, T tokens, D hidden, H heads, K = D / H head size, F feed-forwa
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 from tinybert import functional as F
@@ -21,6 +20,13 @@ from tinybert.models.attention import (
     prune_attention_heads,
 )
 from tinybert.models.base import PreTrainedModel
+from tinybert.models.config_checks import (
+    check_choice,
+    check_flags,
+    check_number,
+    check_pad_token,
+    check_whole,
+)
 from tinybert.models.encoder import Encoder, LayerResult, in_chunks
 from tinybert.models.inputs import (
     check_length,
@@ -365,45 +371,18 @@ SIZES = (
 
 
 def _check_config(config: Any) -> None:
-    for name in SIZES:
-        size = getattr(config, name)
-        if not _is_whole(size) or size < 1:
-            raise ValueError(f"{name} must be a whole number from 1, got {size!r}")
-    for name in ("num_hidden_layers", "chunk_size_feed_forward"):
-        size = getattr(config, name)
-        if not _is_whole(size) or size < 0:
-            raise ValueError(f"{name} must be a whole number from 0, got {size!r}")
-    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
-        p = getattr(config, name)
-        may_be_none = name == "classifier_dropout"
-        if not (p is None and may_be_none) and not (_is_number(p) and 0 <= p <= 1):
-            raise ValueError(f"{name} must be from 0 to 1{' or None' * may_be_none}, got {p!r}")
-    for name in ("layer_norm_eps", "initializer_range"):
-        value = getattr(config, name)
-        if not (_is_number(value) and 0 <= value < math.inf):
-            raise ValueError(f"{name} must be a number from 0, got {value!r}")
-    pad = config.pad_token_id
-    if pad is not None and not (_is_whole(pad) and 0 <= pad < config.vocab_size):
-        raise ValueError(
-            f"pad_token_id must be from 0 to {config.vocab_size - 1} or None, got {pad!r}"
-        )
+    check_whole(config, SIZES, least=1)
+    check_whole(config, ("num_hidden_layers", "chunk_size_feed_forward"), least=0)
+    check_number(config, ("hidden_dropout_prob", "attention_probs_dropout_prob"), most=1)
+    check_number(config, ("classifier_dropout",), most=1, may_be_none=True)
+    check_number(config, ("layer_norm_eps", "initializer_range"))
+    check_flags(config, ("is_decoder", "add_cross_attention", "tie_word_embeddings", "use_cache"))
+    check_pad_token(config)
     if config.hidden_size % config.num_attention_heads:
         raise ValueError(
             f"hidden_size {config.hidden_size} must be a multiple of "
             f"num_attention_heads {config.num_attention_heads}"
         )
-    if config.position_embedding_type not in POSITION_TYPES:
-        raise ValueError(
-            f"position_embedding_type must be one of {POSITION_TYPES}, "
-            f"got {config.position_embedding_type!r}"
-        )
+    check_choice(config, "position_embedding_type", POSITION_TYPES)
     if config.add_cross_attention and not config.is_decoder:
         raise ValueError("add_cross_attention=True is for decoders; set is_decoder=True")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, float) or _is_whole(value)

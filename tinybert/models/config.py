@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinybert.checkpoints import atomic_write
 from tinybert.hub import resolve
 
@@ -116,7 +118,7 @@ class PretrainedConfig:
     def to_json_string(self, use_diff: bool = True) -> str:
         """The text of `config.json`: sorted keys, indented by two."""
         options = self.to_diff_dict() if use_diff else self.to_dict()
-        return json.dumps(options, indent=2, sort_keys=True) + "\n"
+        return json.dumps(options, indent=2, sort_keys=True, default=_as_python) + "\n"
 
     @classmethod
     def from_dict(cls, options: dict[str, Any], **overrides: Any) -> Any:
@@ -176,6 +178,13 @@ class PretrainedConfig:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.to_json_string()}"
+
+
+def _as_python(value: Any) -> Any:
+    """A NumPy number as a number of Python; JSON knows no other."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a config can hold what JSON can, got {type(value).__name__}")
 
 
 def read_config(

@@ -7,6 +7,15 @@ from typing import Any
 
 from tinybert.autograd import Tensor
 from tinybert.models.config import PretrainedConfig
+from tinybert.models.config_checks import (
+    check,
+    check_choice,
+    check_flags,
+    check_number,
+    check_pad_token,
+    check_whole,
+    is_whole,
+)
 
 NORMS = ("scalenorm", "layernorm", "rmsnorm", "batchnorm", "syncbatchnorm")
 ATTENTION_ACTIVATIONS = ("softmax", "laplace", "relu2")
@@ -141,6 +150,11 @@ PROBABILITIES = (
 RANGES = (
     "initializer_range", "ema_delta_alpha_range", "ema_beta_range", "ema_gamma_omega_range",
 )  # fmt: skip
+FLAGS = (
+    "bidirectional", "use_chunking", "normalize_before_mega", "norm_affine", "use_feature_dropout",
+    "use_normalized_ffn", "normalize_before_ffn", "add_token_type_embeddings", "use_cache",
+    "add_lm_hidden_dense_layer", "tie_word_embeddings", "is_decoder", "add_cross_attention",
+)  # fmt: skip
 CHOICES = {
     "normalization_type": NORMS,
     "attention_activation": ATTENTION_ACTIVATIONS,
@@ -151,25 +165,19 @@ CHOICES = {
 
 def check_mega_config(config: MegaConfig) -> None:
     """Raise ValueError for options that do not exist, or do not go together."""
-    for name, least in {**dict.fromkeys(SIZES, 1), "num_hidden_layers": 0}.items():
+    check_whole(config, SIZES, least=1)
+    check_whole(config, ("num_hidden_layers",), least=0)
+    for name, none, wanted in (("truncation", None, "None"), ("chunk_size", -1, "-1")):
         value = getattr(config, name)
-        _check(name, value, _is_whole(value) and value >= least, f"a whole number from {least}")
-    _check("truncation", config.truncation, _may_be_size(config.truncation, None), "None or from 1")
-    _check("chunk_size", config.chunk_size, _may_be_size(config.chunk_size, -1), "-1 or from 1")
-    for name in PROBABILITIES:
-        value = getattr(config, name)
-        _check(name, value, _is_number(value) and 0 <= value <= 1, "from 0 to 1")
-    p = config.classifier_dropout
-    _check("classifier_dropout", p, p is None or (_is_number(p) and 0 <= p <= 1), "0 to 1, or None")
-    for name in RANGES:
-        value = getattr(config, name)
-        _check(name, value, _is_number(value) and 0 <= value < float("inf"), "a number from 0")
+        fits = value == none or (is_whole(value) and value >= 1)
+        check(name, value, fits, f"{wanted} or from 1")
+    check_number(config, PROBABILITIES, most=1)
+    check_number(config, ("classifier_dropout",), most=1, may_be_none=True)
+    check_number(config, RANGES)
+    check_flags(config, FLAGS)
     for name, known in CHOICES.items():
-        value = getattr(config, name)
-        _check(name, value, value in known, f"one of {known}")
-    pad = config.pad_token_id
-    fits = pad is None or (_is_whole(pad) and 0 <= pad < config.vocab_size)
-    _check("pad_token_id", pad, fits, f"from 0 to {config.vocab_size - 1} or None")
+        check_choice(config, name, known)
+    check_pad_token(config)
     _check_together(config)
 
 
@@ -193,20 +201,3 @@ def _check_together(config: MegaConfig) -> None:
         )
     if config.add_cross_attention and not config.is_decoder:
         raise ValueError("add_cross_attention=True is for decoders; set is_decoder=True")
-
-
-def _check(name: str, value: Any, right: bool, wanted: str) -> None:
-    if not right:
-        raise ValueError(f"{name} must be {wanted}, got {value!r}")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, float) or _is_whole(value)
-
-
-def _may_be_size(value: Any, none: Any) -> bool:
-    return value == none or (_is_whole(value) and value >= 1)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from typing import Any
 
 from tinybert.autograd import Tensor
 from tinybert.models.config import PretrainedConfig
+from tinybert.models.config_checks import (
+    check,
+    check_flags,
+    check_number,
+    check_pad_token,
+    check_whole,
+    is_whole,
+)
 
-# The share of a head that is turned by the position, as other programs spell it.
-DEFAULT_FACTOR = 0.5
+# How other programs spell partial_rotary_factor, the share of a head that its position turns.
 SPELLINGS = ("rope_percent", "rope_percentage", "rotary_percentage")
 LIKE_IT = re.compile(r"(?!.*scaling)(partial_)?(rotary|rope)\w*(factor|percent\w*|pct|fraction)")
 
@@ -45,8 +51,9 @@ class NemotronConfig(PretrainedConfig):
         num_key_value_heads: G, how many heads of keys and values there are; as many as there are
             heads of queries if None.
         partial_rotary_factor: the share of a head's features that its position turns; rope_percent,
-            rope_percentage and rotary_percentage are taken for the same.
+            rope_percentage and rotary_percentage are taken for the same. 0.5 if none is given.
         rope_scaling: is kept, and has no effect.
+        classifier_dropout: in training, of the head that marks tokens; 0.1 if not given.
         reference: "transformers" also allows an odd number of features to be turned, as
             transformers does: one more turns then.
 
@@ -74,13 +81,13 @@ class NemotronConfig(PretrainedConfig):
         eos_token_id: int | None = 3,
         tie_word_embeddings: bool = False,
         rope_theta: float = 10000.0,
-        partial_rotary_factor: float = DEFAULT_FACTOR,
+        partial_rotary_factor: float | None = None,
         attention_bias: bool = False,
         attention_dropout: float = 0.0,
         mlp_bias: bool = False,
         **options: Any,
     ) -> None:
-        partial_rotary_factor = _one_spelling(partial_rotary_factor, options)
+        factor = _one_spelling(partial_rotary_factor, options)
         super().__init__(
             pad_token_id=pad_token_id,
             bos_token_id=bos_token_id,
@@ -88,8 +95,8 @@ class NemotronConfig(PretrainedConfig):
             tie_word_embeddings=tie_word_embeddings,
             **options,
         )
-        if head_dim is None and num_attention_heads:
-            head_dim = hidden_size // num_attention_heads
+        if head_dim is None and is_whole(hidden_size) and is_whole(num_attention_heads):
+            head_dim = hidden_size // num_attention_heads if num_attention_heads else None
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.intermediate_size = intermediate_size
@@ -105,7 +112,7 @@ class NemotronConfig(PretrainedConfig):
         self.norm_eps = norm_eps
         self.use_cache = use_cache
         self.rope_theta = rope_theta
-        self.partial_rotary_factor = partial_rotary_factor
+        self.partial_rotary_factor = 0.5 if factor is None else factor
         self.attention_bias = attention_bias
         self.attention_dropout = attention_dropout
         self.mlp_bias = mlp_bias
@@ -117,27 +124,42 @@ class NemotronConfig(PretrainedConfig):
             raise ValueError(f"name must be one of {sorted(PRESETS)}, got {name!r}")
         return cls(**{**PRESETS[name], **options})
 
+    @classmethod
+    def from_dict(cls, options: dict[str, Any], **overrides: Any) -> Any:
+        """A config from a dict; an override of the share that is turned wins over all spellings."""
+        spellings = {"partial_rotary_factor", *SPELLINGS}
+        if spellings & set(overrides):
+            options = {name: value for name, value in options.items() if name not in spellings}
+        return super().from_dict(options, **overrides)
+
+    @classmethod
+    def _known_options(cls) -> set[str]:
+        optional = {"rope_scaling", "classifier_dropout", "reference"}
+        return {*super()._known_options(), *SPELLINGS, *optional}
+
     @property
-    def rotary_dim(self) -> int:
-        """How many features of a head are turned by its position: an even number."""
-        turned = int(self.head_dim * self.partial_rotary_factor)  # type: ignore[operator]
-        return turned + turned % 2
+    def features_to_turn(self) -> int:
+        """How many features of a head its position should turn: the share, rounded down."""
+        return int(self.head_dim * self.partial_rotary_factor)  # type: ignore[operator]
 
 
-def _one_spelling(factor: float, options: dict[str, Any]) -> float:
+def _one_spelling(factor: float | None, options: dict[str, Any]) -> float | None:
     """The share that is turned, whatever it is called; its other names are taken out of options."""
-    given = {name: options.pop(name) for name in SPELLINGS if options.get(name) is not None}
-    if given and factor != DEFAULT_FACTOR:
-        given["partial_rotary_factor"] = factor
+    given = {name: options.pop(name, None) for name in SPELLINGS}
+    given = {n: v for n, v in {"partial_rotary_factor": factor, **given}.items() if v is not None}
     if len(set(given.values())) > 1:
-        raise ValueError(f"partial_rotary_factor has several values: {given}")
+        raise ValueError(
+            f"partial_rotary_factor has several values: {given}; transformers takes "
+            "partial_rotary_factor, or 0.5, and ignores the others. Say which holds: "
+            "from_pretrained(..., partial_rotary_factor=...)"
+        )
     unknown = [name for name in options if LIKE_IT.fullmatch(name)]
     if unknown:
         raise ValueError(
             f"{unknown[0]} is not known; the share of a head that is turned is called "
             f"partial_rotary_factor (or {', '.join(SPELLINGS)})"
         )
-    return next(iter(given.values()), factor)
+    return next(iter(given.values()), None)
 
 
 SIZES = (
@@ -146,21 +168,17 @@ SIZES = (
 )  # fmt: skip
 
 
+FLAGS = ("attention_bias", "mlp_bias", "use_cache", "tie_word_embeddings")
+REFERENCES = (None, "transformers")
+
+
 def check_config(config: NemotronConfig) -> None:
     """Raise ValueError, naming the option, for what no Nemotron can be made of."""
-    for name in (*SIZES, "num_hidden_layers"):
-        size, least = getattr(config, name), int(name != "num_hidden_layers")
-        if not isinstance(size, int) or isinstance(size, bool) or size < least:
-            raise ValueError(f"{name} must be a whole number from {least}, got {size!r}")
-    for name, most in (
-        ("attention_dropout", 1), ("partial_rotary_factor", 1), ("norm_eps", math.inf),
-        ("initializer_range", math.inf), ("rope_theta", math.inf),
-    ):  # fmt: skip
-        value = getattr(config, name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (number and 0 <= value <= most and value < math.inf):
-            limit = "from 0" if most == math.inf else f"from 0 to {most}"
-            raise ValueError(f"{name} must be a number {limit}, got {value!r}")
+    check_whole(config, SIZES, least=1)
+    check_whole(config, ("num_hidden_layers",), least=0)
+    check_number(config, ("attention_dropout", "partial_rotary_factor"), most=1)
+    check_number(config, ("norm_eps", "initializer_range", "rope_theta"))
+    check_flags(config, FLAGS)
     if config.rope_theta == 0:
         raise ValueError("rope_theta must be above 0, got 0")
     heads, groups = config.num_attention_heads, config.num_key_value_heads
@@ -168,20 +186,18 @@ def check_config(config: NemotronConfig) -> None:
         raise ValueError(
             f"num_attention_heads {heads} must be a multiple of num_key_value_heads {groups}"
         )
-    pad = config.pad_token_id
-    if pad is not None and not (isinstance(pad, int) and 0 <= pad < config.vocab_size):
-        raise ValueError(
-            f"pad_token_id must be from 0 to {config.vocab_size - 1} or None, got {pad!r}"
-        )
+    check_pad_token(config)
     _check_rotary(config)
 
 
 def _check_rotary(config: NemotronConfig) -> None:
-    size, factor = config.head_dim, config.partial_rotary_factor
-    turned = int(size * factor)  # type: ignore[operator]
-    odd = turned % 2 and getattr(config, "reference", None) != "transformers"
-    if odd or (factor and not turned) or config.rotary_dim > size:  # type: ignore[operator]
+    size, factor, turned = config.head_dim, config.partial_rotary_factor, config.features_to_turn
+    reference = getattr(config, "reference", None)
+    check("reference", reference, reference in REFERENCES, f"one of {REFERENCES}")
+    odd = turned % 2 and reference != "transformers"
+    if odd or (factor and not turned) or turned + turned % 2 > size:  # type: ignore[operator]
         raise ValueError(
             f"partial_rotary_factor {factor} of head_dim {size} turns {turned} features; it must "
-            f"be an even number from 2 to {size}, or none with a factor of 0"
+            f"be an even number from 2 to {size}, or none with a factor of 0. transformers turns "
+            'one more where it is odd; reference="transformers" does so too'
         )

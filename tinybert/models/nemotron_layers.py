@@ -131,7 +131,7 @@ def rotary_angles(
     4,000 that makes a difference of 1e-4. Source: Su et al. 2021, arXiv:2104.09864, eq. 15.
     """
     xp = array_module(like.data)
-    turned = int(config.head_dim * config.partial_rotary_factor)  # type: ignore[operator]
+    turned = config.features_to_turn  # R, or R - 1 where that is odd
     exponents = xp.arange(0, turned, 2).astype("float32") / float(max(turned, 1))
     rates = 1 / (float(config.rope_theta) ** exponents.astype("float64")).astype("float32")
     places = xp.arange(past, past + length)[None] if positions is None else positions.data
