@@ -55,7 +55,7 @@ EMOJI = (
 )
 # Byte order marks, private use, no characters at all, controls, joiners, ends of lines; what the
 # alphabets of tokenizers are made of; damaged special tokens.
-ODD = "\ufeff \ue000 \U0010ffff \U000f0000 \uffff \ufffe \ufffd \u00ad \x00 \x01 \x7f \x80 \x9f"
+ODD = "\ufeff \ue000 \U0010fffd \U000f0000 \uffff \ufffe \ufffd \u00ad \x00 \x01 \x7f \x80 \x9f"
 ODD += " \u200d \u200c \u202e Ġ Ċ Ġthe Ã© ##a ▁the Ā < > </ <0x 't"
 ODDITIES = (*ODD.split(" "), "\r\n", "\n\r", "\r\r\n", "\u2028\n", " \n ", "\t \t", " 't")
 NO_CHARACTERS = "\ufffe\uffff"  # nor will they ever be

@@ -31,7 +31,7 @@ from tinybert.tokenizers.json_normalizers import NORMALIZERS
 from tinybert.tokenizers.json_pretokenizers import PRE_TOKENIZERS
 from tinybert.tokenizers.json_processors import PROCESSORS, bos_and_eos, nothing
 from tinybert.tokenizers.json_rows import LazyEncoding, joined
-from tinybert.tokenizers.json_words import Columns, Piece, Word, Words
+from tinybert.tokenizers.json_words import Columns, Piece, Word, Words, places
 from tinybert.tokenizers.matching import TokenMatcher
 from tinybert.tokenizers.options import EncodeOptions
 from tinybert.tokenizers.tokenizer_json import read_added_tokens, read_sides
@@ -158,8 +158,7 @@ class TokenizerJSON(AlignedTokenizer):
                     else:
                         pieces.append(self._words.piece(found, origin))
             else:
-                spans = [(i, i + 1) for i in range(start, end)]
-                stretch = AlignedText(text[start:end], spans, start)
+                stretch = AlignedText(text[start:end], places(start, end), start)
                 self._normalize(stretch)
                 pieces += self._normalised_pieces(stretch, in_normalised)
         return LazyEncoding(Columns(pieces, sequence))

@@ -8,12 +8,14 @@ steps themselves are in `json_pretokenizers.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 from tinybert.tokenizers.aligned_text import AlignedText, Span, Token
-from tinybert.tokenizers.bpe import LONGEST_CACHED
 from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
+
+LONGEST_REMEMBERED = 40  # characters: what is longer hardly comes again, and takes much room
 
 # The words of a text and where each begins in it, or None if nothing is left out between them.
 Cuts = tuple[list[str], list[int] | None]
@@ -65,6 +67,16 @@ class Change(NamedTuple):
 
 
 Step = Front | Cut | Change
+
+
+_PLACES = [(i, i + 1) for i in range(1000)]  # so that texts of usual lengths share theirs
+
+
+def places(start: int, end: int) -> list[Span]:
+    """The places of characters that stand for themselves."""
+    if end <= len(_PLACES):
+        return _PLACES[start:end]
+    return [(i, i + 1) for i in range(start, end)]
 
 
 def begins(sizes: Iterable[int]) -> list[int]:
@@ -152,7 +164,7 @@ class Piece(NamedTuple):
 
 
 class Words(dict[str, Word]):
-    """The parts of texts that were seen; emptied when it holds `MAX_CACHED_WORDS`.
+    """The parts of texts that were seen, but long ones; emptied when it holds `MAX_CACHED_WORDS`.
 
     Arguments:
         steps: the pre-tokenizers.
@@ -185,11 +197,11 @@ class Words(dict[str, Word]):
         )
 
     def __missing__(self, text: str) -> Word:
-        words: list[AlignedText] = [AlignedText.of(text)]
+        words: list[AlignedText] = [AlignedText(text, places(0, len(text)))]
         for step in self.rest:
             words = step(words)
         word = Word.of(words, self.tokenize, len(text))
-        if len(text) <= LONGEST_CACHED:
+        if len(text) <= LONGEST_REMEMBERED:
             if len(self) >= MAX_CACHED_WORDS:
                 self.clear()
             self[text] = word
@@ -198,7 +210,7 @@ class Words(dict[str, Word]):
     def piece(self, text: str, origin: int) -> Piece:
         """A stretch of the original as it is."""
         if not self.remembers:
-            spans = [(i, i + 1) for i in range(origin, origin + len(text))]
+            spans = places(origin, origin + len(text))
             return self.piece_of(AlignedText(text, spans, origin))
         size = len(text)
         for step in self.fronts:
@@ -221,15 +233,19 @@ class Words(dict[str, Word]):
 
 
 class Columns:
-    """The columns of a text made of pieces, by name; what `LazyEncoding` asks."""
+    """The columns of a text made of pieces, by name: what a `LazyEncoding` asks for."""
 
     def __init__(self, pieces: list[Piece], sequence: int) -> None:
         self.pieces = pieces
         self.sequence = sequence
 
+    @cached_property
+    def ids(self) -> list[int]:
+        return [i for piece in self.pieces for part in piece.parts for i in part.ids]
+
     def __call__(self, name: str) -> list[Any]:
         if name == "ids":
-            return [i for piece in self.pieces for part in piece.parts for i in part.ids]
+            return self.ids
         if name == "tokens":
             return [token for piece in self.pieces for part in piece.parts for token in part.tokens]
         if name == "offsets":
@@ -239,5 +255,4 @@ class Columns:
             pairs = zip(self.pieces, firsts, strict=True)
             return [number for piece, first in pairs for number in piece.word_ids(first)]
         values = {"special_tokens_mask": 0, "attention_mask": 1}
-        count = sum(len(part.ids) for piece in self.pieces for part in piece.parts)
-        return [values.get(name, self.sequence)] * count
+        return [values.get(name, self.sequence)] * len(self.ids)
