@@ -70,7 +70,7 @@ angle = angles(np.arange(T), R)
 twice = np.concatenate([angle, angle], axis=-1)
 assert np.allclose(turn(q, angle), F.rotary_embedding(q, np.cos(twice), np.sin(twice)).numpy())
 
-wavelengths = 2 * math.pi / angles(np.ones(1), minitron.rotary_dim)[0]  # of Minitron-4B, in tokens
+wavelengths = 2 * math.pi / angles(np.ones(1), minitron.features_to_turn)[0]  # of Minitron-4B, in tokens
 print("wavelengths, of every eighth pair:", *(f"{length:.0f}" for length in wavelengths[::8]))
 assert math.isclose(wavelengths[0], 2 * math.pi, rel_tol=1e-6)
 assert wavelengths[-1] > 11 * minitron.max_position_embeddings  # never round
@@ -193,7 +193,7 @@ def nemotron(ids, mask=None, positions=None, past=None):
     """ids (B, T) to the scores (B, T, V) of the next token, and the L pairs (B, G, P + T, K)."""
     (B, T), P = ids.shape, past[0][0].shape[2] if past else 0
     places = np.arange(P, P + T)
-    angle = angles(places[None] if positions is None else positions, config.rotary_dim)[:, None]
+    angle = angles(places[None] if positions is None else positions, config.features_to_turn)[:, None]
     hidden = (np.arange(P + T) > places[:, None])[None]  # (1, T, P + T): what is ahead
     if mask is not None:
         hidden = hidden | (mask == 0)[:, None]
@@ -354,5 +354,5 @@ pairs = None  # how many pairs turn in a head of 128 if partial_rotary_factor is
 times = None  # as how many tokens of Minitron-4B's cache does one of Nemotron-4-15B's count?
 
 assert key_head in (None, 13 // (24 // 8))
-assert pairs in (None, NemotronConfig(head_dim=128, partial_rotary_factor=0.25).rotary_dim // 2)
+assert pairs in (None, NemotronConfig(head_dim=128, partial_rotary_factor=0.25).features_to_turn // 2)
 assert times in (None, cache_bytes(NemotronConfig.preset("nemotron-4-15b")) / cache_bytes(minitron))
