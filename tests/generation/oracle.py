@@ -56,7 +56,7 @@ def twins(seed: int, **options: Any) -> tuple[Any, Any]:
 
 
 def causal_twins(name: str, seed: int, **options: Any) -> tuple[Any, Any]:
-    """A random decoder of a class and its twin, float64, eval mode, of 60 places and 29 words."""
+    """A random decoder of a class and its twin, float64, eval mode, of 60 places or more and 29 words."""
     rng = np.random.default_rng([CLASSES.index(name), seed])
     draws = CONFIGS[name](rng)
     draws |= {"num_hidden_layers": int(rng.integers(1, 4)), **SIZES, **options}
@@ -104,7 +104,7 @@ def mega(rng: np.random.Generator) -> dict[str, Any]:
         "truncation": pick(rng, None, 3),
         "add_lm_hidden_dense_layer": pick(rng, True, False),
         "tie_word_embeddings": pick(rng, True, False),
-        "max_positions": 60,
+        "max_positions": 64,
         "use_cache": False,  # of theirs: with it the truncation is forgotten
     }
 
