@@ -4,6 +4,6 @@
 """
 
 from tinybert.bench.cases import CASES
-from tinybert.bench.timing import Case, Prepared, Result, run_case
+from tinybert.bench.timing import ROUNDS, Case, Prepared, Result, run_case
 
-__all__ = ["CASES", "Case", "Prepared", "Result", "run_case"]
+__all__ = ["CASES", "ROUNDS", "Case", "Prepared", "Result", "run_case"]

@@ -78,7 +78,7 @@ CASES = (
         partial(nemotron.generate, prompt=16, new_tokens=64),
         0.0,
     ),
-    Case("load", "MegatronBERT (345M) from a safetensors file of 1.3 GB", load, 0.0, runs=3),
+    Case("load", "MegatronBERT (345M) from a safetensors file of 1.3 GB", load, 0.0),
     Case("tokenizer", "1,000 English-like sentences of 20 words", tokenizer, 0.0),
     Case(
         "tokenizer-bpe",

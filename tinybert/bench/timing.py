@@ -17,6 +17,7 @@ from typing import Any
 
 PAUSE = 0.1  # seconds, until idle threads have gone to sleep
 WARM_UP_ROUNDS = 1
+ROUNDS = 7
 NOISY = 1.5  # slowest by fastest round: beyond, the machine was busy with something else
 
 
@@ -50,14 +51,12 @@ class Case:
         name, summary: what `--only` takes, and what is measured, in a line.
         prepare: builds both sides on a device and compares their results.
         tolerance: the largest difference at which the work counts as the same.
-        runs: rounds, if the user does not say.
     """
 
     name: str
     summary: str
     prepare: Callable[[str], Prepared]
     tolerance: float
-    runs: int = 7
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def spread(times: list[float]) -> dict[str, Any]:
     return {"median": median, "min": min(times), "max": max(times), "times": times}
 
 
-def run_case(case: Case, device: str = "cpu", runs: int | None = None) -> list[Result]:
+def run_case(case: Case, device: str = "cpu", runs: int = ROUNDS) -> list[Result]:
     """Prepare, compare and time one case; one Result for each other side.
 
     Raises what the case raises where it cannot run: ImportError, FetchError, DeviceError.
@@ -119,7 +118,7 @@ def run_case(case: Case, device: str = "cpu", runs: int | None = None) -> list[R
     sides = {"": prepared.ours, **prepared.others}
     times: dict[str, list[float]] = {name: [] for name in sides}
     if agrees:
-        times = interleave(sides, case.runs if runs is None else runs, prepared.fresh)
+        times = interleave(sides, runs, prepared.fresh)
     return [
         Result(case.name, name, difference, agrees, times[""], times[name], prepared.note)
         for name, difference in prepared.differences.items()

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from tinybert.backend import DeviceError, parse_device
-from tinybert.bench import CASES, Case, Result, run_case
+from tinybert.bench import CASES, ROUNDS, Case, Result, run_case
 from tinybert.bench.machine import describe, share_threads
 from tinybert.cli.command import Command, add_device_argument, add_json_argument, optional
 from tinybert.cli.layout import fold, print_json, table, terminal_width
@@ -31,7 +31,13 @@ EXAMPLE = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--only, --runs, --device, --json, --markdown."""
     parser.add_argument("--only", nargs="+", metavar="CASE", default=[], help="only these cases")
-    parser.add_argument("--runs", type=int, metavar="N", help="rounds that count (default: 7)")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        metavar="N",
+        default=ROUNDS,
+        help="rounds that count (default: %(default)s)",
+    )
     parser.add_argument(
         "--markdown", action="store_true", help="print the table as the README has it"
     )
@@ -42,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the chosen cases; 1 if results disagree, ValueError if none could run."""
     cases = _chosen(args.only)
-    if args.runs is not None and args.runs < 1:
+    if args.runs < 1:
         raise ValueError(f"--runs must be at least 1, got {args.runs}")
     for module in ("torch", "transformers"):
         optional(module, "test", "bench")
@@ -86,6 +92,12 @@ def _machine_lines(machine: dict[str, Any]) -> list[str]:
     return fold(words, terminal_width())
 
 
+LEGEND = (
+    "ms: median (minimum to maximum); ratio: ours / theirs, the median over the rounds; "
+    "below 1 is faster"
+)
+
+
 def _table(results: list[Result], skipped: dict[str, str]) -> list[str]:
     """A line for each result: medians in milliseconds with their range, and the ratio."""
     rows = []
@@ -103,7 +115,7 @@ def _table(results: list[Result], skipped: dict[str, str]) -> list[str]:
         lines.append("\nTimes vary by more than half: the machine is busy, do not trust them.")
     lines += [f"{result.case}: {result.note}" for result in results if result.note]
     lines += [f"{name}: skipped, {reason}" for name, reason in skipped.items()]
-    return [*lines, "", "ms: median (minimum to maximum); ratio: ours / theirs, below 1 is faster"]
+    return [*lines, "", LEGEND]
 
 
 def _markdown(results: list[Result], skipped: dict[str, str]) -> list[str]:
