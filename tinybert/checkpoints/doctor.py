@@ -21,7 +21,7 @@ _SIGNATURES: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
     (b"\x89HDF\r\n\x1a\n", f"is an HDF5 file (TensorFlow .h5): {_OPEN}"),
     (b"GGUF", "is a GGUF file (llama.cpp), which is not read"),
     (b"\x93NUMPY", "is a NumPy .npy file: open it with numpy.load"),
-    (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
+    (b"\x1f\x8b", "is compressed with gzip: unpack it first, a .nemo or .tar.gz with tar -xf"),
 )
 
 PREVIEW = 512  # how many first bytes are enough for diagnose()

@@ -38,6 +38,7 @@ _FILES = (
     "flax_model.msgpack",
     "model_optim_rng.pt",
     "release/mp_rank_00/model_optim_rng.pt",
+    "model_weights.ckpt",
 )
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{p}B": 1000**i for i, p in enumerate("KMGT", 1)}
@@ -48,10 +49,11 @@ def open_checkpoint(folder_or_file: str | os.PathLike[str]) -> TensorReader:
     """A lazy reader over a file of weights, an index of several, or a folder with either.
 
     Formats are told from the content: safetensors, PyTorch (zip and older), Megatron-LM and
-    NVIDIA's zips of it, TensorFlow (``.h5`` and checkpoints), Flax. Of several in a folder the
-    first is taken, in that order. Close the reader, or use it in a ``with`` statement. Raises
-    FileNotFoundError when there is no such path, CheckpointError when what is there cannot be read,
-    and ImportError with the command to install what its format needs.
+    NVIDIA's zips of it, TensorFlow (``.h5`` and checkpoints), Flax, NeMo's Nemotron (``.nemo``, or
+    unpacked). Of several in a folder the first is taken, in that order. Close the reader, or use it
+    in a ``with`` statement. Raises FileNotFoundError when there is no such path, CheckpointError
+    when what is there cannot be read, and ImportError with the command to install what its format
+    needs.
     """
     path = Path(folder_or_file)
     if path.is_dir():

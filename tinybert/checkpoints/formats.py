@@ -54,7 +54,9 @@ def _safetensors(path: Path) -> TensorReader:
 
 def _torch(path: Path) -> TensorReader:
     if not _is_megatron(path):
-        return TorchFile(path)
+        from tinybert.checkpoints.nemo_files import with_options_beside
+
+        return with_options_beside(TorchFile(path))
     from tinybert.checkpoints.megatron_lm import MegatronLMFile
 
     return MegatronLMFile(path)
@@ -80,6 +82,12 @@ def _tensorflow1(path: Path) -> TensorReader:
     return TensorFlow1Checkpoint(path)
 
 
+def _tar(path: Path) -> TensorReader:
+    from tinybert.checkpoints.nemo_files import open_archive
+
+    return open_archive(path)
+
+
 def _flax(path: Path) -> TensorReader:
     from tinybert.checkpoints.flax import FlaxFile
 
@@ -98,6 +106,10 @@ def _is_hdf5(first: bytes, last: bytes) -> bool:
     return first.startswith(b"\x89HDF\r\n\x1a\n")
 
 
+def _is_tar(first: bytes, last: bytes) -> bool:
+    return first[257:262] == b"ustar"
+
+
 def _is_table(first: bytes, last: bytes) -> bool:
     return last == _TABLE_MAGIC
 
@@ -113,6 +125,7 @@ _READERS: tuple[tuple[Callable[[bytes, bytes], bool], Callable[[Path], TensorRea
     (_is_safetensors, _safetensors),
     (_is_torch, _torch),
     (_is_hdf5, _tensorflow_h5),
+    (_is_tar, _tar),
     (_is_table, _tensorflow1),
     (_is_messagepack, _flax),
 )

@@ -1,5 +1,4 @@
-"""From NeMo's names to those of Hugging Face, for Nemotron: the weights of a Megatron-core decoder
-and the options that belong to them.
+"""From NeMo's names to those of Hugging Face, for Nemotron: the weights of a Megatron-core decoder.
 
 NeMo keeps queries, keys and values of a layer in one matrix, group by group; here they are taken
 apart. The weights of norms are copied as they are: both sides scale by weight + 1.
@@ -7,154 +6,65 @@ apart. The weights of norms are copied as they are: both sides scale by weight +
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinybert.checkpoints.nemo_config import nemo_config
 from tinybert.checkpoints.reader import TensorInfo, TensorReader
 
-# NeMo's name of an option, and Hugging Face's.
-OPTIONS = {
-    "num_layers": "num_hidden_layers",
-    "hidden_size": "hidden_size",
-    "ffn_hidden_size": "intermediate_size",
-    "num_attention_heads": "num_attention_heads",
-    "num_query_groups": "num_key_value_heads",
-    "max_position_embeddings": "max_position_embeddings",
-    "rotary_percentage": "partial_rotary_factor",
-    "rotary_base": "rope_theta",
-    "layernorm_epsilon": "norm_eps",
-    "init_method_std": "initializer_range",
-    "kv_channels": "kv_channels",
-    "share_embeddings_and_output_weights": "tie_word_embeddings",
-    "attention_dropout": "attention_dropout",
-}
-ACTIVATIONS = {"squared-relu": "relu2", "fast-swiglu": "silu"}
-
+PREFIX = "model."  # of all names, in some files
 EMBEDDING = "embedding.word_embeddings.weight"
-NAMES = {
-    EMBEDDING: "model.embed_tokens.weight",
-    "decoder.final_layernorm.weight": "model.norm.weight",
-    "decoder.final_layernorm.bias": "model.norm.bias",
-    "output_layer.weight": "lm_head.weight",
-}
-# Of a layer; {0} is "weight" or "bias".
-LAYER_NAMES = {
-    "self_attention.linear_proj.{0}": "self_attn.o_proj.{0}",
-    "self_attention.linear_qkv.layer_norm_{0}": "input_layernorm.{0}",
-    "mlp.linear_fc1.layer_norm_{0}": "post_attention_layernorm.{0}",
-    "mlp.linear_fc1.{0}": "mlp.up_proj.{0}",
-    "mlp.linear_fc2.{0}": "mlp.down_proj.{0}",
-}
-OF_A_LAYER = {
-    theirs.format(kind): ours.format(kind)
-    for theirs, ours in LAYER_NAMES.items()
-    for kind in ("weight", "bias")
-}
-QKV = "self_attention.linear_qkv."
 IGNORED = ("_extra_state", "inv_freq")  # states of kernels, and angles that are computed
 
 
-def nemo_config(options: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
-    """The options of a NemotronConfig for those of a NeMo `model_config.yaml`, as a dict.
-
-    `vocab_size` is the number of rows of the embedding, which NeMo does not write down. Raises
-    ValueError for an option that is missing or an activation that Nemotron does not have.
-    """
-    missing = [
-        name
-        for name in ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads")
-        if options.get(name) is None
-    ]
-    if missing:
-        raise ValueError(f"the NeMo config lacks {', '.join(missing)}")
-    found = {
-        ours: options[theirs] for theirs, ours in OPTIONS.items() if options.get(theirs) is not None
-    }
-    found.setdefault("max_position_embeddings", options.get("encoder_seq_length") or 4096)
-    found.setdefault("partial_rotary_factor", 1.0)
-    found.setdefault("tie_word_embeddings", False)
-    activation = options.get("activation", "squared-relu")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
-    if "kv_channels" in found:
-        found["head_dim"] = found["kv_channels"]  # the only name of the size of a head that counts
-    bias = bool(options.get("bias", False))
-    return {
-        "model_type": "nemotron",
-        "vocab_size": vocab_size,
-        "hidden_act": ACTIVATIONS[activation],
-        "attention_bias": bias,
-        "mlp_bias": bias,
-        **found,
-    }
-
-
-def nemo_to_hugging_face(
-    arrays: Mapping[str, np.ndarray], num_attention_heads: int, num_key_value_heads: int
-) -> dict[str, np.ndarray]:
-    """The weights of a NeMo Nemotron under the names of NemotronForCausalLM.
-
-    Args:
-        arrays: by NeMo's names, with or without "model." in front; a lazy reader will do.
-        num_attention_heads, num_key_value_heads: H and G.
-
-    Raises ValueError for names that a Nemotron does not have, and for rows that do not fit H and G.
-    """
-    return {
-        ours: arrays[place.name]
-        if place.part is None
-        else _apart(place.name, arrays[place.name], num_attention_heads, num_key_value_heads)[
-            place.part
-        ]
-        for ours, place in nemo_places(arrays).items()
-    }
-
-
 class Place(NamedTuple):
-    """Where a tensor is in NeMo's file: its name there, and of a joined one 0, 1 or 2 for queries,
-    keys or values; None for all of it.
+    """Where a tensor is in NeMo's file: its name there, the shape of what has this name, and of a
+    joined one 0, 1 or 2 for queries, keys or values; None for all of it.
     """
 
     name: str
+    shape: tuple[int, ...]
     part: int | None = None
 
 
 def is_nemo(names: Iterable[str]) -> bool:
     """Whether these are NeMo's names of a decoder's weights."""
-    return any(name.removeprefix("model.") == EMBEDDING for name in names)
+    return any(name.removeprefix(PREFIX) == EMBEDDING for name in names)
 
 
-def nemo_places(names: Iterable[str]) -> dict[str, Place]:
-    """Hugging Face's name of every tensor, and where it is among NeMo's `names`.
+def nemo_places(config: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:
+    """Hugging Face's name of every tensor that a Nemotron has, and where it is in NeMo's file.
 
-    Raises ValueError for names that a Nemotron does not have.
+    config: as `nemo_config` makes it.
     """
-    found: dict[str, Place] = {}
-    unknown = []
-    for name in names:
-        key = name.removeprefix("model.")
-        if key.endswith(IGNORED):
-            continue
-        match = re.fullmatch(r"decoder\.layers\.(\d+)\.(.+)", key)
-        if key in NAMES:
-            found[NAMES[key]] = Place(name)
-        elif match and match[2] in OF_A_LAYER:
-            found[f"model.layers.{match[1]}.{OF_A_LAYER[match[2]]}"] = Place(name)
-        elif match and match[2] in (QKV + "weight", QKV + "bias"):
-            kind = match[2].removeprefix(QKV)
-            for part, letter in enumerate("qkv"):
-                ours = f"model.layers.{match[1]}.self_attn.{letter}_proj.{kind}"
-                found[ours] = Place(name, part)
-        else:
-            unknown.append(name)
-    if unknown:
-        raise ValueError(
-            f"{len(unknown)} names are not those of a NeMo Nemotron, the first is {unknown[0]!r}"
-        )
-    return found
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
+    width, table = config["head_dim"], (config["vocab_size"], hidden)
+    yield "model.embed_tokens.weight", Place(EMBEDDING, table)
+    for i in range(config["num_hidden_layers"]):
+        theirs, ours = f"decoder.layers.{i}.", f"model.layers.{i}."
+        for place, name in (("self_attention.linear_qkv.layer_norm", "input_layernorm"),
+                            ("mlp.linear_fc1.layer_norm", "post_attention_layernorm")):  # fmt: skip
+            for kind in ("weight", "bias"):
+                yield f"{ours}{name}.{kind}", Place(f"{theirs}{place}_{kind}", (hidden,))
+        joined = (heads + 2 * groups) * width, hidden
+        for place, names, shape, bias in (
+            ("self_attention.linear_qkv", ("q_proj", "k_proj", "v_proj"), joined, "attention_bias"),
+            ("self_attention.linear_proj", ("o_proj",), (hidden, heads * width), "attention_bias"),
+            ("mlp.linear_fc1", ("up_proj",), (inner, hidden), "mlp_bias"),
+            ("mlp.linear_fc2", ("down_proj",), (hidden, inner), "mlp_bias"),
+        ):
+            block = "mlp" if place.startswith("mlp") else "self_attn"
+            for kind, size in (("weight", shape), ("bias", shape[:1]))[: 1 + config[bias]]:
+                for part, name in enumerate(names):
+                    where = Place(f"{theirs}{place}.{kind}", size, part if names[1:] else None)
+                    yield f"{ours}{block}.{name}.{kind}", where
+    for kind in ("weight", "bias"):
+        yield f"model.norm.{kind}", Place(f"decoder.final_layernorm.{kind}", (hidden,))
+    if not config["tie_word_embeddings"]:
+        yield "lm_head.weight", Place("output_layer.weight", table)
 
 
 class NemoCheckpoint(TensorReader):
@@ -162,21 +72,28 @@ class NemoCheckpoint(TensorReader):
     beneath.
 
     Args:
-        reader: of `model_weights.ckpt`; closing this leaves it open.
+        reader: of `model_weights.ckpt`; it is closed with this.
         options: of the `model_config.yaml` that belongs to it.
 
-    Raises ValueError for names that a Nemotron does not have and for options that are missing.
+    Raises ValueError for options that no Nemotron has, and where the tensors are not those that it
+    has by these options: one that is missing, one too many, another shape.
     """
 
     format = "NeMo"
 
     def __init__(self, reader: TensorReader, options: Mapping[str, Any]) -> None:
         self._reader, self.metadata = reader, reader.metadata
-        self._places = nemo_places(reader)
-        rows = reader.info(self._places[NAMES[EMBEDDING]].name).shape[0]
-        self._config = nemo_config(options, rows)
-        heads = self._config["num_attention_heads"]
-        self._heads = heads, self._config.get("num_key_value_heads") or heads
+        names = {name.removeprefix(PREFIX): name for name in reader if not name.endswith(IGNORED)}
+        table = reader.info(names[EMBEDDING]).shape
+        self._config = nemo_config(options, table[0] if table else 0)
+        layers = self._config["num_hidden_layers"]
+        if layers > len(names):  # before as many places are made
+            raise ValueError(f"num_layers is {layers}, and there are {len(names)} tensors in all")
+        places = dict(nemo_places(self._config))
+        _check(reader, names, places.values())
+        self._places = {
+            ours: place._replace(name=names[place.name]) for ours, place in places.items()
+        }
 
     def model_config(self) -> dict[str, Any]:
         """The configuration as a ``config.json`` of Hugging Face has it."""
@@ -192,42 +109,76 @@ class NemoCheckpoint(TensorReader):
         return name in self._places
 
     def __getitem__(self, name: str) -> np.ndarray:
-        place = self._places[name]
+        place = self._place(name)
         array = self._reader[place.name]
-        return array if place.part is None else _apart(place.name, array, *self._heads)[place.part]
+        return array if place.part is None else self._apart(array, place.part)
 
     def info(self, name: str) -> TensorInfo:
         """Format, shape and size of a tensor; its data are not touched."""
-        place = self._places[name]
+        place = self._place(name)
         info = self._reader.info(place.name)
         if place.part is None:
             return info
         heads, groups = self._heads
-        rows = info.shape[0] * (heads, groups, groups)[place.part] // (heads + 2 * groups)
+        rows = (heads, groups, groups)[place.part] * self._config["head_dim"]
         return TensorInfo(info.dtype, (rows, *info.shape[1:]), info.nbytes * rows // info.shape[0])
 
     def read_into(self, name: str, out: np.ndarray) -> None:
         """Fill ``out`` with a tensor, cast to its dtype."""
-        if self._places[name].part is None:
-            self._reader.read_into(self._places[name].name, out)
+        place = self._place(name)
+        if place.part is None:
+            self._reader.read_into(place.name, out)
+        elif out.shape != self.info(name).shape:
+            shape = self.info(name).shape
+            raise ValueError(f"tensor {name!r} has shape {shape}, out has {out.shape}")
         else:
-            out[...] = self[name]
+            np.copyto(out, self[name], casting="same_kind")
 
     def close(self) -> None:
-        """Nothing: the reader belongs to whoever opened it."""
+        """Close the reader beneath. Arrays that were handed out stay valid."""
+        self._reader.close()
+
+    @property
+    def _heads(self) -> tuple[int, int]:
+        return self._config["num_attention_heads"], self._config["num_key_value_heads"]
+
+    def _place(self, name: str) -> Place:
+        if name not in self._places:
+            raise KeyError(f"the NeMo checkpoint has no tensor {name!r}")
+        return self._places[name]
+
+    def _apart(self, joined: np.ndarray, part: int) -> np.ndarray:
+        """Queries (H K, ...), keys or values (G K, ...) out of rows ((H + 2 G) K, ...).
+
+        Each of the G groups has its H / G heads of queries, then one of keys, then one of values.
+        """
+        heads, groups = self._heads
+        share, rest = heads // groups, joined.shape[1:]
+        blocks = joined.reshape(groups, share + 2, self._config["head_dim"], *rest)
+        taken = blocks[:, :share] if part == 0 else blocks[:, share + part - 1]
+        return taken.reshape(-1, *rest)
 
 
-def _apart(name: str, joined: np.ndarray, heads: int, groups: int) -> list[np.ndarray]:
-    """Queries (H K, ...), keys and values (G K, ...) out of rows ((H + 2 G) K, ...).
+def _check(reader: TensorReader, names: Mapping[str, str], places: Iterable[Place]) -> None:
+    """Raise ValueError unless the tensors are those of the places.
 
-    Each of the G groups has its H / G heads of queries, then one of keys, then one of values.
+    names: what each is called in the reader, by its name without the prefix.
     """
-    if groups < 1 or heads % groups or joined.shape[0] % (heads + 2 * groups):
+    shapes = {place.name: place.shape for place in places}
+    missing = [name for name in shapes if name not in names]
+    if missing:
+        name = missing[0]
         raise ValueError(
-            f"{name} has {joined.shape[0]} rows, which {heads} heads of queries and {groups} of "
-            "keys and values do not divide into"
+            f"lacks {len(missing)} tensors that a Nemotron of these options has, the first is "
+            f"{name!r} of shape {shapes[name]}"
         )
-    share, rest = heads // groups, joined.shape[1:]
-    blocks = joined.reshape(groups, share + 2, joined.shape[0] // (heads + 2 * groups), *rest)
-    parts = (blocks[:, :share], blocks[:, share], blocks[:, share + 1])
-    return [part.reshape(-1, *rest) for part in parts]
+    kept = {names[name] for name in shapes}
+    surplus = [name for name in reader if not name.endswith(IGNORED) and name not in kept]
+    if surplus:
+        raise ValueError(
+            f"has {len(surplus)} tensors that a Nemotron of these options does not have, the first "
+            f"is {surplus[0]!r:.120} of shape {reader.info(surplus[0]).shape}"
+        )
+    for name, shape in shapes.items():
+        if (found := reader.info(names[name]).shape) != shape:
+            raise ValueError(f"tensor {names[name]!r} has shape {found}; by the options {shape}")

@@ -23,11 +23,21 @@ CHUNK = 1 << 20  # bytes read at a time
 class FileBytes:
     """A regular file, opened for reading by position from any thread.
 
-    ``file`` replaces opening ``path``, for a temporary file that has no name of its own. Raises
-    CheckpointError for what is no regular file, OSError for what cannot be opened.
+    ``file`` replaces opening ``path``, for a temporary file that has no name of its own. Of a file
+    called ``name`` in an archive, which is stored as it is, only its ``size`` bytes from ``begin``
+    on are there. Raises CheckpointError for what is no regular file, OSError for what cannot be
+    opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str], file: IO[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        file: IO[bytes] | None = None,
+        *,
+        begin: int = 0,
+        size: int | None = None,
+        name: str | None = None,
+    ) -> None:
         self.path = os.fspath(path)
         if file is None:
             if not stat.S_ISREG(os.stat(self.path).st_mode):  # a pipe would wait for a writer
@@ -36,7 +46,14 @@ class FileBytes:
         self._file = file
         self._lock = threading.Lock()
         self._map: mmap.mmap | None = None
-        self.size = os.fstat(file.fileno()).st_size
+        self._begin = begin
+        whole = os.fstat(file.fileno()).st_size
+        self.size = whole if size is None else size
+        if name is not None:
+            self.path = f"{self.path}/{name}"
+        if not 0 <= begin <= begin + self.size <= whole:
+            file.close()
+            raise CheckpointError(self.path, "is truncated: the archive ends before it does")
 
     def close(self) -> None:
         """Close the file. Arrays that were handed out stay valid."""
@@ -52,7 +69,7 @@ class FileBytes:
         with self._lock:
             if self._map is None:
                 self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-            if len(self._map) < self.size:
+            if len(self._map) < self._begin + self.size:
                 raise CheckpointError(self.path, "was truncated after it was opened")
             return self._map
 
@@ -60,12 +77,12 @@ class FileBytes:
         """Bytes ``begin`` to ``end``, read-only and mapped."""
         if begin == end:
             return np.empty(0, np.uint8)
-        return np.frombuffer(self.mapping(), np.uint8, end - begin, begin)
+        return np.frombuffer(self.mapping(), np.uint8, end - begin, self._begin + begin)
 
     def read_into(self, begin: int, out: np.ndarray) -> None:
         """Fill the uint8 array ``out`` with the bytes from ``begin`` on."""
         with self._lock:
-            self._file.seek(begin)
+            self._file.seek(self._begin + begin)
             done = 0
             while done < out.size:
                 count = self._file.readinto(out.data[done:])  # type: ignore[attr-defined]

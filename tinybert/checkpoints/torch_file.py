@@ -106,14 +106,14 @@ class TorchFile(TensorReader):
     The state dict may lie under ``"state_dict"``, ``"model_state_dict"``, ``"model"`` or
     ``"module"`` of the saved dict; what is no tensor is passed over. ``file[name]`` is a read-only
     array; bfloat16 and 8-bit floats are widened to float32, exactly. Tensors that share a storage
-    come as separate names. Raises CheckpointError as ``read_torch`` does, and when there is no
-    state dict, or more than one.
+    come as separate names. ``file`` replaces opening ``path``. Raises CheckpointError as
+    ``read_torch`` does, and when there is no state dict, or more than one.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], file: FileBytes | None = None) -> None:
         self.path = os.fspath(path)
         self.metadata = {}
-        content, self._file = open_torch(path)
+        content, self._file = _read(file or FileBytes(path))
         try:
             zipped = self._file.read(0, min(4, self._file.size)) == _ZIP
             self.format = "PyTorch" if zipped else "PyTorch before 1.6"

@@ -17,12 +17,14 @@ import numpy as np
 from tinybert.checkpoints import CheckpointError, open_checkpoint, save_sharded
 from tinybert.checkpoints.difference import BLOCK, EQUAL, difference
 from tinybert.checkpoints.dtypes import FORMATS, Format
+from tinybert.checkpoints.nemo import is_nemo
+from tinybert.checkpoints.nemo_files import OPTIONS
 from tinybert.checkpoints.reader import Selection, TensorReader
 from tinybert.checkpoints.safetensors import stored_infos
 from tinybert.cli.command import Command, add_json_argument
 from tinybert.cli.layout import fold, human_size, print_json, terminal_width
 from tinybert.cli.progress import progress
-from tinybert.cli.source import find_config, home_of, weights_path, with_hugging_face_names
+from tinybert.cli.source import find_config, home_of, weights_path
 from tinybert.tokenizers.chat import MORE_TEMPLATES, TEMPLATE_FILE
 
 DTYPES = ("float16", "bfloat16", "float32")
@@ -46,7 +48,7 @@ Writes the weights of SOURCE into the folder TARGET as safetensors, with
 config.json and the tokenizer's files if they lie beside SOURCE, so that
 tinybert and transformers load it. SOURCE is a folder or file that tinybert
 reads: safetensors, PyTorch (.bin, .pt), Megatron-LM (NGC's .zip),
-TensorFlow (.h5, .ckpt.index), Flax (.msgpack), NeMo's Nemotron (unpacked:
+TensorFlow (.h5, .ckpt.index), Flax (.msgpack), NeMo's Nemotron (.nemo, or
 model_weights.ckpt beside model_config.yaml). One tensor at a time is in
 memory. Then all is read back and compared. TARGET appears when everything
 is done and right, or not at all."""
@@ -80,8 +82,9 @@ def run(args: argparse.Namespace) -> int:
     source = weights_path(args.source)
     target = Path(os.path.realpath(Path(args.target).expanduser()))
     _check(source, target, args.force)
-    with open_checkpoint(source) as stored:
-        checkpoint = with_hugging_face_names(source, stored)
+    with open_checkpoint(source) as checkpoint:
+        if is_nemo(checkpoint):  # otherwise the names would be Hugging Face's
+            raise ValueError(f"{source} has NeMo's names, and {OPTIONS} has to lie beside it")
         config = find_config(source, checkpoint)
         origins: dict[str, str] = {}
         with _new_folder(target) as folder:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinybert.checkpoints import CheckpointError
-from tinybert.checkpoints.nemo import NemoCheckpoint, is_nemo
 from tinybert.checkpoints.reader import TensorReader
-from tinybert.cli.command import optional
 from tinybert.fetch import model_folder
 from tinybert.models.config import read_json_object
 
@@ -39,33 +36,6 @@ def weights_path(name: str) -> Path:
 def home_of(path: Path) -> Path:
     """The folder in which the companions of the weights lie."""
     return path if path.is_dir() else path.parent
-
-
-NEMO_OPTIONS = "model_config.yaml"
-MAX_NEMO_BYTES = 1 << 20  # of the options; an honest file has a few thousand
-
-
-def with_hugging_face_names(path: Path, checkpoint: TensorReader) -> TensorReader:
-    """The checkpoint itself, or if its names are NeMo's, what they are called elsewhere.
-
-    NeMo's options lie beside the weights once its archive is unpacked; ValueError if they do not.
-    """
-    if not is_nemo(checkpoint):
-        return checkpoint
-    file = home_of(path) / NEMO_OPTIONS
-    if not file.is_file() or file.stat().st_size > MAX_NEMO_BYTES:
-        raise ValueError(
-            f"{path} has NeMo's names, and {NEMO_OPTIONS} has to lie beside it "
-            "(unpack the .nemo file with tar -xf)"
-        )
-    yaml = optional("yaml", "nemo", "NeMo's options")
-    try:
-        options = yaml.safe_load(file.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CheckpointError(file, f"is no YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(options, dict):
-        raise CheckpointError(file, f"expected options by name, got {type(options).__name__}")
-    return NemoCheckpoint(checkpoint, options)
 
 
 def find_config(path: Path, checkpoint: TensorReader) -> FoundConfig | None:
