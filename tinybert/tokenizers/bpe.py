@@ -16,7 +16,7 @@ from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
 
 LONGEST_CACHED = 256  # characters
 LONGEST_SEARCHED = 100  # symbols, of which the pair to merge next is found by looking at all
-WORDS = re.compile("(?<=[^▁])(?=▁)")  # between words, where ▁ stands for a space
+WORDS = re.compile("▁+[^▁]*|[^▁]+")  # where ▁ stands for a space
 
 
 class BPE(dict[str, tuple[Token, ...]]):
@@ -78,7 +78,7 @@ class BPE(dict[str, tuple[Token, ...]]):
                     )
             self.ranks[vocab[left], vocab[right]] = rank
             self.merged.append(vocab[merged])
-            self.has_words &= not WORDS.search(merged)
+            self.has_words &= len(self.parts(merged)) == 1
 
     def __missing__(self, word: str) -> tuple[Token, ...]:
         tokens = self.tokenize(word)
@@ -113,7 +113,7 @@ class BPE(dict[str, tuple[Token, ...]]):
 
     def parts(self, text: str) -> list[str]:
         """The words of a text, for a model that `has_words`."""
-        return WORDS.split(text)
+        return WORDS.findall(text)
 
     def _symbols(self, word: str) -> tuple[list[int], list[int]]:
         """The ids of the characters of a word, and how many bytes each stands for."""

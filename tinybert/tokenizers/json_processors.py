@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from tinybert.tokenizers.aligned_text import Span
 from tinybert.tokenizers.alignment import Encoding
 from tinybert.tokenizers.config import MAX_ID
 from tinybert.tokenizers.json_fields import Fields
-from tinybert.tokenizers.json_rows import changed
+from tinybert.tokenizers.json_rows import Changes, changed
 from tinybert.tokenizers.trim import trimmed
 
 # From the texts of a row, or what earlier parts made of them, and whether special tokens are
@@ -37,12 +36,8 @@ def sequence(part: Fields) -> Process:
 
 def byte_level(part: Fields) -> Process:
     """Without the spaces before words, if `trim_offsets`."""
-    offsets = _offsets(part)
-
-    def process(texts: list[Encoding], special: bool) -> list[Encoding]:
-        return [changed(text, offsets=partial(offsets, text)) for text in texts]
-
-    return process
+    columns = {"offsets": _offsets(part)}
+    return lambda texts, special: [changed(text, columns) for text in texts]
 
 
 def _offsets(part: Fields) -> Callable[[Encoding], list[Span]]:
@@ -53,17 +48,14 @@ def _offsets(part: Fields) -> Callable[[Encoding], list[Span]]:
 
 def roberta(part: Fields) -> Process:
     """<s> A </s>, or <s> A </s></s> B </s>, and every type is 0."""
-    offsets = _offsets(part)
+    columns: Changes = {"offsets": _offsets(part), **_of_type(0)}
     cls, sep = _special(part, "cls", 0), _special(part, "sep", 0)
 
     def process(texts: list[Encoding], special: bool) -> list[Encoding]:
-        row: list[Encoding] = [
-            changed(text, offsets=partial(offsets, text), type_ids=partial(_types, text, 0))
-            for text in texts
-        ]
+        row = [changed(text, columns) for text in texts]
         if not special:
             return row
-        return [cls, row[0], sep, *(part for text in row[1:] for part in (sep, text, sep))]
+        return [cls, row[0], sep, *(piece for text in row[1:] for piece in (sep, text, sep))]
 
     return process
 
@@ -83,8 +75,9 @@ def bert(part: Fields) -> Process:
     return process
 
 
-def _types(stretch: Encoding, type_id: int) -> list[int]:
-    return [type_id] * len(stretch)
+def _of_type(type_id: int) -> Changes:
+    """For `changed`: every token has this type."""
+    return {"type_ids": lambda stretch: [type_id] * len(stretch)}
 
 
 def _special(part: Fields, name: str, type_id: int) -> Encoding:
@@ -103,13 +96,14 @@ def template(part: Fields) -> Process:
     """Rows as two templates say, one for a text and one for a pair."""
     named = _named_tokens(part)
     single, pair = (_template(part, name, named) for name in ("single", "pair"))
+    of_type = {type_id: _of_type(type_id) for (_, type_id), _ in (*single, *pair)}
 
     def process(texts: list[Encoding], special: bool) -> list[Encoding]:
         row: list[Encoding] = []
         for (name, type_id), tokens in pair if len(texts) > 1 else single:
             if tokens is None:
                 text = texts["AB".index(name)]
-                row.append(changed(text, type_ids=partial(_types, text, type_id)))
+                row.append(changed(text, of_type[type_id]))
             elif special:
                 row += [Encoding.of_special(i, token, type_id) for i, token in tokens]
         return row

@@ -6,11 +6,15 @@ at takes more time than to find the ids. What the columns are is in `alignment.p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
 from tinybert.tokenizers.alignment import Encoding
+
+# New columns by name, each made from a row as it was.
+Changes = Mapping[str, Callable[[Encoding], list[Any]]]
 
 COLUMNS = (
     *("ids", "type_ids", "tokens", "offsets", "word_ids", "sequence_ids"),
@@ -32,7 +36,8 @@ class LazyEncoding(Encoding):
     def __getattr__(self, name: str) -> list[Any]:
         if name not in COLUMNS:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        value = self.__dict__[name] = self._column(name)
+        value = self._column(name)
+        setattr(self, name, value)
         return value
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -48,19 +53,24 @@ class LazyEncoding(Encoding):
         return joined([self, filler] if side == "right" else [filler, self], self.n_sequences)
 
 
-def joined(parts: Sequence[Encoding], n_sequences: int = 1) -> LazyEncoding:
+def joined(parts: Sequence[Encoding], n_sequences: int = 1) -> Encoding:
     """The parts of a row one after another; there may be none."""
-    return LazyEncoding(
-        lambda name: list(chain.from_iterable([getattr(part, name) for part in parts])),
-        n_sequences,
-    )
+    if len(parts) == 1 and parts[0].n_sequences == n_sequences:
+        return parts[0]
+    return LazyEncoding(partial(_joined_column, parts), n_sequences)
 
 
-def changed(row: Encoding, **columns: Callable[[], list[Any]]) -> LazyEncoding:
+def _joined_column(parts: Sequence[Encoding], name: str) -> list[Any]:
+    return list(chain.from_iterable([getattr(part, name) for part in parts]))
+
+
+def changed(row: Encoding, columns: Changes) -> Encoding:
     """A row with other columns in place of some."""
-    return LazyEncoding(
-        lambda name: columns[name]() if name in columns else getattr(row, name), row.n_sequences
-    )
+    return LazyEncoding(partial(_changed_column, row, columns), row.n_sequences)
+
+
+def _changed_column(row: Encoding, columns: Changes, name: str) -> list[Any]:
+    return columns[name](row) if name in columns else getattr(row, name)
 
 
 def _plain(columns: tuple[list[Any], ...], n_sequences: int) -> Encoding:

@@ -8,7 +8,6 @@ steps themselves are in `json_pretokenizers.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -235,13 +234,12 @@ class Words(dict[str, Word]):
 class Columns:
     """The columns of a text made of pieces, by name: what a `LazyEncoding` asks for."""
 
+    __slots__ = ("ids", "pieces", "sequence")
+
     def __init__(self, pieces: list[Piece], sequence: int) -> None:
         self.pieces = pieces
         self.sequence = sequence
-
-    @cached_property
-    def ids(self) -> list[int]:
-        return [i for piece in self.pieces for part in piece.parts for i in part.ids]
+        self.ids = [i for piece in pieces for part in piece.parts for i in part.ids]
 
     def __call__(self, name: str) -> list[Any]:
         if name == "ids":

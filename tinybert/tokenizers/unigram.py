@@ -13,6 +13,7 @@ from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
 
 UNKNOWN_PENALTY = 10.0
 LONGEST_CACHED = 256  # characters
+NO_BEGINNING = math.nan  # instead of a score: no piece begins so
 MAX_BEGINNINGS = 500_000_000  # characters of all beginnings of pieces; 5 million is usual
 
 
@@ -96,35 +97,32 @@ class Unigram(dict[str, tuple[Token, ...]]):
         best[end] is the score of the best way to cut word[:end], and begin[end] where its last
         piece begins. Of equal ways the one whose last piece is longest wins.
         """
-        n = len(word)
+        n, scores = len(word), self.scores
         best, begin = [0.0] + [-math.inf] * n, [-1] * (n + 1)
-        known = [False] * (n + 1)
         for start in range(n):
             here = best[start]
             single = False
             for end in range(start + 1, n + 1):
-                piece = word[start:end]
-                if piece not in self.scores:
-                    break
-                score = self.scores[piece]
+                score = scores.get(word[start:end], NO_BEGINNING)
                 if score is None:
                     continue
+                if score is NO_BEGINNING:
+                    break
                 single = single or end == start + 1
                 if begin[end] < 0 or here + score > best[end]:
                     best[end], begin[end] = here + score, start
-                    known[end] = self.vocab[piece] != self.unk_id
             end = start + 1
             if not single and (begin[end] < 0 or here + self.unknown_score > best[end]):
                 best[end], begin[end] = here + self.unknown_score, start
-                known[end] = False
         spans: list[tuple[int, int]] = []
         end, joins = n, False
         while end > 0:
             start = begin[end]
-            if joins and not known[end]:
+            unknown = self.vocab.get(word[start:end], self.unk_id) == self.unk_id
+            if joins and unknown:
                 spans[-1] = (start, spans[-1][1])
             else:
                 spans.append((start, end))
-            joins = not known[end]
+            joins = unknown
             end = start
         return spans[::-1]
