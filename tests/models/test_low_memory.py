@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -78,8 +80,9 @@ def test_on_another_device(device: str, tmp_path: Path) -> None:
     assert_close(there(IDS).logits.numpy(), here(IDS).logits.numpy(), rtol=64 * FLOAT32_EPS)
 
 
-def test_gradients_and_changes_are_refused(tmp_path: Path) -> None:
-    model = NemotronForCausalLM.from_pretrained(saved(tmp_path, None), low_memory=True)
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_gradients_and_changes_are_refused(dtype: str | None, tmp_path: Path) -> None:
+    model = NemotronForCausalLM.from_pretrained(saved(tmp_path, dtype), low_memory=True)
     refused = pytest.raises(RuntimeError, match=r"low_memory=True is for inference")
     with refused:
         model.requires_grad_()
@@ -90,12 +93,42 @@ def test_gradients_and_changes_are_refused(tmp_path: Path) -> None:
         model(inputs_embeds=embeds)
     with refused:
         model.lm_head.weight.fill_(0.0)
-    with refused:
+    for write in (model.lm_head.weight.data, model.lm_head.weight.numpy()):
+        with pytest.raises(ValueError, match="read-only"):
+            write[:] = 0.0
+    with pytest.raises(RuntimeError, match=r"give it to from_pretrained\(\.\.\., dtype="):
         model.to(np.float64)
+    with refused:
+        model.lm_head.weight.data = np.zeros((23, 14), np.float32)
     with pytest.raises(RuntimeError, match="does not require a gradient"):
         model(IDS, labels=IDS).loss.backward()
     with pytest.raises(ValueError, match="input_ids must be from 0 to 22, got 23"):
         model([[23]])
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_copies_share_what_is_stored(dtype: str | None, tied: bool, tmp_path: Path) -> None:
+    folder = saved(tmp_path, dtype, tie_word_embeddings=tied)
+    model = NemotronForCausalLM.from_pretrained(folder, low_memory=True)
+    twin = copy.deepcopy(model)
+    assert (twin.lm_head.weight is twin.model.embed_tokens.weight) == tied
+    assert twin.lm_head.weight is not model.lm_head.weight
+    for one, other in zip(model.parameters(), twin.parameters(), strict=True):
+        if isinstance(one, StoredParameter):
+            assert one._stored is other._stored
+        assert one is not other
+    assert twin(IDS).logits.tolist() == model(IDS).logits.tolist()
+    assert copy.copy(model.lm_head.weight).tolist() == model.lm_head.weight.tolist()
+    with pytest.raises(RuntimeError, match="cannot be pickled, as its weights are in files"):
+        pickle.dumps(model)
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_what_changes_nothing_is_allowed(dtype: str | None, tmp_path: Path) -> None:
+    model = NemotronForCausalLM.from_pretrained(saved(tmp_path, dtype), low_memory=True)
+    before = model(IDS).logits.tolist()
+    assert model.to("cpu").float().cpu().to("float32")(IDS).logits.tolist() == before
 
 
 LIMITED = """

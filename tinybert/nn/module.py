@@ -291,6 +291,8 @@ class Module:
         for tensor in (*self.parameters(), *self.buffers()):
             wanted = dtype if tensor.dtype.kind == "f" else None
             for holder in (tensor, tensor.grad) if tensor.grad is not None else (tensor,):
+                if wanted in (None, holder.dtype) and device in (None, holder.device):
+                    continue  # without a look at the numbers, which may be in a file
                 moved = holder.detach().to(device=device, dtype=wanted)
                 if moved.data is not holder.data:
                     holder.data = moved.data

@@ -26,8 +26,10 @@ class StoredParameter(Parameter):
         widen: from an array of that format to numbers, or None if they are numbers already.
         dtype, device: what its numbers become, and where.
 
-    Layers take it a block at a time (`linear`, `rows`); `data` is all of it, a new array each time.
-    It has no gradient, and nothing can be written to it: RuntimeError for both.
+    Layers take it a block at a time (`linear`, `rows`); `data` is all of it: the mapped file where
+    it has the numbers as they are needed, else an array made anew each time. It has no gradient and
+    cannot be changed: RuntimeError for both, and on the CPU NumPy's ValueError for writing into
+    `data`. Copies share what is stored.
     """
 
     __slots__ = ("_device", "_dtype", "_stored", "_widen")
@@ -45,13 +47,21 @@ class StoredParameter(Parameter):
 
     @property
     def data(self) -> Array:
-        """All numbers, as a new array."""
-        return self._numbers(self._stored)
+        """All numbers; on the CPU a read-only array, since what is written would be lost."""
+        numbers = self._numbers(self._stored)
+        if isinstance(numbers, np.ndarray):
+            numbers.flags.writeable = False
+        return numbers
 
     @data.setter
     def data(self, value: Any) -> None:
         if value is not None:  # as `_init` has it
-            raise RuntimeError(_REFUSAL.format("its weights cannot be changed"))
+            raise RuntimeError(
+                _REFUSAL.format(
+                    "its weights cannot be changed; for another dtype or device give it to "
+                    "from_pretrained(..., dtype=..., device=...)"
+                )
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -80,6 +90,19 @@ class StoredParameter(Parameter):
         if requires_grad:
             raise RuntimeError(_REFUSAL.format("it cannot be trained"))
         return self
+
+    def __copy__(self) -> StoredParameter:
+        return StoredParameter(self._stored, self._widen, self._dtype, self._device)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StoredParameter:
+        return self.__copy__()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise RuntimeError(
+            _REFUSAL.format(
+                "it cannot be pickled, as its weights are in files: load it where it is needed"
+            )
+        )
 
     # --- what layers ask of it --------------------------------------------------------------------
 
