@@ -56,7 +56,7 @@ def twins(seed: int, **options: Any) -> tuple[Any, Any]:
 
 
 def causal_twins(name: str, seed: int, **options: Any) -> tuple[Any, Any]:
-    """A random decoder of a class and its twin, float64, eval mode, of 60 places or more and 29 words."""
+    """A random decoder of a class and its twin, float64, eval mode; 60 places or more, 29 words."""
     rng = np.random.default_rng([CLASSES.index(name), seed])
     draws = CONFIGS[name](rng)
     draws |= {"num_hidden_layers": int(rng.integers(1, 4)), **SIZES, **options}

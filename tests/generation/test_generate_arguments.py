@@ -12,7 +12,7 @@ import torch
 from tests.generation.oracle import same_outputs, theirs_generates, twins
 from tinybert.autograd import Tensor, is_grad_enabled
 from tinybert.generation import GenerationConfig
-from tinybert.generation.feed import warn_once
+from tinybert.log import warn_once
 
 IDS = np.array([[3, 4, 5], [6, 7, 8]])
 
@@ -280,7 +280,7 @@ def test_layers_of_every_step(pair: tuple[Any, Any]) -> None:
         ({"position_ids": [[0, 1]]}, r"position_ids must have shape \(2, 3\), got \(1, 2\)"),
         ({"do_sample": True, "min_p": 1.5}, "min_p must be from 0 to 1, got 1.5"),
         ({"do_sample": True, "top_k": -1}, "top_k must be an integer from 1 on, got -1"),
-        ({"past_key_values": (), "labels": 1}, "unknown arguments: labels, past_key_values"),
+        ({"cache_position": [0], "labels": 1}, "unknown arguments: cache_position, labels"),
         ({"penalty_alpha": 0.5}, "penalty_alpha is not supported, got 0.5"),
         ({"seed": -1}, "seed must be an integer from 0 on or None, got -1"),
         ({"do_sample": True, "temperature": 0.0}, "temperature must be a float above 0, got 0.0"),

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-import logging
 from typing import Any
 
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor
-from tinybert.backend import Array, array_module
+from tinybert.backend import Array, array_module, is_array
 from tinybert.generation.config import GenerationConfig
 from tinybert.generation.prompt import Prompt
+from tinybert.log import warn_once
 from tinybert.nn import KeyValueCache
-
-logger = logging.getLogger("tinybert")
-
-
-@functools.cache
-def warn_once(message: str) -> None:
-    """Log a warning, the first time that it is given."""
-    logger.warning(message)
 
 
 def forward_arguments(model: Any) -> set[str]:
@@ -39,12 +30,17 @@ class Feed:
         model: has `prepare_inputs_for_generation` and gives logits (N, T, V).
         prompt: with what forward gets beside ids; masks, types and positions grow with these.
         config: whether to use a cache, and which layers' outputs are wanted.
+        past: `past_key_values` of the first tokens of the prompt, to go on from; or None.
+
+    Raises ValueError, naming past_key_values, if the model or the call cannot go on from them.
 
     The cache is what the model's `make_cache` gives, with room for no more than will be written; or
     else whatever nested tuples of Tensors the model returns, with N as their first axis.
     """
 
-    def __init__(self, model: Any, prompt: Prompt, config: GenerationConfig) -> None:
+    def __init__(
+        self, model: Any, prompt: Prompt, config: GenerationConfig, past: Any = None
+    ) -> None:
         self.model, self.inputs = model, dict(prompt.inputs)
         self.hidden_length = prompt.hidden_length
         self.embedded_ids = prompt.ids.shape[1] if "inputs_embeds" in prompt.inputs else 0
@@ -52,6 +48,8 @@ class Feed:
         limit = config.max_length + prompt.hidden_length
         self.past_key_values: Any = make_cache(limit) if make_cache and config.use_cache else None
         self.past_length = 0
+        if past is not None:
+            self._go_on_from(past, prompt, config)
         self.options: dict[str, Any] = {"return_dict": True}
         arguments = forward_arguments(model)
         if "use_cache" in arguments:
@@ -76,6 +74,23 @@ class Feed:
             self._remember(output, ids.shape[1])
         self._grow()
         return output, output.logits.data[:, -1].astype("float32")
+
+    def _go_on_from(self, past: Any, prompt: Prompt, config: GenerationConfig) -> None:
+        name = type(self.model).__name__
+        if self.past_key_values is None or self.model.config.is_encoder_decoder:
+            why = (
+                "keeps no KeyValueCache" if config.use_cache else "was called with use_cache=False"
+            )
+            raise ValueError(f"past_key_values: {name} {why}, so it cannot go on from one")
+        if "inputs_embeds" in prompt.inputs:
+            raise ValueError("past_key_values go with input_ids, all of them, not inputs_embeds")
+        length = past_length(past)
+        if length >= prompt.ids.shape[1]:
+            raise ValueError(
+                f"past_key_values holds {length} tokens; input_ids must be these and at least one "
+                f"more, got {prompt.ids.shape[1]}"
+            )
+        self.past_key_values, self.past_length = past, length
 
     def _remember(self, output: Any, length: int) -> None:
         self.past_key_values = getattr(output, "past_key_values", None)
@@ -104,12 +119,35 @@ class Feed:
         self.past_key_values = _take_rows(self.past_key_values, rows)
 
 
+def past_length(past: Any) -> int:
+    """The tokens in a KeyValueCache, or in the tuple of tuples of arrays (B, G, T, K) for it."""
+    if isinstance(past, KeyValueCache):
+        return past.length
+    try:
+        return int(past[0][0].shape[2])
+    except (TypeError, IndexError, AttributeError):
+        raise ValueError(
+            "past_key_values must be a KeyValueCache, or a pair (keys, values) of arrays "
+            f"(B, G, T, K) for each layer, got a {type(past).__name__}"
+        ) from None
+
+
+def repeated_past(past: Any, ids: Array, times: int) -> Any:
+    """`past_key_values` with every row `times` times in a row; what was given stays as it is."""
+    if past is None or times == 1:
+        return past
+    past_length(past)  # so that anything else is refused
+    rows = array_module(ids).arange(len(ids)).repeat(times)
+    taken = _take_rows(tuple(past), rows)
+    return KeyValueCache.from_legacy(taken) if isinstance(past, KeyValueCache) else taken
+
+
 def _take_rows(state: Any, rows: Array) -> Any:
     if isinstance(state, KeyValueCache):
         state.reorder(rows)
         return state
-    if isinstance(state, Tensor):
-        return as_tensor(array_module(rows).take(state.data, rows, axis=0))
+    if isinstance(state, Tensor) or is_array(state):
+        return as_tensor(array_module(rows).take(as_tensor(state).data, rows, axis=0))
     if isinstance(state, (tuple, list)):
         return tuple(_take_rows(part, rows) for part in state)
     return state

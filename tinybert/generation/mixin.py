@@ -16,7 +16,7 @@ from tinybert.backend import generator, seeded_generator
 from tinybert.generation.beam import beam_search
 from tinybert.generation.checks import whole
 from tinybert.generation.config import UNSUPPORTED, GenerationConfig
-from tinybert.generation.feed import Feed, forward_arguments
+from tinybert.generation.feed import Feed, forward_arguments, repeated_past
 from tinybert.generation.outputs import Record
 from tinybert.generation.processors import LogitsProcessor, processors_for
 from tinybert.generation.prompt import Prompt, read_encoder_prompt, read_prompt
@@ -27,7 +27,7 @@ logger = logging.getLogger("tinybert")
 
 FIELDS = {field.name for field in fields(GenerationConfig)}
 RESERVED = {  # of forward, not for users
-    "cache_position", "labels", "logits_to_keep", "past_key_values", "return_dict", "use_cache",
+    "cache_position", "labels", "logits_to_keep", "return_dict", "use_cache",
 }  # fmt: skip
 NEW_TOKENS = 20  # if nothing says how many
 
@@ -66,6 +66,16 @@ class GenerationMixin:
     def reads_beyond_limit(self) -> bool:
         """Whether that number bounds the default length alone, as there are positions beyond it."""
         return False
+
+    @property
+    def left_padding_unit(self) -> int:
+        """Prompts of one batch may be padded at the left by multiples of it."""
+        return 1
+
+    def check_left_padding(self, mask: Any, reach: int) -> None:
+        """Raise ValueError if a prompt padded as in `mask` (B, T) would be read otherwise than
+        without padding, when it has grown to `reach` tokens.
+        """
 
     def generate(
         self,
@@ -108,7 +118,10 @@ class GenerationMixin:
             seed: of the draws of this call; None continues the global generator.
             generation_config: in place of the model's; its default values give way to the model's.
             logits_processor: more processors, `f(input_ids, scores) -> scores` on raw arrays.
-            **kwargs: further fields, and arguments of forward (`token_type_ids`, ...).
+            **kwargs: further fields, and arguments of forward (`token_type_ids`, ...). With
+                `past_key_values`, a KeyValueCache or what an earlier call gave back, input_ids are
+                still all tokens, those of the cache first; only the others are read. Like forward,
+                this changes a KeyValueCache.
 
         Returns ids (B * num_return_sequences, length), prompt first, padded at the right; with
         `return_dict_in_generate=True` one of the outputs in `generation/outputs.py`.
@@ -124,6 +137,7 @@ class GenerationMixin:
             input_ids = others.pop("inputs", None)  # transformers' name for either kind of ids
         elif "inputs" in others:
             raise ValueError("inputs is another name of input_ids: give one of them, got both")
+        past = others.pop("past_key_values", None)
         self._check_keywords(others)
         whole("seed", seed, 0, optional=True)
         _check_kinds(generation_config, streamer, logits_processor)
@@ -139,11 +153,15 @@ class GenerationMixin:
             config = _with_lengths(
                 config, options, prompt, self.position_limit, self.reads_beyond_limit
             )
+            mask = prompt.inputs.get("attention_mask")
+            if mask is not None and not self.config.is_encoder_decoder:
+                self.check_left_padding(mask.data, config.max_length + prompt.hidden_length - 1)
             processors = processors_for(config, prompt.ids.shape[1], logits_processor)
             numbers = generator() if seed is None else seeded_generator(np.empty(0), int(seed))
             plan = Plan(config, processors, numbers, _pad(config))
-            prompt = prompt.repeated(max(config.num_beams, config.num_return_sequences))
-            feed = Feed(self, prompt, config)
+            times = max(config.num_beams, config.num_return_sequences)
+            prompt, past = prompt.repeated(times), repeated_past(past, prompt.ids, times)
+            feed = Feed(self, prompt, config, past)
             record = Record(config, prompt.encoder_outputs)
             if config.num_beams > 1:
                 return beam_search(feed, prompt.ids, plan, record)
