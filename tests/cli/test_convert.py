@@ -170,7 +170,9 @@ def test_it_refuses(refused, model: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     assert "no file or folder 'nowhere'" in refused("convert", "nowhere", target)
     assert "exists and is no folder" in refused("convert", model, model / "vocab.txt" / ".")
-    assert "max_shard_size" in refused("convert", model, target, "--max-shard-size", "big")
+    assert "convert: --max-shard-size must be" in refused(
+        "convert", model, target, "--max-shard-size", "big"
+    )
     assert "invalid choice: 'int8'" in refused("convert", model, target, "--dtype", "int8")
     (model / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:-1])
     assert "is truncated" in refused("convert", model, target)

@@ -188,6 +188,41 @@ def test_labels_are_readable() -> None:
     assert [label(Few(), i) for i in range(7)] == ["Ġcafé", "Ġ", "Ċ", "Ã", "##ing", "▁so", "<6>"]
 
 
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--count", 0], "--count must be an integer from 1 on, got 0"),
+        (["--beams", 0], "--beams must be an integer from 1 on, got 0"),
+        (["--beams", 2, "--count", 3], "--count must be at most --beams 2, got 3"),
+        (["--max-new-tokens", 0], "--max-new-tokens must be an integer from 1 on, got 0"),
+        (["--seed", -1], "--seed must be an integer from 0 on, got -1"),
+        (["--top-p", 2], "--top-p must be from 0 to 1, got 2.0"),
+        (
+            ["--temperature", 0],
+            "--temperature must be a float above 0, got 0.0; for the likeliest token always, "
+            "use --greedy",
+        ),
+    ],
+)
+def test_errors_call_options_as_they_were_typed(
+    refused, folder: Path, words: list[Any], message: str
+) -> None:
+    error = refused("generate", TEXT, "--model", folder, *words)
+    assert error == f"tinybert generate: {message}\n"
+
+
+def test_a_tokenizer_of_another_model(refused, tmp_path: Path) -> None:
+    Nemotron(NemotronConfig(**{**NEMOTRON, "vocab_size": 50})).save_pretrained(tmp_path)
+    BertTokenizerFast(vocab_file=str(VOCAB)).save_pretrained(tmp_path)
+    error = refused("generate", TEXT, "--model", tmp_path)
+    assert "input_ids must be from 0 to 49, got " in error
+    assert error.endswith(": the tokenizer has more tokens than the model, so it belongs to "
+                          "another\n")  # fmt: skip
+
+
 # --- an encoder-decoder ---------------------------------------------------------------------------
 
 

@@ -108,7 +108,7 @@ def test_embed_writes_files(tinybert, tmp_path: Path, vectors: np.ndarray) -> No
 def test_embed_refuses_bad_outputs_before_work(refused, tmp_path: Path) -> None:
     assert "must end in .npy or .npz" in refused("embed", "a", "--output", tmp_path / "v.txt")
     assert "there is no folder" in refused("embed", "a", "--output", tmp_path / "no" / "v.npy")
-    assert "batch_size must be at least 1" in refused("embed", "a", "--batch-size", 0)
+    assert "embed: --batch-size must be at least 1" in refused("embed", "a", "--batch-size", 0)
 
 
 # --- similarity ----------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Command:
         example: a worked example with its output, for the end of `--help`.
         add_arguments: declares the arguments.
         run: does the work and returns the exit code; errors are raised (see `main.py`).
+        spellings: what errors call an option, where that is not its own name, and its flag.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Command:
     example: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    spellings: Mapping[str, str] = field(default_factory=dict)
 
 
 def add_text_arguments(parser: argparse.ArgumentParser) -> None:

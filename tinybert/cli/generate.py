@@ -184,10 +184,7 @@ def _table(found: list[Choice]) -> str:
     width = terminal_width() - max(map(columns_of, table(heads, rows, "lr"))) - 2
     lines = []
     for row, choice in zip(rows, found, strict=True):
-        others = [
-            f"{shorten(t.label, TOKEN_WIDTH)} {t.probability:.2f}" for t in choice.alternatives
-        ]
-        first, *more = fold(others, width, "  ")
+        first, *more = fold([_beside(token) for token in choice.alternatives], width, "  ")
         lines += [[*row, first], *(["", "", line] for line in more)]
     return "\n".join(table([*heads, "alternatives"], lines, "lrl"))
 
@@ -223,4 +220,9 @@ def _draw(path: Path, writer: Any, found: Continued, chosen: list[Choice]) -> No
     save_attention(path, weights, new, seen)
 
 
-COMMAND = Command("generate", "Continue a text", DETAILS, EXAMPLE, add_arguments, run)
+SPELLINGS = {
+    "num_beams": "--beams",
+    "num_return_sequences": "--count",
+    "do_sample=False": "--greedy",
+}
+COMMAND = Command("generate", "Continue a text", DETAILS, EXAMPLE, add_arguments, run, SPELLINGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -54,7 +55,8 @@ def _add(commands: argparse._SubParsersAction, command: Command) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_arguments(parser)
-    parser.set_defaults(run=command.run, prog=parser.prog)
+    flags = {a.dest: a.option_strings[-1] for a in parser._actions if a.option_strings}
+    parser.set_defaults(run=command.run, prog=parser.prog, flags={**flags, **command.spellings})
 
 
 def _filled(text: str) -> str:
@@ -92,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ?
-    name = "tinybert"
+    name, args = "tinybert", argparse.Namespace()
     try:
         args = build_parser().parse_args(argv)
         name = getattr(args, "prog", name)
@@ -111,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
     except USER_ERRORS as error:
-        print(f"{name}: {_message(error)}", file=sys.stderr)
+        print(f"{name}: {_in_flags(_message(error), args)}", file=sys.stderr)
         return FAILED
 
 
@@ -123,3 +125,18 @@ def _message(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"not enough memory ({error})" if str(error) else "not enough memory"
     return one_line(str(error)) or type(error).__name__
+
+
+def _in_flags(message: str, args: argparse.Namespace) -> str:
+    """The message with flags in the place of the names that options have in Python.
+
+    Only options that have a value are meant, and a plain word only where it is what "must be".
+    """
+    for name, flag in getattr(args, "flags", {}).items():
+        if getattr(args, flag.lstrip("-").replace("-", "_"), None) is not None:
+            pattern = rf"(?<![\w./-]){name}(?![\w./])" if "_" in name else rf"^{name}(?= must be )"
+            message, found = re.subn(pattern, flag, message)
+            message = message.replace(" or None,", ",") if found else message
+    if re.match(r"input_ids must be from 0 to \d+, got \d+$", message):
+        message += ": the tokenizer has more tokens than the model, so it belongs to another"
+    return message
