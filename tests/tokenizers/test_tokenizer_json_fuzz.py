@@ -223,7 +223,7 @@ def test_mean_texts(kind, corpus, tmp_path, capfd):
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "corpus"), FILES)
 def test_fifty_thousand_texts(kind, corpus, tmp_path, capfd):
-    """5,600 for each of the nine files; prints how long the corpus takes here and there."""
+    """5,600 for each of the nine files; with -n0 prints how long the corpus takes, beside Rust."""
     path = tmp_path / "tokenizer.json"
     equal = fuzz(kind, corpus, STRINGS, SEED + 1, path)
     assert equal > 40, equal
