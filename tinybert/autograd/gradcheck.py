@@ -4,6 +4,9 @@ With a random cotangent u, the scalar L = <u, f(x)> has the gradient that `backw
 of its components is measured a second time as (L(x + eps e_i) - L(x - eps e_i)) / 2 eps. The
 cotangent is random because a plain sum is blind: the true gradient of softmax(x).sum() is zero, so
 a backward that returns zeros would pass.
+
+Differences have faults of their own: a step can be lost in rounding, or cross a kink. Where these
+explain a disagreement, the error says so.
 """
 
 from __future__ import annotations
@@ -40,8 +43,8 @@ def gradcheck(
         seed: of the random cotangent.
 
     Returns True. Raises GradcheckError naming input, index and both numbers, or saying that all
-    gradients are zero (a check that cannot fail proves nothing), and ValueError for inputs in lower
-    precision.
+    gradients are zero or the step is too small to see (a check that cannot fail proves nothing),
+    and ValueError for inputs in lower precision.
     """
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     checked = _inputs_to_check(inputs)
@@ -66,18 +69,29 @@ def gradcheck(
             for i, u in zip(places, cotangents, strict=True)
         )
 
+    terms = sum(
+        float(np.abs(u * y.numpy()).sum()) for u, y in zip(cotangents, results, strict=True)
+    )
+    noise = 10 * float(np.finfo(np.float64).eps) * terms / (2 * eps)  # of a difference of two sums
     largest = 0.0
     for i in checked:
         leaf = leaves[i]
         analytic = leaf.grad.numpy() if leaf.grad is not None else np.zeros(leaf.shape, leaf.dtype)
-        numeric = _central_differences(loss, leaf, eps)
-        largest = max(
-            largest, float(np.abs(numeric).max(initial=0)), float(np.abs(analytic).max(initial=0))
-        )
-        _compare(f"gradient of input {i}", analytic, numeric, atol, rtol)
-    if any(leaves[i].size for i in checked) and any(y.size for y in results) and largest == 0:
+        numeric = _central_differences(loss, leaf, eps, f"input {i}")
+        largest = max(largest, float(np.abs(numeric).max(initial=0)))
+        at = _worst(analytic, numeric, atol, rtol)
+        if at is not None:
+            raise GradcheckError(
+                f"gradient of input {i} at index {at}: backward gives {analytic[at]:.8g}, finite "
+                f"differences give {numeric[at]:.8g} (shape {leaf.shape})"
+                + _other_cause(loss, leaf, at, eps, analytic[at], numeric[at], noise)
+            )
+    something = any(leaves[i].size for i in checked) and any(y.size for y in results)
+    if something and largest <= max(atol, noise):
         raise GradcheckError(
-            "all gradients are exactly zero, so this check could not fail; choose other inputs"
+            f"all gradients are zero (within {max(atol, noise):.1g}), so a backward that returns "
+            "zeros would pass: give fn without its final sum, the random cotangent does that "
+            "better, or choose other inputs"
         )
     return True
 
@@ -95,18 +109,15 @@ def _inputs_to_check(inputs: list[Any]) -> list[int]:
     return checked
 
 
-def _compare(
-    name: str, analytic: np.ndarray, numeric: np.ndarray, atol: float, rtol: float
-) -> None:
-    """Raise GradcheckError naming the element where the two differ most, if one differs."""
+def _worst(
+    analytic: np.ndarray, numeric: np.ndarray, atol: float, rtol: float
+) -> tuple[int, ...] | None:
+    """The index where the two differ most beyond the tolerance; None where all agree."""
     excess = np.abs(analytic - numeric) - (atol + rtol * np.abs(numeric))
-    if excess.size and not excess.max() <= 0:
-        worst = np.argmax(np.where(np.isnan(excess), np.inf, excess))
-        index = tuple(int(k) for k in np.unravel_index(worst, excess.shape))
-        raise GradcheckError(
-            f"{name} at index {index}: backward gives {analytic[index]:.8g}, "
-            f"finite differences give {numeric[index]:.8g} (shape {analytic.shape})"
-        )
+    if not excess.size or excess.max() <= 0:
+        return None
+    worst = np.argmax(np.where(np.isnan(excess), np.inf, excess))
+    return tuple(int(k) for k in np.unravel_index(worst, excess.shape))
 
 
 def _as_list(result: Any) -> list[Any]:
@@ -118,16 +129,66 @@ def _random_like(tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
     return u + 1j * rng.standard_normal(tensor.shape) if tensor.dtype.kind == "c" else u
 
 
-def _central_differences(loss: Callable[[], float], leaf: Tensor, eps: float) -> np.ndarray:
+def _moved(loss: Callable[[], float], leaf: Tensor, index: tuple[int, ...], step: complex) -> float:
+    """L with one element of `leaf` moved by `step`."""
+    before = leaf.data[index].item()
+    leaf.data[index] = before + step
+    result = loss()
+    leaf.data[index] = before
+    return result
+
+
+def _directions(leaf: Tensor) -> tuple[complex, ...]:
+    return (1.0, 1.0j) if leaf.dtype.kind == "c" else (1.0,)
+
+
+def _central_differences(
+    loss: Callable[[], float], leaf: Tensor, eps: float, name: str
+) -> np.ndarray:
     """dL/d(real part) + i dL/d(imaginary part) for every element of `leaf`."""
     gradient = np.zeros(leaf.shape, leaf.dtype)
     for index in np.ndindex(leaf.shape):
-        for direction in (1.0, 1.0j) if leaf.dtype.kind == "c" else (1.0,):
-            before = leaf.data[index].item()
-            leaf.data[index] = before + eps * direction
-            above = loss()
-            leaf.data[index] = before - eps * direction
-            below = loss()
-            leaf.data[index] = before
-            gradient[index] += (above - below) / (2 * eps) * direction
+        x = leaf.data[index].item()
+        for direction in _directions(leaf):
+            step = eps * direction
+            distance = abs((x + step) - (x - step))  # 2 eps as far as x can show it
+            if not distance > 0:
+                raise GradcheckError(
+                    f"{name} at index {index}: the step is lost in rounding, {x:.8g} + {eps:g} is "
+                    f"{x:.8g}; give a larger eps"
+                )
+            change = _moved(loss, leaf, index, step) - _moved(loss, leaf, index, -step)
+            gradient[index] += change / distance * direction
     return gradient
+
+
+def _other_cause(
+    loss: Callable[[], float],
+    leaf: Tensor,
+    index: tuple[int, ...],
+    eps: float,
+    analytic: complex,
+    numeric: complex,
+    noise: float,
+) -> str:
+    """What may be at fault instead of `backward`, as the end of a message; "" if nothing seems so.
+
+    A kink shows in one-sided differences far apart, `backward`'s slope between them: those of a
+    smooth function differ by eps * its second derivative only.
+    """
+    if abs(analytic - numeric) <= noise:
+        return "; the step is lost in rounding: give a larger eps, or inputs with smaller results"
+    for direction in _directions(leaf):
+        here, step = loss(), eps * direction
+        sides = (
+            (_moved(loss, leaf, index, step) - here) / eps,
+            (here - _moved(loss, leaf, index, -step)) / eps,
+        )
+        slope, gap = (analytic * np.conj(direction)).real, abs(sides[0] - sides[1])
+        between = min(sides) - 0.01 * gap <= slope <= max(sides) + 0.01 * gap
+        if between and gap > 1000 * eps + 0.01 * max(map(abs, sides)):
+            return (
+                f"; a kink is near, the slopes are {sides[1]:.8g} before and {sides[0]:.8g} after "
+                "it: choose other inputs"
+            )
+    return ""
