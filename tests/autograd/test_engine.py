@@ -399,7 +399,7 @@ def test_memory_stays_flat_without_the_garbage_collector() -> None:
     gc.disable()
     tracemalloc.start()
     try:
-        for _ in range(100):  # until caches are full
+        for _ in range(1000):  # until caches, Python's of small tuples among them, are full
             step()
         before = tracemalloc.get_traced_memory()[0]
         for _ in range(200):

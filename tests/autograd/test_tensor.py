@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import tests.strict  # noqa: F401  (registers the device "strict")
-from tinybert import Tensor, as_tensor, no_grad, set_default_device, set_default_dtype, stack
+from tinybert import Tensor, as_tensor, no_grad, set_default_device, set_default_dtype, stack, where
 
 
 def test_dtypes_of_data() -> None:
@@ -166,6 +166,22 @@ def test_matmul_neg_and_logic() -> None:
     high, low = Tensor(A) > 1, Tensor(A) < 3
     np.testing.assert_array_equal((high & low).numpy(), (A > 1) & (A < 3))
     np.testing.assert_array_equal((~high | low).numpy(), ~(A > 1) | (A < 3))
+
+
+def test_shapes_that_do_not_broadcast_are_named() -> None:
+    a, b = Tensor(np.ones((2, 3))), Tensor(np.ones(2))
+    for operation in [*ARITHMETIC, *COMPARISONS]:
+        with pytest.raises(ValueError, match=r": the shapes \(2, 3\) and \(2,\) do not broadcast"):
+            operation(a, b)
+    with pytest.raises(ValueError, match=r"^Sub: the shapes \(2, 3\) and \(2,\) do not broadcast"):
+        a - [1.0, 2.0]
+    for mask in (np.ones(2, bool), np.ones((2, 2, 3), bool)):
+        with pytest.raises(ValueError, match=r"^MaskedFill: the shapes \(2, 3\) and "):
+            a.masked_fill(mask, 0.0)
+    with pytest.raises(ValueError, match=r"^Where: .*\(2, 3\) and \(2,\) do not broadcast"):
+        where(a > 0, b, 1.0)
+    with pytest.raises(ValueError, match=r"^MatMul: the shapes \(2, 1, 1\) and \(3, 1, 1\)"):
+        Tensor(np.ones((2, 1, 1))) @ Tensor(np.ones((3, 1, 1)))
 
 
 @pytest.mark.parametrize("operation", ARITHMETIC)

@@ -74,7 +74,7 @@ class Function:
 
         Returns a Tensor, or a tuple of Tensors if `forward` returns a tuple. The graph is recorded
         if grad mode is on and an input requires a gradient. All arrays must be on one device
-        (`RuntimeError` otherwise).
+        (`RuntimeError` otherwise), and shapes that NumPy cannot broadcast are named in the error.
         """
         arrays = [value.data if isinstance(value, Tensor) else _weak(value) for value in inputs]
         if is_mixed(arrays):
@@ -90,7 +90,13 @@ class Function:
             )
         else:
             node.needs_input_grad = (False,) * len(inputs)
-        result = node.forward(*arrays, **options)
+        try:
+            result = node.forward(*arrays, **options)
+        except ValueError as error:
+            if not str(error).startswith(("operands could not be broadcast", "input operand has")):
+                raise
+            shapes = " and ".join(str(array.shape) for array in arrays if is_array(array))
+            raise ValueError(f"{cls.__name__}: the shapes {shapes} do not broadcast") from error
         results = result if isinstance(result, tuple) else (result,)
         outputs = [node._output(array, index, inputs) for index, array in enumerate(results)]
         if True in node.needs_input_grad:
@@ -117,18 +123,22 @@ class Function:
         """
         tensors = [value if isinstance(value, Tensor) else None for value in inputs]
         self.parents = tuple(
-            None
-            if tensor is None or not tensor.requires_grad
-            else (tensor if tensor.grad_fn is None else (tensor.grad_fn, tensor._output_index))
-            for tensor in tensors
+            [
+                None
+                if tensor is None or not tensor.requires_grad
+                else (tensor if tensor.grad_fn is None else (tensor.grad_fn, tensor._output_index))
+                for tensor in tensors
+            ]
         )
-        self.outputs = tuple((output.shape, output.dtype) for output in outputs)
-        self._expected = tuple((t.shape, t.dtype) if t is not None else None for t in tensors)
+        self.outputs = tuple([(output.shape, output.dtype) for output in outputs])
+        self._expected = tuple([(t.shape, t.dtype) if t is not None else None for t in tensors])
         saved = {id(_owner(array)) for value in vars(self).values() for array in _arrays_in(value)}
         self._versions = tuple(
-            (tensor._version, tensor._version.count)
-            for tensor in (*tensors, *outputs)
-            if tensor is not None and id(_owner(tensor.data)) in saved
+            [
+                (tensor._version, tensor._version.count)
+                for tensor in (*tensors, *outputs)
+                if tensor is not None and id(_owner(tensor.data)) in saved
+            ]
         )
 
     def check_versions(self) -> None:
