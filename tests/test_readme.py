@@ -67,7 +67,7 @@ def test_commands_print_what_is_shown(
 
 def test_examples_were_found() -> None:
     """The tests above would pass over examples that they do not see."""
-    assert len(blocks("python")) == 1
+    assert len(blocks("python")) == 2
     assert [command.split()[1] for command, _ in transcripts()] == ["similarity", "tokenize"]
     assert sum("tinybert similarity" in block for block in blocks("bash")) == 1
 
