@@ -12,6 +12,7 @@ from typing import Any
 
 from tinybert import ops
 from tinybert.autograd import Tensor, as_tensor
+from tinybert.autograd.keywords import torch_keywords
 from tinybert.backend import array_module
 from tinybert.ops.attention import default_scale
 
@@ -388,14 +389,16 @@ def one_hot(input: Any, num_classes: int = -1) -> Tensor:
 # --- joining and choosing -------------------------------------------------------------------------
 
 
-def concat(tensors: Sequence[Any], axis: int = 0, *, dim: int | None = None) -> Tensor:
+@torch_keywords(dim="axis")
+def concat(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors joined along an axis that they have."""
-    return ops.Concat.apply(*_several(tensors), axis=axis if dim is None else dim)
+    return ops.Concat.apply(*_several(tensors), axis=axis)
 
 
-def stack(tensors: Sequence[Any], axis: int = 0, *, dim: int | None = None) -> Tensor:
+@torch_keywords(dim="axis")
+def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis."""
-    return ops.Stack.apply(*_several(tensors), axis=axis if dim is None else dim)
+    return ops.Stack.apply(*_several(tensors), axis=axis)
 
 
 def where(condition: Any, input: Any, other: Any) -> Tensor:
@@ -423,38 +426,16 @@ def _function(method: Any) -> Callable[..., Any]:
     return function
 
 
-exp, log, sqrt, rsqrt, abs, clip, masked_fill = map(
-    _function,
-    (
-        Tensor.exp,
-        Tensor.log,
-        Tensor.sqrt,
-        Tensor.rsqrt,
-        Tensor.abs,
-        Tensor.clip,
-        Tensor.masked_fill,
-    ),
-)
+exp, log, sqrt, rsqrt = map(_function, (Tensor.exp, Tensor.log, Tensor.sqrt, Tensor.rsqrt))
 tanh, sigmoid, relu, erf = map(_function, (Tensor.tanh, Tensor.sigmoid, Tensor.relu, Tensor.erf))
+abs, clip, masked_fill = map(_function, (Tensor.abs, Tensor.clip, Tensor.masked_fill))
 softmax, log_softmax, logsumexp = map(
     _function, (Tensor.softmax, Tensor.log_softmax, Tensor.logsumexp)
 )
-split, chunk, pad, roll, flip, cumsum, gather, scatter_add, tril, triu, rfft, irfft = map(
-    _function,
-    (
-        Tensor.split,
-        Tensor.chunk,
-        Tensor.pad,
-        Tensor.roll,
-        Tensor.flip,
-        Tensor.cumsum,
-        Tensor.gather,
-        Tensor.scatter_add,
-        Tensor.tril,
-        Tensor.triu,
-        Tensor.rfft,
-        Tensor.irfft,
-    ),
+split, chunk, pad, roll = map(_function, (Tensor.split, Tensor.chunk, Tensor.pad, Tensor.roll))
+flip, tril, triu, cumsum = map(_function, (Tensor.flip, Tensor.tril, Tensor.triu, Tensor.cumsum))
+gather, scatter_add, rfft, irfft = map(
+    _function, (Tensor.gather, Tensor.scatter_add, Tensor.rfft, Tensor.irfft)
 )
 
 

@@ -215,6 +215,17 @@ def test_numpy_scalars_do_not_widen() -> None:
             assert operation(number, x).dtype == np.float32
 
 
+def test_nothing_equals_none() -> None:
+    x = Tensor([1.0, 2.0])
+    assert (x == None) is False  # noqa: E711
+    assert (x != None) is True  # noqa: E711
+    assert None not in [x]
+
+
+def test_abs_is_a_builtin_too() -> None:
+    assert abs(Tensor([-1.5, 2.0])).tolist() == [1.5, 2.0]
+
+
 def test_equal_tensors_can_be_keys() -> None:
     x, y = Tensor([1.0]), Tensor([1.0])
     assert {x: 1, y: 2}[x] == 1
@@ -275,6 +286,20 @@ def test_repr() -> None:
     assert repr(Tensor([1, 2])) == "Tensor([1, 2], dtype=int64)"
     assert repr(Tensor(2.0, device="strict")) == "Tensor(2., device='strict:0')"
     assert len(repr(Tensor(np.zeros((100, 100))))) < 500
+
+
+def test_format() -> None:
+    loss = (Tensor([1.0, 2.0], requires_grad=True) / 3).sum()
+    assert f"{loss:.3f} {Tensor([[7]]):>4} {Tensor(0.25):.0%}" == "1.000    7 25%"
+    assert f"{Tensor([1.0, 2.5])}" == "Tensor([1. , 2.5])"
+    with pytest.raises(ValueError, match=r"one element, this one has shape \(2,\)"):
+        f"{Tensor([1.0, 2.5]):.3f}"
+
+
+def test_help_describes_the_attributes() -> None:
+    assert Tensor.__doc__ is not None
+    for name in ("data", "requires_grad", "grad", "grad_fn"):
+        assert f"        {name}: " in Tensor.__doc__.partition("Attributes:")[2]
 
 
 def test_nonzero_and_squeeze_by_torchs_names():

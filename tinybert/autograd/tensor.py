@@ -13,6 +13,7 @@ import numpy as np
 
 from tinybert.autograd import operators
 from tinybert.autograd.engine import run_backward
+from tinybert.autograd.keywords import torch_keywords
 from tinybert.autograd.modes import get_default_device, get_default_dtype, is_grad_enabled
 from tinybert.autograd.operators import Operators
 from tinybert.backend import (
@@ -46,6 +47,13 @@ class Tensor(Operators):
         requires_grad: whether `backward` collects `.grad` here; only for floating or complex data.
         dtype: a NumPy dtype; arrays keep theirs by default, lists of floats take the default dtype.
         device: "cpu", "cuda" or "cuda:1"; arrays stay where they are by default.
+
+    Attributes:
+        data: the NumPy or CuPy array itself; a change to it is not seen by the graph.
+        requires_grad: whether operations on the tensor are recorded and `backward` collects here.
+        grad: dL/d(this tensor), a Tensor of its shape, added to by every `backward`; None before
+            the first, and for intermediate results that did not ask for it by `retain_grad()`.
+        grad_fn: the operation that made the tensor, its node of the graph; None for a leaf.
 
     Raises TypeError for data that is no array of numbers, or if integers shall require a gradient.
     """
@@ -198,6 +206,10 @@ class Tensor(Operators):
             notes.append("requires_grad=True")
         return f"{type(self).__name__}({', '.join([body, *notes])})"
 
+    def __format__(self, spec: str) -> str:
+        """A single element as the number it is, f"{loss:.3f}"; without a format any tensor."""
+        return format(self.item(), spec) if spec else str(self)
+
     # --- gradients --------------------------------------------------------------------------------
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -220,6 +232,7 @@ class Tensor(Operators):
         tensor._version = self._version
         return tensor
 
+    @torch_keywords(gradient="grad")
     def backward(self, grad: Any = None, retain_graph: bool = False) -> None:
         """Add the gradient of this tensor by every leaf of its graph to the leaf's `.grad`.
 
@@ -304,6 +317,7 @@ class Tensor(Operators):
         self._version.bump(operation)
         return self.data
 
+    @torch_keywords(other="source", src="source")
     def copy_(self, source: Any) -> Tensor:
         """Overwrite the data with `source`, broadcast to this shape."""
         array = to_array(source, None, self.device)

@@ -10,7 +10,6 @@ from tinybert.ops.arguments import (
     chunk_size,
     flattened_shape,
     operand,
-    reduction_options,
     shape_argument,
     squeezed_shape,
     transposed_axes,

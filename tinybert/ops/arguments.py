@@ -81,22 +81,6 @@ def normal_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     return axes
 
 
-def reduction_options(axis: Any, keepdims: bool, torch_names: dict[str, Any]) -> dict[str, Any]:
-    """`axis` and `keepdims` of a reduction, also under torch's names `dim` and `keepdim`."""
-    unknown = set(torch_names) - {"dim", "keepdim"}
-    if unknown:
-        raise TypeError(
-            f"unexpected argument {sorted(unknown)}; "
-            "a reduction takes axis and keepdims (or dim and keepdim)"
-        )
-    if axis is not None and "dim" in torch_names:
-        raise TypeError("axis and dim name the same argument; give one of them")
-    return {
-        "axis": torch_names.get("dim", axis),
-        "keepdims": bool(torch_names.get("keepdim", keepdims)),
-    }
-
-
 def shape_argument(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """`(2, 3)` from `f(2, 3)`, `f((2, 3))` or `f([2, 3])`."""
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
