@@ -67,6 +67,23 @@ def test_a_closed_pipe_is_quiet(minilm) -> None:
     assert process.returncode == 141
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="closes files as a POSIX shell does")
+@pytest.mark.parametrize(
+    ("words", "code", "error"),
+    [
+        ("inspect minilm >&-", 0, ""),
+        ("similarity one 2>&-", 2, ""),
+        ("tokenize <&-", 2, "tinybert tokenize: no text given"),
+    ],
+)
+def test_a_stream_that_is_closed_from_the_start(minilm, words: str, code: int, error: str) -> None:
+    script = f'"{sys.executable}" -m tinybert {words}'
+    ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+    assert ran.returncode == code
+    assert ran.stderr.startswith(error)
+    assert ran.stderr.count("\n") == bool(error)
+
+
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [

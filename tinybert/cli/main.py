@@ -91,6 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns the exit code: 0, 1 where a command says no (`compare` found a difference), 2 for an
     error, which is one line on standard error, 130 after Ctrl-C.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the shell, as by >&-
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (lives as the process does)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ?
