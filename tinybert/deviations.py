@@ -351,6 +351,13 @@ deviations: tuple[Deviation, ...] = (
     ),
     Deviation(
         "MegaModel",
+        "padding at the left that is no multiple of chunk_size is refused; the pipeline of "
+        "text-generation forms its batches accordingly",
+        "transformers lets it move the borders between chunks: a row differs from the same alone",
+        f"{_MEGA}::test_padding_at_the_left_must_not_move_the_borders_of_chunks",
+    ),
+    Deviation(
+        "MegaModel",
         "token types may be left out of texts longer than max_positions",
         "transformers fails: its default types are that long",
         f"{_MEGA_SERVICES}::test_longer_than_max_positions_with_token_types",

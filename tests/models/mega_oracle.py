@@ -151,6 +151,8 @@ def draw_call(name: str, config: Any, rng: np.random.Generator) -> dict[str, Any
     choices = int(pick(rng, 1, 2, 4))
     shape = (batch, choices, length) if name.endswith("MultipleChoice") else (batch, length)
     mask = (rng.random(shape) < 0.7).astype(np.int64)
+    if config.use_chunking:  # padding at the left must not move the borders
+        mask[..., 0] = 1
     if config.is_decoder:  # padding at the right: else theirs gives nan
         mask = (np.arange(length) < rng.integers(1, length + 1, (batch, 1))).astype(np.int64)
     elif batch > 1:

@@ -456,6 +456,16 @@ def test_a_sequence_without_tokens_is_refused(pair):
         ours(np.zeros((2, 0), np.int64))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_mask_of_nan_is_refused(pair, value):
+    ours, _ = pair
+    mask = np.ones(IDS.shape)
+    mask[0, 1] = value
+    for wrong in (mask, np.repeat(mask[:, None], IDS.shape[1], axis=1)):
+        with pytest.raises(ValueError, match=f"attention_mask must be of ones .*got {value}"):
+            ours(IDS, wrong)
+
+
 def test_a_mask_that_wants_a_gradient_is_refused(pair):
     ours, _ = pair
     mask = Tensor(np.ones(IDS.shape), requires_grad=True)

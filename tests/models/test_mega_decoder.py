@@ -25,6 +25,7 @@ rng = np.random.default_rng(0)
 T = 13
 IDS = rng.integers(3, 23, size=(3, T))
 LEFT_PADDED = np.array([[0, 0, 1, 1, 1, 1, 1] + [1] * 6, [1] * T, [0] * 6 + [1] * 7])
+LEFT_PADDED_BY_CHUNKS = (np.arange(T) >= np.array([[4], [0], [8]])).astype(int)
 RIGHT_PADDED = LEFT_PADDED[:, ::-1]
 MEMORY = rng.standard_normal((3, 4, 12))
 MEMORY_MASK = np.array([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]])
@@ -77,7 +78,8 @@ def memory(options: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("masked", [False, True], ids=["", "left-padded"])
 def test_cached_passes_equal_one_full_pass(options: dict[str, Any], masked: bool) -> None:
     ours, extra = decoder(options), memory(options)
-    mask = LEFT_PADDED if masked else np.ones_like(LEFT_PADDED)
+    padded = LEFT_PADDED_BY_CHUNKS if options["use_chunking"] else LEFT_PADDED
+    mask = padded if masked else np.ones_like(padded)
     whole = ours(IDS, attention_mask=mask, use_cache=False, **extra)
     assert whole.past_key_values is None
     assert np.isfinite(whole.logits.numpy()).all()
@@ -227,6 +229,36 @@ def test_padding_at_the_end_never_leaks_in_chunks(kind: str, causal: bool) -> No
         assert_close(found[1, :9], alone, rtol=MODEL_FLOAT64)
 
 
+@pytest.mark.parametrize("causal", [False, True], ids=["encoder", "decoder"])
+def test_padding_at_the_left_must_not_move_the_borders_of_chunks(causal: bool) -> None:
+    """By whole chunks it changes nothing; by another number every row would be read otherwise than
+    alone, as transformers does, so it is refused, unless there is one chunk only."""
+    options = DECODER if causal else {"bidirectional": True}
+    ours = decoder({**options, "use_chunking": True, "chunk_size": 4}, "MegaModel")
+    ids = np.concatenate([IDS, IDS[:, :3]], axis=1)  # 16 tokens
+    mask = (np.arange(16) >= np.array([[4], [0], [8]])).astype(int)
+    found = ours(ids, attention_mask=mask).last_hidden_state.numpy()
+    assert_close(found[0, 4:], ours(ids[:1, 4:]).last_hidden_state.numpy()[0], rtol=MODEL_FLOAT64)
+    assert_close(found[2, 8:], ours(ids[2:, 8:]).last_hidden_state.numpy()[0], rtol=MODEL_FLOAT64)
+    for padding in (1, 3, 7):
+        wrong = (np.arange(16) >= np.array([[0], [padding], [4]])).astype(bool)
+        with pytest.raises(
+            ValueError, match=f"attention_mask: row 1 has {padding} .*at the left.*chunks of 4"
+        ):
+            ours(ids, attention_mask=wrong)
+    mask = np.ones((3, 4), int)
+    mask[1, :3] = 0
+    found = ours(ids[:, :4], attention_mask=mask, use_cache=False).last_hidden_state.numpy()
+    alone = ours(ids[1:2, 3:4]).last_hidden_state.numpy()
+    assert_close(found[1:2, 3:], alone, rtol=MODEL_FLOAT64)
+    if causal:  # the next token would begin a chunk, where alone it would not
+        with pytest.raises(ValueError, match="row 1 has 3"):
+            ours(ids[:, :4], attention_mask=mask, use_cache=True)
+        first = ours(ids[:, :3], attention_mask=mask[:, :3], use_cache=True)
+        with pytest.raises(ValueError, match="row 1 has 3"):
+            ours(ids[:, 3:4], attention_mask=mask, past_key_values=first.past_key_values)
+
+
 def test_masks_of_any_kind_mean_the_same() -> None:
     ours = decoder({"bidirectional": True}, "MegaModel")
     expected = ours(IDS, attention_mask=LEFT_PADDED).last_hidden_state.numpy()
@@ -242,7 +274,7 @@ def test_generate_with_and_without_a_cache(options: dict[str, Any]) -> None:
     ours, extra = decoder(options), memory(options)
     prompt, mask = IDS[:, :5], LEFT_PADDED[:, :5]
     if options["use_chunking"]:
-        mask = np.ones_like(mask)
+        mask = LEFT_PADDED_BY_CHUNKS[[0, 1, 1], :5]
     call: dict[str, Any] = {"attention_mask": mask, "max_new_tokens": 6, "eos_token_id": None}
     cached = ours.generate(prompt, **call, **extra).tolist()
     assert ours.generate(prompt, use_cache=False, **call, **extra).tolist() == cached
@@ -252,6 +284,34 @@ def test_generate_with_and_without_a_cache(options: dict[str, Any]) -> None:
         logits = ours(greedy, attention_mask=full, **extra).logits.numpy()
         greedy = np.concatenate([greedy, logits[:, -1:].argmax(-1)], axis=1)
     assert greedy.tolist() == cached
+
+
+def test_left_padded_prompts_of_a_decoder_in_chunks() -> None:
+    """Each row goes on as it does alone, or is refused before anything is said."""
+    ours = decoder({**DECODER, "use_chunking": True, "chunk_size": 4})
+    call: dict[str, Any] = {"eos_token_id": None, "max_new_tokens": 6}
+    for length, paddings in ((9, (4, 8)), (3, (1, 2))):
+        call["max_new_tokens"] = 6 if length == 9 else 1  # 3 + 1 are one chunk
+        for padding in paddings:
+            mask = (np.arange(length) >= np.array([[0], [padding]])).astype(int)
+            found = ours.generate(IDS[:2, :length], attention_mask=mask, **call)[1, padding:]
+            alone = ours.generate(IDS[1:2, padding:length], **call)[0]
+            assert found.tolist() == alone.tolist()
+    said: list[int] = []
+
+    class Streamer:
+        def put(self, tokens: Any) -> None:
+            said.extend(np.ravel(tokens))
+
+        end = said.clear
+
+    for length, padding, new in ((9, 3, 6), (3, 1, 2), (9, 7, 1)):
+        call["max_new_tokens"] = new
+        mask = (np.arange(length) >= np.array([[padding]])).astype(int)
+        for cached in (True, False):
+            with pytest.raises(ValueError, match=f"row 0 has {padding} tokens of padding .* left"):
+                ours.generate(IDS[:1, :length], mask, streamer=Streamer(), use_cache=cached, **call)
+    assert said == []
 
 
 def test_beams_take_their_caches_along() -> None:

@@ -210,6 +210,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"attention_mask": np.ones((3, 1, 7, 8))},
         r"attention_mask must broadcast to \(3, 4, 7, 7\), got \(3, 1, 7, 8\)",
     ),
+    "mask of nan": (
+        {"attention_mask": np.where(IDS[0, 0] == IDS, np.nan, 1.0)},
+        "attention_mask must be of ones and zeros, got nan",
+    ),
     "cache_position": (
         {"past_key_values": past(), "cache_position": np.arange(7)},
         r"cache_position must be the 7 numbers from 2 on.*got \[0, 1",
@@ -225,6 +229,37 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_wrong_arguments_are_refused_by_name(pair: Any, call: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pair[0](**{"input_ids": IDS, **call})
+
+
+@pytest.mark.parametrize("kind", [int, np.uint8])
+def test_whole_numbers_with_four_axes_mean_neither(pair: Any, kind: Any) -> None:
+    mask = np.tril(np.ones((3, 1, 7, 7))).astype(kind)
+    with pytest.raises(TypeError, match=r"attention_mask of four axes must be boolean, .*int"):
+        pair[0](IDS, mask)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (1, 1), (3, 1)], ids=str)
+@pytest.mark.parametrize("weights", [False, True], ids=["blockwise", "weights"])
+def test_a_boolean_mask_of_four_axes_says_what_may_be_seen(
+    pair: Any, shape: tuple[int, int], weights: bool
+) -> None:
+    """As in transformers with torch's own attention; nothing is hidden beside it."""
+    ours, eager = pair
+    config = transformers.NemotronConfig(**ours.config.to_dict())
+    config._attn_implementation = "sdpa"
+    theirs = transformers.NemotronForCausalLM(config).double().eval()
+    theirs.load_state_dict(eager.state_dict())
+    mask = rng.random((*shape, 7, 7)) < 0.6
+    mask |= np.eye(7, dtype=bool)
+    with exact():
+        expected = theirs(as_torch(IDS), attention_mask=as_torch(mask)).logits
+    found = ours(IDS, mask, output_attentions=weights)
+    assert_close(found.logits.numpy(), array(expected), rtol=MODEL_FLOAT64)
+    if weights:
+        hidden = np.broadcast_to(~mask, (3, 4, 7, 7))
+        assert not found.attentions[0].numpy()[hidden].any()
+    added = np.where(mask, 0.0, np.finfo(np.float64).min)
+    assert_close(ours(IDS, added).logits.numpy(), found.logits.numpy(), rtol=MODEL_FLOAT64)
 
 
 # --- generate -------------------------------------------------------------------------------------

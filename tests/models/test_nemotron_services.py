@@ -20,6 +20,7 @@ from tests.models.test_nemotron import draw_call, theirs_of
 from tests.support import assert_close
 from tests.tolerances import DEVICE_FLOAT32, FLOAT32_EPS, MODEL_FLOAT64
 from tinybert import NemotronConfig, NemotronForCausalLM, NemotronModel, Tensor
+from tinybert.log import warn_once
 from tinybert.models.nemotron_config import PRESETS
 from tinybert.models.nemotron_layers import LayerNorm1P, rotary_angles
 from tinybert.nn.init import hollow_init
@@ -216,9 +217,7 @@ def test_an_odd_share_is_refused_unless_transformers_is_to_be_followed() -> None
 
 
 def test_rope_scaling_is_kept_and_warned_of(caplog: Any) -> None:
-    from tinybert.generation import feed
-
-    feed.warn_once.cache_clear()
+    warn_once.cache_clear()
     plain, scaled = toy(), toy(rope_scaling={"type": "linear", "factor": 4.0})
     tinybert.manual_seed(3)
     first = NemotronModel(plain).eval()(IDS).last_hidden_state.numpy()

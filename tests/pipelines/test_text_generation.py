@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.pipelines.twins import Make, assert_same, both
+import tinybert
+from tests.pipelines.twins import VOCAB, Make, assert_same, both
 from tinybert.generation import GenerationConfig
+from tinybert.pipelines import pipeline
 
 TEXTS = ["The king didn't go", "It was", "Unbelievably, the ship of Egypt came to the city and"]
 # The pipeline's own default of add_special_tokens is a deviation.
@@ -57,6 +60,35 @@ def test_batches_give_the_same(pair: tuple[Any, Any]) -> None:
     assert ours(TEXTS, max_new_tokens=6, batch_size=3, **SURE) == alone
     ids = ours(TEXTS, max_new_tokens=6, return_tensors=True, **SURE)
     assert ours(TEXTS, max_new_tokens=6, return_tensors=True, batch_size=3, **SURE) == ids
+
+
+def test_batches_of_a_model_that_reads_in_chunks() -> None:
+    """Padding by less than a chunk would move its borders: such texts run in batches of their
+    own, and the results are in the order of the texts."""
+    tokenizer = tinybert.BertTokenizerFast(VOCAB)
+    config = tinybert.MegaConfig(
+        vocab_size=len(tokenizer), hidden_size=12, num_hidden_layers=2, intermediate_size=10,
+        shared_representation_size=6, nffn_hidden_size=14, ema_projection_size=3, is_decoder=True,
+        bidirectional=False, use_chunking=True, chunk_size=4, pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=None,
+    )  # fmt: skip
+    model = tinybert.MegaForCausalLM(config)
+    draw = np.random.default_rng(0)
+    for parameter in model.parameters():
+        parameter.data[...] = 0.4 * draw.standard_normal(parameter.shape)
+    ours = pipeline("text-generation", model, tokenizer)
+    texts = [" ".join(["the", "king", "was", "a"][:count]) for count in (1, 4, 2, 4, 3)]
+    texts.insert(2, "the king was a city of the ship")
+    options = {"do_sample": False, "max_new_tokens": 7, "return_tensors": True}
+    alone = ours(texts, **options)
+    lengths = [len(result[0]["generated_token_ids"]) - 7 for result in alone]
+    assert lengths == [2, 5, 9, 3, 5, 4]
+    for size in (2, 3, 6):
+        assert ours(texts, batch_size=size, **options) == alone
+    calls: list[int] = []
+    model.register_forward_pre_hook(lambda _, inputs: calls.append(1))
+    ours(texts, batch_size=6, **{**options, "max_new_tokens": 1})
+    assert len(calls) == 4  # 5, 9 and 5 tokens run together
 
 
 def test_a_prompt_is_not_closed(pair: tuple[Any, Any]) -> None:

@@ -155,7 +155,7 @@ class GenerationMixin:
             )
             mask = prompt.inputs.get("attention_mask")
             if mask is not None and not self.config.is_encoder_decoder:
-                self.check_left_padding(mask.data, config.max_length + prompt.hidden_length - 1)
+                self.check_left_padding(mask.data, config.max_length + prompt.hidden_length)
             processors = processors_for(config, prompt.ids.shape[1], logits_processor)
             numbers = generator() if seed is None else seeded_generator(np.empty(0), int(seed))
             plan = Plan(config, processors, numbers, _pad(config))

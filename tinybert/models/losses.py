@@ -101,4 +101,4 @@ def _in_shape(name: str, labels: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def _warn_if_none_counts(name: str, labels: Tensor, ignored: int) -> None:
     if labels.size and bool((labels.data == ignored).all()):
-        warnings.warn(f"no one of the {name} counts, so the loss is nan", stacklevel=5)
+        warnings.warn(f"none of the {name} counts, so the loss is nan", stacklevel=5)

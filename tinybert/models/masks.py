@@ -24,8 +24,8 @@ def additive_mask(
     """A mask of ones (look) and zeros (do not look) as numbers to add to the scores.
 
     Args:
-        mask: (B, Tk) for all queries alike, or (B, Tq, Tk); any numeric or boolean array. None: all
-            ones.
+        mask: (B, Tk) for all queries alike, or (B, Tq, Tk); any boolean array, or one of finite
+            numbers. None: all ones.
         like: has the device and the dtype of the result.
         causal: a query may look at keys up to its own place, the queries being the last of the
             keys. A mask (B, Tq, Tk) is taken as it is, as in transformers.
@@ -34,12 +34,10 @@ def additive_mask(
     finite number: so a masked key gets weight 0 exactly, and a row in which everything is masked
     looks at all keys alike and stays finite. None if nothing is masked anyway.
     """
-    if isinstance(mask, Tensor) and mask.requires_grad:
-        raise ValueError(f"{name} is a constant; it cannot require a gradient")
     xp = array_module(like.data)
     allowed: Any = None  # broadcasts to (B, 1, Tq, Tk)
     if mask is not None:
-        given = tensor_of(name, mask, like.device).data
+        given = read_mask(name, mask, like.device).data
         shapes: dict[int, tuple[int, ...]] = {2: (batch, keys), 3: (batch, queries, keys)}
         if given.shape != shapes.get(given.ndim):
             raise ValueError(
@@ -55,6 +53,20 @@ def additive_mask(
     if allowed is None:
         return None
     return as_tensor((1 - allowed) * float(np.finfo(like.dtype).min))
+
+
+def read_mask(name: str, mask: Any, device: str) -> Tensor:
+    """A mask as a Tensor. Raises ValueError if it requires a gradient, and for NaN and infinity,
+    which mean neither look nor do not look; but four axes are numbers to be added, maybe -inf.
+    """
+    given = tensor_of(name, mask, device)
+    if given.requires_grad:
+        raise ValueError(f"{name} is a constant; it cannot require a gradient")
+    if given.ndim < 4 and given.dtype.kind == "f":
+        wrong = given.data[~array_module(given.data).isfinite(given.data)]
+        if wrong.size:
+            raise ValueError(f"{name} must be of ones and zeros, got {float(wrong[0])}")
+    return given
 
 
 def per_layer_head_mask(head_mask: Any, layers: int, heads: int, like: Tensor) -> list[Any]:

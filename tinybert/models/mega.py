@@ -90,6 +90,17 @@ class MegaForCausalLM(_MegaWords, heads.CausalLM):
         chunked = config.use_chunking and not config.add_cross_attention
         return config.bias_positions if limited and not chunked else None
 
+    @property
+    def left_padding_unit(self) -> int:
+        """Padding at the left must be a multiple of it: the size of the chunks, whose borders it
+        would move otherwise.
+        """
+        return self.config.chunk_size if self.config.use_chunking else 1
+
+    def check_left_padding(self, mask: Any, reach: int) -> None:
+        """See `MegaModel.check_left_padding`."""
+        self.mega.check_left_padding(mask, reach)
+
 
 class MegaForMaskedLM(_MegaWords, heads.MaskedLM):
     """MEGA that guesses hidden words."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from tinybert.autograd import Tensor, as_tensor
-from tinybert.backend import array_module
+from tinybert.backend import Array, array_module
 from tinybert.models.attention import CallInputs
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.bert_like import Pooler
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.encoder import LayerResult
 from tinybert.models.inputs import check_shape, choose, ids_like, read_tokens, tensor_of
+from tinybert.models.masks import read_mask
 from tinybert.models.mega_bias import RotaryBias, SimpleBias
 from tinybert.models.mega_config import MegaConfig, check_mega_config
 from tinybert.models.mega_gated import (
@@ -172,7 +173,8 @@ class MegaModel(MegaPreTrainedModel):
         Args:
             input_ids: (B, T), or inputs_embeds: (B, T, D) in their place. An encoder in chunks
                 takes fewer tokens than a chunk has, or a multiple: pad them, with a mask.
-            attention_mask: (B, T), with a cache (B, past + T); 0 for padding.
+            attention_mask: (B, T), with a cache (B, past + T); 0 for padding. With chunks,
+                padding at the left is a multiple of chunk_size, or it would move their borders.
             token_type_ids: (B, T); not looked at without `add_token_type_embeddings`.
             encoder_hidden_states: (B, S, D), and encoder_attention_mask: (B, S), of an encoder, for
                 a decoder with cross-attention.
@@ -192,10 +194,13 @@ class MegaModel(MegaPreTrainedModel):
         batch, length = tokens.shape[:2]
         _check_chunks(config, length)
         past = self._read_past(past_key_values, batch)
-        call = self._call_inputs(
-            attention_mask, encoder_hidden_states, encoder_attention_mask, batch, length, past
-        )
         use_cache = config.is_decoder and choose(use_cache, config.use_cache)
+        call = self._call_inputs(
+            self._read_own_mask(attention_mask, batch, length, past, use_cache),
+            encoder_hidden_states,
+            encoder_attention_mask,
+            batch,
+        )
         call.output_attentions = choose(output_attentions, config.output_attentions)
         types = None
         if config.add_token_type_embeddings:
@@ -262,32 +267,50 @@ class MegaModel(MegaPreTrainedModel):
                 check_shape("past_key_values", tensor, shape)
         return LayerCache(*tensors)
 
+    def _read_own_mask(
+        self, value: Any, batch: int, length: int, past: list[LayerCache], use_cache: bool
+    ) -> Any:
+        """`attention_mask` as a boolean array (B, open + T), or None if it hides nothing."""
+        if value is None:
+            return None
+        config, name, opened = self.config, "attention_mask", past[0].open if past else 0
+        mask = self._read_mask(name, value, batch)
+        width, fits = mask.shape[1], mask.shape[1] == opened + length
+        if config.use_chunking and past and past[0].state is not None:
+            extra = width - opened - length  # of chunks that have ended
+            fits = extra >= 0 and extra % config.chunk_size == 0
+        if not fits:
+            raise ValueError(
+                f"{name} must have shape ({batch}, {opened + length}), for the tokens "
+                f"in the cache too, got {mask.shape}"
+            )
+        self.check_left_padding(mask, width + use_cache)  # a cache is for one token more, at least
+        mask = mask[:, width - opened - length :]
+        return None if bool(mask.all()) else mask
+
+    def check_left_padding(self, mask: Array, reach: int) -> None:
+        """Raise ValueError if padding at the left of a mask (B, T) moves the borders between
+        chunks, in a sequence that will be `reach` tokens long.
+        """
+        size = self.config.chunk_size
+        if not self.config.use_chunking or reach <= size:
+            return
+        padding = (mask != 0).argmax(axis=1)  # 0 for a row of padding alone: it may go on so
+        rows = (padding % size).nonzero()[0]
+        if rows.size:
+            row = int(rows[0])
+            raise ValueError(
+                f"attention_mask: row {row} has {int(padding[row])} tokens of padding at the left, "
+                f"so that its chunks of {size} (chunk_size) would end elsewhere than without "
+                f"padding; pad at the right, or (to generate) at the left by multiples of {size}: "
+                "rows whose lengths differ by such multiples can share a batch"
+            )
+
     def _call_inputs(
-        self,
-        attention_mask: Any,
-        encoder_hidden_states: Any,
-        encoder_attention_mask: Any,
-        batch: int,
-        length: int,
-        past: list[LayerCache],
+        self, mask: Any, encoder_hidden_states: Any, encoder_attention_mask: Any, batch: int
     ) -> CallInputs:
-        """The masks and the encoder's output in the form that the layers take."""
+        """The mask, the encoder's output and its mask in the form that the layers take."""
         config = self.config
-        opened = past[0].open if past else 0
-        mask = None
-        if attention_mask is not None:
-            mask = self._read_mask("attention_mask", attention_mask, batch)
-            width, fits = mask.shape[1], mask.shape[1] == opened + length
-            if config.use_chunking and past and past[0].state is not None:
-                extra = width - opened - length  # of chunks that have ended
-                fits = extra >= 0 and extra % config.chunk_size == 0
-            if not fits:
-                raise ValueError(
-                    f"attention_mask must have shape ({batch}, {opened + length}), for the tokens "
-                    f"in the cache too, got {mask.shape}"
-                )
-            mask = mask[:, width - opened - length :]
-            mask = None if bool(mask.all()) else mask
         memory = memory_mask = None
         if config.add_cross_attention:
             if encoder_hidden_states is None:
@@ -310,9 +333,7 @@ class MegaModel(MegaPreTrainedModel):
 
     def _read_mask(self, name: str, value: Any, batch: int) -> Any:
         """A mask (B, ...) of any numbers as a boolean array: False for padding."""
-        tensor = tensor_of(name, value, self.device)
-        if tensor.requires_grad:
-            raise ValueError(f"{name} is a constant; it cannot require a gradient")
+        tensor = read_mask(name, value, self.device)
         check_shape(name, tensor, (batch, "T"))
         return tensor.data != 0
 

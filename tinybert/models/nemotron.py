@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from tinybert.autograd import Tensor, checkpoint, is_grad_enabled
+from tinybert.autograd import Tensor, as_tensor, checkpoint, is_grad_enabled
 from tinybert.backend import Array, array_module
-from tinybert.generation.feed import warn_once
+from tinybert.log import warn_once
 from tinybert.models import heads
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig
-from tinybert.models.inputs import choose, ids_like, integers, read_tokens, tensor_of
-from tinybert.models.masks import additive_mask
+from tinybert.models.inputs import choose, ids_like, integers, read_tokens
+from tinybert.models.masks import additive_mask, read_mask
 from tinybert.models.nemotron_config import NemotronConfig, check_config
 from tinybert.models.nemotron_layers import Call, LayerNorm1P, NemotronLayer, rotary_angles
 from tinybert.models.past import CacheShape, keeps_cache, read_cache, returned_cache
@@ -88,7 +88,8 @@ class NemotronModel(PreTrainedModel):
             input_ids: (B, T) token ids; or `inputs_embeds` (B, T, D) in their place.
             attention_mask: (B, P + T), 0 for padding; P is the number of tokens in
                 `past_key_values`, 0 without. Or (B, T, P + T), taken as it is, without a look at
-                what is ahead; or (B or 1, H or 1, T, P + T), numbers to be added to the scores.
+                what is ahead; or (B or 1, H or 1, T, P + T), taken as it is as well: booleans, True
+                where a token may be looked at, or floats to be added to the scores.
             position_ids: (B, T) or (1, T); P, P + 1, ... by default, whatever the mask says.
             past_key_values: a KeyValueCache, which is changed, or a tuple of pairs of an earlier
                 call, which is not; then `input_ids` are the new tokens.
@@ -99,7 +100,7 @@ class NemotronModel(PreTrainedModel):
 
         All may be Tensors, arrays or lists. Returns BaseModelOutputWithPast, or a plain tuple of
         what there is if `return_dict` is False. Raises ValueError naming the argument for wrong
-        shapes and ids out of range.
+        shapes and ids out of range, TypeError for arrays of another kind.
         """
         config, like = self.config, self.norm.weight
         input_ids, inputs_embeds = read_tokens(input_ids, inputs_embeds, config.hidden_size, like)
@@ -164,34 +165,45 @@ class NemotronModel(PreTrainedModel):
 
 
 def _masks(
-    given: Any, batch: int, length: int, past: int, heads: int, like: Tensor, full: bool
+    given: Any, batch: int, length: int, past: int, query_heads: int, like: Tensor, full: bool
 ) -> tuple[Tensor | None, bool]:
-    """The mask to be added, and whether nobody looking ahead has to be seen to beside it.
+    """The mask to be added to the scores, which broadcasts to (B, H, T, P + T), or None; and
+    whether attention itself must also hide later tokens, as that mask does not.
 
-    A matrix (T, P + T) is only made where it must be: if it is given, if `full`, or if padding at
-    the left leaves a query nothing to look at (then it looks at all keys alike).
+    It is a matrix (B or 1, H or 1, T, P + T) only where it must be: if one is given, if `full`, or
+    if padding at the left leaves a query nothing to look at (then it looks at all keys alike); else
+    a row (B, 1, 1, P + T).
     """
     keys = past + length
     if given is None:
         if full:
             return additive_mask(None, batch, length, keys, like, causal=True), False
         return None, length > 1
-    mask = tensor_of("attention_mask", given, like.device)
-    if mask.requires_grad:
-        raise ValueError("attention_mask is a constant; it cannot require a gradient")
+    mask = read_mask("attention_mask", given, like.device)
     if mask.ndim == 4:
-        shape = (batch, heads, length, keys)
-        if any(n not in (1, m) for n, m in zip(mask.shape[:2], shape, strict=False)) or (
-            mask.shape[2:] != shape[2:]
-        ):
-            raise ValueError(f"attention_mask must broadcast to {shape}, got {mask.shape}")
-        return mask.to(like.dtype), False
+        return _matrix(mask, (batch, query_heads, length, keys), like), False
     seen = (mask.data != 0).astype("int64")
     if full or length == 1 or seen.shape != (batch, keys) or _sees_nothing(seen, past):
         return additive_mask(seen, batch, length, keys, like, causal=True), False
     if bool(seen.all()):
         return None, True
     return additive_mask(seen, batch, length, keys, like), True
+
+
+def _matrix(mask: Tensor, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """A given mask of four axes as numbers to be added: True is 0, False the lowest number."""
+    outer, inner = mask.shape[:2], mask.shape[2:]
+    if inner != shape[2:] or any(n not in (1, m) for n, m in zip(outer, shape, strict=False)):
+        raise ValueError(f"attention_mask must broadcast to {shape}, got {mask.shape}")
+    if mask.dtype.kind == "b":
+        lowest = float(array_module(mask.data).finfo(like.dtype).min)
+        return as_tensor((~mask.data).astype(like.dtype) * lowest)
+    if mask.dtype.kind != "f":
+        raise TypeError(
+            "attention_mask of four axes must be boolean, True where a token may be looked at, or "
+            f"floats to be added to the scores, got {mask.dtype}"
+        )
+    return mask.to(like.dtype)
 
 
 def _sees_nothing(seen: Array, past: int) -> bool:

@@ -25,7 +25,7 @@ class Call:
     Attributes:
         cos, sin: (B or 1, 1, T, R) of the angles by which positions turn queries and keys.
         mask: added to the scores, broadcasts to (B, H, T, P + T); or None.
-        is_causal: beside the mask, that nobody looks ahead has to be seen to.
+        is_causal: whether attention itself must also hide later tokens, as `mask` does not.
         output_attentions: whether the weights are asked for.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -120,15 +121,28 @@ class TextGenerationPipeline(Pipeline):
 
     def run(self, items: list[Any], settings: Settings, batch_size: int) -> list[Any]:
         rows = [self._prompt(item, settings) for item in items]
-        found = []
-        for start in range(0, len(rows), batch_size):
-            batch = slice(start, start + batch_size)
-            sequences = _sequences(self._output(rows[batch], settings), rows[batch])
-            each = len(sequences) // len(rows[batch])
-            for i, (item, row) in enumerate(zip(items[batch], rows[batch], strict=True)):
-                own = sequences[i * each : (i + 1) * each]
-                found.append([self._record(item, row, ids, settings) for ids in own])
-        return found
+        found: dict[int, list[dict[str, Any]]] = {}
+        for places in self._batches(rows, batch_size):
+            batch = [rows[place] for place in places]
+            sequences = _sequences(self._output(batch, settings), batch)
+            each = len(sequences) // len(batch)
+            for i, place in enumerate(places):
+                found[place] = [
+                    self._record(items[place], rows[place], ids, settings)
+                    for ids in sequences[i * each : (i + 1) * each]
+                ]
+        return [found[place] for place in range(len(rows))]
+
+    def _batches(self, rows: list[Row], size: int) -> Iterator[list[int]]:
+        """The places of rows that are continued together: `size` in a row, or fewer where the model
+        does not take the padding that would make them equally long.
+        """
+        unit = self.model.left_padding_unit
+        for start in range(0, len(rows), size):
+            together: dict[int, list[int]] = {}
+            for place in range(start, min(start + size, len(rows))):
+                together.setdefault(len(rows[place]) % unit, []).append(place)
+            yield from together.values()
 
     def _output(self, rows: list[Row], settings: Settings) -> Any:
         """What `generate` returns for a batch, padded at the left."""
