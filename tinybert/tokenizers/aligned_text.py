@@ -7,7 +7,7 @@ those of the Rust library.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 Span = tuple[int, int]
@@ -26,18 +26,14 @@ class AlignedText:
     """Characters, each with the characters (start, end) of the original text it stands for.
 
     start: where the stretch begins in the original; what is inserted in front has this place.
-    tokens: what the stretch is made of, once that is known.
     """
 
-    __slots__ = ("spans", "start", "text", "tokens")
+    __slots__ = ("spans", "start", "text")
 
-    def __init__(
-        self, text: str, spans: list[Span], start: int = 0, tokens: Sequence[Token] | None = None
-    ) -> None:
+    def __init__(self, text: str, spans: list[Span], start: int = 0) -> None:
         self.text = text
         self.spans = spans
         self.start = start
-        self.tokens = tokens
 
     @classmethod
     def of(cls, text: str) -> AlignedText:

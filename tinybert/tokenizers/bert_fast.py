@@ -26,7 +26,7 @@ from tinybert.tokenizers.config import (
 )
 from tinybert.tokenizers.matching import TokenMatcher
 from tinybert.tokenizers.normalize import Normalizer
-from tinybert.tokenizers.tokenizer_json import PREFIX, BertFile, read_bert_file
+from tinybert.tokenizers.bert_json import PREFIX, BertFile, read_bert_file
 from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
 
 # What the decoder of the library replaces in each token, before the tokens are joined.

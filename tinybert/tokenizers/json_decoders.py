@@ -13,6 +13,7 @@ from tinybert.tokenizers.base import CLEAN_UPS
 from tinybert.tokenizers.byte_level import to_bytes
 from tinybert.tokenizers.json_fields import Fields
 from tinybert.tokenizers.json_patterns import read_pattern
+from tinybert.tokenizers.json_pretokenizers import SCHEMES
 
 Decode = Callable[[list[str]], list[str]]
 
@@ -62,7 +63,7 @@ def clean_up(text: str) -> str:
 def metaspace(part: Fields) -> Decode:
     """A space for every sign; none for those of the first token, unless none were put in front."""
     sign = part.char("replacement")
-    scheme = part.choice("prepend_scheme", ("first", "never", "always"), "always")
+    scheme = part.choice("prepend_scheme", SCHEMES, "always")
     drops = scheme != "never" and part.get("add_prefix_space", bool, True)
 
     def decode(tokens: list[str]) -> list[str]:

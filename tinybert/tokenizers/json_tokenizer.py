@@ -34,7 +34,7 @@ from tinybert.tokenizers.json_rows import LazyEncoding, joined
 from tinybert.tokenizers.json_words import Columns, Piece, Word, Words, places
 from tinybert.tokenizers.matching import TokenMatcher
 from tinybert.tokenizers.options import EncodeOptions
-from tinybert.tokenizers.tokenizer_json import read_added_tokens, read_sides
+from tinybert.tokenizers.bert_json import read_added_tokens, read_sides
 
 T = TypeVar("T")
 
