@@ -345,6 +345,8 @@ def past(members: int = 3, layers: int = 2, batch: int = 3, **sizes: int) -> Any
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "layers": ({"past_key_values": past(layers=1)}, "3 members for each of 2 layers"),
+    "no layers": ({"past_key_values": 3}, "past_key_values must be 3 arrays .* got int"),
+    "no members": ({"past_key_values": (None, None)}, "got tuple with NoneType in it"),
     "members": ({"past_key_values": past(members=2)}, r"3 members .*got \[2, 2\]"),
     "rows": ({"past_key_values": past(batch=2)}, r"past_key_values must have shape \(3, S, 6\)"),
     "state": ({"past_key_values": past(n=4)}, r"past_key_values must have shape \(3, 12, 3\)"),
@@ -359,8 +361,20 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("call", "message"), WRONG.values(), ids=WRONG)
 def test_wrong_arguments_are_refused_by_name(call: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         decoder(DECODER)(IDS, **call)
+
+
+@pytest.mark.parametrize("cross", [False, True], ids=["", "encoder"])
+def test_a_past_gets_the_dtype_of_the_model(cross: bool) -> None:
+    options = {**DECODER, "add_cross_attention": cross, "use_chunking": True, "chunk_size": 4}
+    ours = decoder(options)
+    past = ours(IDS, **memory(options)).past_key_values
+    step = ours.to(np.float32)(IDS[:, :1], past_key_values=past, **memory(options))
+    assert step.logits.dtype == np.float32
+    for layer in step.past_key_values:
+        assert all(part.dtype == np.float32 for part in layer[:5])
+        assert all(part.dtype == np.int64 for part in layer[5:])
 
 
 def test_an_encoder_is_needed() -> None:

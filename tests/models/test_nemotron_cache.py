@@ -231,6 +231,31 @@ def test_wrong_arguments_are_refused_by_name(pair: Any, call: dict[str, Any], me
         pair[0](**{"input_ids": IDS, **call})
 
 
+OF_OTHER_KINDS: dict[str, tuple[Any, str]] = {
+    "a number": (3, "got int"),
+    "no layers": ((None, None), "got tuple with NoneType in it"),
+    "numbers": ([1, 2], "got list with int in it"),
+    "an empty cache of transformers": (transformers.DynamicCache(), r"got \[\].*in DynamicCache"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), OF_OTHER_KINDS.values(), ids=OF_OTHER_KINDS)
+def test_a_past_of_another_kind_is_named(pair: Any, given: Any, message: str) -> None:
+    allowed = r"past_key_values must be a KeyValueCache,? or a pair \(keys, values\).*"
+    with pytest.raises((TypeError, ValueError), match=allowed + message):
+        pair[0](IDS, past_key_values=given)
+
+
+def test_a_cache_of_another_dtype_is_refused_and_stays_as_it_is(pair: Any) -> None:
+    model, cache = NemotronForCausalLM(pair[0].config).eval(), pair[0].make_cache()
+    with tinybert.no_grad():
+        model(IDS, past_key_values=cache)
+        model.to(np.float64)
+        with pytest.raises(ValueError, match=r"past_key_values holds float32 .* keys are float64"):
+            model(IDS, past_key_values=cache)
+    assert cache.length == 7
+
+
 @pytest.mark.parametrize("kind", [int, np.uint8])
 def test_whole_numbers_with_four_axes_mean_neither(pair: Any, kind: Any) -> None:
     mask = np.tril(np.ones((3, 1, 7, 7))).astype(kind)

@@ -87,6 +87,48 @@ def test_what_does_not_fit_is_refused(in_place: bool, shape: tuple[int, ...]) ->
     assert cache.length == 5
 
 
+@KINDS
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_of_another_dtype_is_refused(in_place: bool, dtype: Any) -> None:
+    cache, other = KeyValueCache(1, in_place), np.float64 if dtype == np.float32 else np.float32
+    with no_grad():
+        cache.append(0, *(part.to(dtype) for part in pair(2, 3, 5, 4)))
+        with pytest.raises(ValueError, match=r"holds float\d\d on cpu, but the new keys are float"):
+            cache.append(0, *(part.to(other) for part in pair(2, 3, 1, 4)))
+    assert cache.length == 5
+
+
+@pytest.mark.parametrize("limit", [0, -3, 2.5, "a", True])
+def test_limits_that_are_not_possible(limit: Any) -> None:
+    with pytest.raises(ValueError, match=f"limit must be an integer from 1 on, got {limit!r}"):
+        KeyValueCache(1, limit=limit)
+
+
+@pytest.mark.parametrize("layers", [-1, 2.5, "a"])
+def test_numbers_of_layers_that_are_not_possible(layers: Any) -> None:
+    with pytest.raises(ValueError, match=f"layers must be an integer from 0 on, got {layers!r}"):
+        KeyValueCache(layers)
+
+
+@KINDS
+def test_rows_of_any_kind(in_place: bool) -> None:
+    for rows in ([1, 0], (1, 0), np.array([1, 0], np.int32), Tensor(np.array([1, 0]))):
+        cache = KeyValueCache(1, in_place)
+        key, _ = cache.append(0, *pair(2, 3, 5, 4))
+        before = key.numpy().copy()
+        cache.reorder(rows)
+        assert (cache[0][0].numpy() == before[[1, 0]]).all()
+    for wrong, error, message in (
+        ([0, 5], ValueError, "rows must be from 0 to 1, got 5"),
+        ([-1, 0], ValueError, "rows must be from 0 to 1, got -1"),
+        ([[0, 1]], ValueError, r"rows must have shape \(N,\), got \(1, 2\)"),
+        ([0.5, 1], TypeError, "rows must be integers, got float"),
+    ):
+        with pytest.raises(error, match=message):
+            cache.reorder(wrong)
+    assert (cache[0][0].numpy() == before[[1, 0]]).all()
+
+
 @pytest.mark.parametrize("trained", [(True, True), (True, False), (False, True)], ids=str)
 def test_gradients_reach_what_is_in_the_cache(trained: tuple[bool, bool]) -> None:
     """Whichever of keys and values is recorded, and whatever comes before and after it."""

@@ -27,6 +27,7 @@ from tinybert.models.mega_gated import (
     MovingAverageGatedAttention,
 )
 from tinybert.models.mega_layers import FeedForward
+from tinybert.models.past import members_of
 from tinybert.nn import (
     BatchNorm,
     DampedEMA,
@@ -240,13 +241,14 @@ class MegaModel(MegaPreTrainedModel):
             raise ValueError("past_key_values is for decoders; set is_decoder=True")
         cross = config.add_cross_attention
         count = 3 + 2 * cross + (cross and config.use_chunking)
-        lengths = [len(layer) for layer in value]
+        layers = members_of(value, f"{count} arrays or None")
+        lengths = [len(layer) for layer in layers]
         if lengths != [count] * config.num_hidden_layers:
             raise ValueError(
                 f"past_key_values must have {count} members for each of "
-                f"{config.num_hidden_layers} layers, got {lengths}"
+                f"{config.num_hidden_layers} layers, got {lengths} in {type(value).__name__}"
             )
-        return [self._read_layer(layer, batch) for layer in value]
+        return [self._read_layer(layer, batch) for layer in layers]
 
     def _read_layer(self, members: Any, batch: int) -> LayerCache:
         config = self.config
@@ -265,7 +267,9 @@ class MegaModel(MegaPreTrainedModel):
         for tensor, shape in zip(tensors, shapes, strict=False):
             if tensor is not None:
                 check_shape("past_key_values", tensor, shape)
-        return LayerCache(*tensors)
+        seen = tensors[5:]  # a count, where the others are features
+        features = (None if part is None else part.to(self.dtype) for part in tensors[:5])
+        return LayerCache(*features, *seen)
 
     def _read_own_mask(
         self, value: Any, batch: int, length: int, past: list[LayerCache], use_cache: bool

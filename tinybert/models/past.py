@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,8 @@ def read_cache(
         use_cache: whether what is new shall be kept. Without, nothing that was given is changed.
         like: has the device and the dtype.
 
-    Raises ValueError for another number of layers or of members, and for wrong shapes.
+    Raises ValueError for another number of layers or of members, and for wrong shapes; TypeError
+    for objects of other kinds. (A cache of another dtype or device is refused by its `append`.)
     """
     if given is None:
         return KeyValueCache(len(shape.heads), in_place=False) if use_cache else None
@@ -49,11 +51,25 @@ def read_cache(
             for part in layer
             if part is not None
         ]
-        for layer in given
+        for layer in members_of(given, "a KeyValueCache, or a pair (keys, values) of arrays")
     ]
     is_cache = isinstance(given, KeyValueCache)
-    _check(layers, shape, may_be_empty=is_cache)
+    _check(given, layers, shape)
     return given if is_cache and use_cache else KeyValueCache.from_legacy(layers, in_place=False)
+
+
+def members_of(given: Any, wanted: str) -> list[list[Any]]:
+    """The members of each layer of `past_key_values`. TypeError, with what is `wanted`, if it is
+    nothing that has layers, or they are nothing that has members.
+    """
+    layers = list(given) if isinstance(given, Iterable) else None
+    wrong = [] if layers is None else [part for part in layers if not isinstance(part, Iterable)]
+    if layers is None or wrong:
+        within = f" with {type(wrong[0]).__name__} in it" if wrong else ""
+        raise TypeError(
+            f"past_key_values must be {wanted} for each layer, got {type(given).__name__}{within}"
+        )
+    return [list(layer) for layer in layers]
 
 
 def returned_cache(cache: KeyValueCache | None, given: Any) -> Any:
@@ -69,16 +85,16 @@ def keeps_cache(wanted: bool, computes_again: bool) -> bool:
     return wanted
 
 
-def _check(layers: list[list[Tensor]], shape: CacheShape, may_be_empty: bool) -> None:
+def _check(given: Any, layers: list[list[Tensor]], shape: CacheShape) -> None:
     counts = [len(layer) for layer in layers]
-    if may_be_empty and counts == [0] * len(shape.heads):
+    if isinstance(given, KeyValueCache) and counts == [0] * len(shape.heads):
         return
     cross = bool(shape.cross_heads)
     if len(counts) != len(shape.heads) or any(n != 2 and not (cross and n == 4) for n in counts):
         four = ", or four with those of the encoder's tokens," if cross else ""
         raise ValueError(
-            f"past_key_values must have a pair (keys, values){four} for each of "
-            f"{len(shape.heads)} layers, got {counts} members"
+            f"past_key_values must be a KeyValueCache or a pair (keys, values){four} for each of "
+            f"{len(shape.heads)} layers, got {counts} members in {type(given).__name__}"
         )
     length: Any = "length"
     for layer, heads in zip(layers, shape.heads, strict=True):

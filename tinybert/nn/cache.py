@@ -7,9 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor, is_grad_enabled
 from tinybert.backend import Array, array_module
+from tinybert.ops import check_range
 
 
 class LayerCache:
@@ -62,12 +65,17 @@ class LayerCache:
                 f"past_key_values holds ({batch}, {heads}, length, {size}) for (batch, heads, "
                 f"length, head size), but the new keys are {new.shape}"
             )
+        if (self.key.dtype, self.key.device) != (new.dtype, new.device):  # type: ignore[union-attr]
+            raise ValueError(
+                f"past_key_values holds {self.key.dtype} on {self.key.device}, "  # type: ignore[union-attr]
+                f"but the new keys are {new.dtype} on {new.device}: begin with an empty cache"
+            )
 
 
 class GrowingLayerCache(LayerCache):
     """The same with room at the end: a step writes there, and what is returned are views.
 
-    Where there is no more room, it is doubled, though not beyond `limit` tokens before there are
+    Where there is no more room, it is doubled, though not beyond `limit` tokens until there are
     more. So n tokens cost at most 2 n copies in all, where joining costs n^2 / 2. What is recorded
     for a backward pass is joined, as nothing that a graph has saved may be written to.
     """
@@ -125,10 +133,16 @@ class KeyValueCache:
         layers: L.
         in_place: keep room for more, so that a step copies nothing of the past; otherwise every
             step makes new arrays and leaves those before as they were.
-        limit: how many tokens there will be at most, if that is known: no room is made for more.
+        limit: how many tokens are expected, from 1 on; None if that is not known. It is a hint, no
+            bound: doubling stops there, and what comes beyond gets room as it comes.
+
+    Raises ValueError for a number of layers or a limit that is not possible.
     """
 
     def __init__(self, layers: int, in_place: bool = True, limit: int | None = None) -> None:
+        _check_whole("layers", layers, 0)
+        if limit is not None:
+            _check_whole("limit", limit, 1)
         self.layers = [
             GrowingLayerCache(limit) if in_place else LayerCache() for _ in range(layers)
         ]
@@ -162,14 +176,35 @@ class KeyValueCache:
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values of a layer, the new ones (B, G, T, K) last.
 
-        Raises ValueError if these do not fit those that are there.
+        Raises ValueError if these do not fit those that are there: in shape, dtype or device.
         """
         return self.layers[layer].append(key, value)
 
-    def reorder(self, rows: Array) -> None:
-        """Let row i go on from what was row rows[i], as a beam search wants it."""
+    def reorder(self, rows: Any) -> None:
+        """Let row i go on from what was row rows[i], as a beam search wants it.
+
+        Args:
+            rows: (N,) integers from 0 to B - 1, as a list, an array or a Tensor. There are N rows
+                afterwards.
+
+        Raises ValueError for another shape and for rows that there are not, TypeError for what are
+        no integers. Of an empty cache all rows are alike.
+        """
+        first = next((members[0] for members in self if members), None)
+        if first is None:
+            return
+        numbers = as_tensor(rows, first.device).data
+        if numbers.ndim != 1:
+            raise ValueError(f"rows must have shape (N,), got {numbers.shape}")
+        check_range(numbers, len(first), "rows")
         for layer in self.layers:
-            layer.reorder(rows)
+            layer.reorder(numbers)
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(f"{name} must be an integer from {least} on, got {value!r}")
 
 
 def _room(like: Array, capacity: int) -> Array:
