@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def run(
         | variables,
         capture_output=True,
         encoding="utf-8",
+        errors="replace",
         timeout=SLOWEST,
         check=False,
     )
@@ -103,6 +105,13 @@ def test_is_one_sitting_in_percent_format(path: Path) -> None:
             assert all(line.startswith("#") or not line for line in lines), lines
 
 
+def test_each_names_the_next() -> None:
+    for path, after in pairwise(TUTORIALS):
+        last = path.read_text("utf-8").splitlines()[-1]
+        assert last.startswith("# Next: ")
+        assert last.endswith(f", {after.name}.")
+
+
 @each_tutorial
 def test_every_claim_is_followed_by_an_assertion(path: Path) -> None:
     """After the introduction every piece of prose has its assertion before the next one begins."""
@@ -135,7 +144,10 @@ def with_answers(source: str, answers: dict[str, str]) -> str:
 def test_right_answers_are_taken_and_wrong_ones_are_not(
     stem: str, tmp_path: Path, minilm: Path
 ) -> None:
-    """A copy is run with the right answers, and goes on to its last cell with each wrong one."""
+    """A copy is run with the right answers, and goes on to its last cell with each wrong one.
+
+    It prints to a pipe as it is on many a Windows, which lacks most letters of the world.
+    """
     source = (FOLDER / f"{stem}.py").read_text("utf-8")
     questions = "\n".join(["", *cells(FOLDER / f"{stem}.py")[-1][1], ""])
     for name in ANSWERS[stem]:
@@ -150,7 +162,7 @@ def test_right_answers_are_taken_and_wrong_ones_are_not(
         )
     path = tmp_path / f"{stem}.py"
     path.write_text(copy, "utf-8")
-    result = run(path, tmp_path)
+    result = run(path, tmp_path, PYTHONIOENCODING="cp1252")
     assert result.returncode == 0, result.stderr
     refused = [line for line in result.stdout.splitlines() if line.startswith("refused ")]
     assert refused == [f"refused {name}" for name in ANSWERS[stem]]

@@ -197,3 +197,4 @@ if find_spec("torch") and find_spec("transformers"):
     assert all(agree(a, b) for a, b in pairs)
 else:
     print('no torch here to compare with: pip install "tinybert[test]"')
+# Next: from a text to the ids that it begins with, 03_wordpiece_by_hand.py.

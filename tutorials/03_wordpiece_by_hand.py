@@ -6,12 +6,16 @@
 # `BertTokenizer`, for a paragraph full of traps. Then we learn a vocabulary ourselves.
 
 # %%
+import sys
 import unicodedata
 from collections import Counter
 from itertools import pairwise
 
 from tinybert import BertTokenizer, BertTokenizerFast, train_wordpiece
 from tinybert.fetch import FetchError, model_folder
+
+if hasattr(sys.stdout, "reconfigure"):  # letters that this terminal or pipe lacks become "?"
+    sys.stdout.reconfigure(errors="replace")
 
 try:
     folder = model_folder()

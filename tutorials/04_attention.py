@@ -55,7 +55,7 @@ assert np.allclose(attention(0 * key[[2]], key, value)[0], value.mean(axis=0))
 # nearly 0, and nothing is learnt. Divided by √K, the variance is 1 for heads of any size.
 
 # %%
-print("   K   variance of q·k   largest of 8 weights: without and with /√K")
+print("   K   variance of q.k   largest of 8 weights: of q.k, and of q.k / sqrt(K)")
 for size in (4, 64, 1024):
     query, key = rng.standard_normal((2, 2000, 8, size))
     scores = query @ key.swapaxes(-1, -2)  # (2000, 8, 8)

@@ -288,3 +288,4 @@ hidden_states = model(**inputs, output_hidden_states=True).hidden_states
 hidden_states[0].retain_grad()
 hidden_states[1].backward(dy * ~padded[:, :, None])
 assert zero_at_padding in (None, not hidden_states[0].grad.numpy()[padded].any())
+# Next: what stands on top of BERT, and how it is trained, 06_heads_and_losses.py.

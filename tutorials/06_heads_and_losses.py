@@ -10,13 +10,14 @@ import logging
 import math
 import sys
 
-import numpy as np
-
 import tinybert
 import tinybert.functional as F
 from tinybert import BertTokenizer, nn, no_grad
 from tinybert.fetch import FetchError, model_folder
 from tinybert.optim import AdamW
+
+# isort: split
+import numpy as np  # after tinybert, which lets NumPy's idle threads sleep
 
 try:
     folder = model_folder()
@@ -355,3 +356,4 @@ counted = None  # how many places count for the next word, in all four texts, pa
 
 assert first_loss in (None, round(math.log(9), 1))
 assert counted in (None, int((np.where(real, ids, -100)[:, 1:] != -100).sum()))
+# Next: a BERT that writes, 07_writing.py.

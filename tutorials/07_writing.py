@@ -11,10 +11,11 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
 from tinybert import BertConfig, BertLMHeadModel, BertTokenizer, TextStreamer, manual_seed, no_grad
 from tinybert.optim import AdamW
+
+# isort: split
+import numpy as np  # after tinybert, which lets NumPy's idle threads sleep
 
 VERSES = """
 the cat sat on the wall, the mouse ran through the hall
@@ -353,6 +354,6 @@ assert [piece for piece in pieces if piece] == ["barks ", "at ", "the ", "moon"]
 nucleus = None  # how many words does top-p keep after "the", if p = 0.8? Count lines of the rhyme.
 without_cache = None  # how many tokens are read for 100 new words after 1, without a cache?
 
-kept = np.isfinite(top_p(scores_after(read("[CLS] the")), 0.8)).sum()
-assert nucleus in (None, int(kept))
+assert nucleus in (None, int(np.isfinite(top_p(scores_after(read("[CLS] the")), 0.8)).sum()))
 assert without_cache in (None, sum(range(1, 1 + 100)))
+# Next: why some models normalise first, 08_where_the_norm_stands.py.

@@ -13,8 +13,6 @@
 import math
 import sys
 
-import numpy as np
-
 from tinybert import (
     BertConfig,
     BertForMaskedLM,
@@ -24,6 +22,9 @@ from tinybert import (
     nn,
 )
 from tinybert.optim import AdamW
+
+# isort: split
+import numpy as np  # after tinybert, which lets NumPy's idle threads sleep
 
 LINES = """the malt that lay in the house that jack built
 the rat that ate the malt that lay in the house
@@ -275,3 +276,4 @@ for path in (argument for argument in sys.argv[1:] if argument.endswith(".png"))
     for axes in figure.axes:
         axes.legend(fontsize=8)
     figure.savefig(path)
+# Next: the files in which weights are kept, 09_weights_by_hand.py.

@@ -31,8 +31,7 @@ table = np.arange(6, dtype=np.float32).reshape(2, 3) / 4
 # %% [markdown]
 # ## Safetensors: a length, a header, the numbers
 # Eight bytes give the length n of the header, the lowest byte first (little-endian). Then come n
-# bytes of JSON, then the numbers, nothing else. Offsets in the header count from its end. A float32
-# is four bytes, and a table lies row by row.
+# bytes of JSON and, row by row, the numbers: four bytes a float32. Offsets count from the header.
 
 # %%
 path = folder / "small.safetensors"
@@ -357,3 +356,4 @@ assert first in (None, 8 + int.from_bytes(bytes.fromhex("4000000000000000"), "li
 assert rounded in (None, from_bf16(to_bf16(np.array([257], np.float32)))[0])
 path.write_bytes(torch_file(column=tensor(1, (2,), (stride or 3,))))
 assert np.array_equal(load_checkpoint(path)["column"], table[:, 1])
+# Next: instead of attention an average, 10_moving_average.py.

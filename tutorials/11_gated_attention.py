@@ -330,8 +330,7 @@ for t in range(T):
 # ## Where the reference differs
 # transformers' MEGA cannot do some of this: its step divides by 1 in place of n, its decoder fails
 # where a chunk is not full. `tinybert.deviations` lists every difference. One of them live: its
-# rmsnorm drops what it computed, and returns x · weight; as does ours with
-# `reference="transformers"`, for weights that were trained so.
+# rmsnorm returns x · weight; so does ours with `reference="transformers"`, for weights trained so.
 
 # %%
 for what in (entry.what for entry in deviations if entry.where == "MegaModel"):
@@ -357,3 +356,4 @@ weights = run(mega(**CHUNKS)[0], np.ones((1, 48, D)), output_attentions=True).at
 assert compared in (None, weights.numpy().size)
 past = run(mega(**CHUNKS, **DECODER)[0], x[:, :10], use_cache=True).past_key_values
 assert held in (None, past[0][0].shape[1])
+# Next: a decoder of today, 12_rotary_groups_and_cache.py.

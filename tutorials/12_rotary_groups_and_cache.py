@@ -70,7 +70,7 @@ angle = angles(np.arange(T), R)
 twice = np.concatenate([angle, angle], axis=-1)
 assert np.allclose(turn(q, angle), F.rotary_embedding(q, np.cos(twice), np.sin(twice)).numpy())
 
-wavelengths = 2 * math.pi / angles(np.ones(1), minitron.features_to_turn)[0]  # of Minitron-4B, in tokens
+wavelengths = 2 * math.pi / angles(np.ones(1), minitron.features_to_turn)[0]  # in tokens
 print("wavelengths, of every eighth pair:", *(f"{length:.0f}" for length in wavelengths[::8]))
 assert math.isclose(wavelengths[0], 2 * math.pi, rel_tol=1e-6)
 assert wavelengths[-1] > 11 * minitron.max_position_embeddings  # never round
@@ -193,7 +193,8 @@ def nemotron(ids, mask=None, positions=None, past=None):
     """ids (B, T) to the scores (B, T, V) of the next token, and the L pairs (B, G, P + T, K)."""
     (B, T), P = ids.shape, past[0][0].shape[2] if past else 0
     places = np.arange(P, P + T)
-    angle = angles(places[None] if positions is None else positions, config.features_to_turn)[:, None]
+    positions = places[None] if positions is None else positions
+    angle = angles(positions, config.features_to_turn)[:, None]
     hidden = (np.arange(P + T) > places[:, None])[None]  # (1, T, P + T): what is ahead
     if mask is not None:
         hidden = hidden | (mask == 0)[:, None]
@@ -227,10 +228,9 @@ assert np.abs(nemotron(ids[:, 5:], past=past)[0] - logits[:, 5:]).max() < 1e-10
 
 # %% [markdown]
 # ## What the cache saves
-# Nobody sees those behind, so a new token changes no old key or value. Without a cache a step over
+# No token sees later ones, so a new token changes no old key or value. Without a cache a step over
 # T tokens does T (M + 2LHKT) multiply-adds, where M is the number of entries of all matrices, and
-# 2LHK the products with one key and one value. With a cache it does M + 2LHKT: one of T. The
-# tokens are the same.
+# 2LHK the products with one key and one value. With it, M + 2LHKT will do, for the same tokens.
 
 
 # %%
@@ -354,5 +354,6 @@ pairs = None  # how many pairs turn in a head of 128 if partial_rotary_factor is
 times = None  # as how many tokens of Minitron-4B's cache does one of Nemotron-4-15B's count?
 
 assert key_head in (None, 13 // (24 // 8))
-assert pairs in (None, NemotronConfig(head_dim=128, partial_rotary_factor=0.25).features_to_turn // 2)
+assert pairs in (None, angles(np.ones(1), 128 // 4).size)
 assert times in (None, cache_bytes(NemotronConfig.preset("nemotron-4-15b")) / cache_bytes(minitron))
+# Next: a vocabulary without unknown words, 13_byte_pairs.py.

@@ -8,6 +8,7 @@
 
 # %%
 import heapq
+import sys
 import tempfile
 from collections import Counter, defaultdict
 from itertools import pairwise
@@ -19,6 +20,9 @@ from tinybert import BertTokenizer, MegaTokenizer, train_wordpiece
 from tinybert.tokenizers import save_bpe, save_vocab, train_bpe
 from tinybert.tokenizers.bpe import BPE
 from tinybert.tokenizers.byte_level import BYTE_TO_CHAR, split_pattern
+
+if hasattr(sys.stdout, "reconfigure"):  # letters that this terminal or pipe lacks become "?"
+    sys.stdout.reconfigure(errors="replace")
 
 ALICE = """\
 Alice was beginning to get very tired of sitting by her sister on the bank, and of having nothing
@@ -242,9 +246,9 @@ assert [tokens[token] for token in encode(" wither")] == ["Ġw", "it", "her"]
 # For n symbols, M merges, and r different ones that fit, replaying looks at M n symbols, and asking
 # by rank at up to 2 r n: for short words r is small. A heap of the pairs, with each symbol knowing
 # its neighbours, looks only at pairs that a merge has changed: at most 6n times (and each takes
-# log n to keep the heap in order). tinybert's `BPE` does that; we count what it looks up. For words
-# it hardly matters; but some texts have no spaces, as ours here, once they are taken out. In others
-# most words soon have been met before, so that results are kept in a dictionary.
+# log n to keep the heap in order). tinybert's `BPE` does that where a word is long; for short
+# ones a list will do. We count what it looks up. Some texts have no spaces, as ours here, once they
+# are taken out. In others most words soon have been met, so that results are kept in a dictionary.
 
 
 # %%
@@ -255,7 +259,7 @@ class Counted(dict):
 
 
 fast = BPE(vocab, merges)
-fast.merges = Counted(fast.merges)
+fast.ranks = Counted(fast.ranks)
 for name, text in (("a word", " remarkable"), ("Alice, unspaced", regex.sub(r"\W", "", ALICE))):
     looked.clear()
     n = len(text)
