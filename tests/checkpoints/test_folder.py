@@ -1,7 +1,11 @@
 """Checkpoint folders: single and sharded, written, replaced, read lazily, and refused."""
 
+import contextlib
+import itertools
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +118,43 @@ def test_an_interrupted_save_leaves_the_old_checkpoint(limit, sharded):
     with pytest.raises(KeyboardInterrupt):
         save_sharded(Interrupted({n: -a for n, a in TENSORS.items()}), sharded, limit)
     assert {file.name: file.read_bytes() for file in sharded.iterdir()} == before
+
+
+def halted(monkeypatch, after):
+    """From now on, renaming or removing a file fails but for the first `after` times."""
+    done = itertools.count()
+
+    def once_more(real):
+        def call(*args, **options):
+            if next(done) >= after:
+                raise KeyboardInterrupt
+            return real(*args, **options)
+
+        return call
+
+    monkeypatch.setattr(os, "replace", once_more(os.replace))
+    monkeypatch.setattr(Path, "unlink", once_more(Path.unlink))
+
+
+@pytest.mark.parametrize("after", range(12))
+@pytest.mark.parametrize(("before", "limit"), [(100, 100), (100, 200), (100, "1MB"), ("1MB", 100)])
+def test_a_save_that_is_halted_anywhere_mixes_nothing(after, before, limit, folder):
+    """Old weights are 1, new ones 2."""
+    old, new = ({name: np.full_like(a, n) for name, a in TENSORS.items()} for n in (1, 2))
+    save_sharded(old, folder, before)
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        halted(patch, after)
+        save_sharded(new, folder, limit)
+    found = {float(value) for array in load_checkpoint(folder).values() for value in array.flat}
+    assert found == {1.0} or found == {2.0}
+    for _ in range(2):  # whatever was left is used or removed by the next
+        save_sharded(new, folder, limit)
+        files = [name for name in names(folder) if name.endswith(".safetensors")]
+        index = folder / "model.safetensors.index.json"
+        if index.exists():
+            assert set(files) == set(json.loads(index.read_text())["weight_map"].values())
+        else:
+            assert files == ["model.safetensors"]
 
 
 @pytest.mark.parametrize("size", [0, -1, True, 1.5, None, "5", "GB", "5 parsecs", "-1GB", "0MB"])

@@ -1,5 +1,6 @@
 """Reading and writing safetensors files: layouts, laziness, memory, atomic replacement."""
 
+import errno
 import gc
 import json
 import os
@@ -295,6 +296,15 @@ def test_atomic_write_is_seen_only_when_done(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permission bits and links of POSIX")
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
+    target = tmp_path / "file"
+    target.write_text("old")
+    with pytest.raises(OSError, match="No space left") as caught, atomic_write(target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(target)
+    assert target.read_text() == "old"
+
+
 def test_atomic_write_keeps_permissions_and_follows_links(tmp_path):
     target, link = tmp_path / "real", tmp_path / "link"
     old = os.umask(0o027)

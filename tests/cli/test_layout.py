@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 
 import pytest
 
@@ -57,3 +59,12 @@ def test_json_is_compact_and_the_same(capsys) -> None:
     assert "    [1, 2.5],\n" in shown
     with pytest.raises(ValueError, match="JSON"):
         print_json([float("nan")])
+
+
+def test_json_loses_nothing_where_the_encoding_lacks_characters(monkeypatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, "cp1252", errors="replace"))
+    value = {"東京": ["café", "\N{PARTY POPPER}"]}
+    print_json(value)
+    sys.stdout.flush()
+    assert json.loads(raw.getvalue()) == value

@@ -24,7 +24,8 @@ from tinybert.checkpoints.sharded import ShardedCheckpoint
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-_SHARD = re.compile(r"model-\d{5,}-of-\d{5,}\.safetensors")
+_STEMS = ("model", "model-next")  # of shards; a save takes the first that is free
+_SHARD = re.compile(r"model(-next)?-\d{5,}-of-\d{5,}\.safetensors")
 # What holds the weights of a folder, the best first.
 _FILES = (
     SINGLE,
@@ -87,8 +88,9 @@ def save_sharded(
     """Write a checkpoint folder: one file if it fits ``max_shard_size``, else shards and their
     index.
 
-    Everything is written beside the old files and renamed at the end, the index last; then the
-    files of an older save that the new one does not use are removed.
+    Everything is written beside the old files, which the index, written last, gives up at once:
+    whoever reads or interrupts has all of the old weights or all of the new. Then the files of the
+    older save are removed. Shards have Hugging Face's names, with a ``-next`` if those are taken.
 
     Parameters
     ----------
@@ -110,7 +112,7 @@ def save_sharded(
         save_file(tensors, folder / SINGLE, metadata, dtype)
         _remove_stale(folder, {SINGLE})
         return
-    files = {f"model-{i:05d}-of-{len(shards):05d}.safetensors": s for i, s in enumerate(shards, 1)}
+    files = dict(zip(_free_names(folder, len(shards)), shards, strict=True))
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as unfinished:
         for file, names in files.items():
             save_file(_some(tensors, names), Path(unfinished, file), metadata, dtype)
@@ -124,6 +126,14 @@ def save_sharded(
         json.dump(index, out, indent=2, sort_keys=True, ensure_ascii=False)
         out.write("\n")
     _remove_stale(folder, {INDEX, *files})
+
+
+def _free_names(folder: Path, count: int) -> list[str]:
+    """Names for so many shards, none of them a file that the folder's index may still need."""
+    index = folder / INDEX
+    in_use = index.read_text("utf-8", errors="replace") if index.is_file() else ""
+    stem = next((stem for stem in _STEMS if f'"{stem}-0' not in in_use), _STEMS[0])
+    return [f"{stem}-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
 
 
 def _some(tensors: Mapping[str, np.ndarray], names: list[str]) -> Mapping[str, np.ndarray]:

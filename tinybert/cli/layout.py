@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -99,20 +100,26 @@ def human_size(size: float) -> str:
 def print_json(value: Any) -> None:
     """Print a result as JSON: rows of numbers and small objects in a line each.
 
+    Where the output's encoding lacks a character, all are written as \\uXXXX, which says the same.
     Raises ValueError for NaN and infinities, which JSON does not have.
     """
-    print(_json(value, ""))
+    text = _json(value, "", False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = _json(value, "", True)
+    print(text)
 
 
-def _json(value: Any, margin: str) -> str:
+def _json(value: Any, margin: str, ascii_only: bool) -> str:
     members = list(value.values() if isinstance(value, dict) else value) if _is_nest(value) else []
     if not any(map(_is_nest, members)):
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return json.dumps(value, ensure_ascii=ascii_only, allow_nan=False)
     inner = margin + "  "
-    parts = [_json(member, inner) for member in members]
+    parts = [_json(member, inner, ascii_only) for member in members]
     if isinstance(value, dict):
         parts = [
-            f"{json.dumps(key, ensure_ascii=False)}: {part}"
+            f"{json.dumps(key, ensure_ascii=ascii_only)}: {part}"
             for key, part in zip(value, parts, strict=True)
         ]
     first, last = "{}" if isinstance(value, dict) else "[]"
