@@ -12,12 +12,12 @@ Floors, from the ground up: `backend` (arrays and kernels), `tokenizers` and `ch
 only from floors below it.
 """
 
-import os
+from os import environ as _environ
 
 # After a product OpenBLAS's threads spin, waiting for the next one, on the very cores that our own
 # kernels need in between. This lets them sleep at once (2^8 cycles); it takes effect if NumPy was
 # not imported before, and a value that the user has set stands.
-os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "8")
+_environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "8")
 
 from tinybert import functional, nn, optim
 from tinybert.autograd import (
@@ -143,3 +143,4 @@ from tinybert.tokenizers import (
 register_tensor_type("tb", as_tensor)
 
 __version__ = "0.1.0"
+__all__ = [name for name in dir() if not name.startswith("_")]  # all of the above, and its modules
