@@ -190,6 +190,40 @@ def test_the_model_without_head_takes_all_by_position() -> None:
 
 
 @pytest.mark.parametrize("name", WITH_HEAD)
+def test_the_signature_shows_what_a_call_takes(name: str) -> None:
+    """For `help` and editors: those by position first, then the head's own and the others."""
+    ours = inspect.signature(getattr(tinybert, name).forward).parameters
+    wanted = {"self", *FIRST, *ARGUMENTS[name], *LAST}
+    assert wanted <= {*ours}
+    by_position = [key for key, p in ours.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert by_position == ["self", *FIRST]
+    assert all(p.kind is p.KEYWORD_ONLY for key, p in ours.items() if key not in by_position)
+    assert all(
+        p.default is None for key, p in ours.items() if key not in ("self", "logits_to_keep")
+    )
+    call = good(name)
+    model(name)(**{key: call.get(key) for key in ours if key not in ("self", "logits_to_keep")})
+
+
+def test_the_signature_of_a_class_of_ones_own() -> None:
+    class Own(tinybert.MegaForMultipleChoice):
+        def forward(self, *inputs: Any, extra: int = 2, **options: Any) -> Any:
+            return super().forward(*inputs, **options), extra
+
+    class Fixed(Own):
+        def forward(self, ids: Any) -> Any:
+            return super().forward(ids, extra=5)
+
+    by_position = ["self", "input_ids", "token_type_ids", "attention_mask"]
+    assert [*inspect.signature(Own.forward).parameters][:5] == [*by_position, "extra"]
+    assert [*inspect.signature(Fixed.forward).parameters] == ["self", "ids"]
+    made = Fixed(tinybert.MegaConfig(vocab_size=23, hidden_size=12, num_hidden_layers=1))
+    output, extra = made(np.ones((1, 2, 3), int))
+    assert output.logits.shape == (1, 2)
+    assert extra == 5
+
+
+@pytest.mark.parametrize("name", WITH_HEAD)
 def test_what_a_head_adds_is_given_by_name(name: str) -> None:
     # In transformers the place of `labels` differs from class to class.
     ids, extra = good(name)["input_ids"], next(iter(good_labels(name).values()))

@@ -51,6 +51,17 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+def test_the_two_parts() -> None:
+    ours, theirs = pair()
+    for model in (ours, theirs):
+        assert model.get_encoder() is model.encoder
+        assert model.get_decoder() is model.decoder
+    names = [name for name, _ in theirs.get_encoder().named_parameters()]
+    assert [name for name, _ in ours.get_encoder().named_parameters()] == names
+    found = ours.get_encoder()(IDS, MASK).last_hidden_state
+    assert (ours(IDS, MASK, labels=LABELS).encoder_last_hidden_state.numpy() == found.numpy()).all()
+
+
 @LOSS_OF_THEIRS
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_loss_and_gradients_agree(case: str) -> None:

@@ -123,6 +123,38 @@ def test_next_sentences_are_learned_from_both_labels() -> None:
     assert (model.eval()(ids).logits.numpy().argmax(-1) == labels).all()
 
 
+@pytest.mark.parametrize("name", ["BertLMHeadModel", "MegatronBertForCausalLM"])
+@pytest.mark.parametrize("count", [7, 2.5, torch.tensor(11)], ids=str)
+def test_the_sum_is_divided_by_a_number_that_is_given(name: str, count: Any) -> None:
+    ours, theirs = twin_heads(name, 0, is_decoder=True)
+    labels = np.where(IDS % 3 == 0, -100, IDS)
+    expected = theirs(as_torch(IDS), labels=as_torch(labels), num_items_in_batch=count).loss
+    found = ours(IDS, labels=labels, num_items_in_batch=count).loss
+    # Theirs rounds the logits to float32 before.
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_losses_of_parts_add_up_to_that_of_the_whole() -> None:
+    ours, _ = twin_heads("BertLMHeadModel", 0, is_decoder=True)
+    labels = np.where(np.arange(IDS.size).reshape(IDS.shape) % 3 == 0, -100, IDS)
+    whole = ours(IDS, labels=labels).loss.item()
+    count = int((labels[:, 1:] != -100).sum())
+    parts = (
+        ours(IDS[rows], labels=labels[rows], num_items_in_batch=count).loss.item()
+        for rows in (slice(1), slice(1, None))
+    )
+    assert sum(parts) == pytest.approx(whole, rel=1e-12)
+    nothing = np.full_like(labels, -100)  # a part may have none
+    assert ours(IDS, labels=nothing, num_items_in_batch=count).loss.item() == 0
+
+
+@pytest.mark.parametrize("count", [0, -1, np.nan, [3, 4]], ids=str)
+def test_numbers_of_items_that_are_not_possible(count: Any) -> None:
+    ours, _ = twin_heads("BertLMHeadModel", 0, is_decoder=True)
+    with pytest.raises(ValueError, match="num_items_in_batch must be a number above 0, got"):
+        ours(IDS, labels=IDS, num_items_in_batch=count)
+
+
 def test_the_next_token_is_the_label_one_place_on() -> None:
     logits = tinybert.Tensor(rng.standard_normal((2, 4, 6)))
     labels = np.array([[5, 1, 2, 3], [0, 0, -100, 4]])

@@ -166,6 +166,8 @@ def test_the_defaults_are_those_of_transformers() -> None:
 
 def test_fresh_weights_are_drawn_as_the_original_does() -> None:
     sizes = {"hidden_size": 64, "ema_projection_size": 8, "vocab_size": 200, "pad_token_id": 3}
+    tinybert.manual_seed(0)
+    torch.manual_seed(0)
     for norm in ("scalenorm", "layernorm", "rmsnorm", "batchnorm"):
         options = {"normalization_type": norm, "ema_beta_range": 0.05, "initializer_range": 0.1}
         ours = tinybert.MegaForMaskedLM(mega_config(**sizes, **options))

@@ -66,6 +66,22 @@ def test_an_odd_size_does_for_a_simple_bias() -> None:
         simple(np.zeros((1, 18), int))
 
 
+@pytest.mark.parametrize("chunked", [True, False], ids=["chunks", "whole"])
+def test_a_simple_bias_has_rows_for_max_positions_and_uses_those_of_a_chunk(chunked: bool) -> None:
+    """Pitfall M11: as in transformers' files; the original's table has 2 * 4 - 1 rows."""
+    options = {"relative_positional_bias": "simple", "use_chunking": chunked, "chunk_size": 4}
+    config = mega_config(**options, max_positions=17, add_cross_attention=False)
+    model = tinybert.MegaModel(config).eval()
+    theirs = transformers.MegaModel(transformers.MegaConfig(**config.to_dict()))
+    name = "layers.0.mega_layer.rel_pos_bias.rel_pos_bias"
+    assert model.state_dict()[name].shape == tuple(theirs.state_dict()[name].shape) == (33,)
+    assert config.bias_positions == 4
+    ids = np.arange(4)[None] + 3
+    model(ids).last_hidden_state.sum().backward()
+    used = model.layers[0].mega_layer.rel_pos_bias.rel_pos_bias.grad.numpy() != 0
+    assert used.tolist() == [True] * 7 + [False] * 26
+
+
 def test_longer_than_max_positions_with_token_types() -> None:
     """transformers fails here: its default types are a buffer of that length."""
     model = tinybert.MegaModel(mega_config(add_token_type_embeddings=True, max_positions=4)).eval()

@@ -324,6 +324,17 @@ def test_the_prompt_of_the_documents(tmp_path: Any) -> None:
     assert isinstance(model, NemotronForCausalLM)
 
 
+def test_the_loss_for_a_number_of_items(pair: Any) -> None:
+    ours, theirs = pair
+    labels = np.where(IDS % 3 == 0, -100, IDS)
+    call = {"labels": as_torch(labels), "num_items_in_batch": torch.tensor(11)}
+    expected = theirs(as_torch(IDS), **call).loss.item()
+    found = ours(IDS, labels=labels, num_items_in_batch=11).loss.item()
+    assert found == pytest.approx(expected, rel=1e-6)  # theirs is computed in float32
+    with pytest.raises(ValueError, match="unknown arguments: num_items_in_batch"):
+        ours.generate(IDS, num_items_in_batch=11)
+
+
 def test_only_some_logits(pair: Any) -> None:
     ours, theirs = pair
     whole = ours(IDS).logits.numpy()

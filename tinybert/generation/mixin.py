@@ -27,7 +27,7 @@ logger = logging.getLogger("tinybert")
 
 FIELDS = {field.name for field in fields(GenerationConfig)}
 RESERVED = {  # of forward, not for users
-    "cache_position", "labels", "logits_to_keep", "return_dict", "use_cache",
+    "cache_position", "labels", "logits_to_keep", "num_items_in_batch", "return_dict", "use_cache",
 }  # fmt: skip
 NEW_TOKENS = 20  # if nothing says how many
 

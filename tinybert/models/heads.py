@@ -168,6 +168,7 @@ class CausalLM(GenerationMixin, LanguageModel):
         *inputs: Any,
         labels: Any = None,
         logits_to_keep: Any = 0,
+        num_items_in_batch: Any = None,
         return_dict: bool | None = None,
         **options: Any,
     ) -> Any:
@@ -180,6 +181,8 @@ class CausalLM(GenerationMixin, LanguageModel):
                 -100 where it does not count.
             logits_to_keep: score only the last so many places, or those with these numbers; all
                 if 0.
+            num_items_in_batch: the loss is the sum divided by this number, in place of the mean;
+                see `losses.next_token_loss`.
 
         Returns CausalLMOutputWithCrossAttentions, or what the family has in its place, with logits
         (B, T, V).
@@ -195,7 +198,9 @@ class CausalLM(GenerationMixin, LanguageModel):
         if isinstance(logits_to_keep, int):
             logits_to_keep = slice(-logits_to_keep, None)
         logits = self.word_logits(x if keep_all else x[:, logits_to_keep])
-        loss = None if labels is None else losses.next_token_loss(logits, labels)
+        loss = None
+        if labels is not None:
+            loss = losses.next_token_loss(logits, labels, num_items_in_batch)
         return self.finish(self.output_class, base, return_dict, loss=loss, logits=logits)
 
 

@@ -22,10 +22,23 @@ def token_loss(logits: Tensor, labels: Any, name: str = "labels") -> Tensor:
     return _cross_entropy(logits, ids, name)
 
 
-def next_token_loss(logits: Tensor, labels: Any) -> Tensor:
-    """Mean cross-entropy of the logits (B, T, V) at each place and the label (B, T) at the next."""
+def next_token_loss(logits: Tensor, labels: Any, num_items_in_batch: Any = None) -> Tensor:
+    """Mean cross-entropy of the logits (B, T, V) at each place and the label (B, T) at the next.
+
+    With `num_items_in_batch`, a number above 0, it is the sum divided by that. So the losses of a
+    batch that is read in parts, each divided by the labels that count in all of them, add up to the
+    loss of the whole, which the mean of their means is not.
+    """
     ids = _class_numbers("labels", labels, logits.shape[:-1], logits.shape[-1], logits.device)
-    return _cross_entropy(logits[:, :-1], ids[:, 1:], "labels")
+    if num_items_in_batch is None:
+        return _cross_entropy(logits[:, :-1], ids[:, 1:], "labels")
+    name = "num_items_in_batch"
+    count = tensor_of(name, num_items_in_batch, logits.device)
+    if count.size != 1 or not bool((count.data > 0).all()):
+        raise ValueError(f"{name} must be a number above 0, got {count.tolist()}")
+    rows = logits[:, :-1].reshape(-1, logits.shape[-1])
+    total = F.cross_entropy(rows, ids[:, 1:].reshape(-1), reduction="sum")
+    return total / count.to(logits.dtype).reshape(())
 
 
 def class_loss(logits: Tensor, labels: Any, name: str = "labels") -> Tensor:

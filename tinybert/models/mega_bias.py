@@ -22,6 +22,10 @@ class SimpleBias(Module):
     Args:
         max_positions: the table has 2 max_positions - 1 rows.
         limit: the most positions that may be asked for.
+
+    If the config has a chunk_size, that is the limit: of the rows only the first 2 limit - 1 are
+    used, and the others are there because the files of transformers have them. (The original's
+    table has no others, so its checkpoints of this kind do not fit.)
     """
 
     def __init__(self, max_positions: int, limit: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, ClassVar
@@ -36,6 +37,36 @@ class ModelWithHead(PreTrainedModel):
             only={name for name, _ in self.named_parameters() if not name.startswith(prefix)}
         )
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let `help` and `inspect.signature` show what the class's `forward` takes: its head's
+        arguments, and for *inputs and **options those of the base model.
+        """
+        super().__init_subclass__(**options)
+        forwards = (parent.__dict__.get("forward") for parent in cls.__mro__)
+        old: Any = next(f for f in forwards if f and not hasattr(f, "is_copy"))
+        own = inspect.signature(old)
+        if hasattr(cls, "base_class") and "inputs" in own.parameters:
+            new = types.FunctionType(  # a copy, as several families share the head's
+                old.__code__, old.__globals__, old.__name__, old.__defaults__, old.__closure__
+            )
+            new.__kwdefaults__, new.__qualname__ = old.__kwdefaults__, old.__qualname__
+            new.__dict__.update(is_copy=True, __signature__=cls._full_signature(own))
+            cls.forward = new  # type: ignore[method-assign]
+
+    @classmethod
+    def _full_signature(cls, own: inspect.Signature) -> inspect.Signature:
+        of_base = {**inspect.signature(cls.base_class.forward).parameters}
+        first = [of_base.pop(name) for name in ("self", *cls._names_by_position())]
+        added = [p for p in own.parameters.values() if p.kind is p.KEYWORD_ONLY]
+        by_name = {p.name: p for p in added if p.name not in of_base} | of_base
+        later = [p.replace(kind=p.KEYWORD_ONLY) for p in by_name.values()]
+        return own.replace(parameters=[*first, *later])
+
+    @classmethod
+    def _names_by_position(cls) -> list[str]:
+        known = list(named_arguments(cls.base_class.forward))
+        return [*cls.positional] or known[: known.index("inputs_embeds") + 1]
+
     def make_base(self, config: Any) -> PreTrainedModel:
         """The base model, in a family whose base models may have a pooler."""
         return self.base_class(config, add_pooling_layer=self.uses_pooler)  # type: ignore[call-arg]
@@ -55,8 +86,7 @@ class ModelWithHead(PreTrainedModel):
 
     def named_inputs(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
         """Inputs that were given by position under their names, with those given by name."""
-        model, known = type(self).__name__, list(named_arguments(self.base_class.forward))
-        names = [*self.positional] or known[: known.index("inputs_embeds") + 1]
+        model, names = type(self).__name__, self._names_by_position()
         if len(inputs) > len(names):
             raise TypeError(
                 f"{model} takes at most {len(names)} arguments by position ({', '.join(names)}), "
