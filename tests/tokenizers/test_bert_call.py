@@ -1,18 +1,20 @@
 """Calls of BertTokenizer against transformers: thousands of combinations of options."""
 
 import copy
+import inspect
 import random
 
 import numpy as np
 import pytest
 
 from tests.tokenizers.oracle import (
+    VOCAB,
     both,
     call,
     known_words,
     same,
 )
-from tinybert.tokenizers import BatchEncoding, register_tensor_type
+from tinybert.tokenizers import BatchEncoding, BertTokenizerFast, register_tensor_type
 from tinybert.tokenizers.truncation import longest_first
 
 THEIRS, OURS = both()
@@ -243,3 +245,46 @@ def test_registered_tensors(monkeypatch):
     assert isinstance(encoding, BatchEncoding)
     assert encoding.input_ids.array.shape == (2, 3)
     assert encoding.input_ids.device == "there"
+
+
+# Names of options ---------------------------------------------------------------------------
+
+DECIDED = {"truncation", "split_special_tokens"}  # None here: what else is said decides
+PAD = {"padding", "max_length", "pad_to_multiple_of", "padding_side", "return_tensors"}
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "options"),
+    [
+        ("__call__", ("a",), ("paddng", "padding", "truncation, max_length, stride")),
+        ("encode", ("a",), ("truncate", "truncation", "max_length")),
+        ("encode_plus", ("a",), ("max_lenght", "max_length", "verbose")),
+        ("batch_encode_plus", (["a"],), ("return_tensor", "return_tensors", "stride")),
+        ("prepare_for_model", ([1],), ("strides", "stride", "padding")),
+        ("pad", ({"input_ids": [1]},), ("padding_sides", "padding_side", "max_length, pad_to")),
+    ],
+)
+def test_an_unknown_option_is_named_with_the_nearest(method, arguments, options):
+    wrong, near, others = options
+    message = f"unknown option '{wrong}', did you mean '{near}'\\?; there are .*{others}"
+    for tokenizer in (OURS, BertTokenizerFast(VOCAB)):
+        with pytest.raises(TypeError, match=message):
+            getattr(tokenizer, method)(*arguments, **{wrong: 1})
+    with pytest.raises(TypeError, match="option 'xyz'; there are"):
+        getattr(OURS, method)(*arguments, xyz=1)
+
+
+def test_options_are_shown():
+    """To help() and inspect, with the names and defaults of the original where it has them."""
+    fast = BertTokenizerFast(VOCAB)
+    for method in ("__call__", "encode", "encode_plus", "batch_encode_plus", "prepare_for_model"):
+        shown = inspect.signature(getattr(OURS, method)).parameters
+        theirs = inspect.signature(getattr(THEIRS, method)).parameters
+        expected = {n for n, p in theirs.items() if p.kind is not p.VAR_KEYWORD} - {"self"}
+        assert expected <= shown.keys() | {"pair_ids"}
+        assert all(shown[n].default == theirs[n].default for n in expected - DECIDED), method
+    assert inspect.signature(OURS.pad).parameters.keys() >= PAD
+    assert "stride" not in inspect.signature(OURS.pad).parameters
+    assert "truncation" in inspect.signature(fast.tokenize).parameters
+    assert "padding" in inspect.signature(fast).parameters
+    assert "pad_to_multiple_of: round" in type(OURS).__call__.__doc__

@@ -18,7 +18,7 @@ from tinybert.tokenizers.alignment import Encoding
 from tinybert.tokenizers.base import Tokenizer
 from tinybert.tokenizers.config import TOKENIZER_FILE, write_text
 from tinybert.tokenizers.encoding import BatchEncoding, as_py_list
-from tinybert.tokenizers.options import EncodeOptions
+from tinybert.tokenizers.options import EncodeOptions, takes_options
 from tinybert.tokenizers.truncation import longest_first_at_once, padded_length, windows
 
 FIRST, SECOND = -1, -2  # where a text stands among the ids of special tokens
@@ -61,6 +61,7 @@ class AlignedTokenizer(Tokenizer):
 
     # Text to rows ---------------------------------------------------------------------------
 
+    @takes_options()
     def tokenize(
         self, text: str, pair: str | None = None, add_special_tokens: bool = False, **options: Any
     ) -> list[str]:

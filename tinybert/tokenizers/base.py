@@ -172,9 +172,16 @@ class Tokenizer(RowEncoder, ChatTemplates):
             texts.append(self.convert_tokens_to_string(run))
         return (" " if spaces else "").join(texts)
 
-    def batch_decode(self, sequences: Any, **options: Any) -> list[str]:
+    def batch_decode(
+        self,
+        sequences: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+        spaces_between_special_tokens: bool = True,
+    ) -> list[str]:
         """`decode` for each row of a batch; of a flat list, for each id."""
-        return [self.decode(sequence, **options) for sequence in as_py_list(sequences)]
+        options = skip_special_tokens, clean_up_tokenization_spaces, spaces_between_special_tokens
+        return [self.decode(sequence, *options) for sequence in as_py_list(sequences)]
 
     # Files --------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tinybert.tokenizers.encoding import BatchEncoding
-from tinybert.tokenizers.options import EncodeOptions
+from tinybert.tokenizers.options import EncodeOptions, takes_options
 from tinybert.tokenizers.rows import RowBuilder, columns_of
 
 
@@ -50,6 +50,7 @@ class RowEncoder(RowBuilder):
         get, unknown = self._token_to_id.get, self.unk_token_id
         return [get(token, unknown) for token in tokens]
 
+    @takes_options(explain=True)
     def __call__(
         self,
         text: Any = None,
@@ -58,7 +59,7 @@ class RowEncoder(RowBuilder):
         text_pair_target: Any = None,
         **options: Any,
     ) -> BatchEncoding:
-        """Encode one text, a pair or a batch; `EncodeOptions` explains the options.
+        """Encode one text, a pair or a batch.
 
         Arguments:
             text: a str; a list of str or of (text, text_pair) tuples, which is a batch; with
@@ -83,6 +84,7 @@ class RowEncoder(RowBuilder):
             encoding["labels"] = self._encode(text_target, text_pair_target, settings).input_ids
         return encoding
 
+    @takes_options()
     def encode(self, text: Any, text_pair: Any = None, **options: Any) -> Any:
         """The `input_ids` of one text or pair.
 
@@ -91,6 +93,7 @@ class RowEncoder(RowBuilder):
         """
         return self.encode_plus(text, text_pair, **options).input_ids
 
+    @takes_options()
     def encode_plus(self, text: Any, text_pair: Any = None, **options: Any) -> BatchEncoding:
         """One text or pair, given as for `encode`; the result and the options are those of a call.
 
@@ -98,6 +101,7 @@ class RowEncoder(RowBuilder):
         """
         return self._encode_one(text, text_pair, self._settings(options))
 
+    @takes_options()
     def batch_encode_plus(
         self, batch_text_or_text_pairs: Sequence[Any], **options: Any
     ) -> BatchEncoding:

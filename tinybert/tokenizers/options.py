@@ -5,9 +5,11 @@ Nothing is tokenized, cut or padded here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Any, TypeVar
 
 from tinybert.tokenizers.encoding import check_tensor_type
 
@@ -22,6 +24,8 @@ TRUNCATION: dict[Any, str] = {
 }
 TRUNCATION_STRATEGIES = ("do_not_truncate", "longest_first", "only_first", "only_second")
 SIDES = ("right", "left")
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
@@ -40,7 +44,7 @@ def check_whole_number(name: str, value: Any, least: int) -> None:
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    """Keyword arguments of `tokenizer(...)`, `encode` and `prepare_for_model`.
+    """Options of `tokenizer(...)`, `encode` and `prepare_for_model`.
 
     add_special_tokens: wrap the text in the special tokens of the model.
     padding: False or "do_not_pad"; True or "longest" (to the longest row of the batch);
@@ -151,3 +155,41 @@ class EncodeOptions:
                 "padding='max_length' without max_length, and the model has no limit: "
                 "nothing is padded"
             )
+
+
+OPTIONS = {field.name: field for field in fields(EncodeOptions)}
+
+
+def check_names(options: Mapping[str, Any], known: Iterable[str] = OPTIONS) -> None:
+    """Raise TypeError for an option that is not `known`, naming it, the nearest, and all."""
+    known = list(known)
+    for name in options:
+        if name not in known:
+            near = [f", did you mean {other!r}?" for other in get_close_matches(name, known, 1)]
+            raise TypeError(f"unknown option {name!r}{''.join(near)}; there are {', '.join(known)}")
+
+
+def takes_options(
+    names: Iterable[str] = OPTIONS, explain: bool = False
+) -> Callable[[Method], Method]:
+    """Show options in the signature of a method that takes them as **options.
+
+    The method itself refuses others, with `check_names`. With `explain`, what `EncodeOptions` says
+    of them becomes the end of the docstring.
+    """
+
+    def show(method: Method) -> Method:
+        signature = inspect.signature(method)
+        shown = {n: p for n, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD}
+        for name in names:
+            default, annotation = OPTIONS[name].default, OPTIONS[name].type
+            kind = inspect.Parameter.KEYWORD_ONLY
+            option = inspect.Parameter(name, kind, default=default, annotation=annotation)
+            shown.setdefault(name, option)
+        shown_signature = signature.replace(parameters=list(shown.values()))
+        method.__signature__ = shown_signature  # type: ignore[attr-defined]
+        if explain and method.__doc__:  # python -OO leaves none
+            method.__doc__ = f"{inspect.getdoc(method)}\n\n{inspect.getdoc(EncodeOptions)}"
+        return method
+
+    return show

@@ -19,7 +19,9 @@ from tinybert.tokenizers.options import (
     TRUNCATION_STRATEGIES,
     EncodeOptions,
     check_choice,
+    check_names,
     check_whole_number,
+    takes_options,
 )
 from tinybert.tokenizers.truncation import pad_row, padded_length, truncate
 
@@ -27,6 +29,12 @@ logger = logging.getLogger(__name__)
 
 # What stands in the lists of a row where there is only padding (input_ids: the pad token).
 PAD_VALUES = {"token_type_ids": 0, "attention_mask": 0, "special_tokens_mask": 1}
+
+# The options of `RowBuilder.pad`.
+OF_PAD = (
+    *("padding", "max_length", "pad_to_multiple_of", "padding_side"),
+    *("return_attention_mask", "return_tensors", "verbose"),
+)
 
 
 class RowBuilder(AddedVocabulary, ABC):
@@ -66,6 +74,7 @@ class RowBuilder(AddedVocabulary, ABC):
         """How many tokens of two texts together the model takes."""
         return self.model_max_length - self.num_special_tokens_to_add(pair=True)
 
+    @takes_options()
     def prepare_for_model(
         self,
         ids: list[int],
@@ -110,6 +119,7 @@ class RowBuilder(AddedVocabulary, ABC):
         )
 
     def _settings(self, options: Mapping[str, Any]) -> EncodeOptions:
+        check_names(options)
         given = EncodeOptions(**options)
         settings = given.resolved(self.model_max_length, self.padding_side, self.model_input_names)
         self._check_settings(given, settings)
@@ -218,6 +228,7 @@ class RowBuilder(AddedVocabulary, ABC):
         values = {"input_ids": self.role_id("pad_token"), **PAD_VALUES}
         return [pad_row(row, length, values, str(settings.padding_side)) for row in rows]
 
+    @takes_options(OF_PAD)
     def pad(
         self,
         encoded_inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
@@ -231,8 +242,10 @@ class RowBuilder(AddedVocabulary, ABC):
         pad_to_multiple_of, padding_side, return_attention_mask, return_tensors and verbose apply
         here. What was given as NumPy arrays comes back so, unless return_tensors says otherwise.
 
-        Raises ValueError if there are no input_ids, or keys differ in their number of rows.
+        Raises ValueError if there are no input_ids, or keys differ in their number of rows;
+        TypeError for another option.
         """
+        check_names(options, OF_PAD)
         if isinstance(encoded_inputs, Mapping):
             given = dict(encoded_inputs)
         else:
