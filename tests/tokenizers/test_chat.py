@@ -115,3 +115,33 @@ def test_what_is_refused(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ImportError, match=r'pip install "tinybert\[chat\]"'):
         ours.apply_chat_template(CHAT, chat_template="{{ 1 }}")
+
+
+CONVERSATION = "conversation must be a list of messages"
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        ("hi", {}, CONVERSATION),
+        (["a"], {}, CONVERSATION),
+        ([None], {}, CONVERSATION),
+        ([CHAT, "a"], {}, CONVERSATION),
+        ({"messages": CHAT}, {}, CONVERSATION),
+        (CHAT, {"tools": [len]}, "tools must be a list of dicts, each a JSON schema; got .*len"),
+        (CHAT, {"tools": TOOLS[0]}, "tools must be a list of dicts"),
+        (CHAT, {"documents": ["a"]}, "documents must be a list of dicts"),
+    ],
+    ids=str,
+)
+def test_forms_that_are_refused(folder, given, options, message):
+    ours = TokenizerJSON.from_pretrained(folder)
+    with pytest.raises(TypeError, match=message):
+        ours.apply_chat_template(given, tokenize=False, **options)
+
+
+def test_conversations_without_messages(folder):
+    ours = TokenizerJSON.from_pretrained(folder)
+    assert ours.apply_chat_template([[]], tokenize=False) == [""]
+    with pytest.raises(ValueError, match="needs a conversation with a last message"):
+        ours.apply_chat_template([], continue_final_message=True)

@@ -161,7 +161,8 @@ class ChatTemplates:
 
         Arguments:
             conversation: messages such as {"role": "user", "content": "Hello"}; or a list of lists.
-            tools, documents: given to the template, which may make use of them.
+            tools, documents: lists of dicts, given to the template, which may make use of them. A
+                tool is a JSON schema; of functions none is made.
             chat_template: another template, or the name of one where the model has several.
             add_generation_prompt: end with what stands before an answer.
             continue_final_message: end with the last message, without what stands behind it.
@@ -171,14 +172,19 @@ class ChatTemplates:
             **variables: more for the template; it also has the special tokens by role.
 
         Raises ImportError if Jinja2 is missing (extra "chat"); ValueError if there is no template,
-        it is damaged, or refuses the conversation.
+        it is damaged, or refuses the conversation; TypeError if conversation, tools or documents
+        are of another form.
         """
         if continue_final_message and add_generation_prompt:
             raise ValueError("continue_final_message excludes add_generation_prompt")
         if return_dict and not tokenize:
             raise ValueError("return_dict=True needs tokenize=True")
         template = choose_template(self.chat_template, chat_template, tools is not None)
-        batched = bool(conversation) and isinstance(conversation[0], (list, tuple))
+        batched = is_batch(conversation)
+        for name, value in (("tools", tools), ("documents", documents)):
+            if value is not None and not _all_mappings(value):
+                hint = ", each a JSON schema" if name == "tools" else ""
+                raise TypeError(f"{name} must be a list of dicts{hint}; got {value!r:.200}")
         given = {**self.special_tokens_map, **variables}  # type: ignore[attr-defined]
         given |= {"tools": tools, "documents": documents}
         texts = []
@@ -202,11 +208,29 @@ class ChatTemplates:
         return encoding if return_dict else encoding["input_ids"]
 
 
+def is_batch(conversation: Any) -> bool:
+    """Whether these are several conversations; TypeError unless they are, or one."""
+    if _all_mappings(conversation):
+        return False
+    if isinstance(conversation, (list, tuple)) and all(map(_all_mappings, conversation)):
+        return True
+    raise TypeError(
+        'conversation must be a list of messages, dicts such as {"role": "user", "content": '
+        f'"Hello"}}, or a list of such lists; got {conversation!r:.200}'
+    )
+
+
+def _all_mappings(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(part, Mapping) for part in value)
+
+
 def render_open(template: str, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
     """`render`, but without what the template puts behind the last message.
 
     A mark at the end of the message shows where that begins. Raises ValueError if it is lost.
     """
+    if not messages:
+        raise ValueError("continue_final_message needs a conversation with a last message")
     last = dict(messages[-1])
     if not isinstance(last.get("content"), str):
         raise ValueError("continue_final_message needs a last message whose content is a str")
