@@ -306,6 +306,24 @@ def texts(count: int, rng: random.Random) -> Iterator[str]:
         yield "".join(char for char in "".join(parts) if unicodedata.category(char) != "Cn")
 
 
+# Files ---------------------------------------------------------------------------------------
+
+
+def in_folder(folder: Path, value: Any, **config: Any) -> Path:
+    """A folder with this tokenizer.json, and a tokenizer_config.json if it is given."""
+    folder.mkdir(exist_ok=True)
+    (folder / "tokenizer.json").write_text(value if isinstance(value, str) else json.dumps(value))
+    if config:
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def changed(**parts: Any) -> dict[str, Any]:
+    """A tokenizer.json with two tokens, and these parts."""
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}
+    return {"version": "1.0", "model": model, **parts}
+
+
 # The verdict ---------------------------------------------------------------------------------
 
 

@@ -189,7 +189,7 @@ def change(folder, key, value):
         ("post_processor", {"type": "BertProcessing"}, "post_processor is damaged"),
         ("post_processor", {"type": "BertProcessing", "cls": ["a"], **SEP}, "cls_token is 'a'"),
         ("added_tokens", 3, "added_tokens must be a list"),
-        ("added_tokens", [{"id": "a", "content": "x"}], "added_tokens_decoder must be"),
+        ("added_tokens", [{"id": "a", "content": "x"}], r"added_tokens\[0\]\.id must be an int"),
         ("added_tokens", [{"id": 1, "content": ""}], "must not be empty"),
         ("padding", {"direction": "Up"}, "padding_side must be"),
     ],

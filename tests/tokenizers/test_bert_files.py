@@ -197,8 +197,11 @@ def test_nothing_is_left_half_written(tmp_path, monkeypatch):
         ({"added_tokens": {"x": "1"}}, "added_tokens_decoder must be"),
         ({"added_tokens": {"": 1}}, "must not be empty"),
         ({"tokenizer": {"added_tokens": {"x": 1}}}, "added_tokens must be a list"),
-        ({"tokenizer": {"added_tokens": [{"id": [], "content": "x"}]}}, "unhashable"),
-        ({"tokenizer": {"added_tokens": [{"content": "x"}]}}, "added_tokens_decoder must be"),
+        ({"tokenizer": {"added_tokens": [{"id": [], "content": "x"}]}}, r"added_tokens\[0\]\.id"),
+        (
+            {"tokenizer": {"added_tokens": [{"content": "x"}]}},
+            r"added_tokens\[0\]\.id must be an int",
+        ),
     ],
 )
 def test_damaged_files(files, message, tmp_path):

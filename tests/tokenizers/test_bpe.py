@@ -90,10 +90,12 @@ def test_worked_example():
     bpe = BPE(vocab, [("l", "o"), ("lo", "w")], unk_token="<unk>")
     assert bpe["lowel"] == ((5, "low", 0, 3), (3, "e", 3, 4), (0, "l", 4, 5))
     assert [token.text for token in bpe["ol?!"]] == ["o", "l", "<unk>", "<unk>"]
-    with pytest.raises(ValueError, match="merge 0, 'x' 'o'"):
+    with pytest.raises(ValueError, match="merge 1, 'x' 'o'"):
         BPE(vocab, [("x", "o")])
-    with pytest.raises(ValueError, match="unk_token"):
-        BPE(vocab, [], unk_token="?")
+    strange = BPE(vocab, [], unk_token="?")
+    assert [token.id for token in strange["low"]] == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"'lox' is unknown, and unk_token '\?' is not in"):
+        strange["lox"]
 
 
 OPTIONS = {

@@ -17,6 +17,7 @@ from tinybert.tokenizers.aligned import AlignedTokenizer
 from tinybert.tokenizers.alignment import Encoding
 from tinybert.tokenizers.base import CLEAN_UPS
 from tinybert.tokenizers.bert_base import BertBase, load_vocab
+from tinybert.tokenizers.bert_json import PREFIX, BertFile, read_bert_file
 from tinybert.tokenizers.config import (
     BOOL,
     BOOL_OR_NONE,
@@ -26,7 +27,6 @@ from tinybert.tokenizers.config import (
 )
 from tinybert.tokenizers.matching import TokenMatcher
 from tinybert.tokenizers.normalize import Normalizer
-from tinybert.tokenizers.bert_json import PREFIX, BertFile, read_bert_file
 from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
 
 # What the decoder of the library replaces in each token, before the tokens are joined.

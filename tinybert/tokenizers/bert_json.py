@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.tokenizers.added_tokens import AddedToken
+from tinybert.tokenizers.bpe_files import checked_vocab
 from tinybert.tokenizers.config import (
     COMMON_OPTIONS,
-    MAX_ID,
     Blame,
     check_options,
+    read_added_tokens,
     read_json,
-    token_from_json,
 )
 from tinybert.tokenizers.normalize import Normalizer
 
@@ -112,12 +112,8 @@ def read_bert_file(path: Path) -> BertFile:
         normalizer = _part(file, "normalizer", "BertNormalizer", {})
         _part(file, "pre_tokenizer", "BertPreTokenizer", {})
         decoder = _part(file, "decoder", "WordPiece", {"prefix": PREFIX})
-        vocab, longest = model.get("vocab"), model.get("max_input_chars_per_word", 100)
-        if not isinstance(vocab, dict) or not vocab:
-            raise ValueError("model.vocab must be an object from tokens to ids, not empty")
-        ids = set(vocab.values())
-        if not all(type(i) is int and 0 <= i <= MAX_ID for i in ids) or len(ids) < len(vocab):
-            raise ValueError("model.vocab must give each token an id of its own, an int")
+        vocab = checked_vocab(model.get("vocab"), "model.vocab")
+        longest = model.get("max_input_chars_per_word", 100)
         unk_token = model.get("unk_token")
         if not isinstance(unk_token, str):
             raise ValueError(f"model.unk_token {unk_token!r} must be a str")
@@ -131,7 +127,7 @@ def read_bert_file(path: Path) -> BertFile:
         cls_token, sep_token = _layout(file.get("post_processor"))
         return BertFile(
             vocab,
-            read_added_tokens(file.get("added_tokens", [])),
+            dict(read_added_tokens(file)),
             read_sides(file),
             unk_token,
             cls_token,
@@ -152,15 +148,6 @@ def _part(file: Mapping[str, Any], name: str, kind: str, demands: Mapping[str, A
         if part.get(key, value) != value:
             raise ValueError(f"{name}.{key} must be {value!r}, got {part[key]!r}")
     return part
-
-
-def read_added_tokens(records: Any) -> dict[int, AddedToken]:
-    """The list of added tokens, by id."""
-    if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
-        raise ValueError("added_tokens must be a list of objects")
-    tokens = {record.get("id"): token_from_json(record) for record in records}
-    check_options({"added_tokens_decoder": tokens}, COMMON_OPTIONS)
-    return tokens
 
 
 def read_sides(file: Mapping[str, Any]) -> dict[str, str]:

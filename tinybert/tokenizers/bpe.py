@@ -32,13 +32,14 @@ class BPE(dict[str, tuple[Token, ...]]):
         vocab: token -> id.
         merges: pairs of tokens in the order in which they were learnt.
         unk_token: stands for a character that the vocabulary lacks; None drops such characters.
+            If the vocabulary lacks the token itself, a word that needs it is a ValueError.
         fuse_unk: unknown characters in a row become one token.
         byte_fallback: an unknown character becomes the tokens <0x00> to <0xFF> of its bytes, if
             the vocabulary has them all.
         ignore_merges: a word that the vocabulary has is a token, whatever the merges.
         prefix, suffix: what every symbol but the first, and the last one, have in the vocabulary.
 
-    Raises ValueError if a merge, or unk_token, is not in the vocabulary.
+    Raises ValueError if a merge is not in the vocabulary.
     """
 
     def __init__(
@@ -54,8 +55,6 @@ class BPE(dict[str, tuple[Token, ...]]):
         suffix: str = "",
     ) -> None:
         super().__init__()
-        if unk_token is not None and unk_token not in vocab:
-            raise ValueError(f"unk_token {unk_token!r} is not in the vocabulary")
         self.vocab = vocab
         self.token_of = {token_id: token for token, token_id in vocab.items()}
         self.unk_token = unk_token
@@ -74,7 +73,7 @@ class BPE(dict[str, tuple[Token, ...]]):
             for token in (left, right, merged):
                 if token not in vocab:
                     raise ValueError(
-                        f"merge {rank}, {left!r} {right!r}: {token!r} is not in the vocabulary"
+                        f"merge {rank + 1}, {left!r} {right!r}: {token!r} is not in the vocabulary"
                     )
             self.ranks[vocab[left], vocab[right]] = rank
             self.merged.append(vocab[merged])
@@ -130,7 +129,7 @@ class BPE(dict[str, tuple[Token, ...]]):
                 sizes += [1] * len(found)
                 continue
             if unknown and (token_id is not None or not self.fuse_unk):
-                ids.append(self.vocab[str(self.unk_token)])
+                ids.append(unknown_id(self.vocab, self.unk_token, word))
                 sizes.append(unknown)
                 unknown = 0
             if token_id is not None:
@@ -139,7 +138,7 @@ class BPE(dict[str, tuple[Token, ...]]):
             elif self.unk_token is not None:
                 unknown += size
         if unknown:
-            ids.append(self.vocab[str(self.unk_token)])
+            ids.append(unknown_id(self.vocab, self.unk_token, word))
             sizes.append(unknown)
         return ids, sizes
 
@@ -195,3 +194,12 @@ class BPE(dict[str, tuple[Token, ...]]):
                 heapq.heappush(heap, (rank_left, h))
         sizes[:] = [size for size, token_id in zip(sizes, ids, strict=True) if token_id >= 0]
         ids[:] = [token_id for token_id in ids if token_id >= 0]
+
+
+def unknown_id(vocab: Mapping[str, int], unk_token: str | None, word: str) -> int:
+    """The id of the unknown token; ValueError, naming the word that needs it, if it has none."""
+    if unk_token is None or unk_token not in vocab:
+        raise ValueError(
+            f"{word!r:.80} is unknown, and unk_token {unk_token!r} is not in the vocabulary"
+        )
+    return vocab[unk_token]

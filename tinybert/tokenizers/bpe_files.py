@@ -8,7 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from tinybert.tokenizers.config import MAX_ID, Blame, read_json, read_text, write_text
+from tinybert.tokenizers.config import Blame, read_json, read_text, write_text
+from tinybert.tokenizers.json_fields import MAX_ID
 
 VOCAB_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
@@ -50,14 +51,18 @@ def save_bpe(
     write_text(Path(merges_file), "\n".join(lines) + "\n")
 
 
-def checked_vocab(vocab: Any) -> dict[str, int]:
+def checked_vocab(vocab: Any, where: str = "the vocabulary") -> dict[str, int]:
     """A vocabulary from a file; ValueError unless it gives each token an id of its own."""
     if not isinstance(vocab, dict) or not vocab:
-        raise ValueError("the vocabulary must be an object from tokens to ids, not empty")
-    if not all(type(i) is int and 0 <= i <= MAX_ID for i in vocab.values()):
-        raise ValueError("the vocabulary must give each token an id, an int")
-    if len(set(vocab.values())) < len(vocab):
-        raise ValueError("the vocabulary must give each token an id of its own")
+        raise ValueError(f"{where} must be an object from tokens to ids, not empty")
+    demand = f"{where} must give each token an id of its own, an int from 0 to {MAX_ID}"
+    for token, token_id in vocab.items():
+        if type(token_id) is not int or not 0 <= token_id <= MAX_ID:
+            raise ValueError(f"{demand}, but {token!r:.80} has {token_id!r:.80}")
+    token_of = {token_id: token for token, token_id in vocab.items()}
+    if len(token_of) < len(vocab):
+        first, last, i = next((t, token_of[i], i) for t, i in vocab.items() if token_of[i] != t)
+        raise ValueError(f"{demand}, but {first!r:.80} and {last!r:.80} both have {i}")
     return vocab
 
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinybert.tokenizers.added_tokens import ROLES, AddedToken
+from tinybert.tokenizers.json_fields import MAX_ID, Fields
 
 CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 ADDED_TOKENS_FILE = "added_tokens.json"
 TOKENIZER_FILE = "tokenizer.json"
 MAX_FILE_BYTES = 100 * 2**20
-MAX_ID = 2**31 - 1
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")  # of an AddedToken
 
 
 class OptionType(NamedTuple):
@@ -197,12 +198,33 @@ def _read_added_tokens(folder: Path, special: set[str]) -> dict[int, AddedToken]
         check_options({"added_tokens_decoder": found}, COMMON_OPTIONS)
     path = folder / TOKENIZER_FILE
     with Blame(path):
-        records = read_json(path).get("added_tokens", [])
-        if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
-            raise ValueError("added_tokens must be a list of objects")
-        found.update({record.get("id"): token_from_json(record) for record in records})
-        check_options({"added_tokens_decoder": found}, COMMON_OPTIONS)
+        found.update(read_added_tokens(read_json(path)))
     return found
+
+
+def read_added_tokens(file: Mapping[str, Any]) -> list[tuple[int, AddedToken]]:
+    """The added tokens of a tokenizer.json with their ids, in its order.
+
+    Raises ValueError, naming the place in the file, for one that is damaged, or has an id twice.
+    """
+    names: dict[int, str] = {}
+    tokens = []
+    records = file.get("added_tokens")
+    if not isinstance(records, (list, type(None))):
+        raise ValueError(f"added_tokens must be a list of objects, got {records!r:.80}")
+    for place, value in enumerate(records or []):
+        record = Fields(value, f"added_tokens[{place}]")
+        token_id, content = record.id("id"), record.get("content", str)
+        if not content:
+            raise ValueError(f"{record.where}.content must not be empty")
+        if names.setdefault(token_id, content) != content:
+            raise ValueError(
+                f"{record.where}.id must be of its own, but {names[token_id]!r} and {content!r} "
+                f"both have {token_id}"
+            )
+        flags = {name: record.get(name, bool) for name in FLAGS if name in record.value}
+        tokens.append((token_id, AddedToken(content, **flags)))
+    return tokens
 
 
 def _from_json(name: str, value: Any, special: bool = False) -> Any:
@@ -226,8 +248,7 @@ def token_from_json(value: Any, special: bool = False) -> Any:
     """An AddedToken for an object with "content"; anything else as it is."""
     if not isinstance(value, dict) or "content" not in value:
         return value
-    names = ("single_word", "lstrip", "rstrip", "normalized", "special")
-    flags = {name: value[name] for name in names if name in value}
+    flags = {name: value[name] for name in FLAGS if name in value}
     for name, flag in flags.items():
         if not isinstance(flag, bool):
             raise TypeError(f"{name} of token {value['content']!r} must be a bool, got {flag!r}")

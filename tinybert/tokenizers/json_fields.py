@@ -12,7 +12,13 @@ T = TypeVar("T")
 
 REQUIRED = object()
 MAX_DEPTH = 20  # parts within parts
-KINDS: dict[type, str] = {bool: "true or false", int: "an int", str: "a string", dict: "an object"}
+MAX_ID = 2**31 - 1
+KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "an int of at least 0",
+    str: "a string",
+    dict: "an object",
+}
 
 
 class Fields:
@@ -26,13 +32,27 @@ class Fields:
         self.value, self.where, self.depth = value, where, depth
 
     def get(self, name: str, kind: type[T], default: Any = REQUIRED) -> T:
-        """A field that must be of this type, or null or missing if there is a default."""
+        """A field that must be of this type, or null or missing if there is a default.
+
+        No number in these files is negative.
+        """
         value = self.value.get(name)
         if value is None and default is not REQUIRED:
             return default
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        if (
+            not isinstance(value, kind)
+            or (isinstance(value, bool) and kind is not bool)
+            or (isinstance(value, int) and value < 0)
+        ):
             wanted = KINDS.get(kind, f"a {kind.__name__}")
             raise ValueError(f"{self.where}.{name} must be {wanted}, got {value!r:.80}")
+        return value
+
+    def id(self, name: str) -> int:
+        """A field that must be an id, of a token or a type."""
+        value = self.get(name, int)
+        if value > MAX_ID:
+            raise ValueError(f"{self.where}.{name} must be at most {MAX_ID}, got {value}")
         return value
 
     def choice(self, name: str, allowed: tuple[str, ...], default: Any = REQUIRED) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tinybert.tokenizers.aligned_text import Token
-from tinybert.tokenizers.bpe import BPE
+from tinybert.tokenizers.bpe import BPE, unknown_id
 from tinybert.tokenizers.bpe_files import checked_merges, checked_vocab
 from tinybert.tokenizers.json_fields import Fields
 from tinybert.tokenizers.unigram import Unigram
@@ -32,7 +32,7 @@ class Model(NamedTuple):
 def bpe(part: Fields) -> Model:
     if part.value.get("dropout"):
         raise ValueError(f"{part.where}.dropout is random, and not supported; make it null")
-    vocab = checked_vocab(part.value.get("vocab"))
+    vocab = checked_vocab(part.value.get("vocab"), f"{part.where}.vocab")
     model = BPE(
         vocab,
         checked_merges(part.value.get("merges")),
@@ -82,9 +82,10 @@ def library_float(number: float) -> float:
 
 
 def word_piece(part: Fields) -> Model:
-    vocab, unknown = checked_vocab(part.value.get("vocab")), part.get("unk_token", str)
-    if unknown not in vocab:
-        raise ValueError(f"{part.where}.unk_token {unknown!r} is not in the vocabulary")
+    vocab, unknown = (
+        checked_vocab(part.value.get("vocab"), f"{part.where}.vocab"),
+        part.get("unk_token", str),
+    )
     prefix = part.get("continuing_subword_prefix", str)
     longest = part.get("max_input_chars_per_word", int)
     pieces_of = WordPiece(vocab, unknown, longest, prefix)
@@ -92,7 +93,7 @@ def word_piece(part: Fields) -> Model:
     def tokenize(word: str) -> tuple[Token, ...]:
         pieces = pieces_of[word]
         if pieces == [unknown]:
-            return (Token(vocab[unknown], unknown, 0, len(word)),)
+            return (Token(unknown_id(vocab, unknown, word), unknown, 0, len(word)),)
         tokens: list[Token] = []
         start = 0
         for piece in pieces:
@@ -105,13 +106,15 @@ def word_piece(part: Fields) -> Model:
 
 
 def word_level(part: Fields) -> Model:
-    vocab, unknown = checked_vocab(part.value.get("vocab")), part.get("unk_token", str)
+    vocab, unknown = (
+        checked_vocab(part.value.get("vocab"), f"{part.where}.vocab"),
+        part.get("unk_token", str),
+    )
 
     def tokenize(word: str) -> tuple[Token, ...]:
-        token = word if word in vocab else unknown
-        if token not in vocab:
-            raise ValueError(f"neither {word!r} nor unk_token {unknown!r} is in the vocabulary")
-        return (Token(vocab[token], token, 0, len(word)),)
+        if word in vocab:
+            return (Token(vocab[word], word, 0, len(word)),)
+        return (Token(unknown_id(vocab, unknown, word), unknown, 0, len(word)),)
 
     return Model(tokenize, vocab)
 

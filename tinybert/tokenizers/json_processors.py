@@ -7,8 +7,7 @@ from typing import Any
 
 from tinybert.tokenizers.aligned_text import Span
 from tinybert.tokenizers.alignment import Encoding
-from tinybert.tokenizers.config import MAX_ID
-from tinybert.tokenizers.json_fields import Fields
+from tinybert.tokenizers.json_fields import MAX_ID, Fields
 from tinybert.tokenizers.json_rows import Changes, changed
 from tinybert.tokenizers.trim import trimmed
 
@@ -96,9 +95,12 @@ def template(part: Fields) -> Process:
     """Rows as two templates say, one for a text and one for a pair."""
     named = _named_tokens(part)
     single, pair = (_template(part, name, named) for name in ("single", "pair"))
+    both = {"A", "B"} <= {text for (text, _), _ in pair}
     of_type = {type_id: _of_type(type_id) for (_, type_id), _ in (*single, *pair)}
 
     def process(texts: list[Encoding], special: bool) -> list[Encoding]:
+        if len(texts) > 1 and not both:
+            raise ValueError(f"{part.where}.pair must have both sequences, A and B, to make a pair")
         row: list[Encoding] = []
         for (name, type_id), tokens in pair if len(texts) > 1 else single:
             if tokens is None:
@@ -136,17 +138,15 @@ def _template(
         if set(piece.value) == {"Sequence"}:
             fields = Fields(piece.value["Sequence"], f"{piece.where}.Sequence")
             text = fields.choice("id", ("A",) if name == "single" else ("A", "B"))
-            pieces.append(((text, fields.get("type_id", int)), None))
+            pieces.append(((text, fields.id("type_id")), None))
         elif set(piece.value) == {"SpecialToken"}:
             fields = Fields(piece.value["SpecialToken"], f"{piece.where}.SpecialToken")
             token = fields.get("id", str)
             if token not in named:
                 raise ValueError(f"{fields.where}: {token!r} is not in special_tokens")
-            pieces.append((("", fields.get("type_id", int)), named[token]))
+            pieces.append((("", fields.id("type_id")), named[token]))
         else:
             raise ValueError(f"{piece.where} must have the one field Sequence or SpecialToken")
-    if name == "pair" and not {"A", "B"} <= {text for (text, _), _ in pieces}:
-        raise ValueError(f"{part.where}.pair must have both sequences, A and B")
     return pieces
 
 

@@ -7,7 +7,7 @@ The parts are in `json_normalizers.py`, `json_pretokenizers.py`, `json_models.py
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -16,12 +16,15 @@ from tinybert.tokenizers.added_tokens import AddedToken
 from tinybert.tokenizers.aligned import AlignedTokenizer
 from tinybert.tokenizers.aligned_text import AlignedText
 from tinybert.tokenizers.alignment import Encoding
+from tinybert.tokenizers.bert_json import read_sides
 from tinybert.tokenizers.config import (
     BOOL_OR_NONE,
     COMMON_OPTIONS,
     TOKENIZER_FILE,
     Blame,
     OptionType,
+    check_options,
+    read_added_tokens,
     read_json,
 )
 from tinybert.tokenizers.json_decoders import DECODERS
@@ -34,10 +37,11 @@ from tinybert.tokenizers.json_rows import LazyEncoding, joined
 from tinybert.tokenizers.json_words import Columns, Piece, Word, Words, places
 from tinybert.tokenizers.matching import TokenMatcher
 from tinybert.tokenizers.options import EncodeOptions
-from tinybert.tokenizers.bert_json import read_added_tokens, read_sides
 
 T = TypeVar("T")
 
+VERSION = "1.0"  # the only one that there is
+BUILT = ("vocab", "_normalize", "_process", "_decoder", "_words")  # what `_build` makes of the file
 # Classes of transformers that set the post-processor themselves.
 LIKE_LLAMA = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer")
 
@@ -82,7 +86,7 @@ class TokenizerJSON(AlignedTokenizer):
         add_prefix_space: bool | None = None,
         **common: Any,
     ) -> None:
-        path = Path(tokenizer_file)
+        self._path = path = Path(tokenizer_file)
         if not path.is_file():
             raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
         self.tokenizer_class = tokenizer_class
@@ -91,29 +95,44 @@ class TokenizerJSON(AlignedTokenizer):
         self.add_prefix_space = add_prefix_space
         with Blame(path):
             self._file = read_json(path)
+            if (version := self._file.get("version", VERSION)) != VERSION:
+                raise ValueError(f"version must be {VERSION!r}, got {version!r:.80}")
             before = self._file.get("pre_tokenizer")
             is_byte_level = isinstance(before, dict) and before.get("type") == "ByteLevel"
             if add_prefix_space is not None and is_byte_level:
                 changed = {**dict(before or {}), "add_prefix_space": add_prefix_space}
                 self._file = {**self._file, "pre_tokenizer": changed}
-            self._normalize = _part(self._file, "normalizer", NORMALIZERS)
-            steps = _part(self._file, "pre_tokenizer", PRE_TOKENIZERS) or []
-            self._process = _part(self._file, "post_processor", PROCESSORS) or nothing
-            self._decoder = _part(self._file, "decoder", DECODERS)
-            model = _model(self._file)
-            self.vocab = model.vocab
-            self._words = Words(steps, model.tokenize, model.parts)
-            given = read_added_tokens(self._file.get("added_tokens") or [])
-            # A token that the model has is known by its id there, whatever the file says.
-            added = {self.vocab.get(t.content, i): t for i, t in given.items()}
+            self._build()
+            given = read_added_tokens(self._file)
+            _check_ids(given, self.vocab)
             found: dict[str, Any] = {**read_sides(self._file), **_padding(self._file)}
         options: dict[str, Any] = {**found, **common}
-        options["added_tokens_decoder"] = added | dict(common.get("added_tokens_decoder") or {})
+        check_options(common, self.option_types)
+        more = sorted(common.get("added_tokens_decoder", {}).items())
+        options["added_tokens_decoder"] = _numbered([*given, *more], self.vocab)
         super().__init__(**options)
         like_llama = str(tokenizer_class).removesuffix("Fast") in LIKE_LLAMA
         asked = add_bos_token is not None or add_eos_token is not None
         if like_llama or (asked and tokenizer_class is None):
             self._put_round(add_bos_token is not False if like_llama else add_bos_token)
+
+    def _build(self) -> None:
+        """Make the parts that the file describes."""
+        self._normalize = _part(self._file, "normalizer", NORMALIZERS)
+        steps = _part(self._file, "pre_tokenizer", PRE_TOKENIZERS) or []
+        self._process = _part(self._file, "post_processor", PROCESSORS) or nothing
+        self._decoder = _part(self._file, "decoder", DECODERS)
+        model = _model(self._file)
+        self.vocab = model.vocab
+        self._words = Words(steps, model.tokenize, model.parts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the parts, which are functions that cannot be pickled: they are built anew."""
+        return {name: value for name, value in vars(self).items() if name not in BUILT}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._build()
 
     def _put_round(self, adds_bos: bool | None) -> None:
         """Let bos and eos stand round every text, as the options say."""
@@ -145,6 +164,10 @@ class TokenizerJSON(AlignedTokenizer):
 
     def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
         """Added tokens, normalisation, more added tokens, words, and the tokens of each word."""
+        with Blame(self._path):
+            return LazyEncoding(Columns(self._pieces(text, split_special_tokens), sequence))
+
+    def _pieces(self, text: str, split_special_tokens: bool) -> list[Piece]:
         exact, in_normalised = self._matchers[split_special_tokens]
         pieces: list[Piece] = []
         for token, start, end in exact.split(text):
@@ -161,7 +184,7 @@ class TokenizerJSON(AlignedTokenizer):
                 stretch = AlignedText(text[start:end], places(start, end), start)
                 self._normalize(stretch)
                 pieces += self._normalised_pieces(stretch, in_normalised)
-        return LazyEncoding(Columns(pieces, sequence))
+        return pieces
 
     def _normalised_pieces(self, stretch: AlignedText, matcher: TokenMatcher) -> Iterator[Piece]:
         """The parts of a text that are added tokens, and those between them."""
@@ -183,7 +206,12 @@ class TokenizerJSON(AlignedTokenizer):
         self, first: Encoding, second: Encoding | None, settings: EncodeOptions
     ) -> Encoding:
         texts = [first] if second is None else [first, second]
-        return joined(self._process(texts, settings.add_special_tokens), len(texts))
+        return self._processed(texts, settings.add_special_tokens)
+
+    def _processed(self, texts: list[Encoding], special: bool) -> Encoding:
+        """The row that the post-processor makes of its texts."""
+        with Blame(self._path):
+            return joined(self._process(texts, special), len(texts))
 
     def _row_of(self, first: list[int], second: list[int] | None) -> Encoding:
         """The row that the file makes of ids."""
@@ -192,7 +220,7 @@ class TokenizerJSON(AlignedTokenizer):
             Encoding.of_text(ids, [""] * len(ids), [(0, 0)] * len(ids), [None] * len(ids), i)
             for i, ids in enumerate(texts)
         ]
-        return joined(self._process(encodings, True), len(texts))
+        return self._processed(encodings, True)
 
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
@@ -256,6 +284,39 @@ def _model(file: Mapping[str, Any]) -> Model:
         if str(error).startswith("model"):
             raise
         raise ValueError(f"model: {error}") from error
+
+
+def _check_ids(added: Iterable[tuple[int, AddedToken]], vocab: Mapping[str, int]) -> None:
+    """ValueError for an added token that has the id of another token of the model."""
+    token_of = {token_id: token for token, token_id in vocab.items()}
+    for i, token in added:
+        if token.content not in vocab and i in token_of:
+            raise ValueError(
+                f"added_tokens: {token.content!r} has the id {i}, which in the vocabulary "
+                f"{token_of[i]!r} has"
+            )
+
+
+def _numbered(
+    added: Iterable[tuple[int, AddedToken]], vocab: Mapping[str, int]
+) -> dict[int, AddedToken]:
+    """Added tokens by the ids that the library gives them, whatever the file says.
+
+    That of the vocabulary if it has the token, else the next one behind all that are there. (An id
+    that is taken, if those of the vocabulary have gaps, is passed over.) Of equal tokens the first
+    counts for the id, and the last for the rest.
+    """
+    ids, found = dict(vocab), dict[int, AddedToken]()
+    taken = set(ids.values())
+    for _, token in added:
+        if token.content not in ids:
+            token_id = len(ids)
+            while token_id in taken:
+                token_id += 1
+            ids[token.content] = token_id
+            taken.add(token_id)
+        found[ids[token.content]] = token
+    return found
 
 
 def _padding(file: Mapping[str, Any]) -> dict[str, Any]:
