@@ -201,6 +201,12 @@ deviations: tuple[Deviation, ...] = (
         f"{_JSON}::test_padding_belongs_to_no_text",
     ),
     Deviation(
+        "TokenizerJSON.__call__",
+        "token types of RobertaProcessing are 0 also in rows that overflow, without special tokens",
+        "PreTrainedTokenizerFast gives those of a second text type 1 in these rows alone",
+        f"{_JSON}::test_types_of_overflow_without_special_tokens",
+    ),
+    Deviation(
         "TokenizerJSON.build_inputs_with_special_tokens",
         "makes the row that a call would make",
         "PreTrainedTokenizerFast joins the ids without special tokens",

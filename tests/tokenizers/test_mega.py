@@ -106,12 +106,9 @@ def pair_for(folder, prefix, added):
 
 
 def beyond_compare(arguments):
-    """Whether a call may show what `test_types_of_overflow_without_special_tokens` does; or where
-    `allow_stride` takes the post-processor away, which trims the original's offsets.
-    """
-    return arguments.get("add_special_tokens") is False and (
-        arguments.get("return_overflowing_tokens", False) or arguments.get("stride", 0) > 0
-    )
+    """Whether a call may show what `test_types_of_overflow_without_special_tokens` does."""
+    special = arguments.get("add_special_tokens", True)
+    return not special and arguments.get("return_overflowing_tokens", False)
 
 
 def test_types_of_overflow_without_special_tokens(files):

@@ -194,6 +194,22 @@ def test_padding_belongs_to_no_text(tmp_path):
     assert found.sequence_ids() == [0, None]
 
 
+def test_types_of_overflow_without_special_tokens(tmp_path):
+    """The original forgets to set the types of what overflows of a RoBERTa to 0."""
+    roberta = {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1]}
+    roberta |= {"trim_offsets": True, "add_prefix_space": False}
+    value = json.loads(trained("byte-level", "English")) | {"post_processor": roberta}
+    path = in_folder(tmp_path, value) / "tokenizer.json"
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_file=str(path), **ROLES)
+    ours = TokenizerJSON(path, **ROLES)
+    options = {"max_length": 4, "truncation": True, "add_special_tokens": False}
+    options |= {"return_overflowing_tokens": True, "return_token_type_ids": True}
+    expected, found = (t("a b c d e", "f g h i j", **options) for t in (theirs, ours))
+    assert found.input_ids == expected.input_ids
+    assert not any(map(any, found.token_type_ids))
+    assert any(map(any, expected.token_type_ids))
+
+
 def test_calls(tmp_path_factory, capfd):
     fuzz_calls(tmp_path_factory.mktemp("calls"), 150, 0)
     capfd.readouterr()  # what Rust says of its panics
@@ -483,12 +499,3 @@ def test_a_text_that_grows_without_end(tmp_path):
     tokenizer = TokenizerJSON.from_pretrained(in_folder(tmp_path, changed(normalizer=chain)))
     with pytest.raises(ValueError, match="normalizer makes a text more than 100 times as long"):
         tokenizer("a b a")
-
-
-def test_unknown_without_an_unknown_token(tmp_path):
-    model = {"type": "Unigram", "vocab": [["a", -1.0]], "unk_id": None}
-    tokenizer = TokenizerJSON.from_pretrained(in_folder(tmp_path, changed(model=model)))
-    with pytest.raises(ValueError, match="'x' is unknown"):
-        tokenizer("ax")
-    with pytest.raises(Exception, match="unk_id"):
-        Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode("ax")

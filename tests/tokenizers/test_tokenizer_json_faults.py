@@ -108,6 +108,15 @@ def test_an_unknown_token_that_is_not_in_the_vocabulary(kind, fuse_unk, tmp_path
         theirs.encode("x")
 
 
+def test_unknown_without_an_unknown_token(tmp_path):
+    model = {"type": "Unigram", "vocab": [["a", -1.0]], "unk_id": None}
+    tokenizer = TokenizerJSON.from_pretrained(in_folder(tmp_path, changed(model=model)))
+    with pytest.raises(ValueError, match="'x' is unknown"):
+        tokenizer("ax")
+    with pytest.raises(Exception, match="unk_id"):
+        Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode("ax")
+
+
 @pytest.mark.parametrize("pair", [[], [A], [B, B]], ids=str)
 def test_a_template_without_both_texts(pair, tmp_path):
     """It serves for single texts. Of a pair the library loses one, or both, and says nothing."""
