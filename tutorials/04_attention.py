@@ -202,6 +202,7 @@ def relative_scores(query, key, table, kind: str) -> np.ndarray:
     return scores / math.sqrt(query.shape[-1])
 
 
+# %%
 order = rng.permutation(T)
 permuted = attention(*(a[:, :, order] for a in (query, key, value)))[0]
 assert np.allclose(permuted, attention(query, key, value)[0][:, :, order])

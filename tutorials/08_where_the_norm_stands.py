@@ -44,6 +44,7 @@ SEED, STEPS, WARM, RATE = 4, 80, 40, 0.003
 assert (B, T, V) == (20, 11, 43)
 
 
+# %%
 def model_of(kind: str, layers: int = L) -> nn.Module:
     """A fresh model, "post" or "pre", with the same sizes and the same spread of its weights."""
     manual_seed(SEED)
@@ -109,6 +110,7 @@ def measure(model: nn.Module) -> dict[str, list[float]]:
     }
 
 
+# %%
 fresh = {kind: measure(model_of(kind)) for kind in ("post", "pre")}
 sizes, gradients = np.array(fresh["pre"]["size"]), np.array(fresh["pre"]["gradient"])
 expected = gradients[L] / sizes  # |dy| / σ, place by place

@@ -137,6 +137,7 @@ def learn_plainly(merges: int) -> list[tuple[int, int]]:
     return learnt
 
 
+# %%
 plain = learn_plainly(MERGES)
 tokens = list(BASE)
 for left, right in plain:
@@ -222,6 +223,7 @@ def encode(text: str, way=by_rank) -> list[int]:
     return [token for ids in found for token in ids]
 
 
+# %%
 with tempfile.TemporaryDirectory() as folder:
     files = [Path(folder) / name for name in ("vocab.json", "merges.txt")]
     save_bpe(vocab, merges, *files)
@@ -234,6 +236,7 @@ for text in (ALICE, NEW, FOREIGN):
 assert len(set(tokens)) == len(tokens)  # a token made in two ways could break that
 assert all(max(pair) < len(BASE) + rank for pair, rank in ranks.items())
 
+# %%
 longest, rest = [], spell(" wither")
 while rest:
     longest.append(next(rest[:end] for end in range(len(rest), 0, -1) if rest[:end] in vocab))
