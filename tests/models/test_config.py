@@ -225,3 +225,10 @@ def test_configs_compare_by_content_and_show_it():
     assert isinstance(BertConfig(), PretrainedConfig)
     with pytest.raises(TypeError):
         hash(BertConfig())
+
+
+@pytest.mark.parametrize("name", ["id2label", "pruned_heads"])
+@pytest.mark.parametrize("value", [5, "a", {"a": "b"}, [[0, 1]]])
+def test_dicts_by_number_are_checked(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a dict from the number of a .* got "):
+        BertConfig(**{name: value})

@@ -331,6 +331,13 @@ def test_auto_config(tmp_path: Any) -> None:
         tinybert.AutoModel()
     with pytest.raises(ValueError, match="AutoModel has no model for PretrainedConfig"):
         tinybert.AutoModel.from_config(tinybert.PretrainedConfig())
+    (tmp_path / "config.json").write_text('{"model_type": []}')
+    with pytest.raises(ValueError, match=r"model_type must be one of .*got \[\]"):
+        tinybert.AutoConfig.from_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "model_config.yaml").write_text("")
+    with pytest.raises(FileNotFoundError, match="NeMo's become one by `tinybert convert`"):
+        tinybert.AutoConfig.from_pretrained(tmp_path)
 
 
 def test_a_model_of_your_own_can_be_registered(monkeypatch: Any) -> None:

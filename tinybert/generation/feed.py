@@ -126,7 +126,7 @@ def past_length(past: Any) -> int:
     try:
         return int(past[0][0].shape[2])
     except (TypeError, IndexError, AttributeError):
-        raise ValueError(
+        raise TypeError(
             "past_key_values must be a KeyValueCache, or a pair (keys, values) of arrays "
             f"(B, G, T, K) for each layer, got a {type(past).__name__}"
         ) from None

@@ -46,7 +46,7 @@ class AutoConfig:
 
     @classmethod
     def _class_of(cls, model_type: Any, name: str) -> type[PretrainedConfig]:
-        if model_type not in cls.classes:
+        if not isinstance(model_type, str) or model_type not in cls.classes:
             raise ValueError(f"{name} must be one of {sorted(cls.classes)}, got {model_type!r}")
         return cls.classes[model_type]
 

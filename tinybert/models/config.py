@@ -71,13 +71,14 @@ class PretrainedConfig:
         self.is_encoder_decoder = is_encoder_decoder
         self.is_decoder = is_decoder
         self.add_cross_attention = add_cross_attention
-        self.pruned_heads = {int(k): list(v) for k, v in (pruned_heads or {}).items()}
+        heads = _by_number("pruned_heads", pruned_heads, "layer to a list of heads")
+        self.pruned_heads = {layer: list(pruned) for layer, pruned in heads.items()}
         self.architectures = architectures
         self.problem_type = problem_type
         self.bos_token_id = bos_token_id
         self.eos_token_id = eos_token_id
         self.pad_token_id = pad_token_id
-        self.id2label = {int(k): v for k, v in id2label.items()} if id2label else None
+        self.id2label = _by_number("id2label", id2label, "class to its label") or None
         self.label2id = label2id
         if self.id2label is None:
             self.num_labels = 2 if num_labels is None else num_labels
@@ -180,6 +181,16 @@ class PretrainedConfig:
         return f"{type(self).__name__} {self.to_json_string()}"
 
 
+def _by_number(name: str, value: Any, what: str) -> dict[int, Any]:
+    """A dict whose keys are numbers, which JSON writes as text."""
+    try:
+        return {int(key): member for key, member in (value or {}).items()}
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(
+            f"{name} must be a dict from the number of a {what}, got {value!r}"
+        ) from None
+
+
 def _as_python(value: Any) -> Any:
     """A NumPy number as a number of Python; JSON knows no other."""
     if isinstance(value, np.generic):
@@ -207,7 +218,9 @@ def read_config(
 def read_json_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file, or a ValueError naming the file and the fault."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; a model folder needs a {path.name}")
+        foreign = (path.parent / "model_config.yaml").is_file()
+        hint = "; NeMo's become one by `tinybert convert`" if foreign else ""
+        raise FileNotFoundError(f"{path}: no such file; a model folder needs a {path.name}{hint}")
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise ValueError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes, so it is no {path.name}")
     try:
