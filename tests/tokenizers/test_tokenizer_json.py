@@ -491,11 +491,3 @@ def test_a_pattern_that_never_ends(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="takes more than"):
         tokenizer("a" * 60)
     assert time.monotonic() - begin < 5
-
-
-def test_a_text_that_grows_without_end(tmp_path):
-    step = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 200}
-    chain = {"type": "Sequence", "normalizers": [step] * 9}
-    tokenizer = TokenizerJSON.from_pretrained(in_folder(tmp_path, changed(normalizer=chain)))
-    with pytest.raises(ValueError, match="normalizer makes a text more than 100 times as long"):
-        tokenizer("a b a")
