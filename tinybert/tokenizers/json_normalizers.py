@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tinybert.tokenizers.aligned_text import AlignedText
+from tinybert.tokenizers.aligned_text import AlignedText, Span
 from tinybert.tokenizers.byte_level import to_alphabet
 from tinybert.tokenizers.json_fields import Fields
 from tinybert.tokenizers.json_patterns import read_pattern
 from tinybert.tokenizers.normalize import Normalizer
 from tinybert.tokenizers.precompiled import read_precompiled
 from tinybert.tokenizers.rust_unicode import rust_unicode
-from tinybert.tokenizers.unicode_forms import FORMS, normal_form
+from tinybert.tokenizers.unicode_forms import FORMS, normal_form, unstable
 
 Normalize = Callable[[AlignedText], None]
 
@@ -67,8 +67,19 @@ def form(part: Fields) -> Normalize:
     name = part.get("type", str)
 
     def normalize(text: AlignedText) -> None:
-        if not text.text.isascii():
-            text.transform(normal_form(text.text, name))
+        if text.text.isascii():
+            return
+        texts: list[str] = []
+        spans: list[Span] = []
+        done = 0
+        for start, end in unstable(text.text, name):
+            part = AlignedText(text.text[start:end], text.spans[start:end], text.start)
+            part.transform(normal_form(part.text, name))
+            texts += (text.text[done:start], part.text)
+            spans += text.spans[done:start] + part.spans
+            done = end
+        if done:
+            text.set("".join([*texts, text.text[done:]]), spans + text.spans[done:])
 
     return normalize
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 from tinybert.tokenizers.aligned_text import Span
 from tinybert.tokenizers.alignment import Encoding
@@ -16,23 +16,26 @@ def trimmed(text: Encoding, add_prefix_space: bool) -> list[Span]:
     With `add_prefix_space`, the Ġ at the beginning of a text was not in it, and stands for nothing
     that could be taken away. The rules are those of the Rust library.
     """
-    return [
-        trim_span(token, span, add_prefix_space and (i == 0 or span[0] == 0))
-        for i, (token, span) in enumerate(zip(text.tokens, text.offsets, strict=True))
-    ]
+    spans = list(text.offsets)
+    for i, token in enumerate(text.tokens):
+        if _spaces_of(token) != (0, 0):
+            spans[i] = trim_span(token, spans[i], add_prefix_space and (i == 0 or spans[i][0] == 0))
+    return spans
 
 
 def trim_span(token: str, span: Span, begins_text: bool = False) -> Span:
     """The span of one token; if it `begins_text`, one Ġ may have been put there."""
-    spaces = _spaces()
-    if token[:1] not in spaces and token[-1:] not in spaces:
-        return span
-    leading = len(token) - len(token.lstrip(spaces))
-    trailing = len(token) - len(token.rstrip(spaces))
-    start, end = span
+    (leading, trailing), (start, end) = _spaces_of(token), span
     if not (begins_text and leading == 1):
         start = min(start + leading, end)
     return start, max(end - trailing, start) if end >= trailing else end
+
+
+@lru_cache(maxsize=20_000)
+def _spaces_of(token: str) -> tuple[int, int]:
+    """How many characters at the beginning and at the end of a token are spaces."""
+    spaces = _spaces()
+    return len(token) - len(token.lstrip(spaces)), len(token) - len(token.rstrip(spaces))
 
 
 @cache

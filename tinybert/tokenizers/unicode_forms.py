@@ -7,11 +7,22 @@ the Rust library knows are touched, to give the same as it does.
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import cache, lru_cache
 from typing import Literal
 
-from tinybert.tokenizers.rust_unicode import HANGUL_COUNT, HANGUL_FIRST, rust_unicode
+from tinybert.tokenizers.rust_unicode import (
+    HANGUL_COUNT,
+    HANGUL_FIRST,
+    TRAILING,
+    TRAILINGS,
+    VOWEL,
+    VOWELS,
+    CharSet,
+    rust_unicode,
+)
 
 FORMS = ("NFC", "NFD", "NFKC", "NFKD")
 
@@ -23,6 +34,38 @@ def normal_form(text: str, form: str) -> list[Change]:
     """The characters of the normal form of a text; see `AlignedText.transform` for the numbers."""
     changes = _decomposed(text, "NFKD" if "K" in form else "NFD")
     return changes if form.endswith("D") else _composed(changes)
+
+
+def unstable(text: str, form: str) -> Iterator[tuple[int, int]]:
+    """The stretches (start, end) of a text that a normal form may change, each by itself.
+
+    A character is stable if it is its own normal form and does not join what stands before it, nor
+    moves to there. It may be joined by what is behind it, so that a stretch begins with the last
+    stable character before the unstable ones.
+    """
+    pattern = _unstable(form, 0xFFFF if max(text) <= "\uffff" else 0x10FFFF)
+    for match in pattern.finditer(text):
+        yield max(match.start() - 1, 0), match.end()
+
+
+@cache
+def _unstable(form: str, last: int) -> re.Pattern[str]:
+    """Unstable characters up to `last` in a row; where that is U+FFFF, they are found faster."""
+    unicode = rust_unicode()
+    decomposable = [chr(i) for a, b in unicode.decomposable.runs for i in range(a, b + 1)]
+    found = set(unicode.combining)
+    hangul = [] if form.endswith("C") else [(HANGUL_FIRST, HANGUL_FIRST + HANGUL_COUNT - 1)]
+    if form.endswith("C"):
+        pairs = [unicodedata.decomposition(char).split() for char in decomposable]
+        pairs = [codes for codes in pairs if len(codes) == 2 and not codes[0].startswith("<")]
+        found |= {chr(int(second, 16)) for _, second in pairs}
+        found |= {chr(VOWEL + i) for i in range(VOWELS)}
+        found |= {chr(TRAILING + i) for i in range(1, TRAILINGS)}
+        whole: Form = "NFKD" if "K" in form else "NFD"
+        found |= {char for char in decomposable if _parts(char, whole)[0] in found}
+    found |= {char for char in decomposable if normal_form(char, form) != [(char, 0)]}
+    codes = [ord(char) for char in found if ord(char) <= last]
+    return re.compile(f"[{CharSet([*hangul, *zip(codes, codes, strict=True)]).pattern()}]+")
 
 
 def _decomposed(text: str, form: Form) -> list[Change]:
