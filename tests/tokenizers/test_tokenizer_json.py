@@ -401,7 +401,7 @@ def test_a_pool_of_processes(tmp_path):
 
 def test_words_are_remembered_wherever_they_stand(tmp_path, monkeypatch):
     """Not if the place of a word may matter; never more than so many."""
-    monkeypatch.setattr("tinybert.tokenizers.json_words.MAX_CACHED_WORDS", 5)
+    monkeypatch.setattr("tinybert.tokenizers.json_words.MAX_REMEMBERED", 5)
     meta = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
     steps = [split_at({"Regex": "[ab]"}), meta]
     sequence = {"type": "Sequence", "pretokenizers": steps}

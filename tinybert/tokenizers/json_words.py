@@ -12,9 +12,10 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from tinybert.tokenizers.aligned_text import AlignedText, Span, Token
-from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
 
 LONGEST_REMEMBERED = 40  # characters: what is longer hardly comes again, and takes much room
+MAX_REMEMBERED = 300_000  # tokens, and as much room as these for every word: less than 50 MB
+ROOM_OF_WORD = 3
 
 # The words of a text and where each begins in it, or None if nothing is left out between them.
 Cuts = tuple[list[str], list[int] | None]
@@ -163,7 +164,7 @@ class Piece(NamedTuple):
 
 
 class Words(dict[str, Word]):
-    """The parts of texts that were seen, but long ones; emptied when it holds `MAX_CACHED_WORDS`.
+    """The parts of texts that were seen, but long ones; emptied when they take `MAX_REMEMBERED`.
 
     Arguments:
         steps: the pre-tokenizers.
@@ -179,6 +180,7 @@ class Words(dict[str, Word]):
         parts: Callable[[str], list[str]] | None = None,
     ) -> None:
         super().__init__()
+        self.taken = 0
         self.steps = steps
         self.tokenize = tokenize
         fronts = next((i for i, step in enumerate(steps) if not isinstance(step, Front)), None)
@@ -201,8 +203,10 @@ class Words(dict[str, Word]):
             words = step(words)
         word = Word.of(words, self.tokenize, len(text))
         if len(text) <= LONGEST_REMEMBERED:
-            if len(self) >= MAX_CACHED_WORDS:
+            self.taken += (room := len(word.ids) + ROOM_OF_WORD)
+            if self.taken > MAX_REMEMBERED:
                 self.clear()
+                self.taken = room
             self[text] = word
         return word
 
