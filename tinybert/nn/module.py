@@ -107,8 +107,9 @@ class Module:
         registry_for_value[name] = value
 
     def __getattr__(self, name: str) -> Any:
+        own = self.__dict__
         for registry in ("_parameters", "_modules", "_buffers"):
-            members = self.__dict__.get(registry, {})
+            members = own.get(registry, ())
             if name in members:
                 return members[name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")

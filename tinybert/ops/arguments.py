@@ -86,7 +86,7 @@ def shape_argument(shape: tuple[Any, ...]) -> tuple[int, ...]:
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = tuple(shape[0])
     try:
-        return tuple(operator.index(size) for size in shape)
+        return tuple(map(operator.index, shape))
     except TypeError:
         raise TypeError(f"expected integers, got {shape}") from None
 
@@ -110,7 +110,7 @@ def transposed_axes(x: Tensor, axes: tuple[Any, ...]) -> tuple[int, ...]:
         return tuple(reversed(range(x.ndim)))
     given = shape_argument(axes)
     if len(given) == 2:
-        a, b = (normal_axis(axis, x.ndim) for axis in given)
+        a, b = normal_axis(given[0], x.ndim), normal_axis(given[1], x.ndim)
         order = list(range(x.ndim))
         order[a], order[b] = b, a
         return tuple(order)

@@ -46,8 +46,11 @@ class Permute(Function):
     """
 
     def forward(self, x: Any, *, axes: tuple[int, ...]) -> Any:
-        self.axes = tuple(normal_axis(axis, x.ndim, "axes") for axis in axes)
-        if sorted(self.axes) != list(range(x.ndim)):
+        every = list(range(x.ndim))
+        if sorted(axes) != every:  # some are counted from the end, or there is a mistake
+            axes = tuple([normal_axis(axis, x.ndim, "axes") for axis in axes])
+        self.axes = axes
+        if sorted(axes) != every:
             raise ValueError(
                 f"permute: axes must name each of the {x.ndim} axes of shape {x.shape} once, "
                 f"got {tuple(axes)}"
