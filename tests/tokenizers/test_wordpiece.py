@@ -4,7 +4,7 @@ import random
 
 from transformers.models.bert.tokenization_bert import WordpieceTokenizer
 
-from tinybert.tokenizers import wordpiece
+from tinybert.tokenizers import word_cache
 from tinybert.tokenizers.wordpiece import WordPiece
 
 VOCAB = ["[UNK]", "want", "##want", "##ed", "wa", "un", "runn", "##ing", "##n", "##a", "a", "é"]
@@ -36,7 +36,7 @@ def test_random_words_equal_transformers():
 
 
 def test_cache_is_bounded(monkeypatch):
-    monkeypatch.setattr(wordpiece, "MAX_CACHED_WORDS", 10)
+    monkeypatch.setattr(word_cache, "MAX_CACHED_WORDS", 10)
     pieces = make()
     for n in range(1, 50):
         assert pieces["a" * n] == pieces.segment("a" * n)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import types
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, ClassVar
@@ -43,15 +42,16 @@ class ModelWithHead(PreTrainedModel):
         """
         super().__init_subclass__(**options)
         forwards = (parent.__dict__.get("forward") for parent in cls.__mro__)
-        old: Any = next(f for f in forwards if f and not hasattr(f, "is_copy"))
-        own = inspect.signature(old)
+        of_head: Any = inspect.unwrap(next(f for f in forwards if f is not None))
+        own = inspect.signature(of_head)
         if hasattr(cls, "base_class") and "inputs" in own.parameters:
-            new = types.FunctionType(  # a copy, as several families share the head's
-                old.__code__, old.__globals__, old.__name__, old.__defaults__, old.__closure__
-            )
-            new.__kwdefaults__, new.__qualname__ = old.__kwdefaults__, old.__qualname__
-            new.__dict__.update(is_copy=True, __signature__=cls._full_signature(own))
-            cls.forward = new  # type: ignore[method-assign]
+
+            @functools.wraps(of_head)  # which several families share, so each has its own around it
+            def forward(self: Any, *inputs: Any, **options: Any) -> Any:
+                return of_head(self, *inputs, **options)
+
+            forward.__signature__ = cls._full_signature(own)  # type: ignore[attr-defined]
+            cls.forward = forward  # type: ignore[method-assign]
 
     @classmethod
     def _full_signature(cls, own: inspect.Signature) -> inspect.Signature:

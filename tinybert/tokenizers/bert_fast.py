@@ -27,7 +27,7 @@ from tinybert.tokenizers.config import (
 )
 from tinybert.tokenizers.matching import TokenMatcher
 from tinybert.tokenizers.normalize import Normalizer
-from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
+from tinybert.tokenizers.word_cache import WordCache
 
 # What the decoder of the library replaces in each token, before the tokens are joined.
 TOKEN_CLEAN_UPS = (*CLEAN_UPS[:7], (" do not", " don't"), *CLEAN_UPS[7:])
@@ -298,17 +298,14 @@ class _Tokens(NamedTuple):
         return self.word_ids[-1] + 1 if self.word_ids else 0  # type: ignore[operator]
 
 
-class _Chunks(dict[str, Chunk]):
-    """The tokens of each stretch without spaces that was seen; see `WordPiece` for why."""
+class _Chunks(WordCache[Chunk]):
+    """The tokens of each stretch without spaces that was seen."""
 
     def __init__(self, tokenizer: BertTokenizerFast) -> None:
         super().__init__()
         self.tokenizer = tokenizer
+        self.longest = tokenizer.max_input_chars_per_word
 
-    def __missing__(self, text: str) -> Chunk:
-        chunk = self.tokenizer._chunk(*self.tokenizer.normalizer.normalize(text))
-        if len(text) <= self.tokenizer.max_input_chars_per_word:
-            if len(self) >= MAX_CACHED_WORDS:
-                self.clear()
-            self[text] = chunk
-        return chunk
+    def work_out(self, text: str) -> Chunk:
+        """The tokens of one stretch."""
+        return self.tokenizer._chunk(*self.tokenizer.normalizer.normalize(text))

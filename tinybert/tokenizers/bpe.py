@@ -12,21 +12,19 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate, pairwise
 
 from tinybert.tokenizers.aligned_text import Token, char_spans
-from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
+from tinybert.tokenizers.word_cache import WordCache
 
-LONGEST_CACHED = 256  # characters
 LONGEST_SEARCHED = 100  # symbols, of which the pair to merge next is found by looking at all
 WORDS = re.compile("▁+[^▁]*|[^▁]+")  # where ▁ stands for a space
 
 
-class BPE(dict[str, tuple[Token, ...]]):
+class BPE(WordCache[tuple[Token, ...]]):
     """Sennrich et al. 2016 (arXiv:1508.07909): of all pairs of neighbours, the one that was learnt
     first becomes one token, the leftmost if it occurs more than once, and so on until none is left.
 
         BPE({"l": 0, "o": 1, "w": 2, "lo": 3, "low": 4}, [("l", "o"), ("lo", "w")])["low"]
 
-    The object is a dictionary from words to tokens which works out a missing entry with
-    `tokenize` and keeps it; it is emptied when it holds `MAX_CACHED_WORDS`.
+    The object is a dictionary from words to tokens, which `tokenize` works out.
 
     Arguments:
         vocab: token -> id.
@@ -79,13 +77,9 @@ class BPE(dict[str, tuple[Token, ...]]):
             self.merged.append(vocab[merged])
             self.has_words &= len(self.parts(merged)) == 1
 
-    def __missing__(self, word: str) -> tuple[Token, ...]:
-        tokens = self.tokenize(word)
-        if len(word) <= LONGEST_CACHED:
-            if len(self) >= MAX_CACHED_WORDS:
-                self.clear()
-            self[word] = tokens
-        return tokens
+    def work_out(self, word: str) -> tuple[Token, ...]:
+        """What is kept of a word."""
+        return self.tokenize(word)
 
     def tokenize(self, word: str) -> tuple[Token, ...]:
         """The tokens of a word, with their places in it."""

@@ -19,7 +19,7 @@ from tinybert.tokenizers.added_tokens import AddedToken
 from tinybert.tokenizers.aligned import AlignedTokenizer
 from tinybert.tokenizers.aligned_text import Span, char_spans
 from tinybert.tokenizers.alignment import Encoding
-from tinybert.tokenizers.bpe import BPE, LONGEST_CACHED
+from tinybert.tokenizers.bpe import BPE
 from tinybert.tokenizers.bpe_files import (
     MERGES_FILE,
     VOCAB_FILE,
@@ -41,7 +41,7 @@ from tinybert.tokenizers.config import (
 from tinybert.tokenizers.matching import TokenMatcher
 from tinybert.tokenizers.options import EncodeOptions
 from tinybert.tokenizers.trim import trim_span, trimmed
-from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
+from tinybert.tokenizers.word_cache import WordCache
 
 
 class Word(NamedTuple):
@@ -299,8 +299,8 @@ class _Row(NamedTuple):
         self.word_ids.extend([n for n, word in enumerate(words, number) for _ in word.ids])
 
 
-class _Words(dict[str, Word]):
-    """The tokens of each word that was seen; see `BPE` for its size."""
+class _Words(WordCache[Word]):
+    """The tokens of each word that was seen."""
 
     def __init__(self, bpe: BPE, trims: bool) -> None:
         super().__init__()
@@ -309,7 +309,8 @@ class _Words(dict[str, Word]):
         unknown = bpe.vocab[str(bpe.unk_token)]
         self.ids_of_bytes = [bpe.vocab.get(char, unknown) for char in BYTE_TO_CHAR]
 
-    def __missing__(self, text: str) -> Word:
+    def work_out(self, text: str) -> Word:
+        """The tokens of one word."""
         ids = [self.ids_of_bytes[byte] for byte in text.encode("utf-8", "surrogatepass")]
         sizes = [1] * len(ids)
         self.bpe.merge(ids, sizes)
@@ -317,12 +318,7 @@ class _Words(dict[str, Word]):
         spans = char_spans(text, sizes)
         if self.trims:
             spans = list(map(trim_span, tokens, spans))
-        word = Word(tuple(ids), tuple(tokens), tuple(spans))
-        if len(text) <= LONGEST_CACHED:
-            if len(self) >= MAX_CACHED_WORDS:
-                self.clear()
-            self[text] = word
-        return word
+        return Word(tuple(ids), tuple(tokens), tuple(spans))
 
 
 def _vocabulary(

@@ -9,15 +9,14 @@ import math
 from collections.abc import Sequence
 
 from tinybert.tokenizers.aligned_text import Token
-from tinybert.tokenizers.wordpiece import MAX_CACHED_WORDS
+from tinybert.tokenizers.word_cache import WordCache
 
 UNKNOWN_PENALTY = 10.0
-LONGEST_CACHED = 256  # characters
 NO_BEGINNING = math.nan  # instead of a score: no piece begins so
 MAX_BEGINNINGS = 500_000_000  # characters of all beginnings of pieces; 5 million is usual
 
 
-class Unigram(dict[str, tuple[Token, ...]]):
+class Unigram(WordCache[tuple[Token, ...]]):
     """Kudo 2018 (arXiv:1804.10959): pieces are independent, so that the probability of a way to cut
     is the product of theirs, and the best way is found by dynamic programming (Viterbi).
 
@@ -60,13 +59,9 @@ class Unigram(dict[str, tuple[Token, ...]]):
                 self.scores[piece[:end]] = None
             self.scores[piece] = score
 
-    def __missing__(self, word: str) -> tuple[Token, ...]:
-        tokens = self.tokenize(word)
-        if len(word) <= LONGEST_CACHED:
-            if len(self) >= MAX_CACHED_WORDS:
-                self.clear()
-            self[word] = tokens
-        return tokens
+    def work_out(self, word: str) -> tuple[Token, ...]:
+        """What is kept of a word."""
+        return self.tokenize(word)
 
     def tokenize(self, word: str) -> tuple[Token, ...]:
         """The tokens of a word, with their places in it."""

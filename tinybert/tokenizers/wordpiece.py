@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-MAX_CACHED_WORDS = 100_000
+from tinybert.tokenizers.word_cache import WordCache
 
 
-class WordPiece(dict[str, list[str]]):
+class WordPiece(WordCache[list[str]]):
     """Greedy longest-match-first segmentation (Wu et al. 2016, arXiv:1609.08144, section 4.1).
 
     Starting at the first character, take the longest prefix of the rest of the word that is in
@@ -21,9 +21,7 @@ class WordPiece(dict[str, list[str]]):
 
         WordPiece({"un", "##aff", "##able"})["unaffable"] -> ["un", "##aff", "##able"]
 
-    The object is a dictionary from words to pieces which works out a missing entry with
-    `segment` and keeps it: most words of a text have been seen before. When it holds
-    `MAX_CACHED_WORDS` entries it is emptied, so that its size stays bounded.
+    The object is a dictionary from words to pieces, which `segment` works out.
     """
 
     def __init__(
@@ -36,17 +34,13 @@ class WordPiece(dict[str, list[str]]):
         super().__init__()
         self.vocab = vocab
         self.unk_token = unk_token
-        self.max_input_chars_per_word = max_input_chars_per_word
+        self.max_input_chars_per_word = self.longest = max_input_chars_per_word
         self.prefix = prefix
         self.longest_piece = max(map(len, vocab), default=0)
 
-    def __missing__(self, word: str) -> list[str]:
-        pieces = self.segment(word)
-        if len(word) <= self.max_input_chars_per_word:
-            if len(self) >= MAX_CACHED_WORDS:
-                self.clear()
-            self[word] = pieces
-        return pieces
+    def work_out(self, word: str) -> list[str]:
+        """What is kept of a word."""
+        return self.segment(word)
 
     def tokenize(self, words: Iterable[str]) -> list[str]:
         """The pieces of all `words`, in order."""
