@@ -1,0 +1,58 @@
+"""Checks of arguments and options. Each raises a ValueError that names the argument, what is
+allowed and what was given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+
+def check_integer(name: str, value: Any, least: int, optional: bool = False) -> None:
+    """Raise unless `value` is an integer of Python or NumPy from `least` up, or None if `optional`.
+
+    True and False are not integers here: a flag given for a size is a mistake.
+    """
+    fits = is_integer(value) and value >= least
+    check(name, value, fits, f"an integer >= {least}", optional)
+
+
+def check_number(
+    name: str, value: Any, most: float = math.inf, least: float = 0, optional: bool = False
+) -> None:
+    """Raise unless `value` is a finite number from `least` to `most`, or None if `optional`."""
+    fits = is_number(value) and least <= value <= most and value < math.inf
+    allowed = (
+        f"a number >= {least:g}" if most == math.inf else f"a number from {least:g} to {most:g}"
+    )
+    check(name, value, fits, allowed, optional)
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise unless `value` is True or False; the text "false", for example, would count as true."""
+    check(name, value, value in (True, False), "True or False")
+
+
+def check_choice(name: str, value: Any, allowed: Iterable[Any]) -> None:
+    """Raise unless `value` is one of `allowed`."""
+    known = tuple(allowed)
+    check(name, value, value in known, f"one of {', '.join(map(repr, known))}")
+
+
+def check(name: str, value: Any, fits: bool, allowed: str, optional: bool = False) -> None:
+    """Raise unless `fits`, naming what is `allowed` and what was given; None fits if `optional`."""
+    if not (fits or (optional and value is None)):
+        or_none = " or None" if optional else ""
+        raise ValueError(f"{name} must be {allowed}{or_none}, got {value!r:.80}")
+
+
+def is_integer(value: Any) -> bool:
+    """Whether it is an integer of Python or NumPy; True and False are not."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is an integer or a floating number of Python or NumPy; True and False are not."""
+    return isinstance(value, Real) and not isinstance(value, bool)
