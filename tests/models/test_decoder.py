@@ -292,7 +292,7 @@ def test_wrong_arguments_are_refused_by_name(call: dict[str, Any], message: str)
 
 def test_what_a_model_has_not_is_refused() -> None:
     ours, _ = decoders("absolute", False)
-    with pytest.raises(ValueError, match="needs cross-attention: add_cross_attention=True"):
+    with pytest.raises(ValueError, match="needs cross-attention: set add_cross_attention=True"):
         ours(IDS, encoder_hidden_states=MEMORY)
     encoder, _ = twin_heads("BertModel", 2)
     with pytest.raises(ValueError, match="past_key_values is for decoders"):
@@ -302,7 +302,7 @@ def test_what_a_model_has_not_is_refused() -> None:
 def test_a_warning_if_token_types_are_taken_for_a_mask() -> None:
     ours, _ = twin_heads("BertModel", 2)
     types = np.array([[0, 0, 0, 1, 1, 1, 1]] * 3)
-    with pytest.warns(UserWarning, match="token_type_ids, give them by name"):
+    with pytest.warns(UserWarning, match="token_type_ids, pass them by name"):
         ours(IDS, types)
     ours(IDS, LEFT_PADDED)  # one text without padding: an honest mask
     ours(np.where(types, IDS, 0), types)  # the hidden ids are padding

@@ -79,7 +79,7 @@ def test_positions_of_answers() -> None:
 
 
 def test_an_answer_has_two_ends() -> None:
-    with pytest.raises(ValueError, match=r"num_labels must be 2, .*got 3"):
+    with pytest.raises(ValueError, match=r"num_labels must be 2 .*got 3"):
         tinybert.BertForQuestionAnswering(config(num_labels=3))
 
 

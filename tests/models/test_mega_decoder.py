@@ -243,7 +243,7 @@ def test_padding_at_the_left_must_not_move_the_borders_of_chunks(causal: bool) -
     for padding in (1, 3, 7):
         wrong = (np.arange(16) >= np.array([[0], [padding], [4]])).astype(bool)
         with pytest.raises(
-            ValueError, match=f"attention_mask: row 1 has {padding} .*at the left.*chunks of 4"
+            ValueError, match=f"attention_mask: row 1 has {padding} .*on the left.*chunks of 4"
         ):
             ours(ids, attention_mask=wrong)
     mask = np.ones((3, 4), int)
@@ -346,7 +346,7 @@ def past(members: int = 3, layers: int = 2, batch: int = 3, **sizes: int) -> Any
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "layers": ({"past_key_values": past(layers=1)}, "3 members for each of 2 layers"),
     "no layers": ({"past_key_values": 3}, "past_key_values must be 3 arrays .* got int"),
-    "no members": ({"past_key_values": (None, None)}, "got tuple with NoneType in it"),
+    "no members": ({"past_key_values": (None, None)}, "got tuple of NoneType"),
     "members": ({"past_key_values": past(members=2)}, r"3 members .*got \[2, 2\]"),
     "rows": ({"past_key_values": past(batch=2)}, r"past_key_values must have shape \(3, S, 6\)"),
     "state": ({"past_key_values": past(n=4)}, r"past_key_values must have shape \(3, 12, 3\)"),
@@ -568,7 +568,7 @@ def test_a_decoder_in_chunks_learns() -> None:
 
 @pytest.mark.parametrize("by_feature", [False, True])
 def test_dropout_is_noise_of_the_right_size(by_feature: bool) -> None:
-    from tinybert.models.mega_layers import FeatureDropout
+    from tinybert.models.mega.feed_forward import FeatureDropout
 
     layer = FeatureDropout(0.25, by_feature)
     ones = tinybert.Tensor(np.ones((40, 9, 50), np.float32))

@@ -219,7 +219,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         r"cache_position must be the 7 numbers from 2 on.*got \[0, 1",
     ),
     "positions": ({"position_ids": np.zeros((2, 7), int)}, r"position_ids must have shape \(3"),
-    "neither": ({"input_ids": None}, "give input_ids or inputs_embeds"),
+    "neither": ({"input_ids": None}, "give either input_ids or inputs_embeds"),
     "ids": ({"input_ids": [[23]]}, "input_ids must be from 0 to 22, got 23"),
     "labels and few logits": ({"labels": IDS, "logits_to_keep": 2}, "labels need all logits"),
 }  # fmt: skip
@@ -233,8 +233,8 @@ def test_wrong_arguments_are_refused_by_name(pair: Any, call: dict[str, Any], me
 
 OF_OTHER_KINDS: dict[str, tuple[Any, str]] = {
     "a number": (3, "got int"),
-    "no layers": ((None, None), "got tuple with NoneType in it"),
-    "numbers": ([1, 2], "got list with int in it"),
+    "no layers": ((None, None), "got tuple of NoneType"),
+    "numbers": ([1, 2], "got list of int"),
     "an empty cache of transformers": (transformers.DynamicCache(), r"got \[\].*in DynamicCache"),
 }
 

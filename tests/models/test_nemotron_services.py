@@ -21,8 +21,8 @@ from tests.support import assert_close
 from tests.tolerances import DEVICE_FLOAT32, FLOAT32_EPS, MODEL_FLOAT64
 from tinybert import NemotronConfig, NemotronForCausalLM, NemotronModel, Tensor
 from tinybert.log import warn_once
+from tinybert.models.nemotron.nemotron_layers import LayerNorm1P, rotary_angles
 from tinybert.models.nemotron_config import PRESETS
-from tinybert.models.nemotron_layers import LayerNorm1P, rotary_angles
 from tinybert.nn.init import hollow_init
 
 rng = np.random.default_rng(0)
@@ -261,7 +261,7 @@ def test_configs_that_do_not_fit_are_refused(options: dict[str, Any], message: s
 def test_a_batch_needs_a_padding_token() -> None:
     model = tinybert.NemotronForSequenceClassification(toy()).eval()
     assert model(IDS[:1]).logits.shape == (1, 2)
-    with pytest.raises(ValueError, match=r"a batch of 3 needs the config's pad_token_id"):
+    with pytest.raises(ValueError, match=r"a batch of 3 texts needs pad_token_id"):
         model(IDS)
 
 

@@ -13,8 +13,8 @@ from tinybert.models.auto import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
 )
-from tinybert.models.bert import (
-    BertConfig,
+from tinybert.models.bert import BertConfig, BertModel
+from tinybert.models.bert_heads import (
     BertForMaskedLM,
     BertForMultipleChoice,
     BertForNextSentencePrediction,
@@ -24,7 +24,6 @@ from tinybert.models.bert import (
     BertForSequenceClassification,
     BertForTokenClassification,
     BertLMHeadModel,
-    BertModel,
 )
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel

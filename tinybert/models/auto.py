@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar
 
-from tinybert.models import bert, mega, megatron_bert, nemotron
+from tinybert.models import bert, bert_heads, mega, megatron_bert, nemotron
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig, read_config
 from tinybert.models.nemotron_config import NemotronConfig
@@ -110,7 +110,7 @@ class AutoModelForPreTraining(_AutoModel):
     """The model with the heads that it was trained with."""
 
     classes: ClassVar[Classes] = {
-        bert.BertConfig: bert.BertForPreTraining,
+        bert.BertConfig: bert_heads.BertForPreTraining,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForPreTraining,
     }
 
@@ -119,7 +119,7 @@ class AutoModelForCausalLM(_AutoModel):
     """The model that predicts the next token."""
 
     classes: ClassVar[Classes] = {
-        bert.BertConfig: bert.BertLMHeadModel,
+        bert.BertConfig: bert_heads.BertLMHeadModel,
         mega.MegaConfig: mega.MegaForCausalLM,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForCausalLM,
         NemotronConfig: nemotron.NemotronForCausalLM,
@@ -130,7 +130,7 @@ class AutoModelForMaskedLM(_AutoModel):
     """The model that guesses hidden words."""
 
     classes: ClassVar[Classes] = {
-        bert.BertConfig: bert.BertForMaskedLM,
+        bert.BertConfig: bert_heads.BertForMaskedLM,
         mega.MegaConfig: mega.MegaForMaskedLM,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForMaskedLM,
     }
@@ -146,7 +146,7 @@ class AutoModelForNextSentencePrediction(_AutoModel):
     """The model that tells whether the second segment follows the first."""
 
     classes: ClassVar[Classes] = {
-        bert.BertConfig: bert.BertForNextSentencePrediction,
+        bert.BertConfig: bert_heads.BertForNextSentencePrediction,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForNextSentencePrediction,
     }
 
@@ -155,7 +155,7 @@ class AutoModelForSequenceClassification(_AutoModel):
     """The model that gives the whole text a class."""
 
     classes: ClassVar[Classes] = {
-        bert.BertConfig: bert.BertForSequenceClassification,
+        bert.BertConfig: bert_heads.BertForSequenceClassification,
         mega.MegaConfig: mega.MegaForSequenceClassification,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForSequenceClassification,
         NemotronConfig: nemotron.NemotronForSequenceClassification,
@@ -166,7 +166,7 @@ class AutoModelForMultipleChoice(_AutoModel):
     """The model that chooses one of several continuations."""
 
     classes: ClassVar[Classes] = {
-        bert.BertConfig: bert.BertForMultipleChoice,
+        bert.BertConfig: bert_heads.BertForMultipleChoice,
         mega.MegaConfig: mega.MegaForMultipleChoice,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForMultipleChoice,
     }
@@ -176,7 +176,7 @@ class AutoModelForTokenClassification(_AutoModel):
     """The model that gives every token a class."""
 
     classes: ClassVar[Classes] = {
-        bert.BertConfig: bert.BertForTokenClassification,
+        bert.BertConfig: bert_heads.BertForTokenClassification,
         mega.MegaConfig: mega.MegaForTokenClassification,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForTokenClassification,
         NemotronConfig: nemotron.NemotronForTokenClassification,
@@ -187,7 +187,7 @@ class AutoModelForQuestionAnswering(_AutoModel):
     """The model that finds where in a text the answer starts and ends."""
 
     classes: ClassVar[Classes] = {
-        bert.BertConfig: bert.BertForQuestionAnswering,
+        bert.BertConfig: bert_heads.BertForQuestionAnswering,
         mega.MegaConfig: mega.MegaForQuestionAnswering,
         megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForQuestionAnswering,
         NemotronConfig: nemotron.NemotronForQuestionAnswering,

@@ -19,6 +19,7 @@ from tinybert.checkpoints import open_checkpoint, save_sharded
 from tinybert.checkpoints.reader import TensorReader
 from tinybert.generation import GENERATION_CONFIG_NAME, GenerationConfig, GenerationMixin
 from tinybert.hub import WEIGHT_FILES, resolve
+from tinybert.models.arguments import argument_names
 from tinybert.models.config import CONFIG_NAME, PretrainedConfig
 from tinybert.models.loading import load_weights
 from tinybert.models.low_memory import load_in_place
@@ -46,6 +47,17 @@ class PreTrainedModel(Surgery):
                 f"config must be a {self.config_class.__name__}, got {type(config).__name__}"
             )
         self.config = config
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward`. Raises TypeError for an argument that it does not have, naming all."""
+        known = argument_names(type(self).forward)
+        unknown = [] if known is None else [name for name in kwargs if name not in known]
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} has no argument {', '.join(unknown)}; "
+                f"it takes {', '.join(known or ())}"
+            )
+        return super().__call__(*args, **kwargs)
 
     # --- parts ----------------------------------------------------------------------------------
 

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 from tinybert.autograd import Tensor, as_tensor
 from tinybert.generation import GenerationMixin
 from tinybert.models import losses
+from tinybert.models.arguments import choose, integers
 from tinybert.models.auto import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig
-from tinybert.models.inputs import choose, integers
 from tinybert.nn import Embedding, KeyValueCache, Linear
 from tinybert.outputs import BaseModelOutput, ModelOutput, Seq2SeqLMOutput
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor
-from tinybert.models.inputs import integers, tensor_of
+from tinybert.models.arguments import integers, tensor_of
 
 IGNORED = -100
 

@@ -1,4 +1,9 @@
-"""Attention masks and head masks in the form that the layers add and multiply."""
+"""Attention masks in the form that attention adds to its scores.
+
+A user's mask has 1 for tokens and 0 for padding. Attention adds (1 - mask) * lowest to the scores,
+where `lowest` is the smallest finite number of the dtype. A masked key then has weight exactly 0,
+and a query whose keys are all masked attends to all of them equally instead of giving NaN.
+"""
 
 from __future__ import annotations
 
@@ -7,57 +12,15 @@ from typing import Any
 import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor
-from tinybert.backend import array_module
-from tinybert.models.inputs import tensor_of
-
-
-def additive_mask(
-    mask: Any,
-    batch: int,
-    queries: int,
-    keys: int,
-    like: Tensor,
-    *,
-    causal: bool = False,
-    name: str = "attention_mask",
-) -> Tensor | None:
-    """A mask of ones (look) and zeros (do not look) as numbers to add to the scores.
-
-    Args:
-        mask: (B, Tk) for all queries alike, or (B, Tq, Tk); any boolean array, or one of finite
-            numbers. None: all ones.
-        like: has the device and the dtype of the result.
-        causal: a query may look at keys up to its own place, the queries being the last of the
-            keys. A mask (B, Tq, Tk) is taken as it is, as in transformers.
-
-    Returns (1 - mask) * lowest, as (B, 1, 1, Tk) or (B, 1, Tq, Tk), where `lowest` is the smallest
-    finite number: so a masked key gets weight 0 exactly, and a row in which everything is masked
-    looks at all keys alike and stays finite. None if nothing is masked anyway.
-    """
-    xp = array_module(like.data)
-    allowed: Any = None  # broadcasts to (B, 1, Tq, Tk)
-    if mask is not None:
-        given = read_mask(name, mask, like.device).data
-        shapes: dict[int, tuple[int, ...]] = {2: (batch, keys), 3: (batch, queries, keys)}
-        if given.shape != shapes.get(given.ndim):
-            raise ValueError(
-                f"{name} must have shape {shapes[2]} or {shapes[3]}, got {given.shape}"
-            )
-        allowed = given.astype(like.dtype)
-        allowed = allowed[:, None, None, :] if given.ndim == 2 else allowed[:, None]
-        causal = causal and given.ndim == 2
-    if causal and queries > 1:
-        place = xp.arange(keys - queries, keys)[:, None]  # of each query among the keys
-        past = (xp.arange(keys) <= place).astype(like.dtype)
-        allowed = past[None, None] if allowed is None else allowed * past
-    if allowed is None:
-        return None
-    return as_tensor((1 - allowed) * float(np.finfo(like.dtype).min))
+from tinybert.backend import Array, array_module
+from tinybert.models.arguments import tensor_of
 
 
 def read_mask(name: str, mask: Any, device: str) -> Tensor:
-    """A mask as a Tensor. Raises ValueError if it requires a gradient, and for NaN and infinity,
-    which mean neither look nor do not look; but four axes are numbers to be added, maybe -inf.
+    """Return a mask as a Tensor.
+
+    Raises ValueError if it requires a gradient, or holds NaN or infinity. A mask of four axes may
+    hold -inf, since it is added to the scores as it is.
     """
     given = tensor_of(name, mask, device)
     if given.requires_grad:
@@ -69,14 +32,44 @@ def read_mask(name: str, mask: Any, device: str) -> Tensor:
     return given
 
 
-def per_layer_head_mask(head_mask: Any, layers: int, heads: int, like: Tensor) -> list[Any]:
-    """A head mask (H,) or (L, H) as one factor (1, H, 1, 1) a layer, or None for each."""
-    if head_mask is None:
-        return [None] * layers
-    array = tensor_of("head_mask", head_mask, like.device).data.astype(like.dtype)
-    if array.shape not in ((heads,), (layers, heads)):
-        raise ValueError(
-            f"head_mask must have shape ({heads},) or ({layers}, {heads}), got {array.shape}"
-        )
-    array = array[None] if array.ndim == 1 else array
-    return [as_tensor(array[i % array.shape[0]][None, :, None, None]) for i in range(layers)]
+def padding_mask(
+    name: str, mask: Tensor, batch: int, queries: int, keys: int, dtype: np.dtype
+) -> Array:
+    """Return a mask (B, Tk) or (B, Tq, Tk) as factors (B, 1, 1 or Tq, Tk), 1 where a query may
+    attend to a key.
+    """
+    shapes: dict[int, tuple[int, ...]] = {2: (batch, keys), 3: (batch, queries, keys)}
+    if mask.shape != shapes.get(mask.ndim):
+        raise ValueError(f"{name} must have shape {shapes[2]} or {shapes[3]}, got {mask.shape}")
+    allowed = mask.data.astype(dtype)
+    return allowed[:, None, None, :] if mask.ndim == 2 else allowed[:, None]
+
+
+def to_scores(allowed: Array) -> Tensor:
+    """Return (1 - allowed) * lowest, the number to add to each score."""
+    return as_tensor((1 - allowed) * float(np.finfo(allowed.dtype).min))
+
+
+def causal_mask(
+    allowed: Array | None, queries: int, keys: int, dtype: np.dtype, xp: Any, full: bool
+) -> tuple[Tensor | None, bool]:
+    """Combine a padding mask with the rule that a query attends to no later key.
+
+    Args:
+        allowed: (B, 1, 1, Tk), from `padding_mask`, or None. The queries are the last of the keys.
+        full: return the rule as part of the mask, a matrix (B or 1, 1, Tq, Tk).
+
+    Returns the mask to add to the scores, or None, and whether attention itself must apply the rule
+    (`is_causal`), which saves the matrix. If padding on the left hides every key of some query, the
+    matrix is returned in any case: such a query attends to all keys equally.
+    """
+    if queries == 1:  # the only query is the last key: the rule hides nothing
+        return (None if allowed is None else to_scores(allowed)), False
+    past = keys - queries
+    hidden = allowed is not None and not allowed[..., : past + 1].any(axis=-1).all()
+    if not (full or hidden):
+        all_seen = allowed is None or bool((allowed == 1).all())
+        return (None if all_seen else to_scores(allowed)), True
+    rule = xp.arange(keys) <= xp.arange(past, keys)[:, None]  # (Tq, Tk)
+    rule = rule.astype(dtype)[None, None]
+    return to_scores(rule if allowed is None else allowed * rule), False

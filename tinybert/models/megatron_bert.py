@@ -1,32 +1,38 @@
-"""MegatronBERT: BERT whose norms stand before the blocks, so that the residual path stays free.
+"""MegatronBERT: BERT with the norms before the blocks (pre-LN), which keeps the residual path free.
 
-Source   Shoeybi et al. 2019, arXiv:1909.08053, section 5.3 and figure 7: with the norms behind the
+Source   Shoeybi et al. 2019, arXiv:1909.08053, section 5.3 and figure 7: with the norms after the
          residuals, as in BERT, larger models train worse
 Oracle   transformers' MegatronBert classes; parameter names are the same, letter for letter
+Shapes   B batch, T tokens, D hidden, F feed-forward
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from tinybert.autograd import Tensor
-from tinybert.models import heads
+from tinybert.models import bert_heads
 from tinybert.models.attention import CrossAttention, SelfAttention
 from tinybert.models.base import PreTrainedModel
-from tinybert.models.bert import BertConfig
-from tinybert.models.bert_like import AttentionBlock, BertLikeModel, Embeddings, Intermediate, Layer
+from tinybert.models.bert import (
+    BertConfig,
+    BertEncoder,
+    BertIntermediate,
+    BertModel,
+    EmbeddingSum,
+    TransformerLayer,
+)
 from tinybert.models.config import PretrainedConfig
-from tinybert.models.encoder import Encoder
-from tinybert.models.with_head import ModelWithHead
+from tinybert.models.stack import StackOutput
 from tinybert.nn import Dropout, LayerNorm, Linear, Module
 from tinybert.outputs import PreTrainingOutput
 
 
 class MegatronBertConfig(BertConfig):
-    """The sizes and options of a MegatronBERT; the defaults are those of the 345M model.
+    """The sizes and options of a MegatronBERT. The defaults are those of the 345M model.
 
-    They are BERT's, but for `classifier_dropout`, which MegatronBERT does not have.
+    The arguments are those of BertConfig, without `classifier_dropout`.
     """
 
     model_type = "megatron-bert"
@@ -38,19 +44,38 @@ class MegatronBertConfig(BertConfig):
         num_hidden_layers: int = 24,
         num_attention_heads: int = 16,
         intermediate_size: int = 4096,
-        *sizes: Any,
+        hidden_act: str | Callable[[Tensor], Tensor] = "gelu",
+        hidden_dropout_prob: float = 0.1,
+        attention_probs_dropout_prob: float = 0.1,
+        max_position_embeddings: int = 512,
+        type_vocab_size: int = 2,
+        initializer_range: float = 0.02,
+        layer_norm_eps: float = 1e-12,
+        pad_token_id: int = 0,
+        position_embedding_type: str = "absolute",
+        use_cache: bool = True,
         **options: Any,
     ) -> None:
         super().__init__(
             vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size,
-            *sizes, **options,
+            hidden_act, hidden_dropout_prob, attention_probs_dropout_prob,
+            max_position_embeddings, type_vocab_size, initializer_range, layer_norm_eps,
+            pad_token_id, position_embedding_type, use_cache, **options,
         )  # fmt: skip
 
 
-class Residual(Module):
-    """The end of each part of a layer: project, drop, add the input; no norm."""
+class MegatronBertEmbeddings(EmbeddingSum):
+    """Word + token type + position embeddings; the first norm is that of the first layer."""
 
-    def __init__(self, config: MegatronBertConfig, in_features: int) -> None:
+    def forward(self, *inputs: Any) -> Tensor:
+        """Return (B, T, D); the inputs are those of EmbeddingSum."""
+        return self.dropout(super().forward(*inputs))
+
+
+class MegatronBertOutput(Module):
+    """The end of each part of a layer: project, dropout, add the input; no norm."""
+
+    def __init__(self, config: Any, in_features: int) -> None:
         super().__init__()
         self.dense = Linear(in_features, config.hidden_size)
         self.dropout = Dropout(config.hidden_dropout_prob)
@@ -60,103 +85,108 @@ class Residual(Module):
         return residual + self.dropout(self.dense(x))
 
 
-class MegatronBertAttention(AttentionBlock):
-    """Norm, attention, projection, residual; what an encoder gave is not normalised."""
+class MegatronBertAttention(Module):
+    """Norm, attention, projection, residual. An encoder's output is not normalised."""
 
-    def __init__(self, config: MegatronBertConfig, attention: SelfAttention) -> None:
+    def __init__(self, config: Any, attention: SelfAttention) -> None:
         super().__init__()
         self.ln = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.self = attention
-        self.output = Residual(config, config.hidden_size)
+        self.output = MegatronBertOutput(config, config.hidden_size)
 
-    def before(self, x: Tensor) -> Tensor:
-        return self.ln(x)
+    def forward(self, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor | None]:
+        """(B, T, D) to (B, T, D), and the attention weights if asked for."""
+        context, weights = self.self(self.ln(x), *rest)
+        return self.output(context, x), weights
 
 
-class MegatronBertLayer(Layer):
+class MegatronBertLayer(TransformerLayer):
     """Attention and feed-forward, each on the normalised input and added to it (pre-LN)."""
 
-    def __init__(self, config: MegatronBertConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.attention = MegatronBertAttention(config, SelfAttention(config))
         if config.add_cross_attention:
             self.crossattention = MegatronBertAttention(config, CrossAttention(config))
         self.ln = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.intermediate = Intermediate(config)
-        self.output = Residual(config, config.intermediate_size)
+        self.intermediate = BertIntermediate(config)
+        self.output = MegatronBertOutput(config, config.intermediate_size)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         return self.output(self.intermediate(self.ln(x)), x)
 
 
-class MegatronBertEncoder(Encoder):
-    """The layers, and a norm after the last."""
+class MegatronBertEncoder(BertEncoder):
+    """The L layers, and a norm after the last."""
 
-    def __init__(self, config: MegatronBertConfig, layers: Iterable[Module]) -> None:
-        super().__init__(layers)
+    layer_class: ClassVar[type[Any]] = MegatronBertLayer
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
         self.ln = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def finish(self, x: Tensor) -> Tensor:
-        return self.ln(x)
+    def forward(self, x: Tensor, call: Any) -> StackOutput:
+        """Run x (B, T, D) through the layers and the norm."""
+        return self.layer(x, call, norm=self.ln)
 
 
-class MegatronBertModel(BertLikeModel):
-    __doc__ = "MegatronBERT without a head." + (BertLikeModel.__doc__ or "").partition(".")[2]
+class MegatronBertModel(BertModel):
+    """MegatronBERT without a head: token ids in, features out. It is called as BertModel is."""
 
     config_class: ClassVar[type[PretrainedConfig]] = MegatronBertConfig
+    embeddings_class: ClassVar[type[Any]] = MegatronBertEmbeddings
+    encoder_class: ClassVar[type[Any]] = MegatronBertEncoder
     zero_padding_row: ClassVar[bool] = False
 
-    def make_embeddings(self, config: MegatronBertConfig) -> Embeddings:
-        return Embeddings(config)
 
-    def make_encoder(self, config: MegatronBertConfig) -> Encoder:
-        layers = (MegatronBertLayer(config) for _ in range(config.num_hidden_layers))
-        return MegatronBertEncoder(config, layers)
+# --- with a head: the heads of BERT on another base model -----------------------------------------
 
 
-class _MegatronBert(ModelWithHead):
+class MegatronBertHead(bert_heads.BertHead):
     """What MegatronBERT's models with a head share."""
 
     config_class: ClassVar[type[PretrainedConfig]] = MegatronBertConfig
     base_class: ClassVar[type[PreTrainedModel]] = MegatronBertModel
-    base_model_prefix: ClassVar[str] = "bert"
-    supports_gradient_checkpointing: ClassVar[bool] = True
 
-    def classifier_dropout(self, config: MegatronBertConfig) -> Dropout:
-        """The dropout before a classifier: that of the hidden states."""
+    def classifier_dropout(self, config: Any) -> Dropout:
+        """Return the dropout before a classifier: that of hidden states."""
         return Dropout(config.hidden_dropout_prob)
 
 
-class MegatronBertForPreTraining(heads.PreTraining, _MegatronBert):
-    """MegatronBERT as it was trained: hidden words, and whether the second segment follows."""
+class MegatronBertForPreTraining(MegatronBertHead, bert_heads.BertForPreTraining):
+    """MegatronBERT with both heads of its pre-training: masked tokens, next sentence prediction."""
 
 
-class MegatronBertForCausalLM(heads.CausalLM, _MegatronBert):
-    """MegatronBERT that predicts the next token; `is_decoder=True` keeps it from looking ahead."""
+class MegatronBertForCausalLM(MegatronBertHead, bert_heads.BertLMHeadModel):
+    """MegatronBERT that predicts the next token; `is_decoder=True` hides the later ones."""
 
 
-class MegatronBertForMaskedLM(heads.MaskedLM, _MegatronBert):
-    """MegatronBERT that guesses hidden words."""
+class MegatronBertForMaskedLM(MegatronBertHead, bert_heads.BertForMaskedLM):
+    """MegatronBERT that predicts masked tokens."""
 
 
-class MegatronBertForNextSentencePrediction(heads.NextSentencePrediction, _MegatronBert):
-    """MegatronBERT that tells whether the second segment follows the first."""
+class MegatronBertForNextSentencePrediction(
+    MegatronBertHead, bert_heads.BertForNextSentencePrediction
+):
+    """MegatronBERT that predicts whether the second segment follows the first."""
 
 
-class MegatronBertForSequenceClassification(heads.SequenceClassification, _MegatronBert):
-    """MegatronBERT that gives the whole text a class, several classes, or a number."""
+class MegatronBertForSequenceClassification(
+    MegatronBertHead, bert_heads.BertForSequenceClassification
+):
+    """MegatronBERT that gives the text a class, several classes, or a number."""
 
 
-class MegatronBertForMultipleChoice(heads.MultipleChoice, _MegatronBert):
+class MegatronBertForMultipleChoice(MegatronBertHead, bert_heads.BertForMultipleChoice):
     """MegatronBERT that chooses one of several continuations."""
 
 
-class MegatronBertForTokenClassification(heads.TokenClassification, _MegatronBert):
+class MegatronBertForTokenClassification(MegatronBertHead, bert_heads.BertForTokenClassification):
     """MegatronBERT that gives every token a class."""
 
 
-class MegatronBertForQuestionAnswering(heads.QuestionAnswering, _MegatronBert):
-    """MegatronBERT that finds where in a text the answer starts and ends."""
+class MegatronBertForQuestionAnswering(MegatronBertHead, bert_heads.BertForQuestionAnswering):
+    """MegatronBERT that finds the span of tokens that answers a question."""
 
 
 MegatronBertForPreTrainingOutput = PreTrainingOutput

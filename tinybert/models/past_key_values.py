@@ -1,26 +1,27 @@
-"""How decoders read `past_key_values`, and what they give back: of the kind that was given."""
+"""Read `past_key_values`, the cache of an earlier call, and return it in the form it was given."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tinybert.autograd import Tensor
-from tinybert.models.inputs import check_shape, tensor_of
+from tinybert.models.arguments import check_shape, tensor_of
 from tinybert.nn import KeyValueCache
 
 
 @dataclass
 class CacheShape:
-    """What a model expects of a cache.
+    """The sizes that a model expects of a cache.
 
     Attributes:
         batch: B.
-        heads: of keys and values, for each layer.
-        size: K, the size of a head.
-        cross_heads: of the keys and values of an encoder's tokens; 0 without cross-attention.
+        heads: the number of key and value heads of each layer.
+        size: K, the head size.
+        cross_heads: the number of heads of cross-attention; 0 without cross-attention.
     """
 
     batch: int
@@ -30,59 +31,43 @@ class CacheShape:
 
 
 def read_cache(
-    given: Any, use_cache: bool, shape: CacheShape, like: Tensor
+    given: Any, use_cache: bool, shape: CacheShape, device: str, dtype: np.dtype
 ) -> KeyValueCache | None:
-    """The cache that the layers of one call read and add to: the given one, or one of its own.
+    """Return the cache that the layers of one call read and append to; None if there is none.
 
     Args:
-        given: `past_key_values`: a KeyValueCache, or for each layer its members, arrays of any kind
-            and Nones, which are left out; or None.
-        use_cache: whether what is new shall be kept. Without, nothing that was given is changed.
-        like: has the device and the dtype.
+        given: `past_key_values`: a KeyValueCache; or for each layer a tuple of keys and values,
+            arrays of any kind, where None is skipped; or None.
+        use_cache: whether the new keys and values are kept. If not, `given` is not changed.
 
-    Raises ValueError for another number of layers or of members, and for wrong shapes; TypeError
-    for objects of other kinds. (A cache of another dtype or device is refused by its `append`.)
+    Raises ValueError for another number of layers or of arrays in a layer and for wrong shapes, and
+    TypeError for other objects. `LayerCache.append` refuses another dtype or device.
     """
     if given is None:
         return KeyValueCache(len(shape.heads), in_place=False) if use_cache else None
     layers = [
-        [
-            tensor_of("past_key_values", part, like.device).to(like.dtype)
-            for part in layer
-            if part is not None
-        ]
-        for layer in members_of(given, "a KeyValueCache, or a pair (keys, values) of arrays")
+        [tensor_of("past_key_values", x, device).to(dtype) for x in layer if x is not None]
+        for layer in layers_of(given, "a KeyValueCache, or a pair (keys, values) of arrays")
     ]
-    is_cache = isinstance(given, KeyValueCache)
     _check(given, layers, shape)
-    return given if is_cache and use_cache else KeyValueCache.from_legacy(layers, in_place=False)
+    if use_cache and isinstance(given, KeyValueCache):
+        return given
+    return KeyValueCache.from_legacy(layers, in_place=False)
 
 
-def members_of(given: Any, wanted: str) -> list[list[Any]]:
-    """The members of each layer of `past_key_values`. TypeError, with what is `wanted`, if it is
-    nothing that has layers, or they are nothing that has members.
+def layers_of(given: Any, allowed: str) -> list[list[Any]]:
+    """Return `past_key_values` as a list of arrays for each layer.
+
+    Raises TypeError, naming what is `allowed`, if it is not a nested sequence.
     """
     layers = list(given) if isinstance(given, Iterable) else None
-    wrong = [] if layers is None else [part for part in layers if not isinstance(part, Iterable)]
+    wrong = [] if layers is None else [x for x in layers if not isinstance(x, Iterable)]
     if layers is None or wrong:
-        within = f" with {type(wrong[0]).__name__} in it" if wrong else ""
+        inside = f" of {type(wrong[0]).__name__}" if wrong else ""
         raise TypeError(
-            f"past_key_values must be {wanted} for each layer, got {type(given).__name__}{within}"
+            f"past_key_values must be {allowed} for each layer, got {type(given).__name__}{inside}"
         )
     return [list(layer) for layer in layers]
-
-
-def returned_cache(cache: KeyValueCache | None, given: Any) -> Any:
-    """`past_key_values` of the output: the cache that was given, or else a tuple of tuples."""
-    return cache if cache is given else tuple(cache or ())
-
-
-def keeps_cache(wanted: bool, computes_again: bool) -> bool:
-    """Whether keys and values are kept; not, with a warning, if backward computes layers again."""
-    if wanted and computes_again:
-        warnings.warn("use_cache is off: gradient checkpointing keeps no cache", stacklevel=4)
-        return False
-    return wanted
 
 
 def _check(given: Any, layers: list[list[Tensor]], shape: CacheShape) -> None:

@@ -1,125 +1,109 @@
-"""The stack of layers: run them one after the other and collect what was asked for."""
+"""`Stack`: the layers of a model, run one after the other. All families run their layers here.
+
+This is the one place that collects hidden states and attention weights, hands each layer its part
+of the cache, and computes layers again in backward (gradient checkpointing).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from tinybert import functional as F
 from tinybert.autograd import Tensor, checkpoint, is_grad_enabled
-from tinybert.models.attention import CallInputs
 from tinybert.nn import Module, ModuleList
 from tinybert.nn.cache import LayerCache
 
 
-class LayerResult(NamedTuple):
-    """What a layer gives: the new hidden states (B, T, D), and what the call asked for."""
+class LayerOutput(NamedTuple):
+    """The output of one layer: hidden states (B, T, D), and attention weights if asked for."""
 
     hidden_states: Tensor
-    attentions: Tensor | None
-    cross_attentions: Tensor | None
+    attentions: Tensor | None = None
+    cross_attentions: Tensor | None = None
 
 
-@dataclass
-class EncoderRun:
-    """What a run through all layers gave; None for what was not asked for.
-
-    Attributes:
-        hidden_states: L + 1 tensors (B, T, D), the input first; the last is what the encoder gives.
-        attentions, cross_attentions: L tensors (B, H, T, Tk).
-    """
-
-    hidden_states: tuple[Tensor, ...]
-    attentions: tuple[Tensor, ...] | None
-    cross_attentions: tuple[Tensor, ...] | None
-
-
-class Encoder(Module):
-    """L layers, one after the other.
+class StackOutput(NamedTuple):
+    """The output of all layers; None for what the call did not ask for.
 
     Attributes:
-        gradient_checkpointing: compute the layers again in backward instead of keeping what they
-            need for it; in training only.
+        last_hidden_state: (B, T, D), after the last layer and the norm.
+        hidden_states: L + 1 tensors (B, T, D): the input of each layer, and last_hidden_state.
+        attentions, cross_attentions: L tensors (B, H, T, keys) of attention weights.
     """
 
-    def __init__(self, layers: Iterable[Module]) -> None:
-        super().__init__()
-        self.layer = ModuleList(layers)
+    last_hidden_state: Tensor
+    hidden_states: tuple[Tensor, ...] | None
+    attentions: tuple[Any, ...] | None
+    cross_attentions: tuple[Any, ...] | None
+
+
+class Stack(ModuleList):
+    """L layers. A layer is a module of (x, call, past, head_mask) that returns a LayerOutput.
+
+    Attributes:
+        gradient_checkpointing: in training, compute each layer again in backward instead of keeping
+            its intermediate results (Chen et al. 2016, arXiv:1604.06174).
+    """
+
+    def __init__(self, layers: Iterable[Module] = ()) -> None:
+        super().__init__(layers)
         self.gradient_checkpointing = False
 
-    def forward(
-        self,
-        x: Tensor,
-        call: CallInputs,
-        head_masks: list[Tensor | None],
-        past: Sequence[LayerCache | None],
-    ) -> EncoderRun:
-        """x (B, T, D) through all layers; head masks and caches have one member for each. What is
-        new is added to the caches, unless the layers are computed again in backward.
-        """
-        run = _checkpointed if self.computes_again else _plainly
-        hidden_states, results = [x], []
-        for layer, head_mask, cache in zip(self.layer, head_masks, past, strict=True):
-            result = run(layer, x, call, head_mask, cache)
-            x = result.hidden_states
-            hidden_states.append(x)
-            results.append(result)
-        hidden_states[-1] = self.finish(x)
-        asked = call.output_attentions
-        return EncoderRun(
-            hidden_states=tuple(hidden_states),
-            attentions=_collect(results, "attentions") if asked else None,
-            cross_attentions=_collect(results, "cross_attentions")
-            if asked and call.memory is not None
-            else None,
-        )
-
     @property
-    def computes_again(self) -> bool:
+    def recomputes(self) -> bool:
         """Whether backward will compute the layers again."""
         return self.gradient_checkpointing and self.training and is_grad_enabled()
 
-    def finish(self, x: Tensor) -> Tensor:
-        """The norm after the last layer, in a family that has one there."""
-        return x
+    def forward(self, x: Tensor, call: Any, norm: Module | None = None) -> StackOutput:
+        """Run x (B, T, D) through all layers, and through `norm` if there is one.
 
-
-def _collect(results: list[LayerResult], name: str) -> tuple[Any, ...]:
-    return tuple(getattr(result, name) for result in results)
-
-
-def _plainly(layer: Module, x: Tensor, call: CallInputs, *rest: Any) -> LayerResult:
-    return layer(x, call, *rest)
-
-
-def _checkpointed(
-    layer: Module, x: Tensor, call: CallInputs, head_mask: Tensor | None, past: LayerCache | None
-) -> LayerResult:
-    """The layer's result, without what its backward needs: that is computed again, from the same
-    past, so each run adds to a cache of its own.
-    """
-    memories = [] if call.memory is None else [call.memory]
-    members = () if past is None else past.members
-
-    def function(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        memory, parts = (others[0], others[1:]) if memories else (None, others)
-        result = layer(x, replace(call, memory=memory), head_mask, LayerCache(*parts))
-        return tuple(part for part in result if part is not None)
-
-    outputs = iter(checkpoint(function, x, *memories, *members, parameters=layer.parameters()))
-    present = (True, call.output_attentions, call.output_attentions and bool(memories))
-    return LayerResult(*(next(outputs) if there else None for there in present))  # type: ignore[arg-type]
-
-
-def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
-    """`function` of x (B, T, D), a chunk of `size` tokens at a time: the same numbers in less
-    memory. All at once if `size` is 0; ValueError if it does not divide T.
-    """
-    if not size:
-        return function(x)
-    if x.shape[1] % size:
-        raise ValueError(
-            f"the sequence length {x.shape[1]} must be a multiple of chunk_size_feed_forward {size}"
+        Each layer appends its new keys and values to its part of the call's cache.
+        """
+        run = _recomputed if self.recomputes else _run
+        nothing = [None] * len(self)
+        pasts = nothing if call.cache is None else call.cache.layers
+        hidden_states, outputs = [x], []
+        for layer, past, head_mask in zip(self, pasts, call.head_masks or nothing, strict=True):
+            output = run(layer, x, call, past, head_mask)
+            x = output.hidden_states
+            hidden_states.append(x)
+            outputs.append(output)
+        if norm is not None:
+            x = hidden_states[-1] = norm(x)
+        weights, cross = call.output_attentions, call.encoder_states is not None
+        return StackOutput(
+            last_hidden_state=x,
+            hidden_states=tuple(hidden_states) if call.output_hidden_states else None,
+            attentions=tuple(o.attentions for o in outputs) if weights else None,
+            cross_attentions=tuple(o.cross_attentions for o in outputs)
+            if weights and cross
+            else None,
         )
-    return F.concat([function(part) for part in x.split(size, axis=1)], axis=1)
+
+
+def _run(layer: Module, x: Tensor, call: Any, past: Any, head_mask: Tensor | None) -> LayerOutput:
+    return layer(x, call, past, head_mask)
+
+
+def _recomputed(
+    layer: Module, x: Tensor, call: Any, past: LayerCache | None, head_mask: Tensor | None
+) -> LayerOutput:
+    """Run a layer without keeping what its backward needs: that is computed again in backward.
+
+    Both runs start from the same past, so each appends to a cache of its own. What a gradient must
+    reach is passed to `checkpoint` as an input: x, the encoder's states, the cached tensors.
+    """
+    states = [] if call.encoder_states is None else [call.encoder_states]
+    cached = () if past is None else past.members
+
+    def function(x: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        encoder_states = inputs[0] if states else None
+        again = replace(call, encoder_states=encoder_states)
+        output = layer(x, again, LayerCache(*inputs[len(states) :]), head_mask)
+        return tuple(part for part in output if part is not None)
+
+    parts = iter(checkpoint(function, x, *states, *cached, parameters=layer.parameters()))
+    weights = call.output_attentions
+    asked = (True, weights, weights and bool(states))
+    return LayerOutput(*(next(parts) if present else None for present in asked))  # type: ignore[arg-type]

@@ -7,44 +7,72 @@ Names    of parameters: those of transformers' Mega classes, letter for letter
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 from tinybert import functional as F
-from tinybert.autograd import Tensor
+from tinybert.autograd import Tensor, as_tensor
+from tinybert.backend import array_module
 from tinybert.models.activations import activation
-from tinybert.models.mega_attention import ChunkAttention, Sight, attend_in_chunks
-from tinybert.models.mega_bias import RotaryBias, SimpleBias
-from tinybert.models.mega_layers import FeatureDropout, SequenceNorm
+from tinybert.models.mega.chunk_attention import ChunkAttention, Visible, attend_in_chunks
+from tinybert.models.mega.feed_forward import FeatureDropout, SequenceNorm
+from tinybert.models.mega.relative_bias import RotaryBias, SimpleBias
 from tinybert.nn import DampedEMA, Linear, Module, Parameter, init
 
 
-class LayerCache(NamedTuple):
-    """What a layer remembers of the tokens so far; its members, without those that a model has
-    not, are a layer's part of `past_key_values`.
+class MegaLayerCache:
+    """What a layer keeps of the tokens so far: its part of `past_key_values`.
 
     Attributes:
-        key, value: (B, S, Z) and (B, S, V) of the open chunk, of all tokens without chunks; None
+        key, value: (B, S, Z) and (B, S, V) of the current chunk, of all tokens without chunks; None
             where a chunk has just ended.
         state: of the moving average, see `DampedEMA`.
         cross_key, cross_value: (B, S, Z) and (B, S, D) of the encoder's tokens.
-        seen: (B,), how many tokens there were; of chunked decoders that look at an encoder.
+        seen: (B,), the number of tokens so far; of chunked decoders with cross-attention.
     """
 
-    key: Tensor | None = None
-    value: Tensor | None = None
-    state: Tensor | None = None
-    cross_key: Tensor | None = None
-    cross_value: Tensor | None = None
-    seen: Tensor | None = None
+    NAMES = ("key", "value", "state", "cross_key", "cross_value", "seen")
+
+    def __init__(self, size: int, members: Any = ()) -> None:
+        """Make a cache of the first `size` attributes, with the values of `members`."""
+        self.size = size
+        self.key: Tensor | None = None
+        self.value: Tensor | None = None
+        self.state: Tensor | None = None
+        self.cross_key: Tensor | None = None
+        self.cross_value: Tensor | None = None
+        self.seen: Tensor | None = None
+        for name, member in zip(self.NAMES, members, strict=False):
+            setattr(self, name, member)
 
     @property
-    def open(self) -> int:
-        """The number of tokens in the open chunk."""
+    def members(self) -> tuple[Tensor | None, ...]:
+        """The values, None included."""
+        return tuple(getattr(self, name) for name in self.NAMES[: self.size])
+
+    @property
+    def length(self) -> int:
+        """The number of tokens in the current chunk."""
         return 0 if self.key is None else self.key.shape[1]
 
 
+class MegaCache:
+    """The caches of all layers."""
+
+    def __init__(self, layers: list[MegaLayerCache]) -> None:
+        self.layers = layers
+
+    @property
+    def length(self) -> int:
+        """The number of tokens in the current chunk."""
+        return self.layers[0].length if self.layers else 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor | None, ...]]:
+        return (layer.members for layer in self.layers)
+
+
 class GatedBlock(Module):
-    """What both kinds of gated attention share: x + gate * (candidate - x), with a norm before or
+    """The parts of both kinds of gated attention: x + gate * (candidate - x), with a norm before or
     after.
     """
 
@@ -59,11 +87,11 @@ class GatedBlock(Module):
         self.norm = SequenceNorm(config)
 
     def before(self, x: Tensor) -> Tensor:
-        """The norm before the block, if it stands there."""
+        """Apply the norm, if the config puts it before the block."""
         return self.norm(x) if self.norm_first else x
 
     def update(self, x: Tensor, gate: Tensor, candidate: Tensor) -> Tensor:
-        """x + gate * (dropout(candidate) - x), and the norm after it, if it stands there."""
+        """Return x + gate * (dropout(candidate) - x), normalised if the norm comes after it."""
         y = x + gate * (self.dropout(candidate) - x)
         return y if self.norm_first else self.norm(y)
 
@@ -96,16 +124,15 @@ class MovingAverageGatedAttention(GatedBlock):
         self.h_proj = Linear(values, hidden)
         self.rel_pos_bias = make_bias(config)
 
-    def forward(
-        self, x: Tensor, mask: Any, past: LayerCache, use_cache: bool, want_weights: bool
-    ) -> tuple[Tensor, Tensor | None, LayerCache]:
-        """x (B, T, D) to (B, T, D), the weights (B, C, Tq, Tk) if wanted, and the new cache.
+    def forward(self, x: Tensor, call: Any, past: MegaLayerCache) -> tuple[Tensor, Tensor | None]:
+        """x (B, T, D) to (B, T, D), and the weights (B, C, Tq, Tk) if asked for. `past` is updated.
 
-        mask: boolean array (B, past.open + T), False for padding; or None.
+        The call's mask is a boolean array (B, P + T), False for padding, with the P tokens of the
+        current chunk that are in `past`; or None.
         """
-        h = self.before(x)
-        remembered = None if mask is None else mask[:, -x.shape[1] :, None]
-        m, state = self.ema_gate(h, remembered, past.state, want_state=use_cache)
+        h, mask = self.before(x), call.mask
+        real = None if mask is None else mask[:, -x.shape[1] :, None]
+        m, past.state = self.ema_gate(h, real, past.state, want_state=call.use_cache)
         phi, z, gate, i = self.mx_proj(self.dropout(m)).split(self.sizes, axis=-1)
         z = F.silu(z)
         query, key = (z * self.qk_weight[n] + self.qk_bias[n] for n in (0, 1))
@@ -113,17 +140,17 @@ class MovingAverageGatedAttention(GatedBlock):
         if past.key is not None and past.value is not None:
             key = F.concat([past.key, key], axis=1)
             value = F.concat([past.value, value], axis=1)
+        past.key, past.value = self._current_chunk(key, value)
         context, weights = attend_in_chunks(
             self.attention, self.rel_pos_bias, query, key, value, mask,
             causal=self.causal, size=self.chunk_size, drop_values=self.hidden_dropout,
-            want_weights=want_weights,
+            need_weights=call.output_attentions,
         )  # fmt: skip
         candidate = self.activation(i + self.h_proj(context * F.silu(gate)))
-        y = self.update(x, phi.sigmoid(), candidate)
-        return y, weights, LayerCache(*self._open_chunk(key, value), state)
+        return self.update(x, phi.sigmoid(), candidate), weights
 
-    def _open_chunk(self, key: Tensor, value: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """The keys and values that the next token will look at."""
+    def _current_chunk(self, key: Tensor, value: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return the keys and values that the next token can attend to."""
         if self.chunk_size is None:
             return key, value
         ended = key.shape[1] - key.shape[1] % self.chunk_size
@@ -148,34 +175,44 @@ class GatedCrossAttention(GatedBlock):
         self.h_proj = Linear(hidden, hidden)
         self.rel_pos_bias = make_bias(config)
 
-    def forward(
-        self, x: Tensor, memory: Tensor, mask: Any, past: LayerCache, first: int, want_weights: bool
-    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-        """x (B, T, D) and memory (B, S, D) to (B, T, D), the weights (B, T, S) if wanted, and the
-        keys and values of the memory, which are taken from `past` if they are there.
+    def forward(self, x: Tensor, call: Any, past: MegaLayerCache) -> tuple[Tensor, Tensor | None]:
+        """x (B, T, D) to (B, T, D), and the weights (B, T, S) if asked for. The keys and values of
+        the encoder's states (B, S, D) are computed once and kept in `past`.
 
-        Args:
-            mask: boolean array (B, S), False for padding; or None.
-            first: the position of the first token of x.
+        The call's encoder_mask is a boolean array (B, S), False for padding; or None.
         """
         r, gate, query = self.q_proj(self.before(x)).split(self.sizes, axis=-1)
-        key, value = past.cross_key, past.cross_value
-        if key is None or value is None:
-            key, value = self.k_proj(memory), self.activation(self.v_proj(memory))
-        sight = Sight(None if mask is None else mask[:, None, None], False, first)
-        query, keys, values = (
-            part.unsqueeze(1) for part in (query, key, self.hidden_dropout(value))
+        if past.cross_key is None or past.cross_value is None:
+            past.cross_key = self.k_proj(call.encoder_states)
+            past.cross_value = self.activation(self.v_proj(call.encoder_states))
+        mask = call.encoder_mask
+        visible = Visible(None if mask is None else mask[:, None, None], False, first(call, past))
+        query, key, value = (
+            part.unsqueeze(1)
+            for part in (query, past.cross_key, self.hidden_dropout(past.cross_value))
         )
         context, weights = self.attention(
-            query, keys, values, self.rel_pos_bias, sight, want_weights
+            query, key, value, self.rel_pos_bias, visible, call.output_attentions
         )
         candidate = self.activation(self.h_proj(context.squeeze(1) * F.silu(gate)))
         y = self.update(x, r.sigmoid(), candidate)
-        return y, None if weights is None else weights.squeeze(1), key, value
+        return y, None if weights is None else weights.squeeze(1)
+
+
+def first(call: Any, past: MegaLayerCache) -> int:
+    """Return the position of the first token of a call."""
+    return call.past_length if past.seen is None else int(past.seen.data[0])
+
+
+def count_seen(call: Any, past: MegaLayerCache) -> None:
+    """Add the tokens of a call to `past.seen`."""
+    batch, length = call.shape
+    xp = array_module(past.cross_key.data)  # type: ignore[union-attr]
+    past.seen = as_tensor(xp.full((batch,), first(call, past) + length, dtype="int64"))
 
 
 def make_bias(config: Any) -> RotaryBias | SimpleBias:
-    """The relative bias that the config asks for."""
+    """Return the relative bias that the config names."""
     if config.relative_positional_bias == "rotary":
         return RotaryBias(config.shared_representation_size)
     return SimpleBias(config.max_positions, config.bias_positions)

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor
 from tinybert.backend import array_module
-from tinybert.models.mega_bias import RotaryBias, SimpleBias
+from tinybert.models.mega.relative_bias import RotaryBias, SimpleBias
 from tinybert.nn import Dropout, Module
 
 
-class Sight(NamedTuple):
-    """What the queries may look at.
+class Visible(NamedTuple):
+    """The keys that the queries may attend to.
 
     Attributes:
-        mask: a boolean array (B, C, 1, Tk), False for keys that are padding; None: all are real.
-        causal: whether a query looks only at keys up to its own place, the queries being the last
-            of the keys.
+        mask: a boolean array (B, C, 1, Tk), False for padding; None: no key is padding.
+        causal: whether a query attends only to keys up to its own position. The queries are the
+            last of the keys.
         first: the position of the first query, for the bias.
     """
 
@@ -30,15 +30,15 @@ class Sight(NamedTuple):
 
 
 class ChunkAttention(Module):
-    """Weights for all keys of the same chunk, and the values that they gather.
+    """Attention weights over all keys of the same chunk, and the weighted sum of the values.
 
         softmax          softmax(query . key / sqrt(Z) + bias)
         laplace, relu2   f(query . key / count + bias), each weight on its own; `count` is the
-                         number of keys that the query may look at (Ma et al. 2022,
+                         number of keys that the query may attend to (Ma et al. 2022,
                          arXiv:2209.10655, eq. 13-16)
 
-    A key that may not be looked at has weight 0, and a query that may look nowhere gathers zeros.
-    (In a chunk of padding alone softmax takes no notice of the mask, as in transformers.)
+    A masked key has weight 0, and a query whose keys are all masked gives zeros. (In a chunk of
+    padding alone softmax ignores the mask, as in transformers.)
     """
 
     def __init__(self, config: Any) -> None:
@@ -52,21 +52,21 @@ class ChunkAttention(Module):
         key: Tensor,
         value: Tensor,
         bias: RotaryBias | SimpleBias,
-        sight: Sight,
-        want_weights: bool,
+        visible: Visible,
+        need_weights: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """query (B, C, Tq, Z), key (B, C, Tk, Z) and value (B, C, Tk, V) to the gathered
-        (B, C, Tq, V), and the weights (B, C, Tq, Tk), before dropout, if they are wanted.
+        """query (B, C, Tq, Z), key (B, C, Tk, Z) and value (B, C, Tk, V) to the context
+        (B, C, Tq, V), and the weights (B, C, Tq, Tk), before dropout, if they are needed.
         """
         if self.kind == "softmax":
             query = query * query.shape[-1] ** -0.5
-            if isinstance(bias, RotaryBias) and not want_weights:
-                return self._without_weights(query, key, value, bias, sight), None
+            if isinstance(bias, RotaryBias) and not need_weights:
+                return self._without_weights(query, key, value, bias, visible), None
         else:
-            query = query * (1 / _count(key, query.shape[2], sight))
+            query = query * (1 / _count(key, query.shape[2], visible))
         scores = query @ key.transpose(-1, -2)
-        scores = scores + bias(sight.first, query.shape[2], key.shape[2])
-        allowed = _allowed(key, query.shape[2], sight)
+        scores = scores + bias(visible.first, query.shape[2], key.shape[2])
+        allowed = _allowed(key, query.shape[2], visible)
         if self.kind == "softmax":
             if allowed is not None:
                 lowest = float(array_module(scores.data).finfo(scores.dtype).min)
@@ -76,44 +76,44 @@ class ChunkAttention(Module):
             weights = F.laplace(scores) if self.kind == "laplace" else F.relu2(scores)
         if allowed is not None:
             weights = weights * allowed
-        return self.dropout(weights) @ value, weights if want_weights else None
+        return self.dropout(weights) @ value, weights if need_weights else None
 
     def _without_weights(
-        self, query: Tensor, key: Tensor, value: Tensor, bias: RotaryBias, sight: Sight
+        self, query: Tensor, key: Tensor, value: Tensor, bias: RotaryBias, visible: Visible
     ) -> Tensor:
-        """The same by blocks, without a matrix of scores. A rotary bias is a product of two
-        vectors, so these go into the queries and keys, and gradients flow back to them.
+        """Compute the same in blocks, without a matrix of scores. A rotary bias is a product of two
+        vectors; they are appended to queries and keys, so gradients flow back to them.
         """
-        of_queries, of_keys = bias.vectors(sight.first, query.shape[2], key.shape[2])
+        of_queries, of_keys = bias.vectors(visible.first, query.shape[2], key.shape[2])
         return F.scaled_dot_product_attention(
             F.concat([query, of_queries.expand(query.shape)], axis=-1),
             F.concat([key, of_keys.expand(key.shape)], axis=-1),
             value,
-            None if sight.mask is None else as_tensor(sight.mask),
+            None if visible.mask is None else as_tensor(visible.mask),
             dropout_p=self.dropout.p if self.training else 0.0,
-            is_causal=sight.causal,
-            first=key.shape[2] - query.shape[2] if sight.causal else 0,
+            is_causal=visible.causal,
+            first=key.shape[2] - query.shape[2] if visible.causal else 0,
             scale=1.0,
         )
 
 
-def _allowed(key: Tensor, queries: int, sight: Sight) -> Any:
-    """Whether a query may look at a key: boolean, broadcasts to (B, C, Tq, Tk); None if all may."""
-    if not sight.causal:
-        return sight.mask
+def _allowed(key: Tensor, queries: int, visible: Visible) -> Any:
+    """Return whether a query may attend to a key, broadcasts to (B, C, Tq, Tk); None if all may."""
+    if not visible.causal:
+        return visible.mask
     xp, keys = array_module(key.data), key.shape[2]
     past = xp.arange(keys) <= (xp.arange(queries) + (keys - queries))[:, None]
-    return past if sight.mask is None else sight.mask & past
+    return past if visible.mask is None else visible.mask & past
 
 
-def _count(key: Tensor, queries: int, sight: Sight) -> Any:
-    """How many keys a query may look at, at least 1: broadcasts to (B, C, Tq, 1)."""
+def _count(key: Tensor, queries: int, visible: Visible) -> Any:
+    """Return how many keys a query may attend to, at least 1: broadcasts to (B, C, Tq, 1)."""
     xp, keys = array_module(key.data), key.shape[2]
-    if sight.mask is None:
+    if visible.mask is None:
         place = xp.arange(keys - queries, keys)[:, None] + 1
-        return place.astype(key.dtype) if sight.causal else float(keys)
-    seen = sight.mask.cumsum(axis=-1)  # (B, C, 1, Tk)
-    seen = seen[..., keys - queries :].swapaxes(-1, -2) if sight.causal else seen[..., -1:]
+        return place.astype(key.dtype) if visible.causal else float(keys)
+    seen = visible.mask.cumsum(axis=-1)  # (B, C, 1, Tk)
+    seen = seen[..., keys - queries :].swapaxes(-1, -2) if visible.causal else seen[..., -1:]
     return xp.maximum(seen, 1).astype(key.dtype)
 
 
@@ -128,9 +128,9 @@ def attend_in_chunks(
     causal: bool,
     size: int | None,
     drop_values: Any,
-    want_weights: bool,
+    need_weights: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention of a sequence to itself, in chunks of `size` tokens, or all at once if None.
+    """Attend within a sequence, in chunks of `size` tokens, or all at once if None.
 
     Args:
         query: (B, Tq, Z), of the last Tq of the keys.
@@ -138,8 +138,8 @@ def attend_in_chunks(
         mask: boolean array (B, Tk), False for padding; or None.
         drop_values: the dropout of the values (B, C, T, V).
 
-    Returns the gathered (B, Tq, V), and the weights (B, C, Tq, Tk), C chunks of equal size, if they
-    are wanted. A last chunk that is not full is filled up with tokens that nobody looks at.
+    Returns the context (B, Tq, V), and the weights (B, C, Tq, Tk), C chunks of equal size, if they
+    are needed. A last chunk that is not full is padded with masked tokens.
     """
     length, total = query.shape[1], key.shape[1]
     chunked = size is not None and total > size
@@ -155,8 +155,8 @@ def attend_in_chunks(
         mask = mask.reshape(mask.shape[0], key.shape[1], 1, key.shape[2])
         if attention.kind == "softmax":
             mask = mask | ~mask.any(axis=-1, keepdims=True)
-    sight = Sight(mask, causal, key.shape[2] - query.shape[2])
-    context, weights = attention(query, key, drop_values(value), bias, sight, want_weights)
+    visible = Visible(mask, causal, key.shape[2] - query.shape[2])
+    context, weights = attention(query, key, drop_values(value), bias, visible, need_weights)
     joined = context.reshape(context.shape[0], -1, context.shape[-1])
     return joined[:, before : before + length], weights
 
@@ -167,8 +167,10 @@ def _cut(x: Tensor, size: int | None) -> Tensor:
 
 
 def _filled(key: Tensor, mask: Any, missing: int) -> Any:
-    """The mask for keys that `missing` were added to at the end; these are hidden if the last
-    chunk's real tokens could see them, which causal ones cannot.
+    """Return the mask (B, Tk + missing) for keys padded at the end, the padding masked.
+
+    None stays None: only causal attention has a last chunk that is not full, and it hides later
+    tokens anyway.
     """
     if mask is None or not missing:
         return mask

@@ -1,45 +1,28 @@
-"""The layers of Nemotron, and the angles by which positions turn queries and keys.
+"""The layers of Nemotron, and the angles of its rotary positions.
 
 Shapes   B batch, T tokens, P tokens in the cache, D hidden, H heads, G heads of keys and values,
-         K head size, F feed-forward, R features that a position turns
+         K head size, F feed-forward, R rotated features of a head
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor
 from tinybert.backend import array_module
 from tinybert.models.activations import activation
 from tinybert.models.nemotron_config import NemotronConfig
+from tinybert.models.stack import LayerOutput
 from tinybert.nn import LayerNorm, Linear, Module
 from tinybert.nn.attention import attend, merge_heads, split_heads
 from tinybert.nn.cache import LayerCache
 
 
-@dataclass
-class Call:
-    """What all layers of one call share.
-
-    Attributes:
-        cos, sin: (B or 1, 1, T, R) of the angles by which positions turn queries and keys.
-        mask: added to the scores, broadcasts to (B, H, T, P + T); or None.
-        is_causal: whether attention itself must also hide later tokens, as `mask` does not.
-        output_attentions: whether the weights are asked for.
-    """
-
-    cos: Tensor
-    sin: Tensor
-    mask: Tensor | None
-    is_causal: bool
-    output_attentions: bool
-
-
 class LayerNorm1P(LayerNorm):
-    """LayerNorm whose scale is weight + 1, so that weight decay pulls the scale to 1, not to 0.
+    """LayerNorm whose scale is weight + 1: weight decay then pulls the scale to 1, not to 0.
 
-    A fresh weight is 1, as in transformers: it scales by 2.
+    A fresh weight is 1, as in transformers, so a fresh scale is 2.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,10 +31,11 @@ class LayerNorm1P(LayerNorm):
 
 
 class NemotronAttention(Module):
-    """Every token gathers from those before it, in H heads that share G heads of keys and values.
+    """Causal attention with rotary positions and grouped queries.
 
-    Query heads i H / G to (i + 1) H / G - 1 look at head i of the keys. Positions turn the first R
-    features of queries and keys, so that a score depends on their distance alone.
+    Query heads i H / G to (i + 1) H / G - 1 share head i of the keys and values (Ainslie et al.
+    2023, arXiv:2305.13245). The first R features of queries and keys are rotated by their position,
+    so a score depends on the distance of two tokens (Su et al. 2021, arXiv:2104.09864).
     """
 
     def __init__(self, config: NemotronConfig) -> None:
@@ -65,15 +49,15 @@ class NemotronAttention(Module):
         self.o_proj = Linear(self.heads * width, size, bias)
 
     def forward(
-        self, x: Tensor, call: Call, past: LayerCache | None
+        self, x: Tensor, call: Any, past: LayerCache | None
     ) -> tuple[Tensor, Tensor | None]:
-        """x (B, T, D) to (B, T, D), and the weights (B, H, T, P + T) if asked for. `past` has the
-        keys and values of the P tokens before, and gets those of x.
+        """x (B, T, D) to (B, T, D), and the weights (B, H, T, P + T) if asked for. The keys and
+        values of x are appended to `past`.
         """
         query = split_heads(self.q_proj(x), self.heads)  # (B, H, T, K)
         key = split_heads(self.k_proj(x), self.groups)  # (B, G, T, K)
         value = split_heads(self.v_proj(x), self.groups)
-        query, key = (F.rotary_embedding(part, call.cos, call.sin) for part in (query, key))
+        query, key = (F.rotary_embedding(part, *call.rotary) for part in (query, key))
         if past is not None:
             key, value = past.append(key, value)  # (B, G, P + T, K)
         context, weights = attend(
@@ -81,7 +65,7 @@ class NemotronAttention(Module):
             dropout_p=self.dropout if self.training else 0.0,
             need_weights=call.output_attentions,
             is_causal=call.is_causal,
-            first=key.shape[2] - query.shape[2],
+            first=call.past_length,
         )  # fmt: skip
         return self.o_proj(merge_heads(context)), weights
 
@@ -110,33 +94,33 @@ class NemotronLayer(Module):
         self.input_layernorm = LayerNorm1P(config.hidden_size, eps=config.norm_eps)
         self.post_attention_layernorm = LayerNorm1P(config.hidden_size, eps=config.norm_eps)
 
-    def forward(self, x: Tensor, call: Call, past: LayerCache | None) -> tuple[Tensor, ...]:
-        """x (B, T, D) to (B, T, D); and the weights, if asked for."""
+    def forward(
+        self, x: Tensor, call: Any, past: LayerCache | None, head_mask: None = None
+    ) -> LayerOutput:
+        """x (B, T, D) to (B, T, D), and the attention weights if asked for."""
         context, weights = self.self_attn(self.input_layernorm(x), call, past)
         x = x + context
-        x = x + self.mlp(self.post_attention_layernorm(x))
-        return (x,) if weights is None else (x, weights)
+        return LayerOutput(x + self.mlp(self.post_attention_layernorm(x)), weights)
 
 
 def rotary_angles(
     config: NemotronConfig, positions: Tensor | None, past: int, length: int, like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """cos and sin of position * theta^(-2 m / R), m = 0 ... R / 2 - 1, twice side by side.
+    """Return cos and sin of position * theta^(-2 m / R), m = 0 ... R / 2 - 1, twice side by side.
 
     Args:
         positions: (B or 1, T), or None for `past`, `past` + 1, ...
         like: has the device and the dtype of the result (B or 1, 1, T, R).
 
-    Angles are rounded to float32, since it is with those that models were trained: at position
-    4,000 that makes a difference of 1e-4. Source: Su et al. 2021, arXiv:2104.09864, eq. 15.
+    Angles are rounded to float32, since the models were trained with those: at position 4,000 that
+    makes a difference of 1e-4. Source: Su et al. 2021, arXiv:2104.09864, eq. 15.
     """
     xp = array_module(like.data)
-    turned = config.features_to_turn  # R, or R - 1 where that is odd
-    exponents = xp.arange(0, turned, 2).astype("float32") / float(max(turned, 1))
+    rotated = config.features_to_turn  # R, or R - 1 where that is odd
+    exponents = xp.arange(0, rotated, 2).astype("float32") / float(max(rotated, 1))
     rates = 1 / (float(config.rope_theta) ** exponents.astype("float64")).astype("float32")
-    places = xp.arange(past, past + length)[None] if positions is None else positions.data
-    angles = places.astype("float32")[:, None, :, None] * rates  # (B or 1, 1, T, R / 2)
+    steps = xp.arange(past, past + length)[None] if positions is None else positions.data
+    angles = steps.astype("float32")[:, None, :, None] * rates  # (B or 1, 1, T, R / 2)
     angles = xp.concatenate([angles, angles], axis=-1).astype("float64")
-    return as_tensor(xp.cos(angles).astype(like.dtype)), as_tensor(
-        xp.sin(angles).astype(like.dtype)
-    )
+    cos, sin = xp.cos(angles).astype(like.dtype), xp.sin(angles).astype(like.dtype)
+    return as_tensor(cos), as_tensor(sin)

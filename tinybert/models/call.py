@@ -1,0 +1,236 @@
+"""A call of a model without a head, read once.
+
+`BaseModel.read_call` checks every argument of a call and collects what the layers need in one
+frozen `Call`: tensors on the model's device, masks that attention can add, flags that are True or
+False. Nothing after it looks at a raw argument again.
+
+Shapes   B batch, T tokens, P tokens in the cache, D hidden, H heads, L layers, S encoder tokens
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tinybert.autograd import Tensor, as_tensor
+from tinybert.backend import array_module
+from tinybert.models.arguments import check_shape, choose, read_ids, read_tokens, tensor_of
+from tinybert.models.base import PreTrainedModel
+from tinybert.models.masks import causal_mask, padding_mask, read_mask, to_scores
+from tinybert.models.past_key_values import CacheShape, read_cache
+from tinybert.models.stack import Stack
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one call, checked, in the form that the layers take.
+
+    Attributes:
+        input_ids: (B, T) integers; None if there are inputs_embeds.
+        inputs_embeds: (B, T, D) word embeddings; None if there are input_ids.
+        token_type_ids, position_ids: (B or 1, T) integers; None for the default.
+        mask: to add to the scores of self-attention, broadcasts to (B, H, T, P + T); or None. MEGA,
+            whose attention takes no sums, has booleans (B, P + T), False for padding.
+        is_causal: whether attention itself must hide later tokens, because `mask` does not.
+        head_masks: a factor (1, H, 1, 1) for each layer, or None.
+        encoder_states: (B, S, D), what cross-attention attends to; or None.
+        encoder_mask: as `mask`, over the S tokens of the encoder.
+        cache: keys and values of the P earlier tokens, one member a layer; None without a cache.
+        past_length: P, as it was before the layers append to the cache.
+        past_key_values: the argument as it was given.
+        use_cache: whether the call returns the cache.
+        output_attentions, output_hidden_states, return_dict: the call's options, or the config's.
+        rotary: cos and sin (B or 1, 1, T, R) of rotary positions, in families that have them.
+    """
+
+    input_ids: Tensor | None
+    inputs_embeds: Tensor | None
+    token_type_ids: Tensor | None
+    position_ids: Tensor | None
+    mask: Any
+    is_causal: bool
+    head_masks: Sequence[Tensor] | None
+    encoder_states: Tensor | None
+    encoder_mask: Any
+    cache: Any
+    past_length: int
+    past_key_values: Any
+    use_cache: bool
+    output_attentions: bool
+    output_hidden_states: bool
+    return_dict: bool
+    rotary: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(B, T)."""
+        tokens = self.input_ids if self.input_ids is not None else self.inputs_embeds
+        return tokens.shape[:2]  # type: ignore[union-attr]
+
+    def new_cache(self) -> Any:
+        """Return `past_key_values` for the output: the given cache, else a tuple for each layer."""
+        if not self.use_cache:
+            return None
+        return self.cache if self.cache is self.past_key_values else tuple(self.cache)
+
+
+class BaseModel(PreTrainedModel):
+    """A model without a head: token ids in, features out.
+
+    A family adds its embeddings, its layers and its `forward`, and says by the methods below how
+    its attention takes masks and how its cache looks.
+    """
+
+    config: Any
+    layers: Stack
+
+    @property
+    def stack(self) -> Stack:
+        """The layers of the model."""
+        return self.layers
+
+    def read_call(
+        self,
+        *,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        head_mask: Any = None,
+        inputs_embeds: Any = None,
+        encoder_hidden_states: Any = None,
+        encoder_attention_mask: Any = None,
+        past_key_values: Any = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Call:
+        """Check all arguments of a call and return them as a `Call`.
+
+        Raises ValueError or TypeError naming the argument for wrong shapes, dtypes and lengths.
+        """
+        config, device, dtype = self.config, self.device, self.dtype
+        name, tokens = read_tokens(input_ids, inputs_embeds, config.hidden_size, device, dtype)
+        batch, length = tokens.shape[:2]
+        use_cache = self._keeps_cache(use_cache)
+        cache = self.read_cache(past_key_values, use_cache, batch)
+        past_length = 0 if cache is None else cache.length
+        self.check_length(name, length, past_length)
+        output_attentions = choose(output_attentions, config.output_attentions)
+        mask, is_causal = self.read_attention_mask(
+            attention_mask, tokens, cache, use_cache, output_attentions or head_mask is not None
+        )
+        states = self._read_encoder_states(encoder_hidden_states, batch)
+        encoder_mask = None
+        if states is not None and encoder_attention_mask is not None:
+            encoder_mask = self.read_encoder_mask(encoder_attention_mask, states, length)
+        return Call(
+            input_ids=tokens if name == "input_ids" else None,
+            inputs_embeds=tokens if name == "inputs_embeds" else None,
+            token_type_ids=read_ids("token_type_ids", token_type_ids, batch, length, device),
+            position_ids=read_ids("position_ids", position_ids, batch, length, device),
+            mask=mask,
+            is_causal=is_causal,
+            head_masks=self._read_head_mask(head_mask),
+            encoder_states=states,
+            encoder_mask=encoder_mask,
+            cache=cache,
+            past_length=past_length,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            output_attentions=output_attentions,
+            output_hidden_states=choose(output_hidden_states, config.output_hidden_states),
+            return_dict=choose(return_dict, config.return_dict),
+        )
+
+    # --- what a family says -----------------------------------------------------------------------
+
+    @property
+    def is_decoder(self) -> bool:
+        """Whether a token attends only to earlier ones, and a cache can be kept."""
+        return self.config.is_decoder
+
+    def cache_shape(self, batch: int) -> CacheShape:
+        """Return the sizes of the cache for a batch."""
+        raise NotImplementedError
+
+    def read_cache(self, given: Any, use_cache: bool, batch: int) -> Any:
+        """Return the cache of a call, or None; see `past_key_values.read_cache`."""
+        if given is None and not use_cache:
+            return None
+        if not self.is_decoder:
+            raise ValueError("past_key_values is for decoders; set is_decoder=True")
+        return read_cache(given, use_cache, self.cache_shape(batch), self.device, self.dtype)
+
+    def check_length(self, name: str, length: int, past: int) -> None:
+        """Raise ValueError if `length` tokens after `past` cached ones are too many."""
+
+    def read_attention_mask(
+        self, mask: Any, tokens: Tensor, cache: Any, use_cache: bool, needs_matrix: bool
+    ) -> tuple[Any, bool]:
+        """Return `mask` and `is_causal` of a Call.
+
+        Args:
+            mask: (B, P + T), 1 for tokens and 0 for padding; or (B, T, P + T), which replaces the
+                causal mask of a decoder; or None.
+            tokens: ids (B, T) or embeddings (B, T, D).
+            needs_matrix: whether attention will compute all weights, so that the mask of a decoder
+                must hold the causal rule itself.
+        """
+        batch, length = tokens.shape[:2]
+        keys = length + (0 if cache is None else cache.length)
+        allowed = None
+        if mask is not None:
+            given = read_mask("attention_mask", mask, self.device)
+            allowed = padding_mask("attention_mask", given, batch, length, keys, self.dtype)
+            if given.ndim == 3:
+                return to_scores(allowed), False
+        if self.is_decoder:
+            xp = array_module(tokens.data)
+            return causal_mask(allowed, length, keys, self.dtype, xp, needs_matrix)
+        if allowed is None or bool((allowed == 1).all()):
+            return None, False
+        return to_scores(allowed), False
+
+    def read_encoder_mask(self, mask: Any, states: Tensor, length: int) -> Any:
+        """Return `encoder_mask` of a Call from a mask (B, S) or (B, T, S)."""
+        name, (batch, keys) = "encoder_attention_mask", states.shape[:2]
+        given = read_mask(name, mask, self.device)
+        return to_scores(padding_mask(name, given, batch, length, keys, self.dtype))
+
+    # --- parts of read_call -----------------------------------------------------------------------
+
+    def _keeps_cache(self, asked: bool | None) -> bool:
+        keeps = self.is_decoder and choose(asked, self.config.use_cache)
+        if keeps and self.stack.recomputes:
+            warnings.warn("use_cache is off: gradient checkpointing keeps no cache", stacklevel=4)
+            return False
+        return keeps
+
+    def _read_encoder_states(self, given: Any, batch: int) -> Tensor | None:
+        """Return (B, S, D) for cross-attention; an encoder ignores it."""
+        if given is None or not self.is_decoder:
+            return None
+        if not self.config.add_cross_attention:
+            raise ValueError(
+                "encoder_hidden_states needs cross-attention: set add_cross_attention=True"
+            )
+        states = tensor_of("encoder_hidden_states", given, self.device).to(self.dtype)
+        check_shape("encoder_hidden_states", states, (batch, "S", self.config.hidden_size))
+        return states
+
+    def _read_head_mask(self, given: Any) -> list[Tensor] | None:
+        """Return a head mask (H,) or (L, H) as a factor (1, H, 1, 1) for each layer."""
+        if given is None:
+            return None
+        layers, heads = self.config.num_hidden_layers, self.config.num_attention_heads
+        array = tensor_of("head_mask", given, self.device).data.astype(self.dtype)
+        if array.shape not in ((heads,), (layers, heads)):
+            raise ValueError(
+                f"head_mask must have shape ({heads},) or ({layers}, {heads}), got {array.shape}"
+            )
+        rows = array if array.ndim == 2 else [array] * layers
+        return [as_tensor(row[None, :, None, None]) for row in rows]

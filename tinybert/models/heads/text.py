@@ -1,0 +1,132 @@
+"""Heads that give a whole text one answer.
+
+Shapes   B batch, C choices, T tokens, D hidden
+Oracle   transformers' classes of the same names
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from tinybert.autograd import Tensor
+from tinybert.models import losses
+from tinybert.models.arguments import tensor_of
+from tinybert.models.heads.with_head import ModelWithHead
+from tinybert.nn import Linear
+from tinybert.outputs import (
+    ModelOutput,
+    MultipleChoiceModelOutput,
+    NextSentencePredictorOutput,
+    SequenceClassifierOutput,
+)
+
+
+class NextSentencePrediction(ModelWithHead):
+    """Predict whether the second segment follows the first."""
+
+    uses_pooler: ClassVar[bool] = True
+
+    def order_logits(self, pooled: Tensor) -> Tensor:
+        """(B, D) to (B, 2): the second segment follows the first, or not."""
+        raise NotImplementedError
+
+    def answer(self, base: ModelOutput, labels: Any, return_dict: bool | None) -> Any:
+        """Return NextSentencePredictorOutput with logits (B, 2).
+
+        Args:
+            base: the base model's output.
+            labels: (B,), 0 if the second segment follows the first, 1 if it does not.
+        """
+        logits = self.order_logits(base["pooler_output"])
+        loss = None if labels is None else losses.class_loss(logits, labels)
+        return self.finish(NextSentencePredictorOutput, base, return_dict, loss=loss, logits=logits)
+
+
+class SequenceClassification(ModelWithHead):
+    """Give the text a class, several classes, or a number."""
+
+    uses_pooler: ClassVar[bool] = True
+    output_class: ClassVar[type[ModelOutput]] = SequenceClassifierOutput
+
+    def add_head(self, config: Any) -> None:
+        self.dropout = self.classifier_dropout(config)
+        self.classifier = Linear(config.hidden_size, config.num_labels)
+
+    def text_logits(self, base: ModelOutput) -> Tensor:
+        """Return the scores (B, num_labels), in a family with a pooler."""
+        return self.classifier(self.dropout(base["pooler_output"]))
+
+    def answer(
+        self, base: ModelOutput, labels: Any, return_dict: bool | None, logits: Any = None
+    ) -> Any:
+        """Return SequenceClassifierOutput, or the family's own, with logits (B, num_labels).
+
+        Args:
+            base: the base model's output.
+            labels: (B,) class numbers, (B, num_labels) zeros and ones, or numbers to predict. The
+                config's `problem_type` says which loss is used; see `losses.sequence_loss`.
+            logits: the scores; `text_logits(base)` if None.
+        """
+        logits = self.text_logits(base) if logits is None else logits
+        loss = None if labels is None else losses.sequence_loss(logits, labels, self.config)
+        return self.finish(self.output_class, base, return_dict, loss=loss, logits=logits)
+
+
+class MultipleChoice(ModelWithHead):
+    """Choose one of C continuations. Each is read on its own and gets one score."""
+
+    uses_pooler: ClassVar[bool] = True
+
+    def add_head(self, config: Any) -> None:
+        self.dropout = self.classifier_dropout(config)
+        self.classifier = Linear(config.hidden_size, 1)
+
+    def flatten(self, **inputs: Any) -> tuple[dict[str, Any], tuple[int, ...]]:
+        """Return inputs (B, C, T) as (B * C, T), and (B, C); those that are None are left out.
+
+        Raises ValueError unless all inputs have the same B, C and T. One row (1, 1, T) of types or
+        positions may serve all.
+        """
+        tensors = {
+            name: tensor_of(name, value, self.device)
+            for name, value in inputs.items()
+            if value is not None
+        }
+        _check_choices(tensors)
+        flat = {
+            name: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]) for name, x in tensors.items()
+        }
+        tokens = tensors.get("input_ids", tensors.get("inputs_embeds"))
+        return flat, (0, 0) if tokens is None else tokens.shape[:2]
+
+    def answer(
+        self, base: ModelOutput, labels: Any, return_dict: bool | None, choices: tuple[int, ...]
+    ) -> Any:
+        """Return MultipleChoiceModelOutput with logits (B, C).
+
+        Args:
+            base: the base model's output for a batch of B * C.
+            labels: (B,), the index of the right choice.
+            choices: (B, C).
+        """
+        logits = self.classifier(self.dropout(base["pooler_output"])).reshape(*choices)
+        loss = None if labels is None else losses.class_loss(logits, labels)
+        return self.finish(MultipleChoiceModelOutput, base, return_dict, loss=loss, logits=logits)
+
+
+def _check_choices(inputs: dict[str, Tensor]) -> None:
+    for name, value in inputs.items():
+        wanted = "(B, C, T, D)" if name == "inputs_embeds" else "(B, C, T)"
+        if value.ndim != wanted.count(",") + 1 or 0 in value.shape[1:3]:
+            raise ValueError(
+                f"{name} must have shape {wanted}, with at least one choice and one token, "
+                f"got {value.shape}"
+            )
+    for tokens in inputs.keys() & {"input_ids", "inputs_embeds"}:
+        shape = inputs[tokens].shape[:3]
+        for name, value in inputs.items():
+            allowed = [shape] if name == "attention_mask" else [shape, (1, 1, shape[2])]
+            if value.shape[:3] not in allowed:
+                raise ValueError(
+                    f"{name} must have shape {shape}, as {tokens} has, got {value.shape}"
+                )
