@@ -15,13 +15,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from tinybert import functional as F
-from tinybert.autograd import Tensor
+from tinybert.autograd import Tensor, as_tensor
 from tinybert.checks import check_choice, check_flag, check_integer, check_number
 from tinybert.models.activations import activation
-from tinybert.models.arguments import tensor_of
 from tinybert.models.attention import CrossAttention, SelfAttention
 from tinybert.models.base import PreTrainedModel
-from tinybert.models.call import BaseModel
+from tinybert.models.call import BaseModel, Call
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.config_checks import check_pad_token
 from tinybert.models.past_key_values import CacheShape
@@ -429,29 +428,32 @@ class BertModel(BertPreTrainedModel, BaseModel):
             )
 
     def read_attention_mask(
-        self, mask: Any, tokens: Tensor, cache: Any, use_cache: bool, needs_matrix: bool
+        self, mask: Any, shape: tuple[int, int], cache: Any, use_cache: bool, needs_matrix: bool
     ) -> tuple[Any, bool]:
         """As for all models; scores with relative positions need a matrix."""
-        if mask is not None and tokens.ndim == 2:
-            self._warn_of_token_types(mask, tokens)
         needs_matrix = needs_matrix or self.config.position_embedding_type != "absolute"
-        return super().read_attention_mask(mask, tokens, cache, use_cache, needs_matrix)
+        return super().read_attention_mask(mask, shape, cache, use_cache, needs_matrix)
 
-    def _warn_of_token_types(self, attention_mask: Any, input_ids: Tensor) -> None:
-        """Warn if the mask hides the first token of every text: it is then probably
-        `token_type_ids`, passed as the second argument. (Padding on the left leaves at least one
-        text without padding.)
+    def read_call(self, **arguments: Any) -> Call:
+        """As for all models. Warn if the mask hides the first token of every text: it is then
+        probably `token_type_ids`, passed as the second argument. (Padding on the left leaves at
+        least one text without padding.)
         """
-        mask = tensor_of("attention_mask", attention_mask, self.device).data
-        if mask.shape != input_ids.shape:
-            return
-        hidden = (mask[:, 0] == 0) & (input_ids.data[:, 0] != self.config.pad_token_id)
-        if bool(hidden.all()):
-            warnings.warn(
-                "attention_mask hides the first token of every text; if it holds token_type_ids, "
-                "pass them by name: model(input_ids, token_type_ids=...)",
-                stacklevel=5,
-            )
+        call = super().read_call(**arguments)
+        ids, mask = call.input_ids, arguments.get("attention_mask")
+        if (
+            ids is not None
+            and mask is not None
+            and (mask := as_tensor(mask, self.device)).shape == ids.shape
+        ):
+            hidden = (mask.data[:, 0] == 0) & (ids.data[:, 0] != self.config.pad_token_id)
+            if bool(hidden.all()):
+                warnings.warn(
+                    "attention_mask hides the first token of every text; if it holds "
+                    "token_type_ids, pass them by name: model(input_ids, token_type_ids=...)",
+                    stacklevel=4,
+                )
+        return call
 
 
 def _check_config(config: Any) -> None:

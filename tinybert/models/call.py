@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinybert.autograd import Tensor, as_tensor
-from tinybert.backend import array_module
+from tinybert.backend import parse_device
 from tinybert.models.arguments import check_shape, choose, read_ids, read_tokens, tensor_of
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.masks import causal_mask, padding_mask, read_mask, to_scores
@@ -121,8 +121,9 @@ class BaseModel(PreTrainedModel):
         self.check_length(name, length, past_length)
         output_attentions = choose(output_attentions, config.output_attentions)
         mask, is_causal = self.read_attention_mask(
-            attention_mask, tokens, cache, use_cache, output_attentions or head_mask is not None
-        )
+            attention_mask, (batch, length), cache, use_cache,
+            needs_matrix=output_attentions or head_mask is not None,
+        )  # fmt: skip
         states = self._read_encoder_states(encoder_hidden_states, batch)
         encoder_mask = None
         if states is not None and encoder_attention_mask is not None:
@@ -169,18 +170,18 @@ class BaseModel(PreTrainedModel):
         """Raise ValueError if `length` tokens after `past` cached ones are too many."""
 
     def read_attention_mask(
-        self, mask: Any, tokens: Tensor, cache: Any, use_cache: bool, needs_matrix: bool
+        self, mask: Any, shape: tuple[int, int], cache: Any, use_cache: bool, needs_matrix: bool
     ) -> tuple[Any, bool]:
         """Return `mask` and `is_causal` of a Call.
 
         Args:
             mask: (B, P + T), 1 for tokens and 0 for padding; or (B, T, P + T), which replaces the
                 causal mask of a decoder; or None.
-            tokens: ids (B, T) or embeddings (B, T, D).
+            shape: (B, T).
             needs_matrix: whether attention will compute all weights, so that the mask of a decoder
                 must hold the causal rule itself.
         """
-        batch, length = tokens.shape[:2]
+        batch, length = shape
         keys = length + (0 if cache is None else cache.length)
         allowed = None
         if mask is not None:
@@ -189,7 +190,7 @@ class BaseModel(PreTrainedModel):
             if given.ndim == 3:
                 return to_scores(allowed), False
         if self.is_decoder:
-            xp = array_module(tokens.data)
+            xp = parse_device(self.device)[0].xp
             return causal_mask(allowed, length, keys, self.dtype, xp, needs_matrix)
         if allowed is None or bool((allowed == 1).all()):
             return None, False

@@ -254,14 +254,14 @@ class MegaModel(MegaPreTrainedModel, BaseModel):
             )
 
     def read_attention_mask(
-        self, mask: Any, tokens: Tensor, cache: Any, use_cache: bool, needs_matrix: bool
+        self, mask: Any, shape: tuple[int, int], cache: Any, use_cache: bool, needs_matrix: bool
     ) -> tuple[Array | None, bool]:
         """Return the mask as booleans (B, P + T), P the tokens of the current chunk; None if
         nothing is masked.
         """
         if mask is None:
             return None, self.config.is_decoder
-        config, (batch, length) = self.config, tokens.shape[:2]
+        config, (batch, length) = self.config, shape
         given = self._read_booleans("attention_mask", mask, batch)
         width, expected = given.shape[1], length + (0 if cache is None else cache.length)
         fits = width == expected

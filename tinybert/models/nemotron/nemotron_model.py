@@ -132,18 +132,18 @@ class NemotronModel(NemotronPreTrainedModel, BaseModel):
         return CacheShape(batch, heads, config.head_dim or 0)
 
     def read_attention_mask(
-        self, mask: Any, tokens: Tensor, cache: Any, use_cache: bool, needs_matrix: bool
+        self, mask: Any, shape: tuple[int, int], cache: Any, use_cache: bool, needs_matrix: bool
     ) -> tuple[Tensor | None, bool]:
         """As for all models; any number but 0 means a token, and four axes are used as they are."""
         if mask is not None:
             mask = read_mask("attention_mask", mask, self.device)
             if mask.ndim == 4:
-                batch, length = tokens.shape[:2]
+                batch, length = shape
                 keys = length + (0 if cache is None else cache.length)
                 heads = self.config.num_attention_heads
                 return _four_axes(mask, (batch, heads, length, keys), self.dtype), False
             mask = as_tensor(mask.data != 0)
-        return super().read_attention_mask(mask, tokens, cache, use_cache, needs_matrix)
+        return super().read_attention_mask(mask, shape, cache, use_cache, needs_matrix)
 
 
 def _four_axes(mask: Tensor, shape: tuple[int, ...], dtype: Any) -> Tensor:
