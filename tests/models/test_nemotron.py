@@ -138,7 +138,7 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any], rtol: float) ->
         assert_close(found[name].numpy(), array(tensor), rtol=rtol, atol=rtol, name=name)
 
 
-@pytest.mark.filterwarnings("ignore:none of the labels")
+@pytest.mark.filterwarnings("ignore:all labels")
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", CLASSES)
 def test_outputs_losses_and_gradients_agree(name: str, seed: int) -> None:

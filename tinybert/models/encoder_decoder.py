@@ -1,4 +1,4 @@
-"""An encoder that reads one text and a decoder that writes another, looking at what was read.
+"""An encoder that reads one text, and a decoder that generates another and attends to the first.
 
 Source   Rothe et al. 2020, arXiv:1907.12461: both can start from a BERT ("BERT2BERT"); only the
          decoder's cross-attention is new
@@ -22,11 +22,13 @@ from tinybert.outputs import BaseModelOutput, ModelOutput, Seq2SeqLMOutput
 
 
 class EncoderDecoderConfig(PretrainedConfig):
-    """Two configs under one roof: `encoder` and `decoder`.
+    """The configs of an encoder and a decoder.
 
     Args:
         encoder, decoder: configs, or dicts with a `model_type`.
-        **options: of the pair, such as `decoder_start_token_id`.
+        decoder_start_token_id: the first token of every generated text.
+        tie_encoder_decoder: whether the decoder shares the weights of the encoder.
+        **options: those of PretrainedConfig.
     """
 
     model_type = "encoder-decoder"
@@ -51,7 +53,7 @@ class EncoderDecoderConfig(PretrainedConfig):
     def from_encoder_decoder_configs(
         cls, encoder_config: PretrainedConfig, decoder_config: PretrainedConfig, **options: Any
     ) -> EncoderDecoderConfig:
-        """The pair of two configs; the decoder's is made one with cross-attention."""
+        """Return the config of a pair; the decoder gets cross-attention."""
         decoder_config.is_decoder = True
         decoder_config.add_cross_attention = True
         return cls(encoder=encoder_config, decoder=decoder_config, **options)
@@ -62,11 +64,11 @@ class EncoderDecoderConfig(PretrainedConfig):
 
     @property
     def initializer_range(self) -> float:
-        """The decoder's."""
+        """That of the decoder."""
         return self.decoder.initializer_range
 
     def to_dict(self) -> dict[str, Any]:
-        """All options, those of the two configs as dicts within."""
+        """Return all options, those of the two configs as nested dicts."""
         own = super().to_dict()
         return {**own, "encoder": self.encoder.to_dict(), "decoder": self.decoder.to_dict()}
 
@@ -82,8 +84,8 @@ class EncoderDecoderModel(GenerationMixin, PreTrainedModel):
     """An encoder without a head, and a decoder that predicts the next token.
 
     Args:
-        config: of the pair; that of the two models if None.
-        encoder, decoder: models; fresh ones if None.
+        config: of the pair; made of the two models' configs if None.
+        encoder, decoder: models; new ones of the config if None.
     """
 
     config_class: ClassVar[type[PretrainedConfig]] = EncoderDecoderConfig
@@ -125,11 +127,11 @@ class EncoderDecoderModel(GenerationMixin, PreTrainedModel):
         decoder: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> EncoderDecoderModel:
-        """A pair from two folders; the decoder's cross-attention is drawn at random.
+        """Load a pair from two folders; the decoder's cross-attention is initialised at random.
 
         Args:
             encoder, decoder: folders or names; or models, as `encoder_model`, `decoder_model`.
-            **options: `encoder_...` and `decoder_...` go to the two; the others to the config.
+            **options: `encoder_...` and `decoder_...` go to the two models; others to the config.
         """
         parts: dict[str, dict[str, Any]] = {"encoder_": {}, "decoder_": {}}
         own = {"decoder_start_token_id": options.pop("decoder_start_token_id", None)}
@@ -162,28 +164,28 @@ class EncoderDecoderModel(GenerationMixin, PreTrainedModel):
     # --- parts ----------------------------------------------------------------------------------
 
     def get_encoder(self) -> Any:
-        """The model that reads."""
+        """Return the encoder."""
         return self.encoder
 
     def get_decoder(self) -> Any:
-        """The model that writes."""
+        """Return the decoder."""
         return self.decoder
 
     def get_input_embeddings(self) -> Embedding:
-        """The encoder's table of words."""
+        """Return the encoder's word embeddings."""
         return self.encoder.get_input_embeddings()
 
     def get_output_embeddings(self) -> Linear | None:
-        """The decoder's layer with a row for every word."""
+        """Return the decoder's layer with a row for every token of the vocabulary."""
         return self.decoder.get_output_embeddings()
 
     def make_cache(self, limit: int | None = None) -> KeyValueCache | None:
-        """What the decoder makes."""
+        """Return an empty cache of the decoder."""
         return self.decoder.make_cache(limit)
 
     def tie_weights(self) -> None:
-        """Tie the embeddings of both; with `tie_encoder_decoder` the decoder's layers are the
-        encoder's, but for cross-attention and head.
+        """Tie the embeddings of both models. With `tie_encoder_decoder` the decoder uses the
+        weights of the encoder, except in cross-attention and head.
         """
         self.encoder.tie_weights()
         if self.config.tie_encoder_decoder:
@@ -195,7 +197,7 @@ class EncoderDecoderModel(GenerationMixin, PreTrainedModel):
         self.decoder.tie_weights()
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> Any:
-        """Not for the pair: its two vocabularies may differ."""
+        """Not available for a pair: its two vocabularies may differ."""
         raise NotImplementedError(
             "call model.encoder.resize_token_embeddings or model.decoder.resize_token_embeddings"
         )
@@ -203,7 +205,7 @@ class EncoderDecoderModel(GenerationMixin, PreTrainedModel):
     # --- calling --------------------------------------------------------------------------------
 
     def encode(self, input_ids: Any = None, attention_mask: Any = None, **options: Any) -> Any:
-        """What the encoder reads out of a text; for `generate`, which needs it once."""
+        """Return the encoder's output; `generate` computes it once."""
         output = self.encoder(
             input_ids, attention_mask=attention_mask, **{**options, "return_dict": True}
         )
@@ -227,16 +229,16 @@ class EncoderDecoderModel(GenerationMixin, PreTrainedModel):
         return_dict: bool | None = None,
         **options: Any,
     ) -> Any:
-        """Score every word as the next one of the text that is written.
+        """Compute the logits of the next token at every position of the decoder.
 
         Args:
             input_ids, attention_mask, inputs_embeds: of the encoder (B, S).
             decoder_input_ids, decoder_attention_mask, decoder_inputs_embeds: of the decoder (B, T);
-                without them the labels, one place later, after `decoder_start_token_id`.
-            encoder_outputs: of an earlier call, in place of the encoder's inputs.
-            labels: (B, T), the text to write; -100 where it does not count.
+                by default the labels, shifted by one, after `decoder_start_token_id`.
+            encoder_outputs: those of an earlier call, in place of the encoder's inputs.
+            labels: (B, T), the text to generate; -100 is ignored.
             past_key_values, use_cache: the decoder's cache.
-            **options: further inputs of the encoder, and with `decoder_` before it of the decoder.
+            **options: further inputs of the encoder, and with the prefix `decoder_` of the decoder.
 
         Returns Seq2SeqLMOutput.
         """
@@ -286,7 +288,7 @@ class EncoderDecoderModel(GenerationMixin, PreTrainedModel):
         return result if choose(return_dict, self.config.return_dict) else result.to_tuple()
 
     def prepare_decoder_input_ids_from_labels(self, labels: Any) -> Tensor:
-        """Labels (B, T) one place later: the start token first, padding where they do not count."""
+        """Return labels (B, T) shifted by one: the start token first, padding in place of -100."""
         config = self.config
         for name in ("decoder_start_token_id", "pad_token_id"):
             if getattr(config, name) is None:

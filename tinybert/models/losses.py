@@ -1,6 +1,6 @@
-"""The losses of the heads: they read the labels, check them, and compare them with the logits.
+"""The losses of the heads: read the labels, check them, and compare them with the logits.
 
-Labels may be Tensors, arrays or lists. -100 means: does not count. If nothing counts, the loss is
+Labels may be Tensors, arrays or lists. A label of -100 is ignored. If all are ignored, the loss is
 nan, as in torch, and there is a warning.
 """
 
@@ -17,17 +17,17 @@ IGNORED = -100
 
 
 def token_loss(logits: Tensor, labels: Any, name: str = "labels") -> Tensor:
-    """Mean cross-entropy of logits (B, T, N) and class numbers (B, T)."""
+    """Return the mean cross-entropy of logits (B, T, N) and class numbers (B, T)."""
     ids = _class_numbers(name, labels, logits.shape[:-1], logits.shape[-1], logits.device)
     return _cross_entropy(logits, ids, name)
 
 
 def next_token_loss(logits: Tensor, labels: Any, num_items_in_batch: Any = None) -> Tensor:
-    """Mean cross-entropy of the logits (B, T, V) at each place and the label (B, T) at the next.
+    """Return the mean cross-entropy of logits (B, T, V) and the labels (B, T) one position later.
 
-    With `num_items_in_batch`, a number above 0, it is the sum divided by that. So the losses of a
-    batch that is read in parts, each divided by the labels that count in all of them, add up to the
-    loss of the whole, which the mean of their means is not.
+    With `num_items_in_batch`, a number above 0, the loss is the sum divided by it. For gradient
+    accumulation: divide the loss of each part by the number of labels in the whole batch, and the
+    losses add up to that of the whole batch. The mean of their means does not.
     """
     ids = _class_numbers("labels", labels, logits.shape[:-1], logits.shape[-1], logits.device)
     if num_items_in_batch is None:
@@ -42,32 +42,31 @@ def next_token_loss(logits: Tensor, labels: Any, num_items_in_batch: Any = None)
 
 
 def class_loss(logits: Tensor, labels: Any, name: str = "labels") -> Tensor:
-    """Mean cross-entropy of logits (B, N) and class numbers (B,)."""
+    """Return the mean cross-entropy of logits (B, N) and class numbers (B,)."""
     return token_loss(logits, labels, name)
 
 
 def position_loss(logits: Tensor, positions: Any, name: str) -> Tensor:
-    """Mean cross-entropy of logits (B, T) and places (B,) or (B, 1).
+    """Return the mean cross-entropy of logits (B, T) and positions (B,) or (B, 1).
 
-    Places from T on do not count, and negative ones count as 0 (as in transformers).
+    Positions from T on are ignored, and negative ones count as 0 (as in transformers).
     """
     batch, length = logits.shape
-    places = _in_shape(name, integers(name, positions, logits.device), (batch,))
-    places = as_tensor(places.data.clip(0, length))
-    _warn_if_none_counts(name, places, length)
-    return F.cross_entropy(logits, places, ignore_index=length)
+    target = _in_shape(name, integers(name, positions, logits.device), (batch,))
+    target = as_tensor(target.data.clip(0, length))
+    _warn_if_all_ignored(name, target, length)
+    return F.cross_entropy(logits, target, ignore_index=length)
 
 
 def sequence_loss(logits: Tensor, labels: Any, config: Any) -> Tensor:
-    """The loss of logits (B, num_labels) that the config's `problem_type` names:
+    """Return the loss of logits (B, num_labels) that the config's `problem_type` names:
 
         regression                    mean squared error; labels have the logits' shape, or (B,)
         single_label_classification   mean cross-entropy; labels (B,) are class numbers
         multi_label_classification    mean binary cross-entropy; labels (B, num_labels), 0 to 1
 
-    If it is None, one label means regression, whole numbers mean a single class, and anything else
-    several. That is decided anew at every call (transformers writes its first guess into the
-    config, where it stays).
+    If it is None, num_labels=1 means regression, integer labels mean a single class, and other
+    labels several. Each call decides anew (transformers writes its first guess into the config).
     """
     given = tensor_of("labels", labels, logits.device)
     kind = config.problem_type
@@ -86,32 +85,32 @@ def sequence_loss(logits: Tensor, labels: Any, config: Any) -> Tensor:
 
 
 def _cross_entropy(logits: Tensor, ids: Tensor, name: str) -> Tensor:
-    _warn_if_none_counts(name, ids, IGNORED)
+    _warn_if_all_ignored(name, ids, IGNORED)
     return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), ids.reshape(-1))
 
 
 def _class_numbers(
     name: str, labels: Any, shape: tuple[int, ...], classes: int, device: str
 ) -> Tensor:
-    """Labels as integers in `shape`, each from 0 to classes - 1 or -100."""
+    """Return labels as integers in `shape`, each from 0 to classes - 1 or -100."""
     ids = _in_shape(name, integers(name, labels, device), shape)
     array = ids.data
     wrong = (array != IGNORED) & ((array < 0) | (array >= classes))
     if bool(wrong.any()):
         raise ValueError(
-            f"{name} must be from 0 to {classes - 1}, or {IGNORED} where it does not count, "
+            f"{name} must be from 0 to {classes - 1}, or {IGNORED} to be ignored, "
             f"got {int(array[wrong][0])}"
         )
     return ids
 
 
 def _in_shape(name: str, labels: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Labels in `shape`; axes of size 1 may be there or not."""
+    """Return labels in `shape`; axes of size 1 may be added or missing."""
     if [n for n in labels.shape if n != 1] != [n for n in shape if n != 1]:
         raise ValueError(f"{name} must have shape {shape}, got {labels.shape}")
     return labels.reshape(shape)
 
 
-def _warn_if_none_counts(name: str, labels: Tensor, ignored: int) -> None:
+def _warn_if_all_ignored(name: str, labels: Tensor, ignored: int) -> None:
     if labels.size and bool((labels.data == ignored).all()):
-        warnings.warn(f"none of the {name} counts, so the loss is nan", stacklevel=5)
+        warnings.warn(f"all {name} are ignored, so the loss is nan", stacklevel=5)
