@@ -6,8 +6,8 @@
     output = model(**tokenizer("Hello, world!", return_tensors="tb"))
     output.last_hidden_state.shape
 
-Floors, from the ground up: `backend` (arrays and kernels), `tokenizers` and `checkpoints`;
-`autograd` (the tape); `ops` (every operation, forward and backward); `functional`; `nn`, `optim`;
+Floors, from the ground up: `backend` (arrays and kernels), `tokenizers` and `weights`;
+`formats` (other weight files); `autograd` (the tape); `ops` (every operation, forward and backward); `functional`; `nn`, `optim`;
 `models`; `embedding`, `compare`; `pipelines`; `bench`; and on top the command line. A floor imports
 only from floors below it.
 """
@@ -35,7 +35,6 @@ from tinybert.autograd import (
     set_default_dtype,
 )
 from tinybert.backend import DeviceError, cuda_is_available, manual_seed
-from tinybert.checkpoints import CheckpointError, load_checkpoint, load_file, save_file
 from tinybert.compare import compare
 from tinybert.deviations import deviations
 from tinybert.embedding import SentenceEmbedder
@@ -139,6 +138,7 @@ from tinybert.tokenizers import (
     train_bpe,
     train_wordpiece,
 )
+from tinybert.weights import CheckpointError, load_checkpoint, load_file, save_file
 
 register_tensor_type("tb", as_tensor)
 

@@ -13,7 +13,7 @@ from tests import tolerances
 from tests.models.mega_oracle import DECODER, NO_DROPOUT, TOY, mega_config
 from tests.models.oracle import config as bert_config
 from tinybert import nn
-from tinybert.checkpoints import load_file, save_file
+from tinybert.weights import load_file, save_file
 
 rng = np.random.default_rng(0)
 IDS = rng.integers(3, 23, size=(2, 6))

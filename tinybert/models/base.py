@@ -15,8 +15,6 @@ from tinybert.autograd import (
     set_default_device,
     set_default_dtype,
 )
-from tinybert.checkpoints import open_checkpoint, save_sharded
-from tinybert.checkpoints.reader import TensorReader
 from tinybert.generation import GENERATION_CONFIG_NAME, GenerationConfig, GenerationMixin
 from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.models.config import CONFIG_NAME, PretrainedConfig
@@ -26,6 +24,8 @@ from tinybert.models.placement import choose_device, choose_dtype
 from tinybert.models.surgery import Surgery
 from tinybert.nn import Embedding, KeyValueCache, LayerNorm, Linear, Module
 from tinybert.nn.init import hollow_init, normal_, skip_init
+from tinybert.weights import open_checkpoint, save_sharded
+from tinybert.weights.reader import TensorReader
 
 logger = logging.getLogger("tinybert")
 

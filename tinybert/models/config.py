@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.checkpoints import atomic_write
 from tinybert.hub import resolve
+from tinybert.weights import atomic_write
 
 CONFIG_NAME = "config.json"
 MAX_CONFIG_BYTES = 16 << 20  # an honest config is a few kilobytes; id2label can make it longer

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from tinybert.autograd import Tensor
 from tinybert.backend import to_device
-from tinybert.checkpoints.reader import TensorReader
 from tinybert.nn import Module
+from tinybert.weights.reader import TensorReader
 
 # Names of old checkpoints, at the end of a key: only there, since `gamma` and `beta` are names of
 # other parameters in other models.

@@ -11,10 +11,10 @@ import numpy as np
 
 from tinybert.autograd import Tensor
 from tinybert.backend import to_device
-from tinybert.checkpoints.reader import TensorReader
 from tinybert.models.loading import LoadingReport, load_weights, read_into
 from tinybert.nn import Embedding, Linear, Module, Parameter
 from tinybert.nn.stored import StoredParameter
+from tinybert.weights.reader import TensorReader
 
 
 def load_in_place(

@@ -1,0 +1,17 @@
+"""Weight files to NumPy arrays and back; knows nothing of tensors or models."""
+
+from tinybert.weights.atomic import atomic_write
+from tinybert.weights.errors import CheckpointError
+from tinybert.weights.folder import load_checkpoint, open_checkpoint, save_sharded
+from tinybert.weights.safetensors import SafetensorsFile, load_file, save_file
+
+__all__ = [
+    "CheckpointError",
+    "SafetensorsFile",
+    "atomic_write",
+    "load_checkpoint",
+    "load_file",
+    "open_checkpoint",
+    "save_file",
+    "save_sharded",
+]
