@@ -6,10 +6,10 @@
     output = model(**tokenizer("Hello, world!", return_tensors="tb"))
     output.last_hidden_state.shape
 
-Floors, from the ground up: `backend` (arrays and kernels), `tokenizers` and `weights`;
-`formats` (other weight files); `autograd` (the tape); `ops` (every operation, forward and backward); `functional`; `nn`, `optim`;
-`models`; `embedding`, `compare`; `pipelines`; `bench`; and on top the command line. A floor imports
-only from floors below it.
+Packages, from the ground up: `backend` (arrays and kernels), `tokenizers` and `weights`
+(safetensors files and model folders); `formats` (weight files of other frameworks); `autograd`;
+`ops` (every operation, forward and backward); `functional`; `nn`, `optim`; `generation`; `models`;
+`embedding`, `compare`; `pipelines`; `bench`; `cli`. A package imports only from those before it.
 """
 
 from os import environ as _environ

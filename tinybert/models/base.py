@@ -15,7 +15,6 @@ from tinybert.autograd import (
     set_default_device,
     set_default_dtype,
 )
-from tinybert.generation import GENERATION_CONFIG_NAME, GenerationConfig, GenerationMixin
 from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.models.config import CONFIG_NAME, PretrainedConfig
 from tinybert.models.loading import load_weights
@@ -210,8 +209,7 @@ class PreTrainedModel(Surgery):
         model.init_weights(only=unset)
         if str(report):
             logger.warning("%s", report)
-        if isinstance(model, GenerationMixin) and (path / GENERATION_CONFIG_NAME).is_file():
-            model.generation_config = GenerationConfig.from_pretrained(path)
+        model.load_extras(path)
         model.eval()
         return (model, report) if output_loading_info else model
 
@@ -255,9 +253,14 @@ class PreTrainedModel(Surgery):
         save_sharded(
             tensors, path, max_shard_size=max_shard_size, metadata={"format": "pt"}, dtype=dtype
         )
-        if isinstance(self, GenerationMixin):
-            self.generation_config.save_pretrained(path)
+        self.save_extras(path)
         self.config.save_pretrained(path)
+
+    def load_extras(self, folder: Path) -> None:
+        """Load what the model's folder holds apart from config and weights; nothing by default."""
+
+    def save_extras(self, folder: Path) -> None:
+        """Save what the model's folder holds apart from config and weights; nothing by default."""
 
 
 def _once(state: dict[str, Tensor]) -> dict[str, Tensor]:
