@@ -19,7 +19,7 @@ from os import environ as _environ
 # not imported before, and a value that the user has set stands.
 _environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "8")
 
-from tinybert import functional, nn, optim
+from tinybert import formats, functional, nn, optim
 from tinybert.autograd import (
     Function,
     GradcheckError,

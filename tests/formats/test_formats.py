@@ -10,8 +10,8 @@ import torch
 
 from tests.fixtures.frameworks import unpack
 from tests.formats import megatron
-from tinybert.formats.detect import open_file
 from tinybert.weights import CheckpointError, load_checkpoint, open_checkpoint, save_file
+from tinybert.weights.reader import open_file
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.int64)}
 

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from tinybert.weights import SafetensorsFile, open_checkpoint, save_file, save_sharded
-from tinybert.weights.reader import Selection
+from tinybert.weights.sharded import Selection
 
 DTYPES = {
     "half": torch.float16,

@@ -24,8 +24,9 @@ from tinybert.formats.nemo.files import OPTIONS
 from tinybert.tokenizers.chat import MORE_TEMPLATES, TEMPLATE_FILE
 from tinybert.weights import CheckpointError, open_checkpoint, save_sharded
 from tinybert.weights.dtypes import FORMATS, Format
-from tinybert.weights.reader import Selection, TensorReader
+from tinybert.weights.reader import TensorReader
 from tinybert.weights.safetensors import stored_infos
+from tinybert.weights.sharded import Selection
 
 DTYPES = ("float16", "bfloat16", "float32")
 CONFIG = "config.json"

@@ -24,15 +24,13 @@ _SIGNATURES: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
     (b"\x1f\x8b", "is compressed with gzip: unpack it first, a .nemo or .tar.gz with tar -xf"),
 )
 
-PREVIEW = 512  # how many first bytes are enough for diagnose()
-
 
 def diagnose(first: bytes, size: int) -> str | None:
     """Name the kind of a file that was taken for another, or None if the first bytes do not tell.
 
     Parameters
     ----------
-    first : the first ``PREVIEW`` bytes of the file, or all of a shorter one.
+    first : the first 512 bytes of the file, or all of a shorter one.
     size : size of the file in bytes.
     """
     if size == 0:

@@ -12,10 +12,9 @@ import os
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from tinybert.formats.doctor import PREVIEW, diagnose
 from tinybert.weights.dtypes import FORMATS
 from tinybert.weights.errors import CheckpointError
-from tinybert.weights.reader import TensorInfo
+from tinybert.weights.reader import PREVIEW, TensorInfo, description
 from tinybert.weights.strict_json import parse_json
 
 MAX_HEADER = 100_000_000  # bytes; the reference's cap, about a million tensors
@@ -48,15 +47,15 @@ def read_header(file: BinaryIO, path: str) -> Header:
 def _header_length(first: bytes, size: int) -> int:
     length = int.from_bytes(first[:8], "little")
     if size < 8 or length > MAX_HEADER:
-        # Only here is the doctor asked: the length of a real header never looks like a signature.
+        # Only now: the length of a real header never looks like the signature of another format.
         raise ValueError(
-            diagnose(first, size)
-            or f"is no safetensors file: its first 8 bytes give a header of {length} bytes, and "
+            description(first, size)
+            or f"is not a safetensors file: its first 8 bytes give a header of {length} bytes, and "
             f"{MAX_HEADER} are allowed"
         )
     if length > size - 8:
         raise ValueError(
-            f"is truncated, or no safetensors file: its first 8 bytes give a header of {length} "
+            f"is truncated, or not a safetensors file: its first 8 bytes give a header of {length} "
             f"bytes, and the file has {size} in all; fetch it again"
         )
     return length

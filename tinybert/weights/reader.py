@@ -1,18 +1,26 @@
-"""The interface of every lazy weight reader: a mapping from names to arrays that reads when asked.
+"""The interface of all readers of weights, and the choice of the reader that a file needs.
 
-Models load through it and need not know whether one file or twenty lie beneath.
+A reader is a mapping from names to arrays that reads an array when it is asked for; models load
+through it and need not know what kind of file it reads, nor whether it is one file or twenty.
+Each kind of file registers itself with `register_format`.
 """
 
+import os
+import stat
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from tinybert.weights.dtypes import FORMATS
+from tinybert.weights.errors import CheckpointError
 
 R = TypeVar("R", bound="TensorReader")
+PREVIEW = 512  # how many bytes from the start of a file its kind is recognized by
+TAIL = 8  # and how many from its end
 
 
 class TensorInfo(NamedTuple):
@@ -100,45 +108,66 @@ class TensorReader(Mapping[str, np.ndarray]):
         self.close()
 
 
-class Selection(TensorReader):
-    """Some tensors of another reader, in the order given, and as lazy as it.
+class FileFormat(NamedTuple):
+    """A kind of weight file.
 
-    Closing the selection leaves the reader open.
+    Attributes
+    ----------
+    names : what such files are called in a model folder, the preferred name first.
+    matches : f(path, first ``PREVIEW`` bytes, last ``TAIL`` bytes), whether the path is of this
+        kind; the bytes are empty where the path is not a regular file.
+    open : returns the reader over a path.
     """
 
-    def __init__(self, reader: TensorReader, names: Iterable[str]) -> None:
-        self._reader = reader
-        self._names = dict.fromkeys(names)
-        self.metadata = reader.metadata
+    names: tuple[str, ...]
+    matches: Callable[[Path, bytes, bytes], bool]
+    open: Callable[[Path], TensorReader]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
 
-    def __len__(self) -> int:
-        return len(self._names)
+file_formats: list[FileFormat] = []  # in the order in which they are preferred; safetensors first
+_describers: list[Callable[[bytes, int], str | None]] = []
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
 
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._reader[self._own(name)]
+def register_format(file_format: FileFormat) -> None:
+    """Let ``open_file`` recognize a kind of file, after those that are registered already."""
+    file_formats.append(file_format)
 
-    def info(self, name: str) -> TensorInfo:
-        """As that of the reader beneath."""
-        return self._reader.info(self._own(name))
 
-    def read_into(self, name: str, out: np.ndarray) -> None:
-        """As that of the reader beneath."""
-        self._reader.read_into(self._own(name), out)
+def register_description(describe: Callable[[bytes, int], str | None]) -> None:
+    """Let errors say what a file is that holds no weights: f(first bytes, size) or None."""
+    _describers.append(describe)
 
-    def stored(self, name: str) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray] | None]:
-        """As that of the reader beneath."""
-        return self._reader.stored(self._own(name))
 
-    def close(self) -> None:
-        """Nothing: the reader belongs to whoever opened it."""
+def description(first: bytes, size: int) -> str | None:
+    """Return what a file is, told from its first ``PREVIEW`` bytes and its size, or None."""
+    return next((text for describe in _describers if (text := describe(first, size))), None)
 
-    def _own(self, name: str) -> str:
-        if name not in self._names:
-            raise KeyError(f"the selection has no tensor {name!r}")
-        return name
+
+def open_file(path: str | os.PathLike[str]) -> TensorReader:
+    """Return the reader over one file of weights, chosen by the file's content.
+
+    A file of no known kind is opened as safetensors, whose error then says what it is. Raises
+    FileNotFoundError when there is no such path, CheckpointError for a malformed file and for
+    what is not a file, ImportError with the command to install what its format needs.
+    """
+    path = Path(path)
+    first, last = _both_ends(path)
+    for file_format in file_formats:
+        if file_format.matches(path, first, last):
+            return file_format.open(path)
+    if path.is_dir():
+        names = ", ".join(name for file_format in file_formats for name in file_format.names)
+        raise CheckpointError(path, f"has no weights: none of {names}")
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
+        raise CheckpointError(path, "is not a regular file")
+    return file_formats[0].open(path)
+
+
+def _both_ends(path: Path) -> tuple[bytes, bytes]:
+    """The first and the last bytes of a regular file; none of anything else."""
+    if not path.is_file():
+        return b"", b""
+    with open(path, "rb") as file:
+        first = file.read(PREVIEW)
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+        return first, file.read()

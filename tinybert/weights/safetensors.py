@@ -14,6 +14,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -22,7 +23,7 @@ from tinybert.weights.atomic import atomic_write
 from tinybert.weights.dtypes import FLOAT_NAMES, FORMATS, NATIVE_NAMES, Format
 from tinybert.weights.errors import CheckpointError
 from tinybert.weights.header import MAX_HEADER, read_header
-from tinybert.weights.reader import TensorInfo, TensorReader
+from tinybert.weights.reader import FileFormat, TensorInfo, TensorReader, register_format
 
 _CHUNK = 1 << 18  # values converted at a time
 
@@ -167,6 +168,13 @@ class SafetensorsFile(TensorReader):
                 if not count:
                     raise CheckpointError(self.path, "was truncated after it was opened")
                 done += count
+
+
+def _is_safetensors(path: Path, first: bytes, last: bytes) -> bool:
+    return first[8:9] == b"{" and int.from_bytes(first[:8], "little") <= MAX_HEADER
+
+
+register_format(FileFormat(("model.safetensors",), _is_safetensors, SafetensorsFile))
 
 
 def load_file(

@@ -1,25 +1,40 @@
-"""A checkpoint in several files, safetensors or PyTorch's, held together by an index: one reader
-over all of them.
+"""Checkpoints of several files (shards), safetensors or PyTorch's, and the index that lists them.
 
 The index is JSON, ``{"metadata": {...}, "weight_map": {tensor name: file name}}``. It is believed
 only where the files agree with it.
 """
 
+import json
 import os
+import re
 import stat
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinybert.formats.detect import open_file
+from tinybert.weights.atomic import atomic_write
 from tinybert.weights.errors import CheckpointError
-from tinybert.weights.reader import TensorInfo, TensorReader
+from tinybert.weights.reader import (
+    FileFormat,
+    TensorInfo,
+    TensorReader,
+    open_file,
+    register_format,
+)
+from tinybert.weights.safetensors import save_file
 from tinybert.weights.strict_json import parse_json
 
+INDEX = "model.safetensors.index.json"
 MAX_INDEX = 100_000_000  # bytes, as for the header of one file
+SHARD_NAME = re.compile(r"model(-next)?-\d{5,}-of-\d{5,}\.safetensors")
+_STEMS = ("model", "model-next")  # of shards' names; a save takes the first that is free
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{p}B": 1000**i for i, p in enumerate("KMGT", 1)}
+_UNITS |= {f"{p}IB": 1024**i for i, p in enumerate("KMGT", 1)}
 
 
 class ShardedCheckpoint(TensorReader):
@@ -138,3 +153,135 @@ def _read_index(path: Path) -> dict[str, str]:
 def _is_plain_name(name: str) -> bool:
     # Separators and drive letters of every system, so that a folder means the same on each.
     return name.endswith((".safetensors", ".bin")) and not any(c in name for c in "/\\:\0")
+
+
+def _is_index(path: Path, first: bytes, last: bytes) -> bool:
+    # An index of HDF5 files is TensorFlow's: its reader renames the tensors of all files together.
+    return path.name.endswith(".index.json") and not path.name.endswith(".h5.index.json")
+
+
+register_format(FileFormat((INDEX,), _is_index, ShardedCheckpoint))
+
+
+# --- saving ---------------------------------------------------------------------------------------
+
+
+class Selection(TensorReader):
+    """Some tensors of another reader, in the order given, and as lazy as it.
+
+    Closing the selection leaves the reader open.
+    """
+
+    def __init__(self, reader: TensorReader, names: Iterable[str]) -> None:
+        self._reader = reader
+        self._names = dict.fromkeys(names)
+        self.metadata = reader.metadata
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._reader[self._own(name)]
+
+    def info(self, name: str) -> TensorInfo:
+        """As that of the reader beneath."""
+        return self._reader.info(self._own(name))
+
+    def read_into(self, name: str, out: np.ndarray) -> None:
+        """As that of the reader beneath."""
+        self._reader.read_into(self._own(name), out)
+
+    def stored(self, name: str) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray] | None]:
+        """As that of the reader beneath."""
+        return self._reader.stored(self._own(name))
+
+    def close(self) -> None:
+        """Nothing: the reader belongs to whoever opened it."""
+
+    def _own(self, name: str) -> str:
+        if name not in self._names:
+            raise KeyError(f"the selection has no tensor {name!r}")
+        return name
+
+
+def save_shards(
+    tensors: Mapping[str, np.ndarray],
+    folder: Path,
+    shards: list[list[str]],
+    total_size: int,
+    metadata: Mapping[str, str],
+    dtype: str | None,
+) -> set[str]:
+    """Save the tensors that ``shards`` names, a file for each, then the index; return the files.
+
+    Files have Hugging Face's names, with a ``-next`` if the old index uses those.
+    """
+    files = dict(zip(_free_names(folder, len(shards)), shards, strict=True))
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as unfinished:
+        for file, names in files.items():
+            save_file(_some(tensors, names), Path(unfinished, file), metadata, dtype)
+        for file in files:
+            os.replace(Path(unfinished, file), folder / file)
+    index = {
+        "metadata": {"total_size": total_size},
+        "weight_map": {name: file for file, names in files.items() for name in names},
+    }
+    with atomic_write(folder / INDEX, "w") as out:
+        json.dump(index, out, indent=2, sort_keys=True, ensure_ascii=False)
+        out.write("\n")
+    return set(files)
+
+
+def _free_names(folder: Path, count: int) -> list[str]:
+    """Names for `count` shards, none of them a file that the folder's index may still use."""
+    index = folder / INDEX
+    in_use = index.read_text("utf-8", errors="replace") if index.is_file() else ""
+    stem = next((stem for stem in _STEMS if f'"{stem}-0' not in in_use), _STEMS[0])
+    return [f"{stem}-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+
+
+def _some(tensors: Mapping[str, np.ndarray], names: list[str]) -> Mapping[str, np.ndarray]:
+    """Return some of the tensors; those of a lazy reader stay unread."""
+    if isinstance(tensors, TensorReader):
+        return Selection(tensors, names)
+    return {name: tensors[name] for name in names}
+
+
+def split_into_shards(sizes: dict[str, int], limit: int) -> list[list[str]]:
+    """Return the names for each shard, filled greedily in order, as Hugging Face does."""
+    shards: list[list[str]] = []
+    current: list[str] = []
+    filled = 0
+    for name, size in sizes.items():
+        if size > limit:
+            shards.append([name])
+            continue
+        if filled + size > limit:
+            shards.append(current)
+            current, filled = [], 0
+        current.append(name)
+        filled += size
+    if current or not shards:
+        shards.append(current)
+    return shards
+
+
+def parse_size(size: int | str) -> int:
+    """Return a `max_shard_size` in bytes. Raises ValueError."""
+    if isinstance(size, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", size)
+        unit = _UNITS.get(match[2].upper()) if match else None
+        limit = int(float(match[1]) * unit) if match and unit else 0
+    else:
+        limit = size
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit <= 0:
+        raise ValueError(
+            f"max_shard_size must be a positive int or a size like '5GB' or '500MiB', got {size!r}"
+        )
+    return limit

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.formats.doctor import PREVIEW, diagnose
+from tinybert.formats.doctor import diagnose
 from tinybert.formats.torch.bytes import FileBytes
 from tinybert.formats.torch.legacy import read_legacy
 from tinybert.formats.torch.tensor import LazyTensor
 from tinybert.formats.torch.zip import ZipArchive, read_zip
 from tinybert.weights.errors import CheckpointError
-from tinybert.weights.reader import TensorInfo, TensorReader
+from tinybert.weights.reader import PREVIEW, TensorInfo, TensorReader
 
 _ZIP = b"PK\3\4"
 _MEGATRON = "model_optim_rng.pt"  # what Megatron-LM calls its checkpoints, also in NVIDIA's zips
