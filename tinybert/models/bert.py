@@ -20,6 +20,20 @@ from tinybert.models.with_head import ModelWithHead
 from tinybert.nn import Dropout, LayerNorm, Linear, Module
 from tinybert.outputs import PreTrainingOutput
 
+__all__ = [
+    "BertConfig",
+    "BertForMaskedLM",
+    "BertForMultipleChoice",
+    "BertForNextSentencePrediction",
+    "BertForPreTraining",
+    "BertForPreTrainingOutput",
+    "BertForQuestionAnswering",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "BertLMHeadModel",
+    "BertModel",
+]
+
 
 class BertConfig(PretrainedConfig):
     """The sizes and options of a BERT; the defaults are those of bert-base-uncased."""

@@ -20,6 +20,11 @@ from tinybert.models.inputs import choose, integers
 from tinybert.nn import Embedding, KeyValueCache, Linear
 from tinybert.outputs import BaseModelOutput, ModelOutput, Seq2SeqLMOutput
 
+__all__ = [
+    "EncoderDecoderConfig",
+    "EncoderDecoderModel",
+]
+
 
 class EncoderDecoderConfig(PretrainedConfig):
     """Two configs under one roof: `encoder` and `decoder`.
@@ -298,6 +303,4 @@ class EncoderDecoderModel(GenerationMixin, PreTrainedModel):
         return as_tensor(ids)
 
 
-AutoConfig.register("encoder-decoder", EncoderDecoderConfig)
-AutoModel.register(EncoderDecoderConfig, EncoderDecoderModel)
 AutoModelForSeq2SeqLM.register(EncoderDecoderConfig, EncoderDecoderModel)

@@ -22,6 +22,20 @@ from tinybert.models.with_head import ModelWithHead
 from tinybert.nn import Dropout, LayerNorm, Linear, Module
 from tinybert.outputs import PreTrainingOutput
 
+__all__ = [
+    "MegatronBertConfig",
+    "MegatronBertForCausalLM",
+    "MegatronBertForMaskedLM",
+    "MegatronBertForMultipleChoice",
+    "MegatronBertForNextSentencePrediction",
+    "MegatronBertForPreTraining",
+    "MegatronBertForPreTrainingOutput",
+    "MegatronBertForQuestionAnswering",
+    "MegatronBertForSequenceClassification",
+    "MegatronBertForTokenClassification",
+    "MegatronBertModel",
+]
+
 
 class MegatronBertConfig(BertConfig):
     """The sizes and options of a MegatronBERT; the defaults are those of the 345M model.

@@ -34,6 +34,15 @@ from tinybert.outputs import (
     SequenceClassifierOutputWithPast,
 )
 
+__all__ = [
+    "NemotronConfig",
+    "NemotronForCausalLM",
+    "NemotronForQuestionAnswering",
+    "NemotronForSequenceClassification",
+    "NemotronForTokenClassification",
+    "NemotronModel",
+]
+
 
 class NemotronModel(PreTrainedModel):
     """Nemotron without a head: token ids in, features out.
