@@ -408,9 +408,7 @@ def test_the_vocabulary_is_resized(size: int, tied: bool) -> None:
 
 def test_heads_cannot_be_pruned_and_parts_have_their_names() -> None:
     model = NemotronForCausalLM(toy())
-    with pytest.raises(
-        NotImplementedError, match="NemotronModel has no heads that could be pruned"
-    ):
+    with pytest.raises(NotImplementedError, match="NemotronModel does not support prune_heads"):
         model.prune_heads({0: [1]})
     assert model.get_decoder() is model.model is model.base_model
     assert model.get_output_embeddings() is model.lm_head
