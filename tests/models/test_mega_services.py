@@ -23,17 +23,17 @@ MEMORY = rng.standard_normal((2, 3, 12))
 # --- options --------------------------------------------------------------------------------------
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "size": ({"hidden_size": 0}, "hidden_size must be a whole number from 1, got 0"),
-    "layers": ({"num_hidden_layers": -1}, "num_hidden_layers must be a whole number from 0"),
+    "size": ({"hidden_size": 0}, "hidden_size must be an integer >= 1, got 0"),
+    "layers": ({"num_hidden_layers": -1}, "num_hidden_layers must be an integer >= 0"),
     "type": ({"ema_projection_size": 2.5}, "ema_projection_size .*got 2.5"),
-    "truncation": ({"truncation": 0}, "truncation must be None or from 1, got 0"),
-    "chunk size": ({"chunk_size": 0}, "chunk_size must be -1 or from 1, got 0"),
+    "truncation": ({"truncation": 0}, "truncation must be an integer >= 1 or None, got 0"),
+    "chunk size": ({"chunk_size": 0}, "chunk_size must be -1 or >= 1, got 0"),
     "dropout": ({"dropout_prob": 1.5}, "dropout_prob must be a number from 0 to 1, got 1.5"),
     "classifier": (
         {"classifier_dropout": "a"},
         "classifier_dropout must be a number from 0 to 1 or None",
     ),
-    "range": ({"ema_beta_range": -1.0}, "ema_beta_range must be a number from 0"),
+    "range": ({"ema_beta_range": -1.0}, "ema_beta_range must be a number >= 0"),
     "norm": (
         {"normalization_type": "groupnorm"},
         "normalization_type must be one of .*'groupnorm'",
@@ -41,7 +41,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "attention": ({"attention_activation": "sigmoid"}, "attention_activation must be one of"),
     "bias": ({"relative_positional_bias": "alibi"}, "relative_positional_bias must be one of"),
     "activation": ({"activation": "gelo"}, "activation must be one of .*'gelo'"),
-    "padding": ({"pad_token_id": 23}, "pad_token_id must be from 0 to 22 or None, got 23"),
+    "padding": (
+        {"pad_token_id": 23},
+        "pad_token_id must be .* from 0 to 22 or None, got 23",
+    ),
     "odd": ({"shared_representation_size": 5}, "shared_representation_size must be even .*got 5"),
     "table": (
         {"relative_positional_bias": "simple", "chunk_size": 18},

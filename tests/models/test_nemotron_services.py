@@ -233,19 +233,22 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"num_key_value_heads": 3},
         "num_attention_heads 4 must be a multiple of num_key_value_heads 3",
     ),
-    "no groups": ({"num_key_value_heads": 0}, "num_key_value_heads must be a whole number from 1"),
-    "head size": ({"head_dim": 0}, "head_dim must be a whole number from 1, got 0"),
+    "no groups": ({"num_key_value_heads": 0}, "num_key_value_heads must be an integer >= 1"),
+    "head size": ({"head_dim": 0}, "head_dim must be an integer >= 1, got 0"),
     "share": ({"partial_rotary_factor": 1.5}, "partial_rotary_factor must be .* from 0 to 1"),
     "dropout": ({"attention_dropout": -0.1}, "attention_dropout must be a number from 0 to 1"),
     "theta": ({"rope_theta": 0}, "rope_theta must be above 0"),
-    "padding": ({"pad_token_id": 23}, "pad_token_id must be from 0 to 22 or None, got 23"),
+    "padding": (
+        {"pad_token_id": 23},
+        "pad_token_id must be .* from 0 to 22 or None, got 23",
+    ),
     "activation": ({"hidden_act": "relu3"}, "hidden_act must be one of .*got 'relu3'"),
     "text": (
         {"num_attention_heads": "4", "head_dim": None},
-        "num_attention_heads must be a whole number from 1, got '4'",
+        "num_attention_heads must be an integer >= 1, got '4'",
     ),
     "flag": ({"attention_bias": "false"}, "attention_bias must be True or False, got 'false'"),
-    "layers": ({"num_hidden_layers": 1.5}, "num_hidden_layers must be a whole number from 0"),
+    "layers": ({"num_hidden_layers": 1.5}, "num_hidden_layers must be an integer >= 0"),
 }
 
 

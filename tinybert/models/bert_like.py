@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from tinybert import functional as F
 from tinybert.autograd import Tensor
+from tinybert.checks import check_choice, check_flag, check_integer, check_number
 from tinybert.models.activations import activation
 from tinybert.models.attention import (
     POSITION_TYPES,
@@ -20,13 +21,7 @@ from tinybert.models.attention import (
     prune_attention_heads,
 )
 from tinybert.models.base import PreTrainedModel
-from tinybert.models.config_checks import (
-    check_choice,
-    check_flags,
-    check_number,
-    check_pad_token,
-    check_whole,
-)
+from tinybert.models.config import check_pad_token
 from tinybert.models.encoder import Encoder, LayerResult, in_chunks
 from tinybert.models.inputs import (
     check_length,
@@ -371,18 +366,23 @@ SIZES = (
 
 
 def _check_config(config: Any) -> None:
-    check_whole(config, SIZES, least=1)
-    check_whole(config, ("num_hidden_layers", "chunk_size_feed_forward"), least=0)
-    check_number(config, ("hidden_dropout_prob", "attention_probs_dropout_prob"), most=1)
-    check_number(config, ("classifier_dropout",), most=1, may_be_none=True)
-    check_number(config, ("layer_norm_eps", "initializer_range"))
-    check_flags(config, ("is_decoder", "add_cross_attention", "tie_word_embeddings", "use_cache"))
+    for name in SIZES:
+        check_integer(name, getattr(config, name), 1)
+    for name in ("num_hidden_layers", "chunk_size_feed_forward"):
+        check_integer(name, getattr(config, name), 0)
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        check_number(name, getattr(config, name), most=1)
+    check_number("classifier_dropout", config.classifier_dropout, most=1, optional=True)
+    for name in ("layer_norm_eps", "initializer_range"):
+        check_number(name, getattr(config, name))
+    for name in ("is_decoder", "add_cross_attention", "tie_word_embeddings", "use_cache"):
+        check_flag(name, getattr(config, name))
     check_pad_token(config)
     if config.hidden_size % config.num_attention_heads:
         raise ValueError(
             f"hidden_size {config.hidden_size} must be a multiple of "
             f"num_attention_heads {config.num_attention_heads}"
         )
-    check_choice(config, "position_embedding_type", POSITION_TYPES)
+    check_choice("position_embedding_type", config.position_embedding_type, POSITION_TYPES)
     if config.add_cross_attention and not config.is_decoder:
         raise ValueError("add_cross_attention=True is for decoders; set is_decoder=True")

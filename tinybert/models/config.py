@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.checks import check, check_choice, check_integer, is_integer
 from tinybert.hub import resolve
 from tinybert.weights import atomic_write
 
@@ -61,8 +62,7 @@ class PretrainedConfig:
         pad_token_id: int | None = None,
         **options: Any,
     ) -> None:
-        if problem_type not in PROBLEM_TYPES:
-            raise ValueError(f"problem_type must be one of {PROBLEM_TYPES}, got {problem_type!r}")
+        check_choice("problem_type", problem_type, PROBLEM_TYPES)
         self.return_dict = return_dict
         self.output_hidden_states = output_hidden_states
         self.output_attentions = output_attentions
@@ -92,8 +92,7 @@ class PretrainedConfig:
 
     @num_labels.setter
     def num_labels(self, count: int) -> None:
-        if not isinstance(count, int) or count < 0:
-            raise ValueError(f"num_labels must be a whole number from 0, got {count!r}")
+        check_integer("num_labels", count, 0)
         if self.id2label is None or len(self.id2label) != count:
             self.id2label = {i: f"LABEL_{i}" for i in range(count)}
             self.label2id = {name: i for i, name in self.id2label.items()}
@@ -179,6 +178,13 @@ class PretrainedConfig:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.to_json_string()}"
+
+
+def check_pad_token(config: Any) -> None:
+    """Raise ValueError unless `config.pad_token_id` is an id of the vocabulary, or None."""
+    pad, last = config.pad_token_id, config.vocab_size - 1
+    fits = is_integer(pad) and 0 <= pad <= last
+    check("pad_token_id", pad, fits, f"an integer from 0 to {last}", optional=True)
 
 
 def _by_number(name: str, value: Any, what: str) -> dict[int, Any]:

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from tinybert.autograd import Tensor
-from tinybert.models.config import PretrainedConfig
-from tinybert.models.config_checks import (
+from tinybert.checks import (
     check,
     check_choice,
-    check_flags,
+    check_flag,
+    check_integer,
     check_number,
-    check_pad_token,
-    check_whole,
-    is_whole,
+    is_integer,
 )
+from tinybert.models.config import PretrainedConfig, check_pad_token
 
 NORMS = ("scalenorm", "layernorm", "rmsnorm", "batchnorm", "syncbatchnorm")
 ATTENTION_ACTIVATIONS = ("softmax", "laplace", "relu2")
@@ -165,18 +164,21 @@ CHOICES = {
 
 def check_mega_config(config: MegaConfig) -> None:
     """Raise ValueError for options that do not exist, or do not go together."""
-    check_whole(config, SIZES, least=1)
-    check_whole(config, ("num_hidden_layers",), least=0)
-    for name, none, wanted in (("truncation", None, "None"), ("chunk_size", -1, "-1")):
-        value = getattr(config, name)
-        fits = value == none or (is_whole(value) and value >= 1)
-        check(name, value, fits, f"{wanted} or from 1")
-    check_number(config, PROBABILITIES, most=1)
-    check_number(config, ("classifier_dropout",), most=1, may_be_none=True)
-    check_number(config, RANGES)
-    check_flags(config, FLAGS)
-    for name, known in CHOICES.items():
-        check_choice(config, name, known)
+    for name in SIZES:
+        check_integer(name, getattr(config, name), 1)
+    check_integer("num_hidden_layers", config.num_hidden_layers, 0)
+    check_integer("truncation", config.truncation, 1, optional=True)
+    chunk = config.chunk_size
+    check("chunk_size", chunk, is_integer(chunk) and (chunk == -1 or chunk >= 1), "-1 or >= 1")
+    for name in PROBABILITIES:
+        check_number(name, getattr(config, name), most=1)
+    check_number("classifier_dropout", config.classifier_dropout, most=1, optional=True)
+    for name in RANGES:
+        check_number(name, getattr(config, name))
+    for name in FLAGS:
+        check_flag(name, getattr(config, name))
+    for name, allowed in CHOICES.items():
+        check_choice(name, getattr(config, name), allowed)
     check_pad_token(config)
     _check_together(config)
 

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from tinybert.autograd import Tensor
-from tinybert.models.config import PretrainedConfig
-from tinybert.models.config_checks import (
-    check,
-    check_flags,
+from tinybert.checks import (
+    check_choice,
+    check_flag,
+    check_integer,
     check_number,
-    check_pad_token,
-    check_whole,
-    is_whole,
+    is_integer,
 )
+from tinybert.models.config import PretrainedConfig, check_pad_token
 
 # How other programs spell partial_rotary_factor, the share of a head that its position turns.
 SPELLINGS = ("rope_percent", "rope_percentage", "rotary_percentage")
@@ -95,7 +94,7 @@ class NemotronConfig(PretrainedConfig):
             tie_word_embeddings=tie_word_embeddings,
             **options,
         )
-        if head_dim is None and is_whole(hidden_size) and is_whole(num_attention_heads):
+        if head_dim is None and is_integer(hidden_size) and is_integer(num_attention_heads):
             head_dim = hidden_size // num_attention_heads if num_attention_heads else None
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
@@ -174,11 +173,15 @@ REFERENCES = (None, "transformers")
 
 def check_config(config: NemotronConfig) -> None:
     """Raise ValueError, naming the option, for what no Nemotron can be made of."""
-    check_whole(config, SIZES, least=1)
-    check_whole(config, ("num_hidden_layers",), least=0)
-    check_number(config, ("attention_dropout", "partial_rotary_factor"), most=1)
-    check_number(config, ("norm_eps", "initializer_range", "rope_theta"))
-    check_flags(config, FLAGS)
+    for name in SIZES:
+        check_integer(name, getattr(config, name), 1)
+    check_integer("num_hidden_layers", config.num_hidden_layers, 0)
+    for name in ("attention_dropout", "partial_rotary_factor"):
+        check_number(name, getattr(config, name), most=1)
+    for name in ("norm_eps", "initializer_range", "rope_theta"):
+        check_number(name, getattr(config, name))
+    for name in FLAGS:
+        check_flag(name, getattr(config, name))
     if config.rope_theta == 0:
         raise ValueError("rope_theta must be above 0, got 0")
     heads, groups = config.num_attention_heads, config.num_key_value_heads
@@ -193,7 +196,7 @@ def check_config(config: NemotronConfig) -> None:
 def _check_rotary(config: NemotronConfig) -> None:
     size, factor, turned = config.head_dim, config.partial_rotary_factor, config.features_to_turn
     reference = getattr(config, "reference", None)
-    check("reference", reference, reference in REFERENCES, f"one of {REFERENCES}")
+    check_choice("reference", reference, REFERENCES)
     odd = turned % 2 and reference != "transformers"
     if odd or (factor and not turned) or turned + turned % 2 > size:  # type: ignore[operator]
         raise ValueError(
