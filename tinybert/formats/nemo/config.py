@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tinybert.checks import check, check_integer
+
 # NeMo's name of an option, and Hugging Face's.
 SIZES = {
     "num_layers": "num_hidden_layers",
@@ -75,8 +77,7 @@ def nemo_config(options: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
 
 
 def _size(name: str, value: Any) -> int:
-    if type(value) is not int or value < 1:
-        raise ValueError(f"{name} must be a whole number from 1, got {value!r:.80}")
+    check_integer(name, value, 1)
     return value
 
 
@@ -86,16 +87,13 @@ def _number(name: str, value: Any) -> float:
         number = float(value) if type(value) in (int, float, str) else math.nan
     except (ValueError, OverflowError):
         number = math.nan
-    most = 1 if name in SHARES else math.inf
-    if not 0 <= number <= most or number == math.inf:
-        limit = "from 0" if most == math.inf else f"from 0 to {most}"
-        raise ValueError(f"{name} must be a number {limit}, got {value!r:.80}")
+    most, allowed = (1, "a number from 0 to 1") if name in SHARES else (math.inf, "a number >= 0")
+    check(name, value, 0 <= number <= most and number < math.inf, allowed)
     return number
 
 
 def _truth(name: str, value: Any) -> bool:
-    if type(value) is not bool:
-        raise ValueError(f"{name} must be true or false, got {value!r:.80}")
+    check(name, value, type(value) is bool, "true or false")
     return value
 
 
