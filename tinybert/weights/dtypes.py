@@ -1,9 +1,9 @@
-"""The number formats of a safetensors file: their names, their sizes, and their way into NumPy.
+"""The number formats of a safetensors file: names, sizes, and conversion to and from NumPy.
 
-Twelve formats are NumPy's own. BF16 and the 8-bit floats have no NumPy type; every one of their
-values is also a float32, so they are *widened* without loss. The 4- and 6-bit formats pack
-several values into a byte: their sizes are known here, so that a file which holds them is checked
-like any other, but their values are not decoded.
+Twelve formats are NumPy's own. BF16 and the 8-bit floats have no NumPy type; each of their values
+is also a float32, so they are *widened* to float32 without loss. The 4- and 6-bit formats pack
+several values into a byte: files with them are checked like any other, but their values are not
+decoded.
 
 Sources: OCP 8-bit Floating Point Specification 1.0 (E5M2, E4M3) and Microscaling Formats 1.0
 (E8M0); Noune et al. 2022, arXiv:2206.02915 (the FNUZ variants).
@@ -16,10 +16,10 @@ import numpy as np
 
 
 def _to_bfloat16(values: np.ndarray) -> np.ndarray:
-    """The upper halves of float32 ``values``, rounded to nearest even, as uint16."""
+    """Return the upper halves of float32 ``values``, rounded to nearest even, as uint16."""
     bits = values.astype(np.float32, copy=False).view(np.uint32)
     rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
-    # Rounding could carry a NaN over into infinity: keep its upper half and mark it quiet.
+    # Rounding could turn a NaN into infinity: keep its upper half and make it a quiet NaN.
     return np.where(np.isnan(values), (bits >> 16) | 0x40, rounded).astype("<u2")
 
 
@@ -30,10 +30,10 @@ def _from_bfloat16(codes: np.ndarray) -> np.ndarray:
 def _float8(
     exponent_bits: int, bias: int, nan: Sequence[int], infinity: Sequence[int] = ()
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A decoder for one 8-bit float: sign, then ``exponent_bits``, then the mantissa.
+    """Return a decoder for an 8-bit float: sign, then ``exponent_bits``, then the mantissa.
 
     (-1)^s · 2^(e - bias) · (1 + m / 2^M), and for e = 0 the subnormal (-1)^s · 2^(1 - bias) · m /
-    2^M, with M mantissa bits; the codes in ``nan`` and ``infinity`` stand outside the rule.
+    2^M, with M mantissa bits; the codes in ``nan`` and ``infinity`` are exceptions.
     """
     mantissa_bits = 7 - exponent_bits
     code = np.arange(256)
@@ -51,7 +51,7 @@ def _float8(
 
 
 def _exponent8() -> Callable[[np.ndarray], np.ndarray]:
-    """E8M0, a bare scale: 2^(code - 127), and code 255 is NaN."""
+    """Return a decoder for E8M0, a scale: 2^(code - 127), and code 255 is NaN."""
     table = np.ldexp(1.0, np.arange(256) - 127)
     table[255] = np.nan
     table = table.astype(np.float32)
@@ -60,16 +60,16 @@ def _exponent8() -> Callable[[np.ndarray], np.ndarray]:
 
 @dataclass(frozen=True)
 class Format:
-    """One number format of the file.
+    """One number format.
 
     Attributes
     ----------
     bits : size of one value in the file.
-    storage : the little-endian NumPy type whose bytes lie in the file; plain bytes where values
-        are packed.
-    array : the NumPy type that the reader gives; it means nothing where values are packed.
-    widen : from ``storage`` to ``array`` where the two differ, else None.
-    narrow : from an array to ``storage``; None where this writer does not write the format.
+    storage : the little-endian NumPy type of the bytes in the file.
+    array : the NumPy type of the arrays that the reader returns.
+    widen : converts from ``storage`` to ``array`` where the two differ, else None.
+    narrow : converts an array to ``storage``; None where the writer does not write the format.
+    packed : several values share a byte; such a format is not decoded, and only ``bits`` matters.
     """
 
     bits: int
@@ -77,11 +77,7 @@ class Format:
     array: np.dtype
     widen: Callable[[np.ndarray], np.ndarray] | None = None
     narrow: Callable[[np.ndarray], np.ndarray] | None = None
-
-    @property
-    def packed(self) -> bool:
-        """Whether several values share a byte; such formats are not decoded."""
-        return self.bits < 8
+    packed: bool = False
 
 
 def _native(code: str) -> Format:
@@ -96,7 +92,7 @@ def _widened(widen: Callable[[np.ndarray], np.ndarray]) -> Format:
 
 
 def _packed(bits: int) -> Format:
-    return Format(bits, np.dtype("u1"), np.dtype("u1"))
+    return Format(bits, np.dtype("u1"), np.dtype("u1"), packed=True)
 
 
 FORMATS: dict[str, Format] = {
@@ -112,7 +108,7 @@ FORMATS: dict[str, Format] = {
     "U16": _native("<u2"),
     "U8": _native("u1"),
     "C64": _native("<c8"),
-    # NumPy leaves operations on a bool byte other than 0 and 1 undefined: any nonzero byte is True.
+    # Operations on a bool byte other than 0 and 1 are undefined in NumPy: any nonzero byte is True.
     "BOOL": Format(
         8, np.dtype("u1"), np.dtype("?"), lambda codes: codes != 0, lambda a: a.astype("u1")
     ),
@@ -136,5 +132,5 @@ NATIVE_NAMES = {
     if FORMATS[name].narrow is not None and name != "BF16"
 }
 
-# What floating arrays can be stored as, by the names of NumPy and torch.
+# The formats that floating-point arrays can be stored in, by the names of NumPy and torch.
 FLOAT_NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}

@@ -6,22 +6,27 @@ is imported.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from tinybert.checks import check, is_integer
 from tinybert.weights.reader import TensorReader, file_formats, open_file
 from tinybert.weights.safetensors import save_file, stored_infos
 from tinybert.weights.sharded import (
     INDEX,
     SHARD_NAME,
-    parse_size,
     save_shards,
     split_into_shards,
 )
 
 SINGLE = "model.safetensors"
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{p}B": 1000**i for i, p in enumerate("KMGT", 1)}
+_UNITS |= {f"{p}IB": 1024**i for i, p in enumerate("KMGT", 1)}
 
 
 def open_checkpoint(folder_or_file: str | os.PathLike[str]) -> TensorReader:
@@ -73,7 +78,7 @@ def save_sharded(
         requires.
     dtype : stored format of floating-point arrays, as in ``save_file``.
     """
-    limit = parse_size(max_shard_size)
+    limit = _parse_size(max_shard_size)
     metadata = {"format": "pt"} if metadata is None else metadata
     sizes = {name: info.nbytes for name, info in stored_infos(tensors, dtype).items()}
     folder = Path(folder)
@@ -85,6 +90,18 @@ def save_sharded(
         shards = split_into_shards(sizes, limit)
         files = save_shards(tensors, folder, shards, sum(sizes.values()), metadata, dtype)
         _remove_stale(folder, {INDEX, *files})
+
+
+def _parse_size(size: int | str) -> int:
+    """Return `max_shard_size` in bytes."""
+    limit: Any = size
+    if isinstance(size, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", size)
+        unit = _UNITS.get(match[2].upper()) if match else None
+        limit = int(float(match[1]) * unit) if match and unit else 0
+    allowed = "a positive integer or a size like '5GB' or '500MiB'"
+    check("max_shard_size", size, is_integer(limit) and limit > 0, allowed)
+    return limit
 
 
 def _remove_stale(folder: Path, keep: set[str]) -> None:

@@ -32,9 +32,6 @@ INDEX = "model.safetensors.index.json"
 MAX_INDEX = 100_000_000  # bytes, as for the header of one file
 SHARD_NAME = re.compile(r"model(-next)?-\d{5,}-of-\d{5,}\.safetensors")
 _STEMS = ("model", "model-next")  # of shards' names; a save takes the first that is free
-_UNITS = {"": 1, "B": 1}
-_UNITS |= {f"{p}B": 1000**i for i, p in enumerate("KMGT", 1)}
-_UNITS |= {f"{p}IB": 1024**i for i, p in enumerate("KMGT", 1)}
 
 
 class ShardedCheckpoint(TensorReader):
@@ -270,18 +267,3 @@ def split_into_shards(sizes: dict[str, int], limit: int) -> list[list[str]]:
     if current or not shards:
         shards.append(current)
     return shards
-
-
-def parse_size(size: int | str) -> int:
-    """Return a `max_shard_size` in bytes. Raises ValueError."""
-    if isinstance(size, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", size)
-        unit = _UNITS.get(match[2].upper()) if match else None
-        limit = int(float(match[1]) * unit) if match and unit else 0
-    else:
-        limit = size
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit <= 0:
-        raise ValueError(
-            f"max_shard_size must be a positive int or a size like '5GB' or '500MiB', got {size!r}"
-        )
-    return limit
