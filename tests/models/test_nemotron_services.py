@@ -180,7 +180,7 @@ def test_a_file_of_transformers_with_two_shares_is_not_guessed_at(tmp_path: Any)
     theirs = transformers.NemotronConfig(**{**TOY, "head_dim": 8}, rope_percent=0.25)
     theirs.partial_rotary_factor = 0.5
     theirs.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"several values.*Say which holds"):
+    with pytest.raises(ValueError, match=r"several values.*Choose one"):
         NemotronConfig.from_pretrained(tmp_path)
     for override in ({"partial_rotary_factor": 0.5}, {"rope_percent": 0.5}):
         assert NemotronConfig.from_pretrained(tmp_path, **override).partial_rotary_factor == 0.5

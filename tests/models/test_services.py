@@ -336,7 +336,7 @@ def test_auto_config(tmp_path: Any) -> None:
         tinybert.AutoConfig.from_pretrained(tmp_path)
     (tmp_path / "config.json").unlink()
     (tmp_path / "model_config.yaml").write_text("")
-    with pytest.raises(FileNotFoundError, match="NeMo's become one by `tinybert convert`"):
+    with pytest.raises(FileNotFoundError, match="`tinybert convert` turns a NeMo model"):
         tinybert.AutoConfig.from_pretrained(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""`MegaConfig`: the sizes and options of a MEGA, and which of them go together."""
+"""`MegaConfig`: the sizes and options of a MEGA, and which of them can be combined."""
 
 from __future__ import annotations
 
@@ -26,19 +26,37 @@ class MegaConfig(PretrainedConfig):
     """The sizes and options of a MEGA; the defaults are those of the original.
 
     Args:
-        hidden_size, shared_representation_size, intermediate_size, ema_projection_size: D, Z (of
-            queries and keys), V (of values) and N (memories of the moving average a feature).
-        bidirectional: whether the moving average also runs from the end; not for decoders.
-        truncation: how many steps the moving average looks back; None: all.
-        use_chunking, chunk_size: attend within chunks of so many tokens only, in linear time.
-        normalize_before_mega, normalize_before_ffn: norms before the block, not after it.
+        vocab_size: V, the number of tokens in the vocabulary.
+        hidden_size: D, the size of hidden states.
+        num_hidden_layers: L, the number of layers.
+        intermediate_size: the size of the values.
+        ema_projection_size: N, the dimensions of the moving average for each feature.
+        bidirectional: whether the moving average also runs backward; not allowed for decoders.
+        shared_representation_size: Z, the size of queries and keys.
+        use_chunking, chunk_size: attend within chunks of `chunk_size` tokens only, in linear time.
+        truncation: how many steps the moving average looks back; None means all.
+        normalize_before_mega, normalize_before_ffn: pre-norm instead of post-norm.
         normalization_type: one of NORMS; "syncbatchnorm" is "batchnorm", on one device.
-        attention_activation: one of ATTENTION_ACTIVATIONS; relative_positional_bias: of BIASES.
-        use_feature_dropout: drop a feature at all steps at once.
-        max_positions: of the table of a "simple" bias; a rotary one needs no limit.
-        add_lm_hidden_dense_layer: a dense layer with tanh before the scores of the words.
+        norm_affine: whether the norms have weights and biases.
+        activation: the activation of gates and feed-forward layers, a name or a function.
+        attention_activation: one of ATTENTION_ACTIVATIONS.
+        dropout_prob, hidden_dropout_prob, attention_probs_dropout_prob,
+            nffn_activation_dropout_prob: the dropout of the outputs of blocks, of values and gates,
+            of attention weights, and in feed-forward layers.
+        use_feature_dropout: drop a feature at all positions at once.
+        use_normalized_ffn, nffn_hidden_size: whether layers have a feed-forward part; its size.
+        max_positions: the size of the table of a "simple" bias; a rotary bias needs no limit.
+        add_token_type_embeddings, type_vocab_size: whether there are token types; their number.
+        initializer_range, ema_delta_alpha_range, ema_beta_range, ema_gamma_omega_range: standard
+            deviations of fresh weights.
+        pad_token_id, bos_token_id, eos_token_id: ids of the special tokens.
+        relative_positional_bias: one of BIASES.
+        classifier_dropout: the dropout before a classifier; hidden_dropout_prob if None.
+        use_cache: return the state of a decoder, if a call does not say.
+        add_lm_hidden_dense_layer: a dense layer with tanh before the scores of the tokens.
         reference: "transformers" computes "rmsnorm" as that library does, which only multiplies by
-            the weight: for weights that were trained so. None: as its paper defines it.
+            the weight: for weights that were trained with it. None: as its paper defines it.
+        **options: options of `PretrainedConfig`.
     """
 
     model_type = "mega"
@@ -132,8 +150,8 @@ class MegaConfig(PretrainedConfig):
 
     @property
     def bias_positions(self) -> int:
-        """The most keys that a simple bias has numbers for (as in transformers, a `chunk_size`
-        counts even without `use_chunking`).
+        """The largest number of keys that a simple bias supports (as in transformers, `chunk_size`
+        limits it even without `use_chunking`).
         """
         return self.max_positions if self.chunk_size < 0 else self.chunk_size
 
@@ -163,7 +181,7 @@ CHOICES = {
 
 
 def check_mega_config(config: MegaConfig) -> None:
-    """Raise ValueError for options that do not exist, or do not go together."""
+    """Raise ValueError, naming the option, for values or combinations that are not possible."""
     for name in SIZES:
         check_integer(name, getattr(config, name), 1)
     check_integer("num_hidden_layers", config.num_hidden_layers, 0)
@@ -185,7 +203,7 @@ def check_mega_config(config: MegaConfig) -> None:
 
 def _check_together(config: MegaConfig) -> None:
     if config.use_chunking and config.chunk_size < 1:
-        raise ValueError(f"use_chunking needs a chunk_size from 1, got {config.chunk_size}")
+        raise ValueError(f"use_chunking needs a chunk_size >= 1, got {config.chunk_size}")
     if config.relative_positional_bias == "rotary" and config.shared_representation_size % 2:
         raise ValueError(
             "shared_representation_size must be even for a rotary bias, "
@@ -198,7 +216,7 @@ def _check_together(config: MegaConfig) -> None:
         )
     if config.is_decoder and config.bidirectional:
         raise ValueError(
-            "bidirectional=True lets a decoder see the tokens that it should predict; "
+            "bidirectional=True lets a decoder attend to the tokens that it should predict; "
             "set bidirectional=False"
         )
     if config.add_cross_attention and not config.is_decoder:

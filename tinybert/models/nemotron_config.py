@@ -1,4 +1,4 @@
-"""`NemotronConfig`: the sizes and options of a Nemotron, and those of the published ones."""
+"""`NemotronConfig`: the sizes and options of a Nemotron, with the published sizes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tinybert.checks import (
 )
 from tinybert.models.config import PretrainedConfig, check_pad_token
 
-# How other programs spell partial_rotary_factor, the share of a head that its position turns.
+# How other programs spell partial_rotary_factor, the rotated share of a head's features.
 SPELLINGS = ("rope_percent", "rope_percentage", "rotary_percentage")
 LIKE_IT = re.compile(r"(?!.*scaling)(partial_)?(rotary|rope)\w*(factor|percent\w*|pct|fraction)")
 
 # The shapes of the published models (Parmar et al. 2024, arXiv:2402.16819; Muralidharan et al.
-# 2024, arXiv:2407.14679); what is not said here is the default.
+# 2024, arXiv:2407.14679); all other options have their default.
 PRESETS: dict[str, dict[str, int]] = {
     "nemotron-3-8b": {
         "hidden_size": 4096, "intermediate_size": 16384, "num_hidden_layers": 32,
@@ -43,20 +43,37 @@ PRESETS: dict[str, dict[str, int]] = {
 
 
 class NemotronConfig(PretrainedConfig):
-    """The sizes and options of a Nemotron.
+    """The sizes and options of a Nemotron; the defaults are those of Nemotron-4 15B.
 
     Args:
-        head_dim: K, the size of a head; hidden_size // num_attention_heads if None, but any.
-        num_key_value_heads: G, how many heads of keys and values there are; as many as there are
-            heads of queries if None.
-        partial_rotary_factor: the share of a head's features that its position turns; rope_percent,
-            rope_percentage and rotary_percentage are taken for the same. 0.5 if none is given.
-        rope_scaling: is kept, and has no effect.
-        classifier_dropout: in training, of the head that marks tokens; 0.1 if not given.
-        reference: "transformers" also allows an odd number of features to be turned, as
-            transformers does: one more turns then.
+        vocab_size: V, the number of tokens in the vocabulary.
+        hidden_size: D, the size of hidden states.
+        intermediate_size: F, the size of the feed-forward layers.
+        num_hidden_layers: L, the number of layers.
+        num_attention_heads: H, the number of query heads.
+        head_dim: K, the size of a head; hidden_size // num_attention_heads if None.
+        num_key_value_heads: G, the number of key and value heads (grouped-query attention); as many
+            as query heads if None.
+        hidden_act: the activation of the feed-forward layers, a name or a function.
+        max_position_embeddings: the longest sequence that the model was trained for.
+        initializer_range: the standard deviation of fresh weights.
+        norm_eps: the epsilon of the layer norms.
+        use_cache: return keys and values, if a call does not say.
+        pad_token_id, bos_token_id, eos_token_id: ids of the special tokens.
+        tie_word_embeddings: whether the head shares the weight of the token embeddings.
+        rope_theta: the base of the rotary frequencies.
+        partial_rotary_factor: the share of a head's features that rotary position embedding
+            rotates; 0.5 if not given. rope_percent, rope_percentage and rotary_percentage are
+            accepted in its place.
+        attention_bias, mlp_bias: whether the layers of attention and feed-forward have biases.
+        attention_dropout: the dropout of attention weights in training.
+        **options: options of `PretrainedConfig`; rope_scaling, which is stored and has no effect;
+            classifier_dropout, of the token classifier in training (0.1 if not given);
+            reference="transformers", which allows an odd number of rotated features and, like
+            transformers, rotates one more then.
 
-    Raises ValueError for two spellings that contradict each other, and for others that look alike.
+    Raises ValueError for two spellings of partial_rotary_factor with different values, and for
+    unknown names that look like one.
     """
 
     model_type = "nemotron"
@@ -118,14 +135,15 @@ class NemotronConfig(PretrainedConfig):
 
     @classmethod
     def preset(cls, name: str, **options: Any) -> NemotronConfig:
-        """The config of a published shape: one of `PRESETS`; options win over it."""
-        if name not in PRESETS:
-            raise ValueError(f"name must be one of {sorted(PRESETS)}, got {name!r}")
+        """Return the config of a published model, one of `PRESETS`; `options` override it."""
+        check_choice("name", name, sorted(PRESETS))
         return cls(**{**PRESETS[name], **options})
 
     @classmethod
     def from_dict(cls, options: dict[str, Any], **overrides: Any) -> Any:
-        """A config from a dict; an override of the share that is turned wins over all spellings."""
+        """Return a config made of a dict; an override of partial_rotary_factor, in any spelling,
+        replaces all spellings in the dict.
+        """
         spellings = {"partial_rotary_factor", *SPELLINGS}
         if spellings & set(overrides):
             options = {name: value for name, value in options.items() if name not in spellings}
@@ -138,24 +156,24 @@ class NemotronConfig(PretrainedConfig):
 
     @property
     def features_to_turn(self) -> int:
-        """How many features of a head its position should turn: the share, rounded down."""
+        """The number of rotated features of a head: its share, rounded down."""
         return int(self.head_dim * self.partial_rotary_factor)  # type: ignore[operator]
 
 
 def _one_spelling(factor: float | None, options: dict[str, Any]) -> float | None:
-    """The share that is turned, whatever it is called; its other names are taken out of options."""
+    """Return partial_rotary_factor under any of its names; those are removed from `options`."""
     given = {name: options.pop(name, None) for name in SPELLINGS}
     given = {n: v for n, v in {"partial_rotary_factor": factor, **given}.items() if v is not None}
     if len(set(given.values())) > 1:
         raise ValueError(
-            f"partial_rotary_factor has several values: {given}; transformers takes "
-            "partial_rotary_factor, or 0.5, and ignores the others. Say which holds: "
+            f"partial_rotary_factor has several values: {given}; transformers uses "
+            "partial_rotary_factor, or 0.5, and ignores the others. Choose one: "
             "from_pretrained(..., partial_rotary_factor=...)"
         )
     unknown = [name for name in options if LIKE_IT.fullmatch(name)]
     if unknown:
         raise ValueError(
-            f"{unknown[0]} is not known; the share of a head that is turned is called "
+            f"{unknown[0]} is not known; the rotated share of a head's features is "
             f"partial_rotary_factor (or {', '.join(SPELLINGS)})"
         )
     return next(iter(given.values()), None)
@@ -172,7 +190,7 @@ REFERENCES = (None, "transformers")
 
 
 def check_config(config: NemotronConfig) -> None:
-    """Raise ValueError, naming the option, for what no Nemotron can be made of."""
+    """Raise ValueError, naming the option, for values that are not possible."""
     for name in SIZES:
         check_integer(name, getattr(config, name), 1)
     check_integer("num_hidden_layers", config.num_hidden_layers, 0)
@@ -200,7 +218,7 @@ def _check_rotary(config: NemotronConfig) -> None:
     odd = turned % 2 and reference != "transformers"
     if odd or (factor and not turned) or turned + turned % 2 > size:  # type: ignore[operator]
         raise ValueError(
-            f"partial_rotary_factor {factor} of head_dim {size} turns {turned} features; it must "
-            f"be an even number from 2 to {size}, or none with a factor of 0. transformers turns "
-            'one more where it is odd; reference="transformers" does so too'
+            f"partial_rotary_factor {factor} of head_dim {size} rotates {turned} features; it must "
+            f"be an even number from 2 to {size}, or 0 with a factor of 0. transformers rotates one "
+            'more if it is odd; reference="transformers" does the same'
         )
