@@ -392,7 +392,7 @@ def test_an_index_of_pytorch_shards_stays_in_its_folder(tmp_path):
     for lie in (f"../{tmp_path.name}/{shard}", str(tmp_path / shard), f"x\\{shard}", "config.json"):
         content["weight_map"][name] = lie
         index.write_text(json.dumps(content))
-        with pytest.raises(CheckpointError, match="no plain file name"):
+        with pytest.raises(CheckpointError, match="not a plain file name"):
             open_checkpoint(tmp_path)
 
 
@@ -433,7 +433,7 @@ def test_wrong_arguments_name_the_tensor(save):
             TypeError, match="tensor 'a': the tensor is F32, which does not cast to int64"
         ):
             file.read_into("a", np.empty((2, 3), np.int64))
-        with pytest.raises(ValueError, match="tensor 'a': out is read-only"):
+        with pytest.raises(ValueError, match="tensor 'a': out for the tensor is read-only"):
             file.read_into("a", np.broadcast_to(np.float32(0), (2, 3)))
 
 

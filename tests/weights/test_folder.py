@@ -188,7 +188,7 @@ SHARD = "model-00002-of-00004.safetensors"
 )
 def test_an_index_that_leaves_its_folder_is_refused(path, sharded):
     edit_index(sharded, lambda weight_map: weight_map.update({"layer.3": path}))
-    with pytest.raises(CheckpointError, match=r"tensor 'layer\.3' lies in .* no plain file name"):
+    with pytest.raises(CheckpointError, match=r"tensor 'layer\.3' is .* not a plain file name"):
         open_checkpoint(sharded)
 
 
@@ -226,9 +226,9 @@ def test_disagreements_of_index_and_shards_are_named(sharded, tmp_path):
     broken(lambda f: (f / other).write_bytes(b""), f"{other}: is empty")
     broken(lambda f: edit_index(f, lambda m: m.update(new=other)), f"{other}: lacks tensor 'new'")
     broken(lambda f: edit_index(f, lambda m: m.pop("layer.0")), "'layer.0', which the index does")
-    broken(lambda f: edit_index(f, lambda m: m.update({"layer.0": other})), "the index places in")
+    broken(lambda f: edit_index(f, lambda m: m.update({"layer.0": other})), "the index expects in")
     twice = {n: TENSORS[n] for n in ("layer.0", *(n for n in home if home[n] == other))}
-    broken(lambda f: save_file(twice, f / other), "holds tensor 'layer.0'")
+    broken(lambda f: save_file(twice, f / other), "has tensor 'layer.0'")
 
 
 def test_an_index_beyond_the_bound_is_not_read(sharded):

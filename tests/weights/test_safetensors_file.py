@@ -186,7 +186,7 @@ def test_the_reader_is_a_mapping_that_does_not_load_to_answer(path):
         assert "c" not in file
         assert file == file
         assert {file: 1}[file] == 1
-        assert [(name, array.shape) for name, array in file.tensors()] == [
+        assert [(name, array.shape) for name, array in file.items()] == [
             ("a", (2, 3, 11)),
             ("b", (3, 11)),
         ]

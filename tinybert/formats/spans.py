@@ -17,9 +17,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tinybert.weights.dtypes import FORMATS, Format
+from tinybert.weights.dtypes import FORMATS
 from tinybert.weights.errors import CheckpointError
-from tinybert.weights.reader import TensorInfo, TensorReader
+from tinybert.weights.reader import TensorInfo, TensorReader, check_out
 
 _CHUNK = 1 << 18  # values converted at a time
 _MAX_DIRECTORY = 100_000_000  # bytes, as for the header of safetensors
@@ -175,7 +175,7 @@ class SpanReader(TensorReader):
         """Fill ``out`` with a tensor, cast to its dtype; see ``TensorReader.read_into``."""
         span = self._span(name)
         fmt = FORMATS[span.dtype]
-        self._check_target(name, span, fmt, out)
+        check_out(f"tensor {name!r}", span.info, out)
         target = out.T if span.turned else out
         if fmt.widen is None and out.dtype == span.storage and target.flags.c_contiguous:
             self._read(span, 0, target.reshape(-1).view(np.uint8))
@@ -194,14 +194,6 @@ class SpanReader(TensorReader):
         if name not in self._spans:
             raise KeyError(f"{self.path} has no tensor {name!r}")
         return self._spans[name]
-
-    def _check_target(self, name: str, span: Span, fmt: Format, out: np.ndarray) -> None:
-        if out.shape != span.info.shape:
-            raise ValueError(f"tensor {name!r} has shape {span.info.shape}, out has {out.shape}")
-        if not np.can_cast(fmt.array, out.dtype, "same_kind"):
-            raise TypeError(f"tensor {name!r} is {span.dtype}, which does not cast to {out.dtype}")
-        if not out.flags.writeable:
-            raise ValueError(f"out for tensor {name!r} is read-only")
 
     def _view(self, span: Span) -> np.ndarray | None:
         """The stored array within the mapping; None where its bytes do not lie for that."""

@@ -219,6 +219,6 @@ def _check_rotary(config: NemotronConfig) -> None:
     if odd or (factor and not turned) or turned + turned % 2 > size:  # type: ignore[operator]
         raise ValueError(
             f"partial_rotary_factor {factor} of head_dim {size} rotates {turned} features; it must "
-            f"be an even number from 2 to {size}, or 0 with a factor of 0. transformers rotates one "
-            'more if it is odd; reference="transformers" does the same'
+            f"be an even number from 2 to {size}, or 0 with a factor of 0. transformers rotates "
+            'one more if it is odd; reference="transformers" does the same'
         )

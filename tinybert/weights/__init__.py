@@ -1,4 +1,8 @@
-"""Weight files to NumPy arrays and back; knows nothing of tensors or models."""
+"""Weights on disk: safetensors files and model folders, as NumPy arrays.
+
+The package does not know tensors or models. Readers of other kinds of files
+register themselves, see `reader.register_format`.
+"""
 
 from tinybert.weights.atomic import atomic_write
 from tinybert.weights.errors import CheckpointError

@@ -1,8 +1,8 @@
-"""Files that are either the old ones or the new ones, never half of each.
+"""Atomic writing: a file has its complete old content or its complete new content, never a part.
 
-The bytes go to a temporary file in the same folder (a rename across disks would be a copy), reach
-the disk, and then take the place of the old file in one step. Whoever has the old file open or
-mapped keeps the old bytes.
+The new content is written to a temporary file in the same folder (a rename between disks would be
+a copy) and flushed to disk; then the temporary file replaces the old file in one step. Programs
+that have the old file open or mapped keep the old content.
 """
 
 import errno
@@ -18,16 +18,15 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open ``path`` for writing; it changes only if the ``with`` block ends without an exception.
+    """Open ``path`` for writing; it changes only if the ``with`` block raises no exception.
 
     Parameters
     ----------
-    path : the file to create or replace; its folder must exist. A symbolic link is followed.
+    path : the file to create or replace; its folder must exist. Symbolic links are followed.
     mode : ``"wb"`` for bytes, ``"w"`` for UTF-8 text with ``\\n`` line ends.
 
-    A replaced file hands its permission bits on; a new one gets those of the process's umask.
-    After an exception, ``KeyboardInterrupt`` included, the temporary file is gone and ``path`` is
-    untouched.
+    The new file has the permissions of the old one, or those of the process's umask. After an
+    exception, also ``KeyboardInterrupt``, the temporary file is deleted and ``path`` unchanged.
     """
     if mode not in ("wb", "w"):
         raise ValueError(f"mode must be 'wb' or 'w', got {mode!r}")
@@ -51,5 +50,5 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
-            error.filename = os.fspath(path)  # the system does not say whose bytes had no room
+            error.filename = os.fspath(path)  # the system does not name the file
         raise

@@ -1,14 +1,14 @@
-"""The one exception for bad weight files: it names the file and says what is wrong with it."""
+"""`CheckpointError`, the exception for malformed weight files."""
 
 import os
 
 
 class CheckpointError(ValueError):
-    """A weight file that cannot be trusted or read.
+    """A weight file is malformed or cannot be read. The message names the file and the fault.
 
     Attributes
     ----------
-    path : the file (or folder) at fault, as a string.
+    path : the file or folder, as a string.
     fault : what is wrong with it, in one line.
     """
 

@@ -1,11 +1,11 @@
-"""The header of a safetensors file, checked in full before any of it is believed.
+"""The header of a safetensors file, checked completely before any of it is used.
 
 Layout: 8 bytes, little-endian, the header's length n; n bytes of JSON ``{name: {"dtype": "F32",
 "shape": [2, 3], "data_offsets": [begin, end]}, "__metadata__": {str: str}}``; then the data,
-which the tensors must cover exactly: no hole, no overlap, nothing left over. Verdicts are those
-of the reference library (safetensors 0.8.0), but for rare spellings: a key given twice is refused
-always, where the reference lets the last one win if the offsets still fit; so are an entry written
-as a JSON array and a dtype written as an object.
+which the tensors must cover exactly: no gap, no overlap, no rest. A file is accepted if the
+reference library (safetensors 0.8.0) accepts it, with three exceptions, which are refused: a
+repeated key (the reference uses the last one if the offsets fit), an entry that is a JSON array,
+and a dtype that is an object.
 """
 
 import os
@@ -24,7 +24,7 @@ _MAX_BITS = 2**64
 
 @dataclass(frozen=True)
 class Header:
-    """What a file holds and where (``begin`` counts from the file's start), in header order."""
+    """The tensors of a file, in header order, and the byte of the file where each begins."""
 
     tensors: dict[str, TensorInfo]
     begin: dict[str, int]
@@ -95,7 +95,7 @@ def _check_metadata(metadata: Any) -> dict[str, str]:
 
 
 def _check_entry(entry: Any) -> tuple[TensorInfo, tuple[int, int]]:
-    """The checked (info, (begin, end)) of one tensor, offsets still relative to the data."""
+    """Return the checked (info, (begin, end)) of one tensor; offsets count from the data."""
     if not isinstance(entry, dict):
         raise ValueError(f"its entry must be an object, not {entry!r:.40}")
     for field in ("dtype", "shape", "data_offsets"):
@@ -103,7 +103,7 @@ def _check_entry(entry: Any) -> tuple[TensorInfo, tuple[int, int]]:
             raise ValueError(f"{field} is missing")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in FORMATS:
-        raise ValueError(f"dtype {dtype!r:.40} is none of {' '.join(FORMATS)}")
+        raise ValueError(f"dtype must be one of {' '.join(FORMATS)}, not {dtype!r:.40}")
     if not _are_sizes(shape):
         raise ValueError(f"shape must be a list of non-negative integers, not {shape!r:.60}")
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
@@ -120,7 +120,7 @@ def _check_entry(entry: Any) -> tuple[TensorInfo, tuple[int, int]]:
 
 
 def _are_sizes(value: Any) -> bool:
-    # type() and not isinstance(): True is an int to Python and no size.
+    # type() instead of isinstance(): True is an int to Python, but not a size.
     return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
 
 
@@ -128,21 +128,21 @@ def _size_in_bytes(shape: list[int], bits: int) -> int:
     total = 1
     for n in shape:
         total *= n
-        # Step by step, as the reference does: a later 0 does not excuse an overflow, and the
-        # product of a thousand huge sizes is never computed.
+        # Checked at every step, as in the reference: a later 0 does not excuse an overflow, and
+        # the product of a thousand huge sizes is never computed.
         if total >= _MAX_BITS:
             break
     total *= bits
     if total >= _MAX_BITS:
         raise ValueError(f"shape {shape!r:.60} overflows 64 bits")
     if total % 8:
-        raise ValueError(f"shape {shape!r:.60} of {bits}-bit values does not end at a whole byte")
+        raise ValueError(f"shape {shape!r:.60} of {bits}-bit values does not fill whole bytes")
     return total // 8
 
 
 def _nesting(entry: dict[str, Any]) -> int:
     level: list[Any] = [entry]
-    depth = -1  # the entry itself does not count
+    depth = -1  # the entry itself is not counted
     while level:
         depth += 1
         inner: list[Any] = []
@@ -156,7 +156,7 @@ def _check_coverage(offsets: dict[str, tuple[int, int]], available: int) -> None
     covered = 0
     for name, (begin, end) in sorted(offsets.items(), key=lambda item: item[1]):
         if begin != covered:
-            what = "overlaps the tensor before it" if begin < covered else "leaves a hole before it"
+            what = "overlaps the tensor before it" if begin < covered else "leaves a gap before it"
             raise ValueError(
                 f"bad header: tensor {name!r:.80} {what}: begins at {begin}, expected {covered}"
             )
@@ -167,4 +167,4 @@ def _check_coverage(offsets: dict[str, tuple[int, int]], available: int) -> None
             f"{available}; fetch it again"
         )
     if covered < available:
-        raise ValueError(f"{available - covered} bytes of data belong to no tensor")
+        raise ValueError(f"{available - covered} bytes of data do not belong to any tensor")

@@ -8,7 +8,7 @@ Each kind of file registers itself with `register_format`.
 import os
 import stat
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
@@ -24,7 +24,7 @@ TAIL = 8  # and how many from its end
 
 
 class TensorInfo(NamedTuple):
-    """What the file says of one tensor: format name such as ``"F32"``, shape, bytes in the file."""
+    """One tensor of a file: the name of its format, such as ``"F32"``, shape, bytes in the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -32,11 +32,10 @@ class TensorInfo(NamedTuple):
 
 
 class TensorReader(Mapping[str, np.ndarray]):
-    """Named tensors on disk. ``reader[name]`` gives the array; ``keys()``, ``items()``, ``in``
-    and ``len`` work.
+    """The tensors of a file by name: ``reader[name]`` reads an array.
 
-    ``metadata`` is the file's own str-to-str dictionary, ``format`` the name of the kind of file. A
-    name that the file lacks raises KeyError.
+    ``metadata`` is the file's own dictionary of strings, ``format`` the name of the kind of file. A
+    name that the file does not have raises KeyError.
     """
 
     format: str = "weights"
@@ -44,30 +43,29 @@ class TensorReader(Mapping[str, np.ndarray]):
 
     @abstractmethod
     def info(self, name: str) -> TensorInfo:
-        """Format, shape and size of a tensor; its data are not touched."""
+        """Return format, shape and size of a tensor without reading its data."""
 
     @abstractmethod
     def read_into(self, name: str, out: np.ndarray) -> None:
         """Fill ``out`` (same shape, any layout) with a tensor, cast to ``out.dtype``.
 
-        The bytes come through a small buffer or straight into ``out``, so a model can fill the
-        arrays that it has already and never hold its weights twice. Raises ValueError when the
-        shapes differ and TypeError when the cast would change the kind of number (complex to
-        float, float to integer).
+        The bytes are read straight into ``out`` or through a small buffer, so a model can fill its
+        existing arrays and never has its weights in memory twice. Raises ValueError if the shapes
+        differ or ``out`` is read-only, and TypeError if the cast would change the kind of number
+        (complex to float, float to integer).
         """
 
     def mapped(self, name: str) -> np.ndarray | None:
-        """A tensor as a **writable** array whose memory is the file's until it is written to, or
-        None if the reader cannot give one.
+        """Return a tensor as a **writable** memory map of the file; None if that is not possible.
 
-        What is written stays in this process (copy on write); what is only read is fetched when it
-        is first touched, and shared with whoever else has the file mapped.
+        Changes stay in this process (copy on write). Pages are read from disk when they are first
+        used, and shared with other processes that map the file.
         """
         return None
 
     def stored(self, name: str) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray] | None]:
-        """A tensor as it lies in the file, read-only and if possible memory-mapped, and what widens
-        it, or a part of it, to numbers; None if they are numbers already.
+        """Return a tensor in the format of the file, read-only and if possible memory-mapped, and
+        the function that converts it, or a part of it, to numbers; None if that is not needed.
         """
         return self[name], None
 
@@ -76,17 +74,13 @@ class TensorReader(Mapping[str, np.ndarray]):
         """Close the file(s). Arrays that were handed out stay valid."""
 
     def copy(self, name: str) -> np.ndarray:
-        """A tensor as a fresh array; unlike ``[]``, it leaves nothing of the file in memory."""
+        """Return a tensor as a new array that does not depend on the file, unlike ``[]``."""
         info = self.info(name)
         out = np.empty(info.shape, FORMATS[info.dtype].array)
         self.read_into(name, out)
         return out
 
-    def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
-        """(name, array) pairs, one read at a time."""
-        return iter(self.items())
-
-    # Mapping would load a tensor to answer `in`, and compare all of them to answer `==`.
+    # Mapping's own `in` would read a tensor, and its `==` all of them.
     @abstractmethod
     def __contains__(self, name: object) -> bool: ...
 
@@ -106,6 +100,16 @@ class TensorReader(Mapping[str, np.ndarray]):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def check_out(tensor: str, info: TensorInfo, out: np.ndarray) -> None:
+    """Raise unless a tensor can be read into ``out``, see ``TensorReader.read_into``."""
+    if out.shape != info.shape:
+        raise ValueError(f"{tensor} has shape {info.shape}, out has {out.shape}")
+    if not np.can_cast(FORMATS[info.dtype].array, out.dtype, "same_kind"):
+        raise TypeError(f"{tensor} is {info.dtype}, which does not cast to {out.dtype}")
+    if not out.flags.writeable:
+        raise ValueError(f"out for {tensor} is read-only")
 
 
 class FileFormat(NamedTuple):

@@ -1,8 +1,8 @@
-"""Reading and writing safetensors files by hand.
+"""Reading and writing safetensors files.
 
-A file is a checked header (see ``header.py``) and raw little-endian arrays, so reading is mapping
-the file into memory and pointing NumPy at it. No code from a file is ever run. Formats that NumPy
-lacks are widened without loss: BF16 and the 8-bit floats to float32.
+A file is a header (checked in ``header.py``) and raw little-endian arrays. To read it, we map the
+file into memory and make NumPy arrays that point into the mapping. A file cannot run code. Formats
+that NumPy lacks are widened without loss: BF16 and the 8-bit floats to float32.
 
 Format: https://github.com/huggingface/safetensors#format
 """
@@ -23,23 +23,29 @@ from tinybert.weights.atomic import atomic_write
 from tinybert.weights.dtypes import FLOAT_NAMES, FORMATS, NATIVE_NAMES, Format
 from tinybert.weights.errors import CheckpointError
 from tinybert.weights.header import MAX_HEADER, read_header
-from tinybert.weights.reader import FileFormat, TensorInfo, TensorReader, register_format
+from tinybert.weights.reader import (
+    FileFormat,
+    TensorInfo,
+    TensorReader,
+    check_out,
+    register_format,
+)
 
 _CHUNK = 1 << 18  # values converted at a time
 
 
 class SafetensorsFile(TensorReader):
-    """One safetensors file, opened and checked; tensors are read when asked for, in header order.
+    """One safetensors file, opened and checked; a tensor is read when it is accessed.
 
     ``file[name]`` is a **read-only** array. NumPy's own formats are views of the memory-mapped
-    file, which cost no memory of their own until they are used; BF16, 8-bit floats (both to
-    float32), BOOL (any nonzero byte is True) and misaligned tensors are fresh arrays. The mapping
-    lives as long as an array needs it, and saving to the same path replaces the file without
-    touching it. Only truncating the file in place while its arrays are in use (no function of
-    this package does) can crash the process, as with every memory map.
+    file, which take no memory until they are used; BF16, 8-bit floats (both become float32), BOOL
+    (any nonzero byte is True) and misaligned tensors are new arrays. The mapping stays open as long
+    as an array uses it, and saving to the same path creates a new file. As with every memory map,
+    the process crashes if the file is truncated in place while its arrays are used; no function of
+    this package does that.
 
-    Raises CheckpointError when the file is malformed, OSError when it cannot be opened. Also a
-    context manager.
+    Raises CheckpointError if the file is malformed, OSError if it cannot be opened. Also a context
+    manager.
     """
 
     format = "safetensors"
@@ -78,7 +84,7 @@ class SafetensorsFile(TensorReader):
         return name in self._header.tensors
 
     def info(self, name: str) -> TensorInfo:
-        """Format, shape and size in bytes of a tensor; its data are not touched."""
+        """Return format, shape and size of a tensor without reading its data."""
         if name not in self._header.tensors:
             raise KeyError(f"{self.path} has no tensor {name!r}")
         return self._header.tensors[name]
@@ -103,12 +109,7 @@ class SafetensorsFile(TensorReader):
         """Fill ``out`` with a tensor, cast to its dtype; see ``TensorReader.read_into``."""
         info = self.info(name)
         fmt = self._decodable(name, info)
-        if out.shape != info.shape:
-            raise ValueError(f"tensor {name!r} has shape {info.shape}, out has {out.shape}")
-        if not np.can_cast(fmt.array, out.dtype, "same_kind"):
-            raise TypeError(f"tensor {name!r} is {info.dtype}, which does not cast to {out.dtype}")
-        if not out.flags.writeable:
-            raise ValueError(f"out for tensor {name!r} is read-only")
+        check_out(f"tensor {name!r}", info, out)
         begin = self._header.begin[name]
         if fmt.widen is None and out.dtype == fmt.storage and out.flags.c_contiguous:
             self._read(begin, out.reshape(-1).view(np.uint8))
@@ -120,11 +121,11 @@ class SafetensorsFile(TensorReader):
             flat[first : first + values.size] = fmt.widen(values) if fmt.widen else values
 
     def mapped(self, name: str) -> np.ndarray | None:
-        """See ``TensorReader.mapped``: for NumPy's own formats, where files can be mapped."""
+        """See ``TensorReader.mapped``: for NumPy's own formats, on POSIX systems."""
         info = self.info(name)
         fmt, begin = self._decodable(name, info), self._header.begin[name]
         if os.name != "posix" or fmt.widen is not None or begin % fmt.storage.itemsize:
-            return None  # elsewhere a file that is mapped cannot be replaced
+            return None  # on other systems a mapped file cannot be replaced
         with self._lock:
             if self._private is None:
                 self._private = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
@@ -133,7 +134,7 @@ class SafetensorsFile(TensorReader):
         return np.ndarray(info.shape, fmt.array, self._private, begin)
 
     def stored(self, name: str) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray] | None]:
-        """See ``TensorReader.stored``: a view of the file, but for tensors that are misaligned."""
+        """See ``TensorReader.stored``: a view of the file, unless the tensor is misaligned."""
         info = self.info(name)
         fmt, begin = self._decodable(name, info), self._header.begin[name]
         if begin % fmt.storage.itemsize:
@@ -146,7 +147,7 @@ class SafetensorsFile(TensorReader):
         if fmt.packed:
             raise CheckpointError(
                 self.path,
-                f"tensor {name!r} is {info.dtype}, a packed {fmt.bits}-bit format that is not read",
+                f"tensor {name!r} is {info.dtype}, and packed formats are not supported",
             )
         return fmt
 
@@ -159,7 +160,7 @@ class SafetensorsFile(TensorReader):
             return self._map
 
     def _read(self, begin: int, out: np.ndarray) -> None:
-        """Fill the uint8 array ``out`` with the file's bytes from ``begin`` on."""
+        """Fill the uint8 array ``out`` with the file's bytes starting at ``begin``."""
         with self._lock:
             self._file.seek(begin)
             done = 0
@@ -180,12 +181,11 @@ register_format(FileFormat(("model.safetensors",), _is_safetensors, SafetensorsF
 def load_file(
     path: str | os.PathLike[str], names: Iterable[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file (all, or those in ``names``) as read-only arrays, in
-    header order.
+    """Return the tensors of a safetensors file (all, or those in ``names``) as read-only arrays.
 
     The arrays are views of the memory-mapped file where NumPy has the format (see
     ``SafetensorsFile``); copy one to change it. Raises CheckpointError for a malformed file,
-    KeyError for a name it lacks.
+    KeyError for an unknown name.
     """
     with SafetensorsFile(path) as file:
         return {name: file[name] for name in (file if names is None else names)}
@@ -197,22 +197,20 @@ def save_file(
     metadata: Mapping[str, str] | None = None,
     dtype: str | None = None,
 ) -> None:
-    """Write arrays of any layout and byte order as one safetensors file, atomically.
+    """Save arrays of any layout and byte order as one safetensors file, atomically.
 
-    The header keeps the order of ``tensors``; the data lie widest format first, so that each
-    tensor is aligned. Memory beyond the arrays themselves is at most one of them (a copy of one
-    that is not C-contiguous).
+    The header has the order of ``tensors``; the data are sorted by format, widest first, which
+    aligns every tensor. At most one array is copied at a time (one that is not C-contiguous).
 
     Parameters
     ----------
-    tensors : names and arrays, or a lazy reader: of that, one tensor is in memory at a time, and
-        BF16 stays BF16 (8-bit floats become F32).
-    path : the file to create or replace; when anything fails it keeps its old content.
+    tensors : names and arrays, or a lazy reader, of which one tensor is in memory at a time; its
+        BF16 tensors stay BF16 (8-bit floats become F32).
+    path : the file to create or replace; it keeps its old content if anything fails.
     metadata : strings by name for the header's ``__metadata__``, e.g. ``{"format": "pt"}``.
-    dtype : ``"float64"``, ``"float32"``, ``"float16"`` or ``"bfloat16"`` (also by the format's
-        names, ``"F64"`` to ``"BF16"``) stores every floating-point array in that format, rounded to
-        nearest even (a finite value that would become infinite is a ValueError); None stores each
-        array as it is.
+    dtype : ``"float64"``, ``"float32"``, ``"float16"`` or ``"bfloat16"`` (or ``"F64"`` to
+        ``"BF16"``) stores all floating-point arrays in that format, rounded to nearest even (a
+        finite value that would become infinite is a ValueError); None stores them as they are.
 
     Raises TypeError or ValueError naming the tensor that cannot be stored.
     """
@@ -227,9 +225,8 @@ def save_file(
 def stored_infos(
     tensors: Mapping[str, np.ndarray], dtype: str | None = None
 ) -> dict[str, TensorInfo]:
-    """Format, shape and size with which ``save_file`` stores each tensor; raises as it does.
-
-    Of a lazy reader no tensor is read.
+    """Return format, shape and size with which ``save_file`` stores each tensor; it raises the
+    same errors. Tensors of a lazy reader are not read.
     """
     dtype = FLOAT_NAMES.get(dtype, dtype) if dtype is not None else None
     if dtype is not None and dtype not in FLOAT_NAMES.values():
@@ -239,7 +236,7 @@ def stored_infos(
         if not isinstance(name, str):
             raise TypeError(f"tensor names must be str, got {name!r}")
         if name == "__metadata__":
-            raise ValueError("no tensor can be called '__metadata__': the format reserves the name")
+            raise ValueError("'__metadata__' is reserved and cannot be the name of a tensor")
         if isinstance(tensors, TensorReader):
             shape, own = tensors.info(name).shape, _format_kept(name, tensors.info(name).dtype)
         else:
@@ -250,27 +247,29 @@ def stored_infos(
 
 
 def _format_of(name: str, array: np.ndarray) -> str:
-    """The format that holds an array's values as they are."""
+    """Return the format that stores an array's values as they are."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"tensor {name!r} must be a NumPy array, got {type(array).__name__}")
     native = NATIVE_NAMES.get(array.dtype.newbyteorder("<").str)
     if native is None:
-        raise TypeError(f"tensor {name!r} has dtype {array.dtype}, which the format does not have")
+        raise TypeError(
+            f"tensor {name!r} has dtype {array.dtype}, which safetensors does not support"
+        )
     return native
 
 
 def _format_kept(name: str, own: str) -> str:
-    """The format for what a reader calls ``own``: the same, or where its values fit in."""
+    """Return the format to store a tensor of format ``own`` in: the same, or a wider one."""
     fmt = FORMATS.get(own)
     if fmt is None or fmt.packed:
-        raise TypeError(f"tensor {name!r} is {own}, which is not written")
+        raise TypeError(f"tensor {name!r} is {own}, which cannot be saved")
     return own if fmt.narrow is not None else NATIVE_NAMES[fmt.array.str]
 
 
 def _layout(
     infos: dict[str, TensorInfo], metadata: Mapping[str, str] | None
 ) -> tuple[bytes, list[str]]:
-    """The file's bytes up to the data, and the names in the order of their data."""
+    """Return the bytes before the data, and the names in the order of their data."""
     order = sorted(infos, key=lambda name: -FORMATS[infos[name].dtype].bits)
     offsets, end = {}, 0
     for name in order:
@@ -291,7 +290,9 @@ def _layout(
     header = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     if len(header) > MAX_HEADER:
-        raise ValueError(f"a header of {len(header)} bytes is over the {MAX_HEADER} allowed")
+        raise ValueError(
+            f"the header would have {len(header)} bytes, at most {MAX_HEADER} are allowed"
+        )
     return len(header).to_bytes(8, "little") + header, order
 
 

@@ -35,13 +35,12 @@ _STEMS = ("model", "model-next")  # of shards' names; a save takes the first tha
 
 
 class ShardedCheckpoint(TensorReader):
-    """Every shard that an index names, opened and checked against it; tensors are read when asked
-    for.
+    """All shards of an index, opened and checked against it; a tensor is read when it is accessed.
 
-    Tensors come shard by shard, in each shard's own order. ``metadata`` is that of the first
-    shard. Shards lie in the index's own folder (they may be symbolic links, as in the cache of
-    the Hugging Face Hub). Raises CheckpointError for a malformed index, a file name that is a
-    path, a missing shard, a tensor that is missing, unlisted, or in two shards.
+    Tensors are ordered shard by shard. ``metadata`` is that of the first shard. Shards are in the
+    folder of the index (they may be symbolic links, as in the cache of the Hugging Face Hub).
+    Raises CheckpointError for a malformed index, a file name that is a path, a missing shard, and
+    a tensor that is missing, not in the index, or in two shards.
     """
 
     def __init__(self, index: str | os.PathLike[str]) -> None:
@@ -55,7 +54,8 @@ class ShardedCheckpoint(TensorReader):
             for name, shard in weight_map.items():
                 if name not in self._home:
                     raise CheckpointError(
-                        self._beside(shard), f"lacks tensor {name!r}, which the index places in it"
+                        self._beside(shard),
+                        f"lacks tensor {name!r}, which the index expects in it",
                     )
             self._files = opened.pop_all()
         first = next(iter(self._home.values()), None)
@@ -70,20 +70,21 @@ class ShardedCheckpoint(TensorReader):
             return open_file(self._beside(shard))
         except FileNotFoundError:
             raise CheckpointError(
-                self._beside(shard), "is missing: the index names it; fetch the whole folder again"
+                self._beside(shard),
+                "is missing, but the index names it; download the whole folder again",
             ) from None
 
     def _adopt(self, file: TensorReader, shard: str, weight_map: dict[str, str]) -> None:
         for name in file:
             if name in self._home:
                 raise CheckpointError(
-                    self._beside(shard), f"holds tensor {name!r}, as does another shard"
+                    self._beside(shard), f"has tensor {name!r}, and another shard has it too"
                 )
             listed = weight_map.get(name)
             if listed != shard:
-                where = f"places in {listed}" if listed else "does not list"
+                where = f"expects in {listed}" if listed else "does not list"
                 raise CheckpointError(
-                    self._beside(shard), f"holds tensor {name!r}, which the index {where}"
+                    self._beside(shard), f"has tensor {name!r}, which the index {where}"
                 )
             self._home[name] = file
 
@@ -112,7 +113,7 @@ class ShardedCheckpoint(TensorReader):
         return self._shard(name)[name]
 
     def info(self, name: str) -> TensorInfo:
-        """Format, shape and size in bytes of a tensor; its data are not touched."""
+        """Return format, shape and size of a tensor without reading its data."""
         return self._shard(name).info(name)
 
     def read_into(self, name: str, out: np.ndarray) -> None:
@@ -126,7 +127,7 @@ class ShardedCheckpoint(TensorReader):
 
 
 def _read_index(path: Path) -> dict[str, str]:
-    """The checked weight map of an index file."""
+    """Return the checked weight map of an index file."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise CheckpointError(path, "is not a regular file")
     if path.stat().st_size > MAX_INDEX:
@@ -142,13 +143,14 @@ def _read_index(path: Path) -> dict[str, str]:
         if not isinstance(shard, str) or not _is_plain_name(shard):
             raise CheckpointError(
                 path,
-                f"bad index: tensor {name!r} lies in {shard!r:.80}, which is no plain file name",
+                f"bad index: the file of tensor {name!r} is {shard!r:.80}, not a plain file name "
+                "that ends in .safetensors or .bin",
             )
     return weight_map
 
 
 def _is_plain_name(name: str) -> bool:
-    # Separators and drive letters of every system, so that a folder means the same on each.
+    # Separators and drive letters of all systems, so a folder means the same on each.
     return name.endswith((".safetensors", ".bin")) and not any(c in name for c in "/\\:\0")
 
 
@@ -164,9 +166,9 @@ register_format(FileFormat((INDEX,), _is_index, ShardedCheckpoint))
 
 
 class Selection(TensorReader):
-    """Some tensors of another reader, in the order given, and as lazy as it.
+    """Some tensors of another reader, in the given order, read when they are accessed.
 
-    Closing the selection leaves the reader open.
+    Closing the selection does not close the reader.
     """
 
     def __init__(self, reader: TensorReader, names: Iterable[str]) -> None:
@@ -187,19 +189,19 @@ class Selection(TensorReader):
         return self._reader[self._own(name)]
 
     def info(self, name: str) -> TensorInfo:
-        """As that of the reader beneath."""
+        """As in the other reader."""
         return self._reader.info(self._own(name))
 
     def read_into(self, name: str, out: np.ndarray) -> None:
-        """As that of the reader beneath."""
+        """As in the other reader."""
         self._reader.read_into(self._own(name), out)
 
     def stored(self, name: str) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray] | None]:
-        """As that of the reader beneath."""
+        """As in the other reader."""
         return self._reader.stored(self._own(name))
 
     def close(self) -> None:
-        """Nothing: the reader belongs to whoever opened it."""
+        """Do nothing: the other reader stays open."""
 
     def _own(self, name: str) -> str:
         if name not in self._names:

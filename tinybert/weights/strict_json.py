@@ -1,7 +1,7 @@
-"""JSON as its standard (RFC 8259) has it, where Python's own reader is more forgiving.
+"""JSON parsed strictly by its standard (RFC 8259); Python's own parser accepts more.
 
-Refused besides plain syntax errors: NaN and Infinity, numbers that overflow, a key given twice,
-halves of surrogate pairs, and nesting so deep that it would exhaust the stack.
+Refused besides syntax errors: NaN and Infinity, numbers that overflow, repeated keys, unpaired
+surrogates, and nesting so deep that it would exhaust the stack.
 """
 
 import json
@@ -13,9 +13,9 @@ _LARGEST = 2**64 - 1
 
 
 def parse_json(raw: bytes) -> Any:
-    """The value of a UTF-8 JSON text. Raises ValueError saying what is wrong with it.
+    """Return the value of a UTF-8 JSON text. Raises ValueError, which says what is wrong.
 
-    An integer beyond 64 bits, and -0, comes back as a float, so it can never pass for a size.
+    An integer beyond 64 bits, and -0, becomes a float, which is never accepted as a size.
     """
     try:
         text = raw.decode("utf-8")
@@ -34,7 +34,7 @@ def parse_json(raw: bytes) -> Any:
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
     except UnicodeEncodeError:
-        raise ValueError("JSON text with half a surrogate pair") from None
+        raise ValueError("JSON text with an unpaired surrogate") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at character {error.pos}") from None
     return value

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinybert.formats.torch.bytes import Source
 from tinybert.weights.dtypes import FORMATS
-from tinybert.weights.reader import TensorInfo
+from tinybert.weights.reader import TensorInfo, check_out
 
 _CHUNK = 1 << 18  # values converted at a time
 _MAX_AXES = 32
@@ -101,12 +101,7 @@ class LazyTensor:
     def read_into(self, out: np.ndarray) -> None:
         """Fill ``out`` with the tensor, cast to its dtype; see ``TensorReader.read_into``."""
         fmt = FORMATS[self.info.dtype]
-        if out.shape != self.info.shape:
-            raise ValueError(f"the tensor has shape {self.info.shape}, out has {out.shape}")
-        if not np.can_cast(fmt.array, out.dtype, "same_kind"):
-            raise TypeError(f"the tensor is {self.info.dtype}, which does not cast to {out.dtype}")
-        if not out.flags.writeable:
-            raise ValueError("out is read-only")
+        check_out("the tensor", self.info, out)
         source, _, _ = self._storage.place()
         unpacked = source.held()  # until the last chunk is read
         with np.errstate(invalid="ignore"):  # a signalling NaN is no fault of the file
