@@ -160,8 +160,8 @@ GOOD = {"a": {"kernel": array(), "bias": array(W[0])}}
 REFUSED = {
     "empty": (b"", "is empty"),
     "a web page": (b"<html>", "left over"),
-    "a number": (b"\x07", "does not hold a map"),
-    "a list": ([array()], "does not hold a map"),
+    "a number": (b"\x07", "does not contain a map"),
+    "a list": ([array()], "does not contain a map"),
     "left over": (msgpack.packb(GOOD) + b"\0", "1 bytes are left over"),
     "no value": (b"\xc1", "0xc1 at 0 begins no"),
     "map of 4 billion": (b"\xdf" + b"\xff" * 4 + bytes(99), "truncated: 8589934590 bytes"),
@@ -175,12 +175,12 @@ REFUSED = {
     "key no text": ({3: array()}, "a key is 3"),
     "a key twice": (b"\x82" + 2 * (b"\xa1a" + msgpack.packb(array())), "a key is 'a'"),
     "key not UTF-8": (b"\x81\xa1\xff\xc0", "utf-8"),
-    "leaf nothing": ({"a": None}, "leaf 'a': is no array: None"),
-    "leaf a number": ({"a": {"b": 3}}, "leaf 'a/b': is no array: 3"),
-    "leaf a list": ({"a": [array()]}, "is no array"),
-    "leaf bytes": ({"a": b"1234"}, "is no array"),
-    "complex": ({"a": msgpack.ExtType(2, msgpack.packb((1.0, 2.0)))}, "is no array"),
-    "other extension": ({"a": array(kind=9)}, "is no array"),
+    "leaf nothing": ({"a": None}, "leaf 'a': is not an array: None"),
+    "leaf a number": ({"a": {"b": 3}}, "leaf 'a/b': is not an array: 3"),
+    "leaf a list": ({"a": [array()]}, "is not an array"),
+    "leaf bytes": ({"a": b"1234"}, "is not an array"),
+    "complex": ({"a": msgpack.ExtType(2, msgpack.packb((1.0, 2.0)))}, "is not an array"),
+    "other extension": ({"a": array(kind=9)}, "is not an array"),
     "array empty": ({"a": msgpack.ExtType(1, b"")}, "truncated"),
     "array no triple": ({"a": msgpack.ExtType(1, msgpack.packb([[1], "float32"]))}, "must be"),
     "array with more": ({"a": msgpack.ExtType(1, array().data + b"\0")}, "left over"),
@@ -206,7 +206,7 @@ REFUSED = {
     "chunks of two dtypes": (
         {"a": chunked({"0": 24}, {"0": array(), "1": array(W.view(np.int32))})}, "differ in dtype"
     ),
-    "chunk no array": ({"a": chunked({"0": 12}, {"0": 1})}, "is no array"),
+    "chunk no array": ({"a": chunked({"0": 12}, {"0": 1})}, "is not an array"),
     "chunked shape": ({"a": chunked({"0": -12}, {"0": array()})}, "a shape and chunks"),
 }  # fmt: skip
 

@@ -308,7 +308,7 @@ def test_heads_may_be_missing(saved) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("model", "is no checkpoint of Megatron-LM"),
+        ("model", "is not a Megatron-LM checkpoint"),
         ("model/lm_head/dense.bias", "lacks tensor 'lm_head.dense.bias'"),
         (
             "model/language_model/transformer/layers.0.mlp.dense_4h_to_h.bias",

@@ -303,10 +303,10 @@ def test_options_that_are_missing_or_bad(
 ) -> None:
     options, target = folder / "model_config.yaml", tmp_path / "target"
     for text, words in (
-        ("[", "is no YAML"),
-        ("a: " + "[" * 5000, "is no YAML"),
-        ("a: !!bool maybe", "is no YAML"),
-        ("\xff", "is no YAML"),
+        ("[", "is not valid YAML"),
+        ("a: " + "[" * 5000, "is not valid YAML"),
+        ("a: !!bool maybe", "is not valid YAML"),
+        ("\xff", "is not valid YAML"),
         ("a: 1\n" + "#" * (1 << 20), "has over 1048576 bytes"),
         ("- a", "expected options by name, got list"),
         (json.dumps({**NEMO, "num_layers": 3}), "model_weights.ckpt: lacks 12 tensors"),

@@ -253,8 +253,8 @@ def of(*entries, **more) -> bytes:
 KEY = b"a/kernel"
 BIG = block([HEADER, (KEY, entry())])
 REFUSED = {
-    "empty": (b"", "does not end with the magic"),
-    "no magic": (bytes(100), "does not end with the magic"),
+    "empty": (b"", "its last bytes are wrong"),
+    "no magic": (bytes(100), "its last bytes are wrong"),
     "footer alone": (bytes(40) + bytes.fromhex("57fb808b247547db"), "bad table|cut off"),
     "index block beyond": (table(BIG, index=handle(0, 10_000)), "ends at byte"),
     "index block far beyond": (table(BIG, index=handle(2**63, 2**63)), "ends at byte"),
@@ -305,10 +305,10 @@ REFUSED = {
         of((b"a/beta", entry((12,))), (b"a/output_bias", entry((12,)))), "two variables would be"
     ),
     "objects of another model": (
-        of((b"model/dense/kernel" + VALUE.encode(), entry())), "no part of a BERT encoder"
+        of((b"model/dense/kernel" + VALUE.encode(), entry())), "not part of a BERT encoder"
     ),
     "objects with heads": (
-        of((b"a/layer_with_weights-0/embeddings" + VALUE.encode(), entry())), "no part of a BERT"
+        of((b"a/layer_with_weights-0/embeddings" + VALUE.encode(), entry())), "not part of a BERT"
     ),
 }  # fmt: skip
 

@@ -239,7 +239,7 @@ def test_what_keras_does_not_write_is_refused(case, path):
 
 def test_no_hdf5_at_all(path):
     path.write_bytes(b"<html>")
-    with pytest.raises(CheckpointError, match=r"tf_model\.h5: is no HDF5 file"):
+    with pytest.raises(CheckpointError, match=r"tf_model\.h5: is not an HDF5 file"):
         load(path)
     with pytest.raises(FileNotFoundError):
         load(path.with_name("none.h5"))
@@ -281,11 +281,11 @@ BIAS = "m/bert/pooler/dense/bias:0"
         ("{", "bad index: not JSON"),
         ("[]", "weight_map object"),
         ('{"weight_map": {}}', "weight_map object"),
-        ({BIAS: "../secret.h5"}, "no plain file name"),
-        ({BIAS: "/etc/secret.h5"}, "no plain file name"),
-        ({BIAS: "a\\b.h5"}, "no plain file name"),
-        ({BIAS: "model.safetensors"}, "no plain file name"),
-        ({BIAS: 3}, "no plain file name"),
+        ({BIAS: "../secret.h5"}, "not a plain file name"),
+        ({BIAS: "/etc/secret.h5"}, "not a plain file name"),
+        ({BIAS: "a\\b.h5"}, "not a plain file name"),
+        ({BIAS: "model.safetensors"}, "not a plain file name"),
+        ({BIAS: 3}, "not a plain file name"),
         ({BIAS: "tf_model-00009-of-00004.h5"}, r"00009-of-00004\.h5: is missing"),
         ({"m/bert/absent": SHARD}, "lacks 'm/bert/absent', which the index places in it"),
     ],

@@ -226,11 +226,11 @@ def test_a_state_dict_is_unwrapped_where_there_is_no_doubt(save):
     [
         ({"state_dict": TENSORS, "model": TENSORS}, "more than once: 'state_dict', 'model'"),
         ({"state_dict": TENSORS, "step": torch.ones(1)}, "more than once: the top level, 's"),
-        ({"weights": TENSORS, "epoch": 1}, "no tensors by name, only 'weights', 'epoch'"),
+        ({"weights": TENSORS, "epoch": 1}, "no named tensors, only 'weights', 'epoch'"),
         ([torch.ones(1)], "holds a list"),
         (torch.ones(1), "holds a LazyTensor"),
         (3, "holds a int"),
-        ({0: torch.ones(1)}, "whose name is no text but 0"),
+        ({0: torch.ones(1)}, "whose name is not a string but 0"),
     ],
 )
 def test_what_is_no_state_dict_is_refused(value, words, save):

@@ -67,7 +67,7 @@ BAD_TENSORS = {
     "shape of booleans": tensor(shape=pack(b"\x88", b"\x88"), strides=(1, 1)),
     "shape of nothing": tensor(shape=b"N"),
     "strides of tensors": tensor(strides=tensor()),
-    "no storage": tensor(held=b"N"),
+    "not a storage": tensor(held=b"N"),
     "storage as text": tensor(held=text("0")),
     "storage as a tensor": tensor(held=tensor()),
     "too few arguments": call(name("torch._utils", "_rebuild_tensor_v2"), storage(), integer(0)),

@@ -303,7 +303,7 @@ def test_damaged_values_are_found_when_they_are_read(path):
     with TorchFile(path) as file:
         assert file.info("a").shape == (2, 3)
         for read in (lambda: file["a"], lambda: file.read_into("a", np.empty((2, 3)))):
-            with pytest.raises(CheckpointError, match="is damaged: the bytes of archive/data/0"):
+            with pytest.raises(CheckpointError, match="is damaged: the checksum of archive/data/0"):
                 read()
 
 

@@ -34,7 +34,7 @@ def diagnose(first: bytes, size: int) -> str | None:
     size : size of the file in bytes.
     """
     if size == 0:
-        return "is empty: the download or copy did not happen; fetch it again"
+        return "is empty: the download or copy failed; download it again"
     for signature, verdict in _SIGNATURES:
         if first.startswith(signature):
             return verdict

@@ -56,7 +56,7 @@ def _header_length(first: bytes, size: int) -> int:
     if length > size - 8:
         raise ValueError(
             f"is truncated, or not a safetensors file: its first 8 bytes give a header of {length} "
-            f"bytes, and the file has {size} in all; fetch it again"
+            f"bytes, and the file has {size} in all; download it again"
         )
     return length
 
@@ -164,7 +164,7 @@ def _check_coverage(offsets: dict[str, tuple[int, int]], available: int) -> None
     if covered > available:
         raise ValueError(
             f"is truncated: the header describes {covered} bytes of data and the file has "
-            f"{available}; fetch it again"
+            f"{available}; download it again"
         )
     if covered < available:
         raise ValueError(f"{available - covered} bytes of data do not belong to any tensor")

@@ -50,13 +50,13 @@ class FlaxFile(SpanReader):
 def _spans(path: str, descriptor: int) -> dict[str, Span]:
     size = os.fstat(descriptor).st_size
     if size == 0:
-        raise CheckpointError(path, "is empty: the download or copy did not happen; fetch it again")
+        raise CheckpointError(path, "is empty: the download or copy failed; download it again")
     spans: dict[str, Span] = {}
     try:
         with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as buffer:
             tree = parse(buffer, 0, size)
             if not isinstance(tree, dict):
-                raise ValueError("is no Flax file: it does not hold a map")
+                raise ValueError("is not a Flax file: it does not contain a map")
             if set(tree) == {"params"} and isinstance(tree["params"], dict):
                 tree = tree["params"]
             for keys, leaf in _leaves(tree, ()):
@@ -94,7 +94,7 @@ def _tensor(buffer: Any, path: str, keys: tuple[str, ...], leaf: Any) -> tuple[s
 
 def _array(buffer: Any, leaf: Any) -> Span:
     if not isinstance(leaf, Place) or leaf.kind not in (_ARRAY, _SCALAR):
-        raise ValueError(f"is no array: {leaf!r:.80}")
+        raise ValueError(f"is not an array: {leaf!r:.80}")
     content = parse(buffer, leaf.begin, leaf.end)
     if not isinstance(content, list) or len(content) != 3:
         raise ValueError("an array must be [shape, dtype, bytes]")

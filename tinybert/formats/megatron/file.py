@@ -162,7 +162,7 @@ def _split_in(count: Any) -> str:
 
 def _version(saved: Any) -> float:
     if type(saved) is not dict or type(saved.get("model")) is not dict:
-        raise ValueError("is no checkpoint of Megatron-LM: it has no 'model'")
+        raise ValueError("is not a Megatron-LM checkpoint: it has no 'model'")
     version = saved.get("checkpoint_version", 0)
     # Between these none was ever released; the converter of transformers takes them for 0.
     if type(version) not in (int, float) or not (version in (0, 1) or version >= 2):
@@ -203,7 +203,7 @@ def _config(
     shapes = {name: tensor.info.shape for name, tensor in tensors.items()}
     for name, what in ((WORDS, "word"), (POSITIONS, "position"), (SEGMENTS, "token type")):
         if len(shapes.get(name, ())) != 2:
-            raise ValueError(f"has no {what} embeddings, so it is no BERT of Megatron-LM")
+            raise ValueError(f"has no {what} embeddings, so it is not a BERT of Megatron-LM")
     rows, hidden = shapes[WORDS]
     inner = shapes.get("layers.0.mlp.dense_h_to_4h.bias", ())
     sizes = {

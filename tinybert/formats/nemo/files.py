@@ -99,9 +99,9 @@ def _parsed(name: str, text: bytes) -> dict[str, Any]:
         ) from None
     try:
         options = yaml.safe_load(text.decode())
-    except Exception as error:  # of YAML, or whatever a mean text leads PyYAML to: it is no YAML
+    except Exception as error:  # PyYAML raises many kinds for malicious texts
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(name, f"is no YAML: {reason}") from error
+        raise CheckpointError(name, f"is not valid YAML: {reason}") from error
     if not isinstance(options, dict):
         raise CheckpointError(name, f"expected options by name, got {type(options).__name__}")
     return options

@@ -108,7 +108,7 @@ def _open(path: str) -> BinaryIO:
     file = open_regular(path)
     if file.read(len(SIGNATURE)) != SIGNATURE:
         file.close()
-        raise CheckpointError(path, "is no HDF5 file: it does not begin with the signature")
+        raise CheckpointError(path, "is not an HDF5 file: it does not begin with the signature")
     return file
 
 
@@ -124,7 +124,7 @@ def _read_index(index: Path) -> dict[str, str]:
         raise CheckpointError(index, "bad index: it must be a JSON object with a weight_map object")
     for shard in weight_map.values():
         if not isinstance(shard, str) or not shard.endswith(".h5") or set(shard) & set("/\\:\0"):
-            raise CheckpointError(index, f"bad index: {shard!r:.80} is no plain file name")
+            raise CheckpointError(index, f"bad index: {shard!r:.80} is not a plain file name")
         if not (index.parent / shard).exists():
             raise CheckpointError(
                 index.parent / shard, "is missing: the index names it; fetch the whole folder again"

@@ -75,14 +75,14 @@ def tf2_name(name: str) -> str:
     parts = name.removesuffix("/" + _VALUE).split("/")
     match = re.fullmatch(r"(?:model/)?layer_with_weights-(\d+)/(.+)", "/".join(parts))
     if match is None:
-        raise ValueError(f"variable {name!r:.120} is no part of a BERT encoder")
+        raise ValueError(f"variable {name!r:.120} is not part of a BERT encoder")
     number, inner = int(match[1]), match[2].split("/")
     if number < 3 and inner == ["embeddings"]:
         return f"embeddings.{_TF2_EMBEDDINGS[number]}.weight"
     if inner[:2] == ["_attention_layer", "_output_dense"]:  # as newer versions nest it
         inner[:2] = ["_attention_output_dense"]
     if number < 3 or not all(part in _TF2_PARTS for part in inner):
-        raise ValueError(f"variable {name!r:.120} is no part of a BERT encoder")
+        raise ValueError(f"variable {name!r:.120} is not part of a BERT encoder")
     if number == 3:
         place = "embeddings.LayerNorm"
     elif len(inner) == 1:

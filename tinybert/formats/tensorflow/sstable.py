@@ -21,7 +21,7 @@ _TRAILER = 5  # of a block: one byte of compression type, four of checksum
 def read_table(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(key, value) pairs in the order of their keys. Raises ValueError saying what is wrong."""
     if len(raw) < FOOTER or not raw.endswith(MAGIC):
-        raise ValueError("is no TensorFlow index, or truncated: it does not end with the magic")
+        raise ValueError("is not a TensorFlow index, or truncated: its last bytes are wrong")
     footer = raw[-FOOTER:]
     _, after = _handle(footer, 0)  # of the metaindex, which is always empty here
     index, _ = _handle(footer, after)
@@ -67,7 +67,7 @@ def _block(raw: bytes, handle: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]
     if end + _TRAILER > len(raw) - FOOTER:
         raise ValueError(f"bad table: a block ends at byte {end + _TRAILER} of {len(raw)}")
     if masked(crc32c(raw[offset : end + 1])) != int.from_bytes(raw[end + 1 : end + 5], "little"):
-        raise ValueError(f"the checksum of the block at byte {offset} is wrong: fetch it again")
+        raise ValueError(f"the checksum of the block at byte {offset} is wrong: download it again")
     if raw[end]:
         raise ValueError("bad table: a block is compressed, which TensorFlow's are not")
     block = raw[offset:end]

@@ -230,5 +230,6 @@ def check_crc(path: str, name: str, found: int, expected: int) -> None:
     """Raise CheckpointError if two checksums differ."""
     if found != expected:
         raise CheckpointError(
-            path, f"is damaged: the bytes of {name} are not those that were saved; fetch it again"
+            path,
+            f"is damaged: the checksum of {name} is wrong; download it again",
         )

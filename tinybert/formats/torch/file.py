@@ -50,7 +50,7 @@ def _read(file: FileBytes, inner: bool = False) -> tuple[Any, FileBytes]:
         if first.startswith(b"\x80"):  # PROTO, the first opcode of a pickle
             return read_legacy(file), file
         if not first.startswith(_ZIP):
-            fault = diagnose(first, file.size) or "is no file that torch.save wrote"
+            fault = diagnose(first, file.size) or "is not a file that torch.save wrote"
             raise CheckpointError(file.path, fault)
         archive = ZipArchive(file)
         members = _megatron_members(archive)
@@ -173,9 +173,9 @@ def find_state_dict(value: Any, path: str) -> dict[str, LazyTensor]:
         raise CheckpointError(path, f"holds tensors by name more than once: {where}")
     if not found and value:
         keys = ", ".join(repr(key)[:40] for key in list(value)[:8])
-        raise CheckpointError(path, f"holds no tensors by name, only {keys}")
+        raise CheckpointError(path, f"has no named tensors, only {keys}")
     tensors = next(iter(found.values()), {})
     for name in tensors:
         if type(name) is not str:
-            raise CheckpointError(path, f"holds a tensor whose name is no text but {name!r}")
+            raise CheckpointError(path, f"has a tensor whose name is not a string but {name!r}")
     return tensors

@@ -37,7 +37,7 @@ def read_legacy(file: FileBytes) -> Any:
         storage = names.storages[key]
         width = FORMATS[storage.format].bits // 8 if storage.format else 1
         if at + 8 + storage.nbytes > file.size:
-            raise ValueError(f"is truncated in storage {key}; fetch it again")
+            raise ValueError(f"is truncated in storage {key}; download it again")
         if int.from_bytes(file.read(at, 8), "little") * width != storage.nbytes:
             raise ValueError(f"storage {key} is given two sizes")
         storage.source = Stretch(file, at + 8, storage.nbytes)

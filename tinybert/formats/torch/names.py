@@ -104,7 +104,7 @@ class TorchNames:
     def persistent(self, reference: Any) -> Storage:
         """The storage that ``("storage", type, key, location, count[, view])`` refers to."""
         if type(reference) is not tuple or len(reference) not in (5, 6):
-            raise ValueError("bad pickle: a reference to what is no storage")
+            raise ValueError("bad pickle: a reference to something that is not a storage")
         tag, kind, key, location, count, view = (*reference, None)[:6]
         if tag == "module":
             raise ValueError(

@@ -149,7 +149,7 @@ class _Machine:
     def top(self, kind: type) -> Any:
         """The container on top of the stack, which must be of that type."""
         if not self.stack or type(self.stack[-1]) is not kind:
-            raise ValueError(f"bad pickle: items are added to what is no {kind.__name__}")
+            raise ValueError(f"bad pickle: items are added, but not to a {kind.__name__}")
         return self.stack[-1]
 
     def push(self, value: Any) -> None:
@@ -316,7 +316,7 @@ _pushes(b"Q", lambda m: m.vocabulary.persistent(m.pop()))  # BINPERSID
 def _stack_global(machine: _Machine) -> None:
     name, module = machine.pop(), machine.pop()
     if type(module) is not str or type(name) is not str:
-        raise ValueError("bad pickle: a name that is no text")
+        raise ValueError("bad pickle: a name that is not a string")
     machine.push(machine.vocabulary.find(module, name))
 
 

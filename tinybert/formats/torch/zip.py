@@ -138,10 +138,10 @@ def _find_directory(file: FileBytes) -> tuple[int, int, int]:
     tail = file.read(tail_begin, file.size - tail_begin)
     at = tail.rfind(b"PK\5\6")
     if at < 0 or at + _END.size > len(tail):
-        raise ValueError("is a zip archive without its end: truncated; fetch it again")
+        raise ValueError("is a zip archive without its end: truncated; download it again")
     _, disk, first_disk, here, count, size, begin, comment = _END.unpack_from(tail, at)
     if at + _END.size + comment != len(tail):
-        raise ValueError("is a zip archive with a wrong end: damaged; fetch it again")
+        raise ValueError("is a zip archive with a wrong end: damaged; download it again")
     end = tail_begin + at
     if 0xFFFF in (here, count) or 0xFFFFFFFF in (size, begin):
         end = max(end - _LOCATOR.size, 0)
@@ -212,7 +212,7 @@ def _widen_sizes(extra: bytes, numbers: list[int]) -> list[int]:
 def _locate(file: FileBytes, name: str, member: Member, offset: int, limit: int) -> Member:
     """The member with its first byte, behind the local header, which must agree in name and way."""
     if offset + _LOCAL.size > limit:
-        raise ValueError(f"bad zip archive: {name!r:.80} lies beyond the directory")
+        raise ValueError(f"bad zip archive: {name!r:.80} is beyond the directory")
     fields = _LOCAL.unpack(file.read(offset, _LOCAL.size))
     magic, method, name_len, extra_len = fields[0], fields[3], fields[9], fields[10]
     begin = offset + _LOCAL.size + name_len + extra_len
