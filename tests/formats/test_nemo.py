@@ -185,7 +185,7 @@ def test_options() -> None:
         ({"max_position_embeddings": "${.encoder_seq_length}"}, "max_position_embeddings must be"),
         ({"encoder_seq_length": "${data.seq_length}"}, "max_position_embeddings must be"),
         ({"rotary_percentage": 2}, "rotary_percentage must be a number from 0 to 1, got 2"),
-        ({"rotary_percentage": 0.3}, "rotary_percentage 0.3 of kv_channels 4 turns 1 features"),
+        ({"rotary_percentage": 0.3}, "rotary_percentage 0.3 of kv_channels 4 rotates 1 features"),
         ({"rotary_base": [1]}, r"rotary_base must be a number >= 0, got \[1\]"),
         ({"layernorm_epsilon": float("nan")}, "layernorm_epsilon must be a number >= 0, got nan"),
         ({"init_method_std": 10**400}, "init_method_std must be a number >= 0, got 1000"),
@@ -308,7 +308,7 @@ def test_options_that_are_missing_or_bad(
         ("a: !!bool maybe", "is not valid YAML"),
         ("\xff", "is not valid YAML"),
         ("a: 1\n" + "#" * (1 << 20), "has over 1048576 bytes"),
-        ("- a", "expected options by name, got list"),
+        ("- a", "must be a mapping of options, got list"),
         (json.dumps({**NEMO, "num_layers": 3}), "model_weights.ckpt: lacks 12 tensors"),
         (
             json.dumps({**NEMO, "num_attention_heads": "six"}),

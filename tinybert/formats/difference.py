@@ -1,4 +1,4 @@
-"""How far two arrays are apart, NaN and infinities counted and not averaged."""
+"""The difference of two arrays; NaN and infinities are counted, not averaged."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ BLOCK = 1 << 18  # elements compared at a time
 
 
 class Difference(NamedTuple):
-    """What `difference` found.
+    """The result of `difference`.
 
     Attributes
     ----------
@@ -27,8 +27,8 @@ EQUAL = Difference(0.0, 0.0, 0)
 def difference(a: np.ndarray, b: np.ndarray) -> Difference:
     """Compare two arrays of one shape and any dtypes; NaN equals NaN, and an infinity itself.
 
-    Block by block, so that the memory beyond the arrays is small. Two integers that differ are at
-    least 1 apart, however large they are. Raises ValueError when the shapes differ.
+    Works block by block to save memory. Two integers that differ have a difference of at least 1,
+    however large they are. Raises ValueError when the shapes differ.
     """
     if a.shape != b.shape:
         raise ValueError(f"a has shape {a.shape}, b has {b.shape}")

@@ -1,12 +1,12 @@
-"""What a file is that should have been weights, told from its first bytes, and what to do about it.
+"""Descriptions of files that are not what their reader expects, by their first bytes.
 
-Most "corrupt" downloads are healthy files of another kind: a Git LFS pointer, an error page, a
-pickle. Nothing here reads further than the bytes it is given.
+Most "corrupt" downloads are intact files of another kind: a Git LFS pointer, an error page, a
+pickle. Each description says what the file is and what to do.
 """
 
-_OPEN = "open_checkpoint() tells formats apart"
+_OPEN = "open it with open_checkpoint(), which recognizes formats"
 
-# (first bytes, what the file is and what to do)
+# (first bytes, description)
 _SIGNATURES: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
     (
         b"version https://git-lfs",
@@ -19,14 +19,14 @@ _SIGNATURES: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
         f"is a Python pickle (an old PyTorch .bin/.pt): {_OPEN}",
     ),
     (b"\x89HDF\r\n\x1a\n", f"is an HDF5 file (TensorFlow .h5): {_OPEN}"),
-    (b"GGUF", "is a GGUF file (llama.cpp), which is not read"),
+    (b"GGUF", "is a GGUF file (llama.cpp), which is not supported"),
     (b"\x93NUMPY", "is a NumPy .npy file: open it with numpy.load"),
     (b"\x1f\x8b", "is compressed with gzip: unpack it first, a .nemo or .tar.gz with tar -xf"),
 )
 
 
 def diagnose(first: bytes, size: int) -> str | None:
-    """Name the kind of a file that was taken for another, or None if the first bytes do not tell.
+    """Return a description of a file, or None if its first bytes are not recognized.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ def diagnose(first: bytes, size: int) -> str | None:
     """
     if size == 0:
         return "is empty: the download or copy failed; download it again"
-    for signature, verdict in _SIGNATURES:
+    for signature, description in _SIGNATURES:
         if first.startswith(signature):
-            return verdict
+            return description
     if first[257:262] == b"ustar":
         return (
             "is a tar archive: if PyTorch before 0.1.10 saved it, open it with torch.load and save "
@@ -47,7 +47,7 @@ def diagnose(first: bytes, size: int) -> str | None:
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<script")):
         return (
             "is a web page, not the weights: the download was answered with an error or log-in "
-            "page; open the address in a browser, then fetch the file itself"
+            "page; open the address in a browser, then download the file itself"
         )
     if text.startswith(b"{"):
         return "is a JSON text, not the weights: an index, a configuration or an error answer"

@@ -1,9 +1,9 @@
-"""A reader for tensors that lie raw in one or several files, under another framework's rules.
+"""A reader for tensors that are stored as raw bytes in one or several files.
 
 Formats with their own directory (HDF5, TensorFlow's bundles, MessagePack) differ only in how they
-say where a tensor's bytes are. Their readers make a ``Span`` of each tensor; this class turns
-spans into arrays, transposing where the framework keeps a kernel as (in, out) and PyTorch as
-(out, in). It knows no format and no tensor's name.
+store where a tensor's bytes are. Their readers make a ``Span`` for each tensor; ``SpanReader``
+makes arrays of the spans, and transposes kernels, which are (in, out) in these frameworks and
+(out, in) in PyTorch. It does not depend on a format or on the names of tensors.
 """
 
 import math
@@ -42,8 +42,8 @@ class Span:
     ----------
     dtype : name of its format, a key of ``FORMATS``.
     shape : as stored, in C order.
-    pieces : where its bytes are, in order.
-    turned : whether the tensor is the transpose of what is stored.
+    pieces : the positions of its bytes, in order.
+    turned : whether the tensor is the transpose of the stored array.
     big_endian : byte order of the values.
     """
 
@@ -55,7 +55,7 @@ class Span:
 
     @property
     def storage(self) -> np.dtype:
-        """NumPy type of the bytes in the file."""
+        """The NumPy type of the bytes in the file."""
         return FORMATS[self.dtype].storage.newbyteorder(">" if self.big_endian else "<")
 
     @property
@@ -64,28 +64,29 @@ class Span:
 
     @property
     def info(self) -> TensorInfo:
-        """Of the tensor, so of the transpose where it is turned."""
+        """Format, shape and size of the tensor, after transposing."""
         shape = self.shape[::-1] if self.turned else self.shape
         return TensorInfo(self.dtype, shape, self.nbytes)
 
 
 def kernel_is_turned(path: str, name: str, shape: Sequence[int]) -> bool:
-    """Whether a framework's "kernel" of this shape is transposed: always, as (in, out) is turned
-    to (out, in). Raises CheckpointError for those of convolutions, which are not read.
+    """Return True: the "kernel" (in, out) of a dense layer is transposed to (out, in). Raises
+    CheckpointError for kernels of convolutions, which are not supported.
     """
     if len(shape) != 2:
         raise CheckpointError(
-            path, f"kernel {name!r:.120} has {len(shape)} axes: only those of dense layers are read"
+            path,
+            f"kernel {name!r:.120} has {len(shape)} axes: only dense layers are supported",
         )
     return True
 
 
 class SpanReader(TensorReader):
-    """Tensors of the open ``files`` at the places that ``spans`` gives; they close together.
+    """Reads tensors of the open ``files`` at the positions in ``spans``; `close` closes the files.
 
-    ``reader[name]`` is a **read-only** array: a view of the memory-mapped file where NumPy has the
-    format and the bytes are aligned, else a fresh array. Raises CheckpointError when a span leaves
-    its file, or when the spans hold more bytes together than the files do.
+    ``reader[name]`` is a **read-only** array: a view of the memory-mapped file if NumPy has the
+    format and the bytes are aligned, else a new array. Raises CheckpointError if a span is not
+    within its file, or if the spans have more bytes in total than the files.
     """
 
     def __init__(
@@ -156,7 +157,7 @@ class SpanReader(TensorReader):
         return name in self._spans
 
     def info(self, name: str) -> TensorInfo:
-        """Format, shape (as the array comes) and size in bytes; the data are not touched."""
+        """Return format, shape and size of a tensor without reading its data."""
         return self._span(name).info
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -196,7 +197,7 @@ class SpanReader(TensorReader):
         return self._spans[name]
 
     def _view(self, span: Span) -> np.ndarray | None:
-        """The stored array within the mapping; None where its bytes do not lie for that."""
+        """Return the stored array as a view of the mapping; None if that is not possible."""
         if len(span.pieces) != 1 or span.nbytes == 0:
             return None
         piece = span.pieces[0]
@@ -213,7 +214,7 @@ class SpanReader(TensorReader):
         return np.ndarray(span.shape, span.storage, mapping, piece.begin)
 
     def _read(self, span: Span, begin: int, out: np.ndarray) -> None:
-        """Fill the uint8 array ``out`` with the tensor's stored bytes from ``begin`` on."""
+        """Fill the uint8 array ``out`` with the tensor's stored bytes starting at ``begin``."""
         for piece in span.pieces:
             if begin < piece.size and out.size:
                 count = min(out.size, piece.size - begin)
@@ -235,14 +236,14 @@ class SpanReader(TensorReader):
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file for unbuffered reading; CheckpointError for what is no regular file."""
+    """Open a file for unbuffered reading. Raises CheckpointError unless it is a regular file."""
     if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
         raise CheckpointError(path, "is not a regular file")
     return open(path, "rb", buffering=0)
 
 
 def read_directory(path: str | os.PathLike[str]) -> bytes:
-    """A whole file that says where tensors are; CheckpointError when it is over 100 MB."""
+    """Read a directory of tensors completely. Raises CheckpointError if it is over 100 MB."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > _MAX_DIRECTORY:

@@ -1,8 +1,8 @@
 """The interface of all readers of weights, and the choice of the reader that a file needs.
 
-A reader is a mapping from names to arrays that reads an array when it is asked for; models load
-through it and need not know what kind of file it reads, nor whether it is one file or twenty.
-Each kind of file registers itself with `register_format`.
+A reader is a mapping from names to arrays that reads an array when it is accessed. Models load
+through it and do not know the kind and the number of the files. Each kind of file registers itself
+with `register_format`.
 """
 
 import os
@@ -138,7 +138,7 @@ def register_format(file_format: FileFormat) -> None:
 
 
 def register_description(describe: Callable[[bytes, int], str | None]) -> None:
-    """Let errors say what a file is that holds no weights: f(first bytes, size) or None."""
+    """Add descriptions of files without weights to errors: f(first bytes, size) or None."""
     _describers.append(describe)
 
 

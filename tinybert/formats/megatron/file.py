@@ -1,10 +1,10 @@
-"""BERT as Megatron-LM saves it, read under the names of Hugging Face's MegatronBertForPreTraining.
+"""Megatron-LM's checkpoints of BERT, with the names of transformers' MegatronBertForPreTraining.
 
-``model_optim_rng.pt``, bare or in the zip archive in which NVIDIA published it (NGC's
-``megatron_bert_345m``), is a PyTorch file of nested dicts. Three things have to be undone: names
-that changed over the years (``megatron_names.py``), rows that Megatron-LM adds to the vocabulary,
-and the order of the rows in the matrix that gives queries, keys and values in one product, which is
-another in each ``checkpoint_version`` (Megatron-LM, ``megatron/checkpointing.py``).
+``model_optim_rng.pt``, alone or in NVIDIA's zip archive (NGC's ``megatron_bert_345m``), is a
+PyTorch file of nested dicts. Three things are converted: names, which changed over the years
+(``names.py``); the vocabulary, which Megatron-LM pads; and the order of the rows in the joint
+matrix of queries, keys and values, which depends on ``checkpoint_version`` (Megatron-LM,
+``megatron/checkpointing.py``).
 """
 
 import math
@@ -39,19 +39,18 @@ _MAX_CONFIG = 1 << 20  # bytes
 
 
 class MegatronLMFile(TensorReader):
-    """One Megatron-LM checkpoint of BERT, in an NGC zip or bare; tensors are read when asked for.
+    """One Megatron-LM checkpoint of BERT, alone or in an NGC zip; a tensor is read on access.
 
     The order of names does not depend on that of the file. Word embeddings and the bias of the
-    prediction are cut to one vocabulary size. ``cls.predictions.decoder.weight`` is there, with the
-    values of the word embeddings; heads that the file lacks are not.
+    prediction head are truncated to one vocabulary size. ``cls.predictions.decoder.weight`` has the
+    values of the word embeddings; heads that the file does not have are omitted.
 
-    Sizes come from the tensors, the number of heads from the arguments stored in the file, else
-    from a ``config.json`` beside it, else it is the 16 of the published models of 1024 hidden
-    units; the vocabulary size likewise, else it is that of ``lm_head.bias``.
+    Sizes come from the tensors. The number of heads comes from the arguments in the file, else from
+    a ``config.json`` next to it, else it is 16 if the model has 1024 hidden units, as the published
+    models; the vocabulary size likewise, else it is that of ``lm_head.bias``.
 
-    Raises CheckpointError for a malformed file, for one that is no BERT, for tensors that are
-    missing, unknown or of the wrong shape, and for one part of a model that was split over several
-    devices.
+    Raises CheckpointError for a malformed file, for a model other than BERT, for tensors that are
+    missing, unknown or of the wrong shape, and for one part of a model that was split over devices.
     """
 
     format = "Megatron-LM"
@@ -132,8 +131,8 @@ class MegatronLMFile(TensorReader):
 def _third(fused: np.ndarray, third: int, version: float, heads: int) -> np.ndarray:
     """Queries (0), keys (1) or values (2): D of the 3 D rows of a fused matrix or bias.
 
-    With n heads of size k the rows lie in the order (3, n, k) up to version 0, (n, k, 3) in
-    version 1 and (n, 3, k) from version 2 on.
+    With n heads of size k the order of the rows is (3, n, k) up to version 0, (n, k, 3) in version
+    1 and (n, 3, k) since version 2.
     """
     size, rest = fused.shape[0] // (3 * heads), fused.shape[1:]
     if version >= 2:
@@ -146,7 +145,7 @@ def _third(fused: np.ndarray, third: int, version: float, heads: int) -> np.ndar
 
 
 def _parts(path: str) -> list[str]:
-    """Every part of a model that lies in the zip, or in the folders of Megatron-LM beside it."""
+    """Return all parts of a model in the zip, or in Megatron-LM's folders next to the file."""
     folder = Path(path).absolute().parent
     if folder.name.startswith("mp_rank_"):
         return [str(other) for other in folder.parent.glob("mp_rank_*/model_optim_rng.pt")]

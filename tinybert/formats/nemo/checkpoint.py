@@ -68,15 +68,14 @@ def nemo_places(config: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:
 
 
 class NemoCheckpoint(TensorReader):
-    """The weights of a NeMo Nemotron under the names of NemotronForCausalLM, as lazy as the reader
-    beneath.
+    """The weights of a NeMo Nemotron with the names of NemotronForCausalLM; read on access.
 
     Args:
-        reader: of `model_weights.ckpt`; it is closed with this.
-        options: of the `model_config.yaml` that belongs to it.
+        reader: of `model_weights.ckpt`; it is closed together with this one.
+        options: of its `model_config.yaml`.
 
-    Raises ValueError for options that no Nemotron has, and where the tensors are not those that it
-    has by these options: one that is missing, one too many, another shape.
+    Raises ValueError for options that a Nemotron cannot have, and for tensors that do not match the
+    options: missing, superfluous, or of another shape.
     """
 
     format = "NeMo"
@@ -96,7 +95,7 @@ class NemoCheckpoint(TensorReader):
         }
 
     def model_config(self) -> dict[str, Any]:
-        """The configuration as a ``config.json`` of Hugging Face has it."""
+        """Return the content of a ``config.json`` for this model."""
         return dict(self._config)
 
     def __iter__(self) -> Iterator[str]:

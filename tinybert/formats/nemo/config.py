@@ -1,7 +1,5 @@
-"""From the options of NeMo's `model_config.yaml` to those of Hugging Face's `config.json`, for
-Nemotron: names, kinds of values, and what a Nemotron cannot be.
-
-No tensor is looked at here.
+"""Conversion of NeMo's `model_config.yaml` to the options of a `config.json`, for Nemotron: names,
+checks of values, and options that are not supported.
 """
 
 from __future__ import annotations
@@ -61,7 +59,7 @@ def nemo_config(options: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
     found |= {ours: _number(name, given[name]) for name, ours in NUMBERS.items() if name in given}
     bias = _truth("bias", given.get("bias", False))
     tied = "share_embeddings_and_output_weights"
-    # With groups and the size of a head always said, nobody has to know the defaults.
+    # Written explicitly, so readers do not need to know the defaults.
     found.setdefault("num_key_value_heads", found["num_attention_heads"])
     found["head_dim"] = found.get("kv_channels") or _head_size(found)
     _check_heads(found)
@@ -102,7 +100,7 @@ def _head_size(found: Mapping[str, Any]) -> int:
     if hidden % heads:
         raise ValueError(
             f"num_attention_heads {heads} does not divide hidden_size {hidden}: kv_channels, the "
-            "size of a head, has to be given"
+            "size of a head, must be given"
         )
     return hidden // heads
 
@@ -117,6 +115,6 @@ def _check_heads(found: Mapping[str, Any]) -> None:
     turned = int(size * factor)
     if turned % 2 or (factor and not turned):
         raise ValueError(
-            f"rotary_percentage {factor} of kv_channels {size} turns {turned} features of a "
+            f"rotary_percentage {factor} of kv_channels {size} rotates {turned} features of a "
             "head; it must be an even number"
         )

@@ -1,7 +1,7 @@
-"""The files of a NeMo model: `model_weights.ckpt` and `model_config.yaml`, side by side or in the
-tar archive (`.nemo`) that NeMo packs them in.
+"""The files of a NeMo model: `model_weights.ckpt` and `model_config.yaml`, in one folder or in
+NeMo's tar archive (`.nemo`).
 
-Nothing is unpacked: what lies in a tar archive is as contiguous as a file of its own.
+The archive is not unpacked: its members are contiguous, and are read in place.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ MAX_MEMBERS = 10_000
 
 
 def with_options_beside(file: TorchFile) -> TensorReader:
-    """The file itself; or, if its names are NeMo's and the options lie beside it, the Nemotron that
-    it is.
+    """Return the Nemotron, if the file has NeMo's names and its options are in the same folder;
+    else the file itself.
     """
     options = Path(file.path).with_name(OPTIONS)
     if not is_nemo(file) or not options.is_file():
@@ -34,7 +34,7 @@ def with_options_beside(file: TorchFile) -> TensorReader:
 
 
 def open_archive(path: Path) -> TensorReader:
-    """The Nemotron in a `.nemo`; CheckpointError for every other tar archive."""
+    """Return the Nemotron in a `.nemo` file. Raises CheckpointError for other tar archives."""
     try:
         with tarfile.open(path, "r:") as archive:
             members = _members(archive)
@@ -63,7 +63,7 @@ def open_archive(path: Path) -> TensorReader:
 
 
 def _members(archive: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
-    """The two files, wherever they are; names are compared, never used as paths."""
+    """Return the two files, in any folder; names are compared, never used as paths."""
     found: dict[str, tarfile.TarInfo] = {}
     for count, member in enumerate(archive):
         name = member.name.removeprefix("./")
@@ -90,7 +90,7 @@ def _nemotron(file: TorchFile, name: str, text: bytes) -> NemoCheckpoint:
 
 def _parsed(name: str, text: bytes) -> dict[str, Any]:
     if len(text) > MAX_OPTIONS:
-        raise CheckpointError(name, f"has over {MAX_OPTIONS} bytes: more than options can have")
+        raise CheckpointError(name, f"has over {MAX_OPTIONS} bytes, too many for options")
     try:
         import yaml  # type: ignore[import-untyped]
     except ImportError:
@@ -103,5 +103,5 @@ def _parsed(name: str, text: bytes) -> dict[str, Any]:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(name, f"is not valid YAML: {reason}") from error
     if not isinstance(options, dict):
-        raise CheckpointError(name, f"expected options by name, got {type(options).__name__}")
+        raise CheckpointError(name, f"must be a mapping of options, got {type(options).__name__}")
     return options

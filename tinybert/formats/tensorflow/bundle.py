@@ -1,9 +1,9 @@
 """A checkpoint as TensorFlow itself saves it: ``bert_model.ckpt.index`` and its ``.data`` files,
 read without TensorFlow, under PyTorch's names.
 
-The index is a table (see ``sstable.py``) from names to messages of where each variable lies; the
-data files are the bare arrays. Two families of names are known: Google's original BERT (TensorFlow
-1) and the encoder of the TensorFlow 2 Model Garden.
+The index is a table (see ``sstable.py``) from names to messages with the position of each variable;
+the data files are the bare arrays. Two families of names are known: Google's original BERT
+(TensorFlow 1) and the encoder of the TensorFlow 2 Model Garden.
 
 Format: tensorflow/core/protobuf/tensor_bundle.proto, and protobuf's encoding guide.
 """
@@ -50,7 +50,7 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where the index says a variable lies (BundleEntryProto)."""
+    """The position of a variable, by the index (BundleEntryProto)."""
 
     dtype: int
     shape: tuple[int, ...]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 _VALUE = ".ATTRIBUTES/VARIABLE_VALUE"  # ends every name of a TensorFlow 2 object
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
-# What training leaves beside the weights: Adam's and LAMB's moments, counters, loss scales.
+# Variables of training: Adam's and LAMB's moments, counters, loss scales.
 _TRAINING = {
     "adam_m", "adam_v", "lamb_m", "lamb_v", "Adam", "Adam_1", "AdamWeightDecayOptimizer",
     "AdamWeightDecayOptimizer_1", "BERTAdam", "BERTAdam_1", "beta1_power", "beta2_power",

@@ -1,6 +1,6 @@
 """Stretches of a file as bytes by position: mapped as arrays without a copy, or copied in chunks.
 
-What lies in the bytes is of no concern here. A stretch of which the file keeps a CRC-32 is checked
+The content of the bytes does not matter here. A stretch of which the file keeps a CRC-32 is checked
 against it before its first byte is handed out.
 """
 
@@ -65,7 +65,7 @@ class FileBytes:
             self._file.close()
 
     def mapping(self) -> mmap.mmap:
-        """The whole file in memory, as far as it is looked at. An empty file has no mapping."""
+        """A memory map of the whole file. An empty file has none."""
         with self._lock:
             if self._map is None:
                 self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -80,7 +80,7 @@ class FileBytes:
         return np.frombuffer(self.mapping(), np.uint8, end - begin, self._begin + begin)
 
     def read_into(self, begin: int, out: np.ndarray) -> None:
-        """Fill the uint8 array ``out`` with the bytes from ``begin`` on."""
+        """Fill the uint8 array ``out`` with the bytes starting at ``begin``."""
         with self._lock:
             self._file.seek(self._begin + begin)
             done = 0
@@ -91,14 +91,14 @@ class FileBytes:
                 done += count
 
     def read(self, begin: int, count: int) -> bytes:
-        """``count`` bytes from ``begin`` on; the caller has checked that the file has them."""
+        """Return ``count`` bytes starting at ``begin``; the caller checks that they exist."""
         out = np.empty(count, np.uint8)
         self.read_into(begin, out)
         return out.tobytes()
 
 
 class Source(Protocol):
-    """The bytes of one storage, wherever they lie."""
+    """The bytes of one storage."""
 
     size: int
 
@@ -106,7 +106,7 @@ class Source(Protocol):
         """Bytes ``begin`` to ``end``, read-only, without a copy where that is possible."""
 
     def read_into(self, begin: int, out: np.ndarray) -> None:
-        """Fill the uint8 array ``out`` with the bytes from ``begin`` on."""
+        """Fill the uint8 array ``out`` with the bytes starting at ``begin``."""
 
     def parts(self) -> Iterator[bytes]:
         """All bytes in order, in parts of at most ``CHUNK``."""
@@ -116,7 +116,7 @@ class Source(Protocol):
 
 
 class Stretch:
-    """Bytes that lie in the file as they are. ``crc`` is their CRC-32, or None where none is kept;
+    """Bytes that the file stores uncompressed. ``crc`` is their CRC-32, or None if there is none;
     ``name`` is what to call them when they are damaged."""
 
     def __init__(
@@ -131,7 +131,7 @@ class Stretch:
         return self._file.view(self._begin + begin, self._begin + end)
 
     def read_into(self, begin: int, out: np.ndarray) -> None:
-        """Fill the uint8 array ``out`` with the bytes from ``begin`` on."""
+        """Fill the uint8 array ``out`` with the bytes starting at ``begin``."""
         if self._crc is None or out.size < self.size:
             self._verify()
             self._file.read_into(self._begin + begin, out)
@@ -166,9 +166,9 @@ class Stretch:
 
 
 class Deflated:
-    """Bytes that lie in the file compressed (raw DEFLATE, RFC 1951), unpacked when asked for.
+    """Bytes that the file stores compressed (raw DEFLATE, RFC 1951), unpacked when they are read.
 
-    Never more than ``size`` bytes are unpacked, whatever the stream would give. The unpacked bytes
+    Never more than ``size`` bytes are unpacked, even if the stream has more. The unpacked bytes
     live as long as an array needs them.
     """
 
@@ -197,7 +197,7 @@ class Deflated:
         return whole
 
     def read_into(self, begin: int, out: np.ndarray) -> None:
-        """Fill the uint8 array ``out`` with the unpacked bytes from ``begin`` on."""
+        """Fill the uint8 array ``out`` with the unpacked bytes starting at ``begin``."""
         out[:] = self.view(begin, begin + out.size)
 
     def parts(self) -> Iterator[bytes]:

@@ -26,8 +26,8 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 
 
 def read_torch(path: str | os.PathLike[str]) -> Any:
-    """The object in a PyTorch file: dicts (``OrderedDict`` too), lists, tuples, numbers, strings,
-    with a ``LazyTensor`` for each tensor (parameter or not) and a ``Record`` for each
+    """Return the object in a PyTorch file: dicts (``OrderedDict`` too), lists, tuples, numbers,
+    strings, with a ``LazyTensor`` for each tensor (parameter or not) and a ``Record`` for each
     ``argparse.Namespace`` (its attributes in ``.state``).
 
     A zip file with one ``model_optim_rng.pt`` in it, as NVIDIA publishes Megatron-LM's checkpoints,
@@ -40,7 +40,7 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
 
 
 def open_torch(path: str | os.PathLike[str]) -> tuple[Any, FileBytes]:
-    """As ``read_torch``, and the file that the tensors are in, to be closed by the caller."""
+    """Return what ``read_torch`` does, and the file of the tensors, which the caller closes."""
     return _read(FileBytes(path))
 
 
@@ -68,12 +68,12 @@ def _read(file: FileBytes, inner: bool = False) -> tuple[Any, FileBytes]:
 
 
 def holds_megatron(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a zip file with a ``model_optim_rng.pt`` in it, or several."""
+    """Whether a file is a zip file with at least one ``model_optim_rng.pt``."""
     return bool(megatron_members(path))
 
 
 def megatron_members(path: str | os.PathLike[str]) -> list[str]:
-    """The names of every ``model_optim_rng.pt`` in a file, if that is a zip file."""
+    """Return the names of all ``model_optim_rng.pt`` in a zip file; none for other files."""
     file = FileBytes(path)
     try:
         is_zip = file.read(0, min(4, file.size)) == _ZIP
@@ -87,7 +87,7 @@ def _megatron_members(archive: ZipArchive) -> list[str]:
 
 
 def _unpack(archive: ZipArchive, name: str) -> FileBytes:
-    """A member as a file of its own, which has no name on the disk and goes when it is closed."""
+    """Copy a member to an anonymous temporary file, which is deleted when it is closed."""
     unpacked = tempfile.TemporaryFile()  # noqa: SIM115 (closed by FileBytes)
     try:
         for part in archive.source(name).parts():
@@ -103,10 +103,10 @@ class TorchFile(TensorReader):
     """The named tensors of one PyTorch file, in the order of its state dict; each is read when
     asked for.
 
-    The state dict may lie under ``"state_dict"``, ``"model_state_dict"``, ``"model"`` or
-    ``"module"`` of the saved dict; what is no tensor is passed over. ``file[name]`` is a read-only
-    array; bfloat16 and 8-bit floats are widened to float32, exactly. Tensors that share a storage
-    come as separate names. ``file`` replaces opening ``path``. Raises CheckpointError as
+    The state dict may be under ``"state_dict"``, ``"model_state_dict"``, ``"model"`` or
+    ``"module"`` of the saved dict; values other than tensors are ignored. ``file[name]`` is a
+    read-only array; bfloat16 and 8-bit floats are widened to float32, exactly. Tensors that share
+    a storage have separate names. ``file`` replaces opening ``path``. Raises CheckpointError as
     ``read_torch`` does, and when there is no state dict, or more than one.
     """
 

@@ -5,8 +5,8 @@ fold the top of the stack into a container (``\\x86`` makes a pair); ``q`` store
 numbered memo, ``h`` fetches it again. Four opcodes make the format dangerous: GLOBAL imports any
 name, REDUCE calls it, NEWOBJ instantiates it, BUILD sets its state. Here those four ask a
 ``Vocabulary``, which knows a handful of names and imports nothing; so does BINPERSID, by which
-PyTorch refers to the numbers that lie outside the pickle. Opcodes that torch.save never writes are
-refused.
+PyTorch refers to the numbers, which are outside the pickle. Opcodes that torch.save never writes
+are refused.
 
 Reference: the opcode table in CPython's ``pickletools``.
 """
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-MAX_PICKLE = 64 << 20  # bytes; the numbers of a checkpoint lie outside its pickle
+MAX_PICKLE = 64 << 20  # bytes; the numbers of a checkpoint are outside its pickle
 MAX_OPCODES = 1_000_000  # a tensor takes about 40
 MAX_DEPTH = 100  # lists in lists
 _MAX_INTEGER = 16  # bytes
@@ -204,7 +204,7 @@ _pushes(b"C", lambda m: m.take(m.size(1)))  # SHORT_BINBYTES
 _pushes(b"B", lambda m: m.take(m.size(4)))  # BINBYTES
 _pushes(b"\x8e", lambda m: m.take(m.size(8)))  # BINBYTES8
 
-# Containers: made empty and filled, or folded from what lies on the stack.
+# Containers: made empty and filled, or made from the top of the stack.
 _pushes(b")", lambda m: ())
 _pushes(b"]", lambda m: [])
 _pushes(b"}", lambda m: {})

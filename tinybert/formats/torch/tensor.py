@@ -1,7 +1,7 @@
 """A tensor of a PyTorch file: a window (offset, shape, strides) into a storage, read on demand.
 
-Several tensors may look into one storage: tied weights, slices of one buffer, a matrix and its
-transpose. Every window is checked against its storage before a byte is touched.
+Several tensors may share one storage: tied weights, slices of one buffer, a matrix and its
+transpose. Every window is checked against its storage before it is read.
 """
 
 import math
@@ -52,7 +52,7 @@ class LazyTensor:
     Attributes
     ----------
     info : format, shape, size in bytes.
-    contiguous : whether its values lie in the file in C order, without a gap.
+    contiguous : whether its values are in the file in C order, without a gap.
     """
 
     __slots__ = ("_offset", "_span", "_storage", "_strides", "_width", "contiguous", "info")
@@ -104,7 +104,7 @@ class LazyTensor:
         check_out("the tensor", self.info, out)
         source, _, _ = self._storage.place()
         unpacked = source.held()  # until the last chunk is read
-        with np.errstate(invalid="ignore"):  # a signalling NaN is no fault of the file
+        with np.errstate(invalid="ignore"):  # a signaling NaN is allowed
             if self.contiguous and out.flags.c_contiguous:
                 self._decode(0, out.reshape(-1))
             elif self.contiguous:
@@ -117,7 +117,7 @@ class LazyTensor:
         del unpacked
 
     def _decode(self, first: int, out: np.ndarray) -> None:
-        """Fill the flat ``out`` with values of the storage, from ``first`` behind the offset on."""
+        """Fill the flat ``out`` with values of the storage, starting at ``offset + first``."""
         fmt = FORMATS[self.info.dtype]
         source, begin, swapped = self._storage.place()
         begin += (self._offset + first) * self._width
@@ -135,7 +135,7 @@ class LazyTensor:
 def _check_window(
     storage: Storage, width: int, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
 ) -> int:
-    """How many values of the storage lie between the first and the last that the tensor uses."""
+    """Return the number of values of the storage from the tensor's first to its last."""
     if type(shape) is not tuple or type(strides) is not tuple or len(shape) != len(strides):
         raise ValueError("bad pickle: a tensor needs as many strides as sizes")
     if len(shape) > _MAX_AXES:

@@ -1,7 +1,7 @@
 """The zip archive in which PyTorch 1.6 and later saves: its directory, read by hand, and its parts.
 
 A zip file is read from its end: the last record (``PK\\5\\6``) says where the directory is, which
-has an entry (``PK\\1\\2``: name, sizes, CRC-32, offset) for each member; at that offset stand a
+has an entry (``PK\\1\\2``: name, sizes, CRC-32, offset) for each member; at that offset there are a
 short header (``PK\\3\\4``) and the member's bytes. Under one top folder of any name torch.save puts
 ``data.pkl`` (the pickle), ``data/0``, ``data/1`` ... (the storages, not compressed) and
 ``byteorder``. Names of members are compared, never used as paths.
@@ -42,7 +42,7 @@ class Member(NamedTuple):
 class ZipArchive:
     """The checked directory of a zip file. ``members`` maps names to where their bytes are.
 
-    Refused, as CheckpointError: directories that are cut off or lie about places and sizes,
+    Refused, as CheckpointError: directories that are truncated or have wrong offsets or sizes,
     members that overlap, names given twice, encryption, compression other than DEFLATE, and
     compressed members that would unpack to far more than the file.
     """
@@ -210,7 +210,7 @@ def _widen_sizes(extra: bytes, numbers: list[int]) -> list[int]:
 
 
 def _locate(file: FileBytes, name: str, member: Member, offset: int, limit: int) -> Member:
-    """The member with its first byte, behind the local header, which must agree in name and way."""
+    """Return the member with its first byte; the local header must have the same name, method."""
     if offset + _LOCAL.size > limit:
         raise ValueError(f"bad zip archive: {name!r:.80} is beyond the directory")
     fields = _LOCAL.unpack(file.read(offset, _LOCAL.size))
