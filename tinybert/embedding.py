@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor, no_grad
-from tinybert.checkpoints import open_checkpoint
-from tinybert.checkpoints.strict_json import parse_json
 from tinybert.models import BertModel
 from tinybert.models.config import read_json_object
 from tinybert.tokenizers import BertTokenizer
+from tinybert.weights import open_checkpoint
+from tinybert.weights.strict_json import parse_json
 
 FEW_BATCHES = 4  # so many are done before a progress bar is worth reading
 SMALLEST_NORM = 1e-12  # a vector of zeros stays one

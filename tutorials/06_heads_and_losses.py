@@ -42,7 +42,7 @@ assert (B, T, V) == (4, 16, 30522)
 # %% [markdown]
 # ## A head that nobody has trained
 # The file of MiniLM holds a base and no head. A class with a head can be loaded from it, but its
-# head is drawn at random, and a warning says so. Its answers are noise: load twice, get two.
+# head is initialized at random, and a warning says so. Its answers are noise: load twice, get two.
 
 # %%
 Classifier = tinybert.BertForSequenceClassification

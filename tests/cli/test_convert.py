@@ -14,8 +14,8 @@ import torch
 import transformers
 
 import tinybert as tb
-from tinybert.checkpoints import CheckpointError, SafetensorsFile, load_checkpoint, save_file
 from tinybert.cli import convert
+from tinybert.weights import CheckpointError, SafetensorsFile, load_checkpoint, save_file
 
 SIZES = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3}
 SMALL = {**SIZES, "intermediate_size": 20, "vocab_size": 31, "max_position_embeddings": 16}

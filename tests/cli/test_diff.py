@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinybert.checkpoints import SafetensorsFile, save_file, save_sharded
+from tinybert.weights import SafetensorsFile, save_file, save_sharded
 
 A = {
     "same": np.array([1.0, np.nan, np.inf], np.float32),

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 import tinybert as tb
-from tests.checkpoints import megatron
 from tests.fixtures.frameworks import assert_same_bits, unpack
-from tinybert.checkpoints import load_checkpoint, open_checkpoint, save_sharded
-from tinybert.checkpoints.reader import TensorReader
+from tests.formats import megatron
+from tinybert.weights import load_checkpoint, open_checkpoint, save_sharded
+from tinybert.weights.reader import TensorReader
 
 # Where in the folder `published` the weights are, and what `inspect` calls their format.
 SOURCES = {
@@ -101,8 +101,8 @@ def test_inspect_reads_no_tensor(tinybert, monkeypatch, published: Path, name: s
     for reader in _readers(TensorReader):
         for read in ("__getitem__", "read_into", "copy"):
             monkeypatch.setattr(reader, read, refuse)
-    monkeypatch.setattr("tinybert.checkpoints.torch_tensor.LazyTensor.read", refuse)
-    monkeypatch.setattr("tinybert.checkpoints.torch_tensor.LazyTensor.read_into", refuse)
+    monkeypatch.setattr("tinybert.formats.torch.tensor.LazyTensor.read", refuse)
+    monkeypatch.setattr("tinybert.formats.torch.tensor.LazyTensor.read_into", refuse)
     result = json.loads(tinybert("inspect", published / name, "--json").out)
     assert result["format"] == SOURCES[name]
     expected = load_file(expected_of(published / name))

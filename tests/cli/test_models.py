@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinybert.checkpoints import load_file, save_file
 from tinybert.cli import compare, fetch
 from tinybert.cli.inspect import BLOCK, statistics
 from tinybert.models import BertConfig, BertModel
+from tinybert.weights import load_file, save_file
 
 # --- fetch ---------------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ def test_inspect_reads_no_values_unasked(tinybert, odd_file: Path, monkeypatch) 
         raise AssertionError("a tensor was read")
 
     for read in ("__getitem__", "read_into"):
-        monkeypatch.setattr(f"tinybert.checkpoints.SafetensorsFile.{read}", refuse)
+        monkeypatch.setattr(f"tinybert.weights.SafetensorsFile.{read}", refuse)
     assert tinybert("inspect", odd_file).code == 0
 
 

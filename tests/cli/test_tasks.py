@@ -232,8 +232,8 @@ def test_a_head_that_was_drawn_at_random_is_said(folders: dict[str, Path]) -> No
     words = ["classify", "a", "--model", str(folders["fill-mask"])]
     ran = subprocess.run([sys.executable, "-m", "tinybert", *words], capture_output=True)
     assert ran.returncode == 0
-    assert b"drawn at random (results mean nothing until the model is trained)" in ran.stderr
-    assert b"drawn at random" not in ran.stdout
+    assert b"initialized at random (train the model before you use its results)" in ran.stderr
+    assert b"initialized at random" not in ran.stdout
 
 
 def test_what_is_refused(refused, folders: dict[str, Path], tmp_path: Path, monkeypatch) -> None:

@@ -10,9 +10,9 @@ import pytest
 import transformers
 
 from tests.models import oracle
-from tinybert.checkpoints import CheckpointError
 from tinybert.generation import GenerationConfig
 from tinybert.generation.config import UNSUPPORTED
+from tinybert.weights import CheckpointError
 
 
 def test_defaults_are_those_of_transformers() -> None:

@@ -395,8 +395,8 @@ def test_ids_must_be_whole_numbers(name, value, pair):
 
 CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "heads do not divide": ({"hidden_size": 10}, "hidden_size 10 .*num_attention_heads 3"),
-    "no heads": ({"num_attention_heads": 0}, "num_attention_heads .*integer >= 1, got 0"),
-    "a size in quotes": ({"hidden_size": "12"}, "hidden_size .*integer >= 1, got '12'"),
+    "no heads": ({"num_attention_heads": 0}, "num_attention_heads must be an integer >= 1, got 0"),
+    "a size in quotes": ({"hidden_size": "12"}, "hidden_size must be an integer >= 1, got '12'"),
     "unknown activation": ({"hidden_act": "gleu"}, "hidden_act .*'gleu'"),
     "unknown positions": ({"position_embedding_type": "relative"}, "relative_key.*'relative'"),
     "cross-attention": ({"add_cross_attention": True}, "add_cross_attention"),

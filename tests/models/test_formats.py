@@ -11,8 +11,8 @@ import safetensors.numpy
 import transformers
 
 import tinybert
-from tests.checkpoints import megatron
 from tests.fixtures.frameworks import unpack
+from tests.formats import megatron
 from tests.models.oracle import config, twin_heads
 from tinybert import BertConfig, MegatronBertForPreTraining
 

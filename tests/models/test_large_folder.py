@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from tinybert import NemotronConfig, NemotronForCausalLM
-from tinybert.checkpoints import save_sharded
-from tinybert.checkpoints.reader import TensorInfo, TensorReader
 from tinybert.nn.init import hollow_init
+from tinybert.weights import save_sharded
+from tinybert.weights.reader import TensorInfo, TensorReader
 
 SMALL = {
     "vocab_size": 32000, "hidden_size": 768, "intermediate_size": 2304, "num_attention_heads": 6,

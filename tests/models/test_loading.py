@@ -27,6 +27,7 @@ from tinybert import (
 )
 from tinybert.autograd import set_default_device
 from tinybert.backend import manual_seed
+from tinybert.models.loading import LoadingReport
 
 IDS = np.random.default_rng(0).integers(23, size=(3, 7))
 NAME = "encoder.layer.1.output.dense.weight"
@@ -259,7 +260,7 @@ def test_shapes_that_do_not_fit_are_named_or_drawn_anew(pair, report, tmp_path):
     pair[0].save_pretrained(tmp_path)
     key = "encoder.layer.0.intermediate.dense.weight"
     with pytest.raises(
-        ValueError, match=rf"{key} has shape \(10, 12\), the model needs \(14, 12\)"
+        ValueError, match=rf"{key} has shape \(10, 12\) in the file and \(14, 12\) in"
     ):
         BertModel.from_pretrained(tmp_path, intermediate_size=14)
     model, found, logged = report(tmp_path, intermediate_size=14, ignore_mismatched_sizes=True)
@@ -274,7 +275,26 @@ def test_shapes_that_do_not_fit_are_named_or_drawn_anew(pair, report, tmp_path):
         model.state_dict()[name].numpy(), pair[0].state_dict()[name].numpy()
     )
     assert len(logged) == 1
-    assert f"{key}: file (10, 12), model (14, 12)" in logged[0]
+    assert f"{key}: (10, 12) in the file, (14, 12) in the model" in logged[0]
+
+
+def test_the_report_counts_all_names_and_lists_the_first() -> None:
+    found = LoadingReport("BertModel", "here")
+    assert str(found) == ""
+    found.missing_keys = ["pooler.dense.bias"]
+    found.mismatched_keys = [("pooler.dense.weight", (2, 3), (3, 3))]
+    found.unexpected_keys = [f"cls.{i:02d}" for i in range(22)] + ["pool.dense.bias"]
+    fresh = "initialized at random (train the model before you use its results)"
+    assert str(found).splitlines() == [
+        "BertModel was loaded from here, but some weights do not match:",
+        f"  1 missing from the file, {fresh}:",
+        "    pooler.dense.bias   (the file has pool.dense.bias)",
+        f"  1 of another shape in the file, {fresh}:",
+        "    pooler.dense.weight: (2, 3) in the file, (3, 3) in the model",
+        "  23 in the file but not in the model, not used:",
+        *(f"    cls.{i:02d}" for i in range(20)),
+        "    ... and 3 more",
+    ]
 
 
 # --- options --------------------------------------------------------------------------------------

@@ -165,7 +165,7 @@ def test_pruned_heads_are_masked_heads(name: str, tmp_path: Any) -> None:
 def test_pruning_what_is_not_there() -> None:
     model = BertModel(config())
     for heads, message in (
-        ({2: [0]}, "layers must be from 0 to 1, got 2"),
+        ({2: [0]}, "heads_to_prune must name layers from 0 to 1, got 2"),
         ({0: [3]}, r"heads must be from 0 to 2, got \[3\]"),
         ({0: [0, 1, 2]}, "cannot prune all heads"),
     ):
@@ -277,7 +277,7 @@ def test_a_head_from_a_base_and_a_base_from_a_head(tmp_path: Any, caplog: Any) -
         "cls.predictions.transform.dense.bias",
         "cls.predictions.transform.dense.weight",
     ]
-    assert "drawn at random" in caplog.text
+    assert "initialized at random" in caplog.text
     assert head.cls.predictions.decoder.weight is head.get_input_embeddings().weight
     expected = base(IDS).last_hidden_state.numpy()
     assert (head.bert(IDS).last_hidden_state.numpy() == expected).all()
@@ -324,12 +324,12 @@ def test_auto_config(tmp_path: Any) -> None:
     assert (found.num_labels, found.oddity, found.hidden_size) == (7, [1], 12)
     assert tinybert.AutoConfig.for_model("bert", hidden_size=24).hidden_size == 24
     model = tinybert.AutoModelForTokenClassification.from_pretrained
-    with pytest.raises(ValueError, match=r"model_type must be one of \['bert'.*got 'gpt'"):
+    with pytest.raises(ValueError, match=r"model_type must be one of 'bert', .*got 'gpt'"):
         tinybert.AutoConfig.for_model("gpt")
     (tmp_path / "config.json").write_text('{"model_type": "gpt"}')
     with pytest.raises(ValueError, match=r"model_type must be one of .*got 'gpt'"):
         model(tmp_path)
-    with pytest.raises(TypeError, match=r"AutoModel is not made: call AutoModel\.from_pretrained"):
+    with pytest.raises(TypeError, match="AutoModel has no instances: call AutoModel"):
         tinybert.AutoModel()
     with pytest.raises(ValueError, match="AutoModel has no model for PretrainedConfig"):
         tinybert.AutoModel.from_config(tinybert.PretrainedConfig())
@@ -338,7 +338,7 @@ def test_auto_config(tmp_path: Any) -> None:
         tinybert.AutoConfig.from_pretrained(tmp_path)
     (tmp_path / "config.json").unlink()
     (tmp_path / "model_config.yaml").write_text("")
-    with pytest.raises(FileNotFoundError, match="NeMo's become one by `tinybert convert`"):
+    with pytest.raises(FileNotFoundError, match="`tinybert convert` turns a NeMo model"):
         tinybert.AutoConfig.from_pretrained(tmp_path)
 
 

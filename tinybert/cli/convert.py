@@ -14,18 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.checkpoints import CheckpointError, open_checkpoint, save_sharded
-from tinybert.checkpoints.difference import BLOCK, EQUAL, difference
-from tinybert.checkpoints.dtypes import FORMATS, Format
-from tinybert.checkpoints.nemo import is_nemo
-from tinybert.checkpoints.nemo_files import OPTIONS
-from tinybert.checkpoints.reader import Selection, TensorReader
-from tinybert.checkpoints.safetensors import stored_infos
 from tinybert.cli.command import Command, add_json_argument
 from tinybert.cli.layout import fold, human_size, print_json, terminal_width
 from tinybert.cli.progress import progress
 from tinybert.cli.source import find_config, home_of, weights_path
+from tinybert.formats.difference import BLOCK, EQUAL, difference
+from tinybert.formats.nemo.checkpoint import is_nemo
+from tinybert.formats.nemo.files import OPTIONS
 from tinybert.tokenizers.chat import MORE_TEMPLATES, TEMPLATE_FILE
+from tinybert.weights import CheckpointError, open_checkpoint, save_sharded
+from tinybert.weights.dtypes import FORMATS, Format
+from tinybert.weights.reader import TensorReader
+from tinybert.weights.safetensors import stored_infos
+from tinybert.weights.sharded import Selection
 
 DTYPES = ("float16", "bfloat16", "float32")
 CONFIG = "config.json"

@@ -6,14 +6,14 @@ import argparse
 import math
 from typing import Any
 
-from tinybert.checkpoints import open_checkpoint
-from tinybert.checkpoints.difference import difference
-from tinybert.checkpoints.reader import TensorReader
 from tinybert.cli.command import Command, add_json_argument
 from tinybert.cli.layout import print_json
 from tinybert.cli.progress import progress
 from tinybert.cli.source import weights_path
 from tinybert.cli.tensors import named_table, shape_of
+from tinybert.formats.difference import difference
+from tinybert.weights import open_checkpoint
+from tinybert.weights.reader import TensorReader
 
 DETAILS = """\
 Compares two checkpoints of any format: names that only one has, shapes and

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tinybert.checkpoints import atomic_write
 from tinybert.cli.command import (
     Command,
     add_device_argument,
@@ -19,6 +18,7 @@ from tinybert.cli.command import (
 from tinybert.cli.layout import human_size, pad, print_json, shorten, table, terminal_width
 from tinybert.embedding import SentenceEmbedder
 from tinybert.fetch import model_folder
+from tinybert.weights import atomic_write
 
 SHOWN_TEXTS = 20
 SHOWN_NUMBERS = 4

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.checkpoints import atomic_write
 from tinybert.cli.layout import one_line
+from tinybert.weights import atomic_write
 
 ENDINGS = (".png", ".svg", ".pdf")
 MOST_NUMBERS = 12  # texts up to which every cell shows its number

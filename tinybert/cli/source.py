@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinybert.checkpoints.reader import TensorReader
 from tinybert.fetch import model_folder
 from tinybert.models.config import read_json_object
+from tinybert.weights.reader import TensorReader
 
 
 class FoundConfig(NamedTuple):

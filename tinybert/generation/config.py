@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinybert.checkpoints import CheckpointError, atomic_write
-from tinybert.checkpoints.strict_json import parse_json
 from tinybert.generation.checks import flag, number, token_lists, tokens, whole
+from tinybert.weights import CheckpointError, atomic_write
+from tinybert.weights.strict_json import parse_json
 
 CONFIG_NAME = "generation_config.json"
 MAX_CONFIG_BYTES = 16 << 20  # bad words can make an honest file longer than its usual kilobyte

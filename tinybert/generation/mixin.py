@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tinybert.autograd import Tensor, no_grad
 from tinybert.backend import generator, seeded_generator
 from tinybert.generation.beam import beam_search
 from tinybert.generation.checks import whole
-from tinybert.generation.config import UNSUPPORTED, GenerationConfig
+from tinybert.generation.config import CONFIG_NAME, UNSUPPORTED, GenerationConfig
 from tinybert.generation.feed import Feed, forward_arguments, repeated_past
 from tinybert.generation.outputs import Record
 from tinybert.generation.processors import LogitsProcessor, processors_for
@@ -51,6 +52,15 @@ class GenerationMixin:
     @generation_config.setter
     def generation_config(self, value: GenerationConfig) -> None:
         self._generation_config = value
+
+    def load_extras(self, folder: Path) -> None:
+        """Load `generation_config.json`, if the folder has one."""
+        if (folder / CONFIG_NAME).is_file():
+            self.generation_config = GenerationConfig.from_pretrained(folder)
+
+    def save_extras(self, folder: Path) -> None:
+        """Save `generation_config.json`."""
+        self.generation_config.save_pretrained(folder)
 
     def can_generate(self) -> bool:
         """Whether the model has `generate`."""

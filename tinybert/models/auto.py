@@ -1,39 +1,53 @@
-"""`AutoConfig`, `AutoModel` and its sisters: the class that a folder's `config.json` asks for."""
+"""`AutoConfig`, `AutoModel`, `AutoModelFor...`: the class that a folder's `config.json` asks for.
+
+Their tables are derived from the classes of the families, see `register_family`.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from tinybert.models import bert, bert_heads, mega, megatron_bert, nemotron
+from tinybert.checks import check_choice
+from tinybert.models import heads
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig, read_config
-from tinybert.models.nemotron_config import NemotronConfig
+from tinybert.models.heads import ModelWithHead
 
-Classes = dict[type[PretrainedConfig], type[PreTrainedModel]]
+__all__ = [
+    "AutoConfig",
+    "AutoModel",
+    "AutoModelForCausalLM",
+    "AutoModelForMaskedLM",
+    "AutoModelForMultipleChoice",
+    "AutoModelForNextSentencePrediction",
+    "AutoModelForPreTraining",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSeq2SeqLM",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+]
 
 
 class AutoConfig:
-    """Makes the config that `model_type` asks for."""
+    """Makes the config of the family that `model_type` names."""
 
-    classes: ClassVar[dict[str, type[PretrainedConfig]]] = {
-        "bert": bert.BertConfig,
-        "mega": mega.MegaConfig,
-        "megatron-bert": megatron_bert.MegatronBertConfig,
-        "nemotron": NemotronConfig,
-    }
+    classes: ClassVar[dict[str, type[PretrainedConfig]]] = {}
 
     def __init__(self) -> None:
-        raise TypeError("AutoConfig is not made: call AutoConfig.from_pretrained or for_model")
+        raise TypeError(
+            "AutoConfig has no instances: call AutoConfig.from_pretrained or AutoConfig.for_model"
+        )
 
     @classmethod
     def for_model(cls, model_type: str, **options: Any) -> Any:
-        """A config of the type, with some options; ValueError for a type that is not known."""
+        """Return a config of the family `model_type`. Raises ValueError for an unknown one."""
         return cls._class_of(model_type, "model_type").from_dict(options)
 
     @classmethod
     def from_pretrained(cls, folder_or_name: str | os.PathLike[str], **overrides: Any) -> Any:
-        """The config of a folder; known options can be overridden."""
+        """Load the config of a model folder; `overrides` replace its options."""
         where = {name: overrides.pop(name, None) for name in ("revision", "token")}
         found = read_config(folder_or_name, **where)
         config_class = cls._class_of(found.get("model_type"), f"{folder_or_name}: model_type")
@@ -41,28 +55,36 @@ class AutoConfig:
 
     @classmethod
     def register(cls, model_type: str, config_class: type[PretrainedConfig]) -> None:
-        """Make a type of your own known."""
+        """Add a family: configs with this `model_type` are made of `config_class`."""
         cls.classes[model_type] = config_class
 
     @classmethod
     def _class_of(cls, model_type: Any, name: str) -> type[PretrainedConfig]:
-        if not isinstance(model_type, str) or model_type not in cls.classes:
-            raise ValueError(f"{name} must be one of {sorted(cls.classes)}, got {model_type!r}")
+        check_choice(name, model_type, sorted(cls.classes))
         return cls.classes[model_type]
 
 
 class _AutoModel:
-    """Makes the model of one kind that belongs to a config."""
+    """Makes the model of one kind that belongs to a config.
 
-    classes: ClassVar[Classes]
+    Attributes:
+        head: the head, written once for all families, that the kind's models are subclasses of.
+        classes: the table, from the config's class to the model's.
+    """
+
+    head: ClassVar[type[PreTrainedModel] | None] = None
+    classes: ClassVar[dict[type[PretrainedConfig], type[PreTrainedModel]]]
+
+    def __init_subclass__(cls) -> None:
+        cls.classes = {}  # a table for each kind
 
     def __init__(self) -> None:
         name = type(self).__name__
-        raise TypeError(f"{name} is not made: call {name}.from_pretrained or from_config")
+        raise TypeError(f"{name} has no instances: call {name}.from_pretrained or from_config")
 
     @classmethod
     def from_config(cls, config: PretrainedConfig, **options: Any) -> Any:
-        """A model with fresh weights; options are arguments of its constructor."""
+        """Return a model with fresh weights; `options` go to its constructor."""
         return cls._class_for(config)(config, **options)
 
     @classmethod
@@ -73,7 +95,9 @@ class _AutoModel:
         config: PretrainedConfig | None = None,
         **options: Any,
     ) -> Any:
-        """The model of a folder; the arguments are those of `PreTrainedModel.from_pretrained`."""
+        """Load the model of a folder; the arguments are those of
+        `PreTrainedModel.from_pretrained`.
+        """
         where = {name: options[name] for name in ("revision", "token") if name in options}
         known = AutoConfig.from_pretrained(folder_or_name, **where) if config is None else config
         return cls._class_for(known).from_pretrained(folder_or_name, config=config, **options)
@@ -82,7 +106,7 @@ class _AutoModel:
     def register(
         cls, config_class: type[PretrainedConfig], model_class: type[PreTrainedModel]
     ) -> None:
-        """Make a model of your own known."""
+        """Add a model: configs of `config_class` get a `model_class`."""
         cls.classes[config_class] = model_class
 
     @classmethod
@@ -90,7 +114,8 @@ class _AutoModel:
         if type(config) not in cls.classes:
             known = sorted(config_class.__name__ for config_class in cls.classes)
             raise ValueError(
-                f"{cls.__name__} has no model for {type(config).__name__}; it has one for {known}"
+                f"{cls.__name__} has no model for {type(config).__name__}; it has one for "
+                f"{', '.join(known)}"
             )
         return cls.classes[type(config)]
 
@@ -98,97 +123,72 @@ class _AutoModel:
 class AutoModel(_AutoModel):
     """The model without a head."""
 
-    classes: ClassVar[Classes] = {
-        bert.BertConfig: bert.BertModel,
-        mega.MegaConfig: mega.MegaModel,
-        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertModel,
-        NemotronConfig: nemotron.NemotronModel,
-    }
-
 
 class AutoModelForPreTraining(_AutoModel):
-    """The model with the heads that it was trained with."""
+    """The model with the heads that it was pretrained with."""
 
-    classes: ClassVar[Classes] = {
-        bert.BertConfig: bert_heads.BertForPreTraining,
-        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForPreTraining,
-    }
+    head = heads.PreTraining
 
 
 class AutoModelForCausalLM(_AutoModel):
     """The model that predicts the next token."""
 
-    classes: ClassVar[Classes] = {
-        bert.BertConfig: bert_heads.BertLMHeadModel,
-        mega.MegaConfig: mega.MegaForCausalLM,
-        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForCausalLM,
-        NemotronConfig: nemotron.NemotronForCausalLM,
-    }
+    head = heads.CausalLM
 
 
 class AutoModelForMaskedLM(_AutoModel):
-    """The model that guesses hidden words."""
+    """The model that predicts masked tokens."""
 
-    classes: ClassVar[Classes] = {
-        bert.BertConfig: bert_heads.BertForMaskedLM,
-        mega.MegaConfig: mega.MegaForMaskedLM,
-        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForMaskedLM,
-    }
+    head = heads.MaskedLM
 
 
 class AutoModelForSeq2SeqLM(_AutoModel):
-    """The encoder and decoder that turns one text into another."""
-
-    classes: ClassVar[Classes] = {}  # EncoderDecoderModel enters itself
+    """The encoder-decoder that generates a target sequence; it registers itself."""
 
 
 class AutoModelForNextSentencePrediction(_AutoModel):
-    """The model that tells whether the second segment follows the first."""
+    """The model that predicts whether the second segment follows the first."""
 
-    classes: ClassVar[Classes] = {
-        bert.BertConfig: bert_heads.BertForNextSentencePrediction,
-        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForNextSentencePrediction,
-    }
+    head = heads.NextSentencePrediction
 
 
 class AutoModelForSequenceClassification(_AutoModel):
-    """The model that gives the whole text a class."""
+    """The model that classifies a whole sequence."""
 
-    classes: ClassVar[Classes] = {
-        bert.BertConfig: bert_heads.BertForSequenceClassification,
-        mega.MegaConfig: mega.MegaForSequenceClassification,
-        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForSequenceClassification,
-        NemotronConfig: nemotron.NemotronForSequenceClassification,
-    }
+    head = heads.SequenceClassification
 
 
 class AutoModelForMultipleChoice(_AutoModel):
     """The model that chooses one of several continuations."""
 
-    classes: ClassVar[Classes] = {
-        bert.BertConfig: bert_heads.BertForMultipleChoice,
-        mega.MegaConfig: mega.MegaForMultipleChoice,
-        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForMultipleChoice,
-    }
+    head = heads.MultipleChoice
 
 
 class AutoModelForTokenClassification(_AutoModel):
-    """The model that gives every token a class."""
+    """The model that classifies every token."""
 
-    classes: ClassVar[Classes] = {
-        bert.BertConfig: bert_heads.BertForTokenClassification,
-        mega.MegaConfig: mega.MegaForTokenClassification,
-        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForTokenClassification,
-        NemotronConfig: nemotron.NemotronForTokenClassification,
-    }
+    head = heads.TokenClassification
 
 
 class AutoModelForQuestionAnswering(_AutoModel):
-    """The model that finds where in a text the answer starts and ends."""
+    """The model that predicts the start and the end of the answer in a text."""
 
-    classes: ClassVar[Classes] = {
-        bert.BertConfig: bert_heads.BertForQuestionAnswering,
-        mega.MegaConfig: mega.MegaForQuestionAnswering,
-        megatron_bert.MegatronBertConfig: megatron_bert.MegatronBertForQuestionAnswering,
-        NemotronConfig: nemotron.NemotronForQuestionAnswering,
-    }
+    head = heads.QuestionAnswering
+
+
+def register_family(members: Iterable[Any]) -> None:
+    """Enter the configs and models among `members` into the tables of the Auto classes.
+
+    A config is found by its `model_type`; a model by its `config_class` and by the head that it is
+    a subclass of, or, if it has no head, by `AutoModel`.
+    """
+    classes = [member for member in members if isinstance(member, type)]
+    for member in classes:
+        if issubclass(member, PretrainedConfig) and member.model_type:
+            AutoConfig.register(member.model_type, member)
+        elif issubclass(member, PreTrainedModel):
+            for auto_class in _AutoModel.__subclasses__():
+                if auto_class.head is not None and issubclass(member, auto_class.head):
+                    auto_class.register(member.config_class, member)
+            if not issubclass(member, ModelWithHead):
+                AutoModel.register(member.config_class, member)

@@ -1,4 +1,4 @@
-"""`PreTrainedModel`: what all models share: parts, fresh weights, loading, saving."""
+"""`PreTrainedModel`, the base of all models: its parts, fresh weights, loading and saving."""
 
 from __future__ import annotations
 
@@ -15,24 +15,22 @@ from tinybert.autograd import (
     set_default_device,
     set_default_dtype,
 )
-from tinybert.checkpoints import open_checkpoint, save_sharded
-from tinybert.checkpoints.reader import TensorReader
-from tinybert.generation import GENERATION_CONFIG_NAME, GenerationConfig, GenerationMixin
 from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.models.arguments import argument_names
 from tinybert.models.config import CONFIG_NAME, PretrainedConfig
-from tinybert.models.loading import load_weights
+from tinybert.models.loading import choose_device, choose_dtype, load_weights
 from tinybert.models.low_memory import load_in_place
-from tinybert.models.placement import choose_device, choose_dtype
-from tinybert.models.surgery import Surgery
+from tinybert.models.surgery import Surgery, resized
 from tinybert.nn import Embedding, KeyValueCache, LayerNorm, Linear, Module
 from tinybert.nn.init import hollow_init, normal_, skip_init
+from tinybert.weights import open_checkpoint, save_sharded
+from tinybert.weights.reader import TensorReader
 
 logger = logging.getLogger("tinybert")
 
 
 class PreTrainedModel(Surgery):
-    """A model that is built from a config and can be loaded from and saved to a folder."""
+    """A model that is built from a config, and loaded from and saved to a folder."""
 
     config_class: ClassVar[type[PretrainedConfig]] = PretrainedConfig
     base_model_prefix: ClassVar[str] = ""
@@ -63,12 +61,12 @@ class PreTrainedModel(Surgery):
 
     @property
     def base_model(self) -> Any:
-        """The model without its head; a model without a head is its own."""
+        """The model without its head; the model itself if it has none."""
         return getattr(self, self.base_model_prefix, self)
 
     @property
     def device(self) -> str:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return next(self.parameters()).device
 
     @property
@@ -76,21 +74,49 @@ class PreTrainedModel(Surgery):
         """The dtype of the parameters."""
         return next(self.parameters()).dtype
 
+    def get_input_embeddings(self) -> Embedding:
+        """Return the token embeddings."""
+        if self.base_model is self:
+            raise NotImplementedError(f"{type(self).__name__} does not define its token embeddings")
+        return self.base_model.get_input_embeddings()
+
+    def set_input_embeddings(self, embeddings: Embedding) -> None:
+        """Replace the token embeddings; call `tie_weights` afterwards if a head shares them."""
+        if self.base_model is self:
+            raise NotImplementedError(f"{type(self).__name__} does not define its token embeddings")
+        self.base_model.set_input_embeddings(embeddings)
+
+    def get_output_embeddings(self) -> Linear | None:
+        """Return the layer that scores every token of the vocabulary; None if there is none."""
+        return None
+
+    def tie_weights(self) -> None:
+        """Let the output embeddings share the weight of the token embeddings, if the config has
+        `tie_word_embeddings`; a bias that is too short is filled up with zeros.
+        """
+        output = self.get_output_embeddings()
+        if output is None or not self.config.tie_word_embeddings:
+            return
+        output.weight = self.get_input_embeddings().weight
+        output.out_features = output.weight.shape[0]
+        if output.bias is not None and output.bias.shape[0] != output.out_features:
+            output.bias = resized(output.bias, output.out_features)
+
     def make_cache(self, limit: int | None = None) -> KeyValueCache | None:
-        """An empty cache, to be given as `past_key_values` again and again; None if the model has
-        none that can be made before a call, or remembers nothing.
+        """Return an empty cache to pass as `past_key_values` in every call; None if the model does
+        not use one, or creates it in the first call.
 
         Args:
-            limit: how many tokens it will have to hold at most, if that is known.
+            limit: how many tokens it will hold at most, if known.
         """
         return None
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        """The number of trained numbers, shared parameters counted once.
+        """Count the elements of all parameters, shared parameters once.
 
         Args:
-            only_trainable: leave out those that are frozen.
-            exclude_embeddings: leave out the tables of words, positions and types.
+            only_trainable: do not count frozen parameters.
+            exclude_embeddings: do not count embeddings of tokens, positions and token types.
         """
         tables = {id(m.weight) for m in self.modules() if isinstance(m, Embedding)}
         return sum(
@@ -100,24 +126,25 @@ class PreTrainedModel(Surgery):
             and not (exclude_embeddings and id(p) in tables)
         )
 
-    # --- memory for time ------------------------------------------------------------------------
+    # --- gradient checkpointing -----------------------------------------------------------------
 
     def gradient_checkpointing_enable(self) -> None:
-        """Compute each layer again in backward, instead of keeping what it needs for it.
+        """In training, recompute each layer in the backward pass instead of keeping its
+        activations: less memory for more time.
 
-        In training only. Raises ValueError for models that do not support it.
+        Raises ValueError for models that do not support it.
         """
         if not self.supports_gradient_checkpointing:
             raise ValueError(f"{type(self).__name__} does not support gradient checkpointing")
         self._set_gradient_checkpointing(True)
 
     def gradient_checkpointing_disable(self) -> None:
-        """Keep again what backward needs."""
+        """Keep the activations of all layers again."""
         self._set_gradient_checkpointing(False)
 
     @property
     def is_gradient_checkpointing(self) -> bool:
-        """Whether layers are computed again in backward."""
+        """Whether layers are recomputed in the backward pass."""
         return any(getattr(m, "gradient_checkpointing", False) for m in self.modules())
 
     def _set_gradient_checkpointing(self, value: bool) -> None:
@@ -128,37 +155,37 @@ class PreTrainedModel(Surgery):
     # --- fresh weights --------------------------------------------------------------------------
 
     def init_weights(self, only: set[str] | None = None) -> None:
-        """Draw the weights as the original does, all of them or those that `only` names.
+        """Initialize the parameters at random, all or those named in `only`, as BERT's released
+        code does (Devlin et al. 2018).
 
         Linear and Embedding weights are normal with standard deviation `initializer_range`, biases
-        and the padding row are 0, LayerNorm is 1 and 0 (Devlin et al. 2018, released code). A
-        parameter with two names is drawn under the first.
+        and the padding row are 0, LayerNorm weights are 1. A shared parameter is initialized once.
         """
-        drawn: set[int] = set()
+        done: set[int] = set()
         for prefix, module in self.named_modules():
-            wanted = set()
+            names = set()
             for name, parameter in module._parameters.items():
-                full = f"{prefix}.{name}" if prefix else name
-                if id(parameter) not in drawn and (only is None or full in only):
-                    wanted.add(name)
-                    drawn.add(id(parameter))
-            self._init_module(module, wanted)
+                full_name = f"{prefix}.{name}" if prefix else name
+                if id(parameter) not in done and (only is None or full_name in only):
+                    names.add(name)
+                    done.add(id(parameter))
+            self._init_module(module, names)
 
-    def _init_module(self, module: Module, wanted: set[str]) -> None:
-        """Draw those parameters of one module that `wanted` names."""
+    def _init_module(self, module: Module, names: set[str]) -> None:
+        """Initialize those parameters of one module that `names` holds."""
         with no_grad():
-            if isinstance(module, (Linear, Embedding)) and "weight" in wanted:
+            if isinstance(module, (Linear, Embedding)) and "weight" in names:
                 normal_(module.weight, self.config.initializer_range)
                 padding = getattr(module, "padding_idx", None)
                 if padding is not None and self.zero_padding_row:
                     module.weight[padding] = 0.0
-            if isinstance(module, LayerNorm) and "weight" in wanted:
+            if isinstance(module, LayerNorm) and "weight" in names:
                 module.weight.fill_(1.0)
             bias = module._parameters.get("bias")
-            if "bias" in wanted and bias is not None:
+            if "bias" in names and bias is not None:
                 bias.zero_()
 
-    # --- files ----------------------------------------------------------------------------------
+    # --- loading --------------------------------------------------------------------------------
 
     @classmethod
     def from_pretrained(
@@ -177,28 +204,28 @@ class PreTrainedModel(Surgery):
         token: str | None = None,
         **options: Any,
     ) -> Any:
-        """Load a model from a folder with `config.json` and weights.
+        """Load a model, in evaluation mode, from a folder with `config.json` and weights.
 
         Args:
-            folder: what `save_pretrained`, here or in transformers, has written; a file of weights
-                in a format that `open_checkpoint` knows; or the name of a model on the Hub, looked
-                for in the local cache first.
-            config: in place of the folder's own, or of what the file itself says (Megatron-LM's).
-            device: where the weights go; the default device if None.
-            dtype: of the weights, whatever the files hold: float16, float32 or float64; "auto" for
-                what the config says; the default dtype if None. bfloat16 becomes float32.
-            ignore_mismatched_sizes: draw weights of another shape at random instead of raising.
+            folder: a model folder, of tinybert or transformers; a file of weights in a format that
+                `open_checkpoint` reads; or the name of a model on the Hugging Face Hub.
+            config: used instead of the folder's, or of the one that the file stores (Megatron-LM).
+            device: of the weights; None means the default device.
+            dtype: of the weights, whatever the files store: float16, float32 or float64; "auto"
+                means what the config says, None the default dtype. bfloat16 becomes float32.
+            ignore_mismatched_sizes: initialize weights whose shape differs at random instead of
+                raising.
             output_loading_info: return (model, LoadingReport).
-            low_memory: leave matrices in their files, in the files' dtype, and widen them a block
-                at a time when they are needed: for inference only, with any size of model.
+            low_memory: keep matrices in their files, in the files' dtype, and convert them block by
+                block when they are used: for inference with models larger than the memory.
             torch_dtype, device_map: transformers' names of dtype and device.
             revision, token: of a model on the Hub, see `hub.resolve`.
             **options: overrides of the config, and arguments of the model's constructor.
 
-        On the CPU weights of the right dtype are the file's own memory until they are changed;
-        others are read straight into their place: memory peaks at little more than the model's
-        size. The result is in evaluation mode. Names that do not fit are logged once, in one table.
-        Raises CheckpointError for files that are damaged, FileNotFoundError for those not there.
+        On the CPU, weights that are stored in the right dtype are the file's own memory until they
+        change (copy on write); others are converted straight into place, so memory peaks at little
+        more than the model's size. Names that do not match are logged once. Raises CheckpointError
+        for damaged files and FileNotFoundError for missing ones.
         """
         path = Path(folder)
         if not path.is_file():
@@ -207,12 +234,12 @@ class PreTrainedModel(Surgery):
         device = choose_device(device, device_map) or get_default_device()
         with open_checkpoint(path) as checkpoint:
             if config is None:
-                config = cls._config_of(path, checkpoint, options)
+                config = cls._load_config(path, checkpoint, options)
             elif options:
                 raise TypeError(f"config is given, so {sorted(options)} cannot override it")
             dtype = choose_dtype(dtype, torch_dtype, config) or get_default_dtype()
-            unset_init = hollow_init() if low_memory else skip_init()
-            with unset_init, set_default_device(device), set_default_dtype(dtype):
+            init = hollow_init() if low_memory else skip_init()
+            with init, set_default_device(device), set_default_dtype(dtype):
                 model = cls(config, **own)
             source = (checkpoint, str(path), cls.base_model_prefix, ignore_mismatched_sizes)
             if low_memory:
@@ -220,26 +247,30 @@ class PreTrainedModel(Surgery):
             else:
                 report, unset = load_weights(model, *source)
         model.init_weights(only=unset)
+        model.load_extras(path)
         if str(report):
             logger.warning("%s", report)
-        if isinstance(model, GenerationMixin) and (path / GENERATION_CONFIG_NAME).is_file():
-            model.generation_config = GenerationConfig.from_pretrained(path)
         model.eval()
         return (model, report) if output_loading_info else model
 
     @classmethod
-    def _config_of(cls, path: Path, checkpoint: TensorReader, overrides: dict[str, Any]) -> Any:
-        """The config beside the weights; if there is none, the one that the weights carry."""
-        beside = path if path.is_dir() else path.parent
-        carried = getattr(checkpoint, "model_config", None)
-        if carried is None or (beside / CONFIG_NAME).exists():
-            return cls.config_class.from_pretrained(beside, **overrides)
-        return cls.config_class.from_dict(carried(), **overrides)
+    def _load_config(cls, path: Path, checkpoint: TensorReader, overrides: dict[str, Any]) -> Any:
+        """Load the config next to the weights; without one, the config that the weights store."""
+        folder = path if path.is_dir() else path.parent
+        stored = getattr(checkpoint, "model_config", None)
+        if stored is None or (folder / CONFIG_NAME).exists():
+            return cls.config_class.from_pretrained(folder, **overrides)
+        return cls.config_class.from_dict(stored(), **overrides)
 
     @classmethod
     def _constructor_options(cls) -> tuple[str, ...]:
-        """Keyword arguments that the constructor takes beside the config."""
+        """Return the keyword arguments that the constructor takes besides the config."""
         return ()
+
+    def load_extras(self, folder: Path) -> None:
+        """Load what a model folder holds besides config and weights; nothing by default."""
+
+    # --- saving ---------------------------------------------------------------------------------
 
     def save_pretrained(
         self,
@@ -247,32 +278,33 @@ class PreTrainedModel(Surgery):
         max_shard_size: int | str = "5GB",
         dtype: str | None = None,
     ) -> None:
-        """Write `config.json` and the weights into a folder, so that transformers can load it too.
+        """Save `config.json` and the weights in a folder that transformers can load too.
 
         Args:
-            folder: made if need be; older weights in it are replaced.
-            max_shard_size: the weights are split into files of at most this size.
-            dtype: what floating weights are stored as, "float16" or "bfloat16" for half the size;
-                as they are if None.
+            folder: created if needed; older weights in it are replaced.
+            max_shard_size: the largest size of one file of weights, such as "5GB".
+            dtype: store floating weights in this format, "float16" or "bfloat16" for half the
+                size; None stores them as they are.
 
-        The config is written last: a save that is interrupted while the weights are on their way
-        leaves the older model whole.
+        The config is written last, so an interrupted save leaves the older model complete.
         """
         path = Path(folder)
         if path.exists() and not path.is_dir():
-            raise NotADirectoryError(f"{folder}: exists and is no folder")
+            raise NotADirectoryError(f"folder {str(folder)!r} exists and is not a folder")
         self.config.architectures = [type(self).__name__]
-        self.config.to_json_string()  # raises now if it cannot be written
+        self.config.to_json_string()  # raises now, before anything is written
         tensors = {name: tensor.numpy() for name, tensor in _once(self.state_dict()).items()}
         save_sharded(
             tensors, path, max_shard_size=max_shard_size, metadata={"format": "pt"}, dtype=dtype
         )
-        if isinstance(self, GenerationMixin):
-            self.generation_config.save_pretrained(path)
+        self.save_extras(path)
         self.config.save_pretrained(path)
+
+    def save_extras(self, folder: Path) -> None:
+        """Save what a model folder holds besides config and weights; nothing by default."""
 
 
 def _once(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state without second names of shared arrays."""
+    """Return the state without the second names of shared arrays."""
     seen: dict[int, str] = {}
     return {k: t for k, t in state.items() if seen.setdefault(id(t.data), k) == k}

@@ -21,8 +21,7 @@ from tinybert.models.activations import activation
 from tinybert.models.attention import CrossAttention, SelfAttention
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.call import BaseModel, Call
-from tinybert.models.config import PretrainedConfig
-from tinybert.models.config_checks import check_pad_token
+from tinybert.models.config import PretrainedConfig, check_pad_token
 from tinybert.models.past_key_values import CacheShape
 from tinybert.models.pruning import prune_attention_heads
 from tinybert.models.relative_positions import POSITION_TYPES
@@ -30,6 +29,8 @@ from tinybert.models.stack import LayerOutput, Stack, StackOutput
 from tinybert.nn import Dropout, Embedding, KeyValueCache, LayerNorm, Linear, Module
 from tinybert.nn.cache import LayerCache
 from tinybert.outputs import BaseModelOutputWithPoolingAndCrossAttentions
+
+__all__ = ["BertConfig", "BertModel"]
 
 
 class BertConfig(PretrainedConfig):

@@ -21,6 +21,18 @@ from tinybert.nn import LayerNorm, Linear, Module, Parameter
 from tinybert.nn.init import full
 from tinybert.outputs import PreTrainingOutput
 
+__all__ = [
+    "BertForMaskedLM",
+    "BertForMultipleChoice",
+    "BertForNextSentencePrediction",
+    "BertForPreTraining",
+    "BertForPreTrainingOutput",
+    "BertForQuestionAnswering",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "BertLMHeadModel",
+]
+
 # --- the prediction head --------------------------------------------------------------------------
 
 

@@ -1,7 +1,6 @@
-"""`PretrainedConfig`: what a model is built from, and its `config.json`.
+"""`PretrainedConfig`: the sizes and options that a model is built from, and its `config.json`.
 
-Options that the class does not know become attributes too and are written back, so that nothing of
-a file is lost on the way through.
+Unknown options of a file become attributes too and are saved again, so no information is lost.
 """
 
 from __future__ import annotations
@@ -14,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.checkpoints import atomic_write
+from tinybert.checks import check, check_choice, check_integer, is_integer
 from tinybert.hub import resolve
+from tinybert.weights import atomic_write
 
 CONFIG_NAME = "config.json"
-MAX_CONFIG_BYTES = 16 << 20  # an honest config is a few kilobytes; id2label can make it longer
+MAX_CONFIG_BYTES = 16 << 20  # a normal config has a few kilobytes; id2label can make it longer
 PROBLEM_TYPES = (
     None,
     "regression",
@@ -28,13 +28,21 @@ PROBLEM_TYPES = (
 
 
 class PretrainedConfig:
-    """Options that all families share; each family adds its own as constructor arguments.
+    """The options that all families share; each family adds its own constructor arguments.
 
     Args:
+        return_dict, output_hidden_states, output_attentions: defaults of these arguments of a call.
+        tie_word_embeddings: whether a head shares the weight of the token embeddings.
+        chunk_size_feed_forward: compute feed-forward layers for this many tokens at a time, to
+            save memory; 0 means all at once.
+        is_encoder_decoder, is_decoder, add_cross_attention: the kind of model.
+        pruned_heads: {layer: [heads]} without these attention heads.
+        architectures: the names of the classes that the weights were saved from.
         num_labels, id2label, label2id: the classes of a classifier; `LABEL_0`, ... by default.
-        problem_type: which loss a sequence classifier takes; None: by the labels.
-        output_hidden_states, output_attentions, return_dict: defaults of a call.
-        **options: further options, kept as attributes.
+        problem_type: the loss of a sequence classifier, one of PROBLEM_TYPES; None: it depends on
+            the labels.
+        bos_token_id, eos_token_id, pad_token_id: ids of the special tokens.
+        **options: further options, stored as attributes.
     """
 
     model_type = ""
@@ -61,8 +69,7 @@ class PretrainedConfig:
         pad_token_id: int | None = None,
         **options: Any,
     ) -> None:
-        if problem_type not in PROBLEM_TYPES:
-            raise ValueError(f"problem_type must be one of {PROBLEM_TYPES}, got {problem_type!r}")
+        check_choice("problem_type", problem_type, PROBLEM_TYPES)
         self.return_dict = return_dict
         self.output_hidden_states = output_hidden_states
         self.output_attentions = output_attentions
@@ -87,13 +94,12 @@ class PretrainedConfig:
 
     @property
     def num_labels(self) -> int:
-        """The number of classes; setting another number names them `LABEL_0`, `LABEL_1`, ..."""
+        """The number of classes; setting it to another number names them `LABEL_0`, ..."""
         return len(self.id2label or {})
 
     @num_labels.setter
     def num_labels(self, count: int) -> None:
-        if not isinstance(count, int) or count < 0:
-            raise ValueError(f"num_labels must be a whole number from 0, got {count!r}")
+        check_integer("num_labels", count, 0)
         if self.id2label is None or len(self.id2label) != count:
             self.id2label = {i: f"LABEL_{i}" for i in range(count)}
             self.label2id = {name: i for i, name in self.id2label.items()}
@@ -101,12 +107,12 @@ class PretrainedConfig:
     # --- to and from files ----------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """All options, with the model type; a deep copy."""
+        """Return all options and the model type, as a deep copy."""
         return {**copy.deepcopy(vars(self)), "model_type": self.model_type}
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """The family's options, and the shared ones that differ from their default, that of the
-        family or that of all.
+        """Return the family's options, and those shared options that differ from the default of
+        the family or of `PretrainedConfig`.
         """
         default, own = vars(PretrainedConfig()), self._defaults()
         kept = {
@@ -117,16 +123,16 @@ class PretrainedConfig:
         return {**kept, "model_type": self.model_type}
 
     def to_json_string(self, use_diff: bool = True) -> str:
-        """The text of `config.json`: sorted keys, indented by two."""
+        """Return the text of `config.json`: sorted keys, indented by two."""
         options = self.to_diff_dict() if use_diff else self.to_dict()
         return json.dumps(options, indent=2, sort_keys=True, default=_as_python) + "\n"
 
     @classmethod
     def from_dict(cls, options: dict[str, Any], **overrides: Any) -> Any:
-        """A config from a dict, in which known options may be overridden.
+        """Return a config made of a dict; `overrides` replace its options.
 
-        Raises TypeError for an override that neither the class nor the dict knows, and ValueError
-        for labels and a `num_labels` that contradict each other.
+        Raises TypeError for an override that neither the class nor the dict has, and ValueError for
+        a `num_labels` that differs from the number of labels.
         """
         options = {k: v for k, v in options.items() if k != "model_type"}
         unknown = sorted(set(overrides) - {*cls._known_options(), *options, "num_labels"})
@@ -151,12 +157,14 @@ class PretrainedConfig:
 
     @classmethod
     def from_json_file(cls, path: str | os.PathLike[str]) -> Any:
-        """A config from a JSON file."""
+        """Load a config from a JSON file."""
         return cls.from_dict(read_json_object(Path(path)))
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str], **overrides: Any) -> Any:
-        """The config of a folder, of a model by its name, or of a JSON file; overrides win."""
+        """Load the config of a model folder, of a model on the Hub, or of a JSON file;
+        `overrides` replace its options.
+        """
         where = {name: overrides.pop(name, None) for name in ("revision", "token")}
         options = read_config(folder, **where)
         found = options.get("model_type", cls.model_type)
@@ -167,7 +175,7 @@ class PretrainedConfig:
         return cls.from_dict(options, **overrides)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write `config.json` into a folder, which is made if need be."""
+        """Save `config.json` in a folder, which is created if needed."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         with atomic_write(Path(folder) / CONFIG_NAME) as file:
             file.write(self.to_json_string().encode())
@@ -181,29 +189,36 @@ class PretrainedConfig:
         return f"{type(self).__name__} {self.to_json_string()}"
 
 
+def check_pad_token(config: Any) -> None:
+    """Raise ValueError unless `config.pad_token_id` is an id of the vocabulary, or None."""
+    pad, last = config.pad_token_id, config.vocab_size - 1
+    fits = is_integer(pad) and 0 <= pad <= last
+    check("pad_token_id", pad, fits, f"an integer from 0 to {last}", optional=True)
+
+
 def _by_number(name: str, value: Any, what: str) -> dict[int, Any]:
-    """A dict whose keys are numbers, which JSON writes as text."""
+    """Return a dict with integer keys, which JSON stores as text."""
     try:
         return {int(key): member for key, member in (value or {}).items()}
     except (AttributeError, TypeError, ValueError):
         raise ValueError(
-            f"{name} must be a dict from the number of a {what}, got {value!r}"
+            f"{name} must be a dict from the number of a {what}, got {value!r:.80}"
         ) from None
 
 
 def _as_python(value: Any) -> Any:
-    """A NumPy number as a number of Python; JSON knows no other."""
+    """Return a NumPy number as a Python number, which JSON can store."""
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"a config can hold what JSON can, got {type(value).__name__}")
+    raise TypeError(f"a config can only store what JSON can, got {type(value).__name__}")
 
 
 def read_config(
     folder_or_name: str | os.PathLike[str], revision: str | None = None, token: str | None = None
 ) -> dict[str, Any]:
-    """What `config.json` holds, of a folder, of a model by its name, or that file itself.
+    """Return the content of `config.json` of a folder, of a model on the Hub, or of that file.
 
-    Google's own BERTs come with a `bert_config.json`, which does not name its family.
+    Google's original BERTs have a `bert_config.json` without a `model_type`, which is added.
     """
     path = Path(folder_or_name)
     if not path.is_file():
@@ -216,13 +231,13 @@ def read_config(
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, or a ValueError naming the file and the fault."""
+    """Return the JSON object in a file. Raises ValueError, naming the file and the fault."""
     if not path.is_file():
         foreign = (path.parent / "model_config.yaml").is_file()
-        hint = "; NeMo's become one by `tinybert convert`" if foreign else ""
+        hint = "; `tinybert convert` turns a NeMo model into one" if foreign else ""
         raise FileNotFoundError(f"{path}: no such file; a model folder needs a {path.name}{hint}")
     if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise ValueError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes, so it is no {path.name}")
+        raise ValueError(f"{path}: a {path.name} has at most {MAX_CONFIG_BYTES} bytes")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

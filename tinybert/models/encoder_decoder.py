@@ -20,6 +20,11 @@ from tinybert.models.config import PretrainedConfig
 from tinybert.nn import Embedding, KeyValueCache, Linear
 from tinybert.outputs import BaseModelOutput, ModelOutput, Seq2SeqLMOutput
 
+__all__ = [
+    "EncoderDecoderConfig",
+    "EncoderDecoderModel",
+]
+
 
 class EncoderDecoderConfig(PretrainedConfig):
     """The configs of an encoder and a decoder.
@@ -300,6 +305,4 @@ class EncoderDecoderModel(GenerationMixin, PreTrainedModel):
         return as_tensor(ids)
 
 
-AutoConfig.register("encoder-decoder", EncoderDecoderConfig)
-AutoModel.register(EncoderDecoderConfig, EncoderDecoderModel)
 AutoModelForSeq2SeqLM.register(EncoderDecoderConfig, EncoderDecoderModel)

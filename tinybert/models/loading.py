@@ -1,35 +1,39 @@
-"""From the names of a checkpoint to the names of a model, and the report of what did not fit."""
+"""Loading weights into a model: which tensor of the file belongs to which parameter, the report of
+what does not match, and the choice of dtype and device.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from tinybert.autograd import Tensor
-from tinybert.backend import to_device
-from tinybert.checkpoints.reader import TensorReader
+from tinybert.backend import cuda_is_available, to_device
 from tinybert.nn import Module
+from tinybert.weights.reader import TensorReader
 
-# Names of old checkpoints, at the end of a key: only there, since `gamma` and `beta` are names of
+# Names in old checkpoints, replaced at the end of a name only: `gamma` and `beta` are names of
 # other parameters in other models.
 RENAMED = {
     "LayerNorm.gamma": "LayerNorm.weight",
     "LayerNorm.beta": "LayerNorm.bias",
 }
-# Buffers that hold no weights: in some files they are, in others they are not.
+# Buffers that hold no weights: some files have them, others do not.
 IGNORED = ("position_ids", "token_type_ids", "inv_freq", "_float_tensor")
+LISTED = 20  # names of each kind that a report lists
 
 
 @dataclass
 class LoadingReport:
-    """What loading did. `str(report)` is empty if every name and shape fitted.
+    """What loading did. `str(report)` is empty if every name and shape matched.
 
     Attributes:
-        missing_keys: parameters that the file lacks; they were drawn at random.
-        unexpected_keys: arrays of the file that the model has no place for.
-        mismatched_keys: (name, shape in the file, shape in the model); drawn at random.
-        renamed: old name -> the name it was loaded under.
+        missing_keys: parameters that the file does not have; initialized at random.
+        unexpected_keys: tensors of the file that the model does not have; not used.
+        mismatched_keys: (name, shape in the file, shape in the model); initialized at random.
+        renamed: name in the file -> name in the model, where they differ.
     """
 
     model: str
@@ -42,26 +46,37 @@ class LoadingReport:
     renamed: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = []
-        if self.missing_keys:
-            lines.append(
-                f"  {len(self.missing_keys)} missing, drawn at random "
-                "(results mean nothing until the model is trained):"
-            )
-            lines += [f"    {name}{self._nearest(name)}" for name in self.missing_keys]
-        if self.mismatched_keys:
-            lines.append(f"  {len(self.mismatched_keys)} of another shape, drawn at random:")
-            lines += [f"    {name}: file {a}, model {b}" for name, a, b in self.mismatched_keys]
-        if self.unexpected_keys:
-            lines.append(f"  {len(self.unexpected_keys)} in the file but not in the model, unused:")
-            lines += [f"    {name}" for name in self.unexpected_keys]
-        if not lines:
-            return ""
-        return "\n".join([f"{self.model} from {self.source}:", *lines])
+        return "\n".join(self._lines())
 
-    def _nearest(self, name: str) -> str:
+    def _lines(self) -> list[str]:
+        if not (self.missing_keys or self.mismatched_keys or self.unexpected_keys):
+            return []
+        missing = [f"{name}{self._similar(name)}" for name in self.missing_keys[:LISTED]]
+        mismatched = [f"{n}: {a} in the file, {b} in the model" for n, a, b in self.mismatched_keys]
+        fresh = "initialized at random (train the model before you use its results)"
+        return [
+            f"{self.model} was loaded from {self.source}, but some weights do not match:",
+            *_section(f"missing from the file, {fresh}", missing, len(self.missing_keys)),
+            *_section(f"of another shape in the file, {fresh}", mismatched, len(mismatched)),
+            *_section(
+                "in the file but not in the model, not used",
+                self.unexpected_keys,
+                len(self.unexpected_keys),
+            ),
+        ]
+
+    def _similar(self, name: str) -> str:
+        """The most similar name among those of the file that are not used."""
         close = difflib.get_close_matches(name, self.unexpected_keys, n=1, cutoff=0.8)
         return f"   (the file has {close[0]})" if close else ""
+
+
+def _section(title: str, names: list[str], count: int) -> list[str]:
+    """The lines of one kind of mismatch: how many there are, and the first of them."""
+    if not count:
+        return []
+    more = [f"    ... and {count - LISTED} more"] if count > LISTED else []
+    return [f"  {count} {title}:", *(f"    {name}" for name in names[:LISTED]), *more]
 
 
 def load_weights(
@@ -72,15 +87,16 @@ def load_weights(
     ignore_mismatched: bool,
     fill: Callable[[TensorReader, str, Tensor], None] | None = None,
 ) -> tuple[LoadingReport, set[str]]:
-    """Read every parameter of `model` from `checkpoint`, tensor by tensor, into its own memory.
+    """Load every parameter of `model` from `checkpoint`, one tensor at a time.
 
     Args:
-        prefix: the name of the base model inside a model with a head ("bert"). A head loads from a
-            base checkpoint, and a base model from a head's, by adding or taking away "bert.".
-        ignore_mismatched: report arrays of the wrong shape instead of raising ValueError.
-        fill: gives a tensor what the checkpoint has under a name; `read_into` if None.
+        source: what the checkpoint is called in the report and in errors.
+        prefix: the name of the base model inside a model with a head ("bert"). A model with a head
+            loads from a checkpoint without one, and the reverse, by adding or removing "bert.".
+        ignore_mismatched: report tensors of another shape instead of raising ValueError.
+        fill: f(checkpoint, name, tensor) loads one tensor; `read_into` if None.
 
-    Returns the report, and the names of all parameters that still need to be drawn.
+    Returns the report, and the names of the parameters that still have to be initialized.
     """
     report = LoadingReport(type(model).__name__, source)
     own = dict(model.named_state())
@@ -97,9 +113,9 @@ def load_weights(
     if report.mismatched_keys and not ignore_mismatched:
         name, found, expected = report.mismatched_keys[0]
         raise ValueError(
-            f"{source}: {name} has shape {found}, the model needs {expected} "
-            f"({len(report.mismatched_keys)} such); give the config that belongs to the file, or "
-            "ignore_mismatched_sizes=True to draw these at random"
+            f"{source}: {name} has shape {found} in the file and {expected} in the model "
+            f"({len(report.mismatched_keys)} such tensors); use the config that belongs to the "
+            "file, or ignore_mismatched_sizes=True to initialize these at random"
         )
     unset = {name for name in own if name not in in_file and not _is_ignored(name)}
     loaded = {id(own[name]) for name in own if name in in_file}
@@ -109,10 +125,10 @@ def load_weights(
 
 
 def read_into(checkpoint: TensorReader, key: str, tensor: Tensor) -> None:
-    """Give a tensor the array of a checkpoint, of the same shape, wherever the tensor lives.
+    """Load one tensor of a checkpoint, of the same shape, on any device.
 
-    Where the file has the numbers as they are needed, its memory becomes the tensor's own (copy on
-    write); elsewhere they are read, and converted, into the memory that the tensor has.
+    On the CPU, if the file stores the right dtype, the tensor becomes a view of the mapped file
+    (copy on write); otherwise the numbers are read and converted into the tensor's memory.
     """
     if tensor.device == "cpu":
         mapped = checkpoint.mapped(key)
@@ -128,7 +144,7 @@ def read_into(checkpoint: TensorReader, key: str, tensor: Tensor) -> None:
 def _named_as_in(
     own: dict[str, Tensor], checkpoint: TensorReader, prefix: str, report: LoadingReport
 ) -> dict[str, str]:
-    """Model name -> key of the file, for all keys that have a place; the others are reported."""
+    """Return {name in the model: name in the file}; names without a counterpart are reported."""
     dotted = prefix + "."
     model_has_prefix = any(name.startswith(dotted) for name in own)
     file_has_prefix = any(key.startswith(dotted) for key in checkpoint)
@@ -145,7 +161,7 @@ def _named_as_in(
         if name in own:
             if name in in_file:
                 raise ValueError(
-                    f"{report.source}: {in_file[name]} and {key} are both {name} of the model"
+                    f"{report.source}: {in_file[name]} and {key} both belong to {name} of the model"
                 )
             in_file[name] = key
             if name != key:
@@ -157,3 +173,47 @@ def _named_as_in(
 
 def _is_ignored(name: str) -> bool:
     return name.rpartition(".")[2] in IGNORED
+
+
+# --- arguments of from_pretrained -----------------------------------------------------------------
+
+
+def choose_dtype(dtype: Any, torch_dtype: Any, config: Any) -> Any:
+    """Return what `dtype` or `torch_dtype` names, for NumPy; None if neither is given.
+
+    Names and torch's own dtypes are allowed. "auto" is the dtype that the config was saved with.
+    "bfloat16", which NumPy lacks, becomes float32, which holds all its values.
+    """
+    chosen = _either("dtype", dtype, "torch_dtype", torch_dtype)
+    if isinstance(chosen, str) and chosen == "auto":
+        chosen = getattr(config, "dtype", None) or getattr(config, "torch_dtype", None)
+    name = str(chosen).removeprefix("torch.")
+    if name == "bfloat16":
+        return "float32"
+    return name if type(chosen).__module__ == "torch" else chosen
+
+
+def choose_device(device: str | None, device_map: Any) -> str | None:
+    """Return the device that `device` or `device_map` names; None if neither is given.
+
+    A map is a device, the number of a GPU, "auto" (the GPU, if there is one), or {"": device}.
+    """
+    if isinstance(device_map, dict):
+        if list(device_map) != [""]:
+            raise ValueError(
+                f"device_map must put everything on one device, {{'': 'cuda'}}, got {device_map}"
+            )
+        device_map = device_map[""]
+    if device_map == "auto":
+        device_map = "cuda" if cuda_is_available() else "cpu"
+    if isinstance(device_map, int) and not isinstance(device_map, bool):
+        device_map = f"cuda:{device_map}"
+    chosen = _either("device", device, "device_map", device_map)
+    return None if chosen is None else str(chosen)
+
+
+def _either(name: str, value: Any, alias: str, other: Any) -> Any:
+    """Return the one of two spellings of an argument that is given."""
+    if value is not None and other is not None and value != other:
+        raise ValueError(f"{name} is {value!r}, but {alias} is {other!r}; give one of them")
+    return other if value is None else value

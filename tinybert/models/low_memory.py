@@ -1,8 +1,8 @@
-"""Loading a model that is larger than the memory: its matrices stay in their file.
+"""Loading a model that is larger than the memory: its matrices stay in their files.
 
-The weights of linear layers and embeddings become `StoredParameter`s; the rest, which is small, is
-read as ever. A model of float16 or bfloat16 weights so needs a few blocks of memory beyond what the
-computation itself takes; what the system keeps of the file in memory it can drop at any time.
+The weights of linear layers and embeddings become `StoredParameter`s, which convert a block of rows
+when it is used; all other parameters, which are small, are loaded as usual. The operating system
+can discard the cached pages of the files at any time.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import numpy as np
 
 from tinybert.autograd import Tensor
 from tinybert.backend import to_device
-from tinybert.checkpoints.reader import TensorReader
 from tinybert.models.loading import LoadingReport, load_weights, read_into
 from tinybert.nn import Embedding, Linear, Module, Parameter
 from tinybert.nn.stored import StoredParameter
+from tinybert.weights.reader import TensorReader
 
 
 def load_in_place(
@@ -25,9 +25,8 @@ def load_in_place(
     ignore_mismatched: bool,
     device: str,
 ) -> tuple[LoadingReport, set[str]]:
-    """As `load_weights`, for a model made inside `hollow_init`, whose weights have no memory yet.
-
-    No parameter requires a gradient afterwards.
+    """Load weights like `load_weights`, into a model that was created inside `hollow_init` and has
+    no memory for its weights yet. Afterwards no parameter requires a gradient.
     """
     owners = [m for m in model.modules() if isinstance(m, (Linear, Embedding))]
     large = {id(module.weight) for module in owners}

@@ -28,6 +28,20 @@ from tinybert.models.stack import StackOutput
 from tinybert.nn import Dropout, LayerNorm, Linear, Module
 from tinybert.outputs import PreTrainingOutput
 
+__all__ = [
+    "MegatronBertConfig",
+    "MegatronBertForCausalLM",
+    "MegatronBertForMaskedLM",
+    "MegatronBertForMultipleChoice",
+    "MegatronBertForNextSentencePrediction",
+    "MegatronBertForPreTraining",
+    "MegatronBertForPreTrainingOutput",
+    "MegatronBertForQuestionAnswering",
+    "MegatronBertForSequenceClassification",
+    "MegatronBertForTokenClassification",
+    "MegatronBertModel",
+]
+
 
 class MegatronBertConfig(BertConfig):
     """The sizes and options of a MegatronBERT. The defaults are those of the 345M model.

@@ -1,5 +1,5 @@
-"""`StoredParameter`: a weight that stays in its file, in the format of the file, and is widened a
-block of rows at a time whenever a layer needs it. For inference with models larger than the memory.
+"""`StoredParameter`: a weight that stays in its file, in the format of the file. Layers convert a
+block of rows when they use it. For inference with models larger than the memory.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from tinybert.backend import Array, parse_device, to_device
 from tinybert.nn.module import Parameter
 from tinybert.ops import check_range
 
-BLOCK = 1 << 18  # numbers that are widened at once: 1 MB in float32, which stays in the cache
+BLOCK = 1 << 18  # numbers converted at once: 1 MB in float32, which fits into the cache
 
 
 class StoredParameter(Parameter):
-    """A matrix (O, I) whose numbers are fetched from `stored` when they are needed.
+    """A matrix (O, I) whose elements are read from `stored` when they are used.
 
     Args:
-        stored: the array as it lies in the file, usually memory-mapped.
-        widen: from an array of that format to numbers, or None if they are numbers already.
-        dtype, device: what its numbers become, and where.
+        stored: the array in the format of the file, usually memory-mapped.
+        widen: converts an array of that format to numbers; None if that is not needed.
+        dtype, device: of the elements when they are used.
 
-    Layers take it a block at a time (`linear`, `rows`); `data` is all of it: the mapped file where
-    it has the numbers as they are needed, else an array made anew each time. It has no gradient and
-    cannot be changed: RuntimeError for both, and on the CPU NumPy's ValueError for writing into
-    `data`. Copies share what is stored.
+    Layers use it block by block (`linear`, `rows`). `data` is the whole matrix: the mapped file if
+    that has the right dtype and device, else a new array at every access. The parameter has no
+    gradient and cannot be changed: both raise RuntimeError, and on the CPU writing into `data`
+    raises NumPy's ValueError. Copies share the stored array.
     """
 
     __slots__ = ("_device", "_dtype", "_stored", "_widen")
@@ -43,11 +43,11 @@ class StoredParameter(Parameter):
         self._device = "cpu" if backend.name == "cpu" else f"{backend.name}:{index}"
         self._init(None)
 
-    # --- what it is, without a look at the numbers ------------------------------------------------
+    # --- attributes, without reading the elements -------------------------------------------------
 
     @property
     def data(self) -> Array:
-        """All numbers; on the CPU a read-only array, since what is written would be lost."""
+        """The whole matrix; read-only on the CPU, since changes would be lost."""
         numbers = self._numbers(self._stored)
         if isinstance(numbers, np.ndarray):
             numbers.flags.writeable = False
@@ -104,15 +104,15 @@ class StoredParameter(Parameter):
             )
         )
 
-    # --- what layers ask of it --------------------------------------------------------------------
+    # --- operations of layers ---------------------------------------------------------------------
 
     def rows(self, ids: Tensor, name: str) -> Tensor:
-        """The rows (..., I) with the numbers ids (...), as an embedding looks them up."""
+        """Return the rows (..., I) with the indices `ids` (...), as in an embedding."""
         check_range(ids.data, self.shape[0], name)
         return as_tensor(self._numbers(self._stored[ids.numpy()]))
 
     def linear(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """x (..., I) @ weight^T + bias, (..., O)."""
+        """Return x (..., I) @ weight^T + bias, (..., O)."""
         if x.requires_grad and is_grad_enabled():
             raise RuntimeError(_REFUSAL.format("it gives no gradients; call it inside no_grad()"))
         parts = [

@@ -1,5 +1,6 @@
 """MEGA: attention that is gated by a moving average, linear in length with chunks."""
 
+from tinybert.models.mega.mega_config import MegaConfig
 from tinybert.models.mega.mega_heads import (
     MegaForCausalLM,
     MegaForMaskedLM,
@@ -9,4 +10,14 @@ from tinybert.models.mega.mega_heads import (
     MegaForTokenClassification,
 )
 from tinybert.models.mega.mega_model import MegaModel
-from tinybert.models.mega_config import MegaConfig
+
+__all__ = [
+    "MegaConfig",
+    "MegaForCausalLM",
+    "MegaForMaskedLM",
+    "MegaForMultipleChoice",
+    "MegaForQuestionAnswering",
+    "MegaForSequenceClassification",
+    "MegaForTokenClassification",
+    "MegaModel",
+]

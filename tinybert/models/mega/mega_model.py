@@ -26,8 +26,8 @@ from tinybert.models.mega.gated_attention import (
     MovingAverageGatedAttention,
     count_seen,
 )
+from tinybert.models.mega.mega_config import MegaConfig, check_mega_config
 from tinybert.models.mega.relative_bias import RotaryBias, SimpleBias
-from tinybert.models.mega_config import MegaConfig, check_mega_config
 from tinybert.models.past_key_values import layers_of
 from tinybert.models.stack import LayerOutput, Stack
 from tinybert.nn import BatchNorm, DampedEMA, Embedding, Module, RMSNorm, ScaleNorm

@@ -1,5 +1,6 @@
 """Nemotron: a decoder with squared ReLU, grouped queries, and rotary positions."""
 
+from tinybert.models.nemotron.nemotron_config import NemotronConfig
 from tinybert.models.nemotron.nemotron_heads import (
     NemotronForCausalLM,
     NemotronForQuestionAnswering,
@@ -7,4 +8,12 @@ from tinybert.models.nemotron.nemotron_heads import (
     NemotronForTokenClassification,
 )
 from tinybert.models.nemotron.nemotron_model import NemotronModel
-from tinybert.models.nemotron_config import NemotronConfig
+
+__all__ = [
+    "NemotronConfig",
+    "NemotronForCausalLM",
+    "NemotronForQuestionAnswering",
+    "NemotronForSequenceClassification",
+    "NemotronForTokenClassification",
+    "NemotronModel",
+]

@@ -12,7 +12,7 @@ from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor
 from tinybert.backend import array_module
 from tinybert.models.activations import activation
-from tinybert.models.nemotron_config import NemotronConfig
+from tinybert.models.nemotron.nemotron_config import NemotronConfig
 from tinybert.models.stack import LayerOutput
 from tinybert.nn import LayerNorm, Linear, Module
 from tinybert.nn.attention import attend, merge_heads, split_heads

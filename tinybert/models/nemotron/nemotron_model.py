@@ -20,8 +20,8 @@ from tinybert.models.base import PreTrainedModel
 from tinybert.models.call import BaseModel, Call
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.masks import read_mask
+from tinybert.models.nemotron.nemotron_config import NemotronConfig, check_config
 from tinybert.models.nemotron.nemotron_layers import LayerNorm1P, NemotronLayer, rotary_angles
-from tinybert.models.nemotron_config import NemotronConfig, check_config
 from tinybert.models.past_key_values import CacheShape
 from tinybert.models.stack import Stack
 from tinybert.nn import Embedding, KeyValueCache

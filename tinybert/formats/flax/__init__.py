@@ -1,0 +1,1 @@
+"""Flax's weight files: arrays in MessagePack."""

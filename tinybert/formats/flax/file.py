@@ -1,0 +1,128 @@
+"""``flax_model.msgpack``, the weights of transformers' Flax classes, under PyTorch's names.
+
+A file is one MessagePack map of maps; its leaves are arrays, each an extension of type 1 that
+holds [shape, name of the dtype, bytes], or the chunks of one beyond a gigabyte. Only this
+directory is read on opening; neither flax nor msgpack is needed.
+
+Format: flax/serialization.py; names as in transformers 4.37, ``modeling_flax_pytorch_utils.py``.
+"""
+
+import mmap
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from tinybert.formats.flax.messagepack import Place, parse
+from tinybert.formats.spans import Piece, Span, SpanReader, kernel_is_turned, open_regular
+from tinybert.weights.dtypes import FORMATS
+from tinybert.weights.errors import CheckpointError
+
+_ARRAY, _SCALAR = 1, 3  # extension types; 2 is a complex number of Python's
+_CHUNKED = "__msgpack_chunked_array__"
+_NUMPY_NAMES = {
+    str(fmt.array): name for name, fmt in FORMATS.items() if fmt.widen is None and not fmt.packed
+} | {
+    "bool": "BOOL", "bfloat16": "BF16", "float8_e5m2": "F8_E5M2", "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2fnuz": "F8_E5M2FNUZ", "float8_e4m3fnuz": "F8_E4M3FNUZ",
+}  # fmt: skip
+
+
+class FlaxFile(SpanReader):
+    """One ``flax_model.msgpack``; tensors are read when asked for.
+
+    Names and shapes are those of the PyTorch twin: dense kernels are transposed, scales and
+    embeddings are weights, ``layer/0`` is ``layer.0``. Raises CheckpointError for a malformed file
+    and for leaves that are no arrays.
+    """
+
+    format = "Flax"
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        name = os.fspath(path)
+        file = open_regular(path)
+        try:
+            super().__init__(name, [file], _spans(name, file.fileno()))
+        except BaseException:
+            file.close()
+            raise
+
+
+def _spans(path: str, descriptor: int) -> dict[str, Span]:
+    size = os.fstat(descriptor).st_size
+    if size == 0:
+        raise CheckpointError(path, "is empty: the download or copy failed; download it again")
+    spans: dict[str, Span] = {}
+    try:
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as buffer:
+            tree = parse(buffer, 0, size)
+            if not isinstance(tree, dict):
+                raise ValueError("is not a Flax file: it does not contain a map")
+            if set(tree) == {"params"} and isinstance(tree["params"], dict):
+                tree = tree["params"]
+            for keys, leaf in _leaves(tree, ()):
+                name, span = _tensor(buffer, path, keys, leaf)
+                if name in spans:
+                    raise ValueError(f"two arrays would be {name!r:.120}")
+                spans[name] = span
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(path, str(error)) from None
+    return spans
+
+
+def _leaves(tree: dict[str, Any], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and _CHUNKED not in value:
+            yield from _leaves(value, (*above, key))
+        else:
+            yield (*above, key), value
+
+
+def _tensor(buffer: Any, path: str, keys: tuple[str, ...], leaf: Any) -> tuple[str, Span]:
+    try:
+        span = _joined(buffer, leaf) if isinstance(leaf, dict) else _array(buffer, leaf)
+    except ValueError as error:
+        raise ValueError(f"leaf {'/'.join(keys)!r:.120}: {error}") from None
+    last = keys[-1]
+    if last == "kernel" and kernel_is_turned(path, "/".join(keys), span.shape):
+        span = Span(span.dtype, span.shape, span.pieces, turned=True)
+    if last in ("kernel", "embedding", "scale"):
+        last = "weight"
+    return ".".join([*keys[:-1], last]), span
+
+
+def _array(buffer: Any, leaf: Any) -> Span:
+    if not isinstance(leaf, Place) or leaf.kind not in (_ARRAY, _SCALAR):
+        raise ValueError(f"is not an array: {leaf!r:.80}")
+    content = parse(buffer, leaf.begin, leaf.end)
+    if not isinstance(content, list) or len(content) != 3:
+        raise ValueError("an array must be [shape, dtype, bytes]")
+    shape, dtype, data = content
+    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"shape must be a list of sizes, not {shape!r:.80}")
+    if not isinstance(dtype, str) or dtype not in _NUMPY_NAMES:
+        raise ValueError(f"dtype {dtype!r:.40} is not read")
+    if not isinstance(data, Place) or data.kind is not None:
+        raise ValueError("an array's data must be bytes")
+    piece = Piece(0, data.begin, data.end - data.begin)
+    return Span(_NUMPY_NAMES[dtype], tuple(shape), (piece,))
+
+
+def _joined(buffer: Any, leaf: dict[str, Any]) -> Span:
+    """The array that was saved in chunks: each is a flat array, and they follow each other."""
+    shape = _listed(leaf.get("shape"))
+    chunks = [_array(buffer, chunk) for chunk in _listed(leaf.get("chunks"))]
+    if not chunks or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError("a chunked array must have a shape and chunks")
+    if len({chunk.dtype for chunk in chunks}) != 1:
+        raise ValueError("the chunks of an array differ in dtype")
+    pieces = tuple(piece for chunk in chunks for piece in chunk.pieces)
+    return Span(chunks[0].dtype, tuple(shape), pieces)
+
+
+def _listed(members: Any) -> list[Any]:
+    """The values of ``{"0": ..., "1": ...}`` in order, which is how Flax writes a tuple."""
+    if not isinstance(members, dict) or set(members) != {str(i) for i in range(len(members))}:
+        raise ValueError("a chunked array must number its sizes and chunks from 0")
+    return [members[str(i)] for i in range(len(members))]

@@ -1,0 +1,1 @@
+"""Megatron-LM's checkpoints, with the names and shapes of transformers."""

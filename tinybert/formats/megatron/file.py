@@ -1,0 +1,251 @@
+"""Megatron-LM's checkpoints of BERT, with the names of transformers' MegatronBertForPreTraining.
+
+``model_optim_rng.pt``, alone or in NVIDIA's zip archive (NGC's ``megatron_bert_345m``), is a
+PyTorch file of nested dicts. Three things are converted: names, which changed over the years
+(``names.py``); the vocabulary, which Megatron-LM pads; and the order of the rows in the joint
+matrix of queries, keys and values, which depends on ``checkpoint_version`` (Megatron-LM,
+``megatron/checkpointing.py``).
+"""
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinybert.formats.megatron.names import (
+    HEADS,
+    LAYER,
+    LM_BIAS,
+    POSITIONS,
+    SEGMENTS,
+    WORDS,
+    Place,
+    latest_names,
+    places_of,
+)
+from tinybert.formats.torch.file import megatron_members, open_torch
+from tinybert.formats.torch.pickle import Record
+from tinybert.formats.torch.tensor import LazyTensor
+from tinybert.weights.dtypes import FORMATS
+from tinybert.weights.errors import CheckpointError
+from tinybert.weights.reader import TensorInfo, TensorReader
+from tinybert.weights.strict_json import parse_json
+
+_PARALLEL = ("tensor_model_parallel_size", "pipeline_model_parallel_size", "model_parallel_size")
+_MAX_CONFIG = 1 << 20  # bytes
+
+
+class MegatronLMFile(TensorReader):
+    """One Megatron-LM checkpoint of BERT, alone or in an NGC zip; a tensor is read on access.
+
+    The order of names does not depend on that of the file. Word embeddings and the bias of the
+    prediction head are truncated to one vocabulary size. ``cls.predictions.decoder.weight`` has the
+    values of the word embeddings; heads that the file does not have are omitted.
+
+    Sizes come from the tensors. The number of heads comes from the arguments in the file, else from
+    a ``config.json`` next to it, else it is 16 if the model has 1024 hidden units, as the published
+    models; the vocabulary size likewise, else it is that of ``lm_head.bias``.
+
+    Raises CheckpointError for a malformed file, for a model other than BERT, for tensors that are
+    missing, unknown or of the wrong shape, and for one part of a model that was split over devices.
+    """
+
+    format = "Megatron-LM"
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        if len(parts := _parts(self.path)) > 1:
+            raise CheckpointError(self.path, _split_in(len(parts)))
+        saved, self._file = open_torch(self.path)
+        try:
+            self._version = _version(saved)
+            args = _arguments(saved)
+            self._tensors = latest_names(saved["model"])
+            self._config = _config(self._tensors, args, _config_beside(self.path))
+            self._places = places_of(self._tensors, self._config)
+        except BaseException as error:
+            self._file.close()
+            if isinstance(error, ValueError) and not isinstance(error, CheckpointError):
+                raise CheckpointError(self.path, str(error)) from None
+            raise
+        self.metadata = {"checkpoint_version": str(self._version)}
+
+    def model_config(self) -> dict[str, Any]:
+        """The configuration as a ``config.json`` of Hugging Face has it."""
+        return dict(self._config)
+
+    def close(self) -> None:
+        """Close the file. Arrays that were handed out stay valid."""
+        self._file.close()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def info(self, name: str) -> TensorInfo:
+        """Format, shape and size in bytes of a tensor; its data are not touched."""
+        place = self._place(name)
+        stored = self._tensors[place.name].info
+        width = stored.nbytes // max(1, math.prod(stored.shape))
+        return TensorInfo(stored.dtype, place.shape, math.prod(place.shape) * width)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        place = self._place(name)
+        array = self._part(self._tensors[place.name].read(), place)
+        array.flags.writeable = False
+        return array
+
+    def read_into(self, name: str, out: np.ndarray) -> None:
+        """Fill ``out`` with a tensor, cast to its dtype; see ``TensorReader.read_into``."""
+        place = self._place(name)
+        tensor = self._tensors[place.name]
+        if tensor.info.shape == out.shape == place.shape:
+            tensor.read_into(out)
+            return
+        if out.shape != place.shape:
+            raise ValueError(f"tensor {name!r} has shape {place.shape}, out has {out.shape}")
+        whole = np.empty(tensor.info.shape, FORMATS[tensor.info.dtype].array)
+        tensor.read_into(whole)
+        np.copyto(out, self._part(whole, place), casting="same_kind")
+
+    def _part(self, whole: np.ndarray, place: Place) -> np.ndarray:
+        """What a place takes of the array in the file."""
+        if place.third is not None:
+            whole = _third(whole, place.third, self._version, self._config["num_attention_heads"])
+        return whole[: place.shape[0]]
+
+    def _place(self, name: str) -> Place:
+        if name not in self._places:
+            raise KeyError(f"{self.path} has no tensor {name!r}")
+        return self._places[name]
+
+
+def _third(fused: np.ndarray, third: int, version: float, heads: int) -> np.ndarray:
+    """Queries (0), keys (1) or values (2): D of the 3 D rows of a fused matrix or bias.
+
+    With n heads of size k the order of the rows is (3, n, k) up to version 0, (n, k, 3) in version
+    1 and (n, 3, k) since version 2.
+    """
+    size, rest = fused.shape[0] // (3 * heads), fused.shape[1:]
+    if version >= 2:
+        part = fused.reshape(heads, 3, size, *rest)[:, third]
+    elif version == 1:
+        part = fused.reshape(heads, size, 3, *rest)[:, :, third]
+    else:
+        part = fused.reshape(3, heads, size, *rest)[third]
+    return part.reshape(heads * size, *rest)
+
+
+def _parts(path: str) -> list[str]:
+    """Return all parts of a model in the zip, or in Megatron-LM's folders next to the file."""
+    folder = Path(path).absolute().parent
+    if folder.name.startswith("mp_rank_"):
+        return [str(other) for other in folder.parent.glob("mp_rank_*/model_optim_rng.pt")]
+    return megatron_members(path)
+
+
+def _split_in(count: Any) -> str:
+    return (
+        f"is one of {count} parts of a model that was split over devices (tensor or pipeline "
+        "parallel): merge them first, with Megatron-LM's own tools"
+    )
+
+
+def _version(saved: Any) -> float:
+    if type(saved) is not dict or type(saved.get("model")) is not dict:
+        raise ValueError("is not a Megatron-LM checkpoint: it has no 'model'")
+    version = saved.get("checkpoint_version", 0)
+    # Between these none was ever released; the converter of transformers takes them for 0.
+    if type(version) not in (int, float) or not (version in (0, 1) or version >= 2):
+        raise ValueError(f"has checkpoint_version {version!r:.40}; 0, 1, 2 and later are known")
+    return float(version)
+
+
+def _arguments(saved: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the training run by name; empty where none were stored."""
+    args = saved.get("args")
+    found = args.state if type(args) is Record else args
+    found = found if type(found) is dict else {}
+    for name in _PARALLEL:
+        if type(count := found.get(name)) is int and count > 1:
+            raise ValueError(_split_in(count))
+    return found
+
+
+def _config_beside(path: str) -> dict[str, Any]:
+    """The config.json in the file's folder, if it is one of a MegatronBERT."""
+    file = Path(path).parent / "config.json"
+    if not file.is_file() or file.stat().st_size > _MAX_CONFIG:
+        return {}
+    try:
+        options = parse_json(file.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(file, str(error)) from None
+    known = type(options) is dict and options.get("model_type") == "megatron-bert"
+    return options if known else {}
+
+
+def _config(
+    tensors: Mapping[str, LazyTensor], args: dict[str, Any], beside: dict[str, Any]
+) -> dict[str, Any]:
+    """Hugging Face's configuration, sizes from the tensors; ValueError where these and the
+    arguments contradict each other.
+    """
+    shapes = {name: tensor.info.shape for name, tensor in tensors.items()}
+    for name, what in ((WORDS, "word"), (POSITIONS, "position"), (SEGMENTS, "token type")):
+        if len(shapes.get(name, ())) != 2:
+            raise ValueError(f"has no {what} embeddings, so it is not a BERT of Megatron-LM")
+    rows, hidden = shapes[WORDS]
+    inner = shapes.get("layers.0.mlp.dense_h_to_4h.bias", ())
+    sizes = {
+        "hidden_size": hidden,
+        "num_hidden_layers": len({match[1] for match in map(LAYER.fullmatch, shapes) if match}),
+        "intermediate_size": inner[0] if inner else 4 * hidden,
+        "max_position_embeddings": shapes[POSITIONS][0],
+        "type_vocab_size": shapes[SEGMENTS][0],
+    }
+    for key, name in (("num_hidden_layers", "num_layers"), ("intermediate_size", "ffn_hidden_size"),
+                      ("hidden_size",) * 2, ("max_position_embeddings",) * 2):  # fmt: skip
+        if args.get(name) not in (None, sizes[key]):
+            raise ValueError(
+                f"its arguments say {name} {args[name]!r:.40}, its tensors {sizes[key]}"
+            )
+    vocabulary = args.get("padded_vocab_size") or beside.get("vocab_size")
+    if vocabulary is None:
+        vocabulary = shapes.get(LM_BIAS, (rows,))[0]
+    if type(vocabulary) is not int or vocabulary < 1:
+        raise ValueError(f"its vocabulary has a size of {vocabulary!r:.40}")
+    complete = all(any(name.startswith(head) for name in shapes) for head in HEADS)
+    config = {
+        **beside,
+        "model_type": "megatron-bert",
+        "architectures": ["MegatronBertForPreTraining" if complete else "MegatronBertModel"],
+        "vocab_size": vocabulary,
+        **sizes,
+        "num_attention_heads": _heads(args, beside, hidden),
+    }
+    tokenizer = args.get("tokenizer_type")
+    return config | ({"tokenizer_type": tokenizer} if type(tokenizer) is str else {})
+
+
+def _heads(args: dict[str, Any], beside: dict[str, Any], hidden: int) -> int:
+    """The number of attention heads, which no tensor tells."""
+    heads = args.get("num_attention_heads") or beside.get("num_attention_heads")
+    if heads is None and hidden == 1024:  # the 345M model, as NVIDIA published it
+        heads = 16
+    if heads is None:
+        raise ValueError(
+            "does not say how many attention heads the model has: put a config.json beside it, "
+            'with "model_type": "megatron-bert" and "num_attention_heads"'
+        )
+    if type(heads) is not int or heads < 1 or hidden % heads:
+        raise ValueError(f"{heads!r:.40} attention heads cannot share {hidden} hidden units")
+    return heads

@@ -1,0 +1,1 @@
+"""NeMo's Nemotron checkpoints, with the names and shapes of transformers."""

@@ -1,0 +1,102 @@
+"""The kinds of files that `tinybert.formats` reads, registered with `tinybert.weights`.
+
+Each is recognized by its content; its name may say anything. A reader's module is imported when
+its kind turns up, so `import tinybert` stays fast, and a missing extra (h5py) matters only to those
+who need it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from tinybert.formats.doctor import diagnose
+from tinybert.weights.reader import FileFormat, TensorReader, register_description, register_format
+
+_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # the end of TensorFlow's .index files
+
+
+def register() -> None:
+    """Register every kind of file, in the order in which a folder with several is read."""
+    for file_format in _FORMATS:
+        register_format(file_format)
+    register_description(diagnose)
+
+
+def _open_torch(path: Path) -> TensorReader:
+    from tinybert.formats.torch.file import TorchFile, holds_megatron, read_torch
+
+    if holds_megatron(path) or _is_megatron(read_torch(path)):
+        from tinybert.formats.megatron.file import MegatronLMFile
+
+        return MegatronLMFile(path)
+    from tinybert.formats.nemo.files import with_options_beside
+
+    return with_options_beside(TorchFile(path))
+
+
+def _is_megatron(content: Any) -> bool:
+    model = content.get("model") if isinstance(content, dict) else None
+    return isinstance(model, dict) and isinstance(model.get("language_model"), dict)
+
+
+def _open_hdf5(path: Path) -> TensorReader:
+    from tinybert.formats.tensorflow.h5 import TensorFlowH5File
+
+    return TensorFlowH5File(path)
+
+
+def _open_table(path: Path) -> TensorReader:
+    from tinybert.formats.tensorflow.bundle import TensorFlow1Checkpoint
+
+    return TensorFlow1Checkpoint(path)
+
+
+def _open_tar(path: Path) -> TensorReader:
+    from tinybert.formats.nemo.files import open_archive
+
+    return open_archive(path)
+
+
+def _open_messagepack(path: Path) -> TensorReader:
+    from tinybert.formats.flax.file import FlaxFile
+
+    return FlaxFile(path)
+
+
+def _is_torch(path: Path, first: bytes, last: bytes) -> bool:
+    return first.startswith((b"PK\3\4", b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"))
+
+
+def _is_hdf5(path: Path, first: bytes, last: bytes) -> bool:
+    return path.name.endswith(".h5.index.json") or first.startswith(b"\x89HDF\r\n\x1a\n")
+
+
+def _is_tar(path: Path, first: bytes, last: bytes) -> bool:
+    return first[257:262] == b"ustar"
+
+
+def _is_table(path: Path, first: bytes, last: bytes) -> bool:
+    """An .index file, the path that a checkpoint's files have in common, or their folder."""
+    if path.is_dir():
+        return any(path.glob("*.index"))
+    is_prefix = not path.exists() and path.with_name(f"{path.name}.index").exists()
+    return is_prefix or last == _TABLE_MAGIC
+
+
+def _is_messagepack(path: Path, first: bytes, last: bytes) -> bool:
+    """A map of 1 to 15 entries, or with a two- or four-byte count, whose first key is text."""
+    key = first[{0xDE: 3, 0xDF: 5}.get(first[0], 1) :][:1] if first else b""
+    is_map = first[:1] in (b"\xde", b"\xdf") or b"\x81" <= first[:1] <= b"\x8f"
+    return is_map and (b"\xa0" <= key <= b"\xbf" or key in (b"\xd9", b"\xda"))
+
+
+_FORMATS = (
+    FileFormat(("pytorch_model.bin", "pytorch_model.bin.index.json"), _is_torch, _open_torch),
+    FileFormat(("tf_model.h5", "tf_model.h5.index.json"), _is_hdf5, _open_hdf5),
+    FileFormat(("model.ckpt.index", "bert_model.ckpt.index"), _is_table, _open_table),
+    FileFormat(("flax_model.msgpack",), _is_messagepack, _open_messagepack),
+    FileFormat(
+        ("model_optim_rng.pt", "release/mp_rank_00/model_optim_rng.pt", "model_weights.ckpt"),
+        _is_tar,
+        _open_tar,
+    ),
+)

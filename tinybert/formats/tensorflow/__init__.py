@@ -1,0 +1,1 @@
+"""TensorFlow's weight files: Keras HDF5 files and checkpoint bundles."""

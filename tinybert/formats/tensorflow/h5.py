@@ -1,0 +1,205 @@
+"""``tf_model.h5``, the weights of transformers' TensorFlow classes, under PyTorch's names.
+
+HDF5's directory is read with h5py, the arrays without: Keras stores each in one piece, so that
+its place and size are all there is to ask for. Groups, links and names are believed only as far
+as the file bears them out; nothing outside the file is opened.
+
+Format: the HDF5 File Format Specification 3.0; names as in transformers 4.37,
+``modeling_tf_pytorch_utils.py``.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tinybert.formats.spans import (
+    Piece,
+    Span,
+    SpanReader,
+    kernel_is_turned,
+    open_regular,
+    read_directory,
+)
+from tinybert.weights.dtypes import NATIVE_NAMES
+from tinybert.weights.errors import CheckpointError
+from tinybert.weights.strict_json import parse_json
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_MAX_DEPTH = 32  # groups within groups; Keras makes a dozen
+_MAX_OBJECTS = 100_000
+_LAST = {"kernel": "weight", "gamma": "weight", "embeddings": "weight", "beta": "bias"}
+
+
+class TensorFlowH5File(SpanReader):
+    """One ``tf_model.h5``, or the shards that a ``tf_model.h5.index.json`` names.
+
+    Names and shapes are those of the PyTorch twin: dense kernels are transposed, a tied array that
+    is stored under several layers comes once (the first), and where all tensors lie in the base
+    model, as in TFBertModel, its prefix ("bert.") is dropped. Reading is as lazy as
+    ``SpanReader``'s.
+
+    Raises CheckpointError for a malformed file and for what Keras does not write: soft and
+    external links, data outside the file, compressed or chunked data, types other than integers
+    and floats. ImportError when h5py is missing.
+    """
+
+    format = "TensorFlow"
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        name = os.fspath(path)
+        sharded = name.endswith(".json")
+        weight_map = _read_index(Path(name)) if sharded else {}
+        shards = sorted(set(weight_map.values())) if sharded else [name]
+        spans: dict[str, Span] = {}
+        with ExitStack() as opened:
+            files: list[BinaryIO] = []
+            for shard in shards:
+                files.append(opened.enter_context(_open(shard)))
+                for stored, span in _datasets(shard, len(files) - 1):
+                    # A shard has the variable's name without the model; a single file puts the
+                    # layer's group and the model's name before it.
+                    parts = stored.split("/")[0 if sharded else 2 :]
+                    _add(spans, shard, parts or [stored], span)
+            for variable, shard in weight_map.items():
+                if torch_name(variable.split("/")[1:]) not in spans:
+                    raise CheckpointError(
+                        shard, f"lacks {variable!r:.120}, which the index places in it"
+                    )
+            super().__init__(name, files, _without_base(spans))
+            opened.pop_all()
+
+
+def torch_name(parts: list[str]) -> str:
+    """A Keras variable's name, split at "/", model's name dropped, as PyTorch has it.
+
+    ``mlm___cls`` is ``cls`` (what stands before ``___`` tells apart two layers that are one in
+    PyTorch), ``layer_._0`` is ``layer.0``, and a kernel, gamma or embedding is a weight.
+    """
+    levels = "/".join(part.rpartition("___")[2] for part in parts).replace("_._", "/").split("/")
+    levels[-1] = levels[-1].removesuffix(":0")
+    levels[-1] = _LAST.get(levels[-1], levels[-1])
+    return ".".join(level for level in levels if level)
+
+
+def _add(spans: dict[str, Span], path: str, parts: list[str], span: Span) -> None:
+    name = torch_name(parts)
+    if parts[-1].removesuffix(":0") == "kernel" and kernel_is_turned(path, name, span.shape):
+        span = Span(span.dtype, span.shape, span.pieces, True, span.big_endian)
+    if name in spans and spans[name].info != span.info:
+        raise CheckpointError(
+            path, f"has tensor {name!r:.120} twice, as {spans[name].info} and as {span.info}"
+        )
+    spans.setdefault(name, span)
+
+
+def _without_base(spans: dict[str, Span]) -> dict[str, Span]:
+    """Names without the base model's, if that is all there is: so PyTorch's base models save."""
+    base = next(iter(spans), "").partition(".")[0] + "."
+    if f"{base}embeddings.word_embeddings.weight" not in spans:
+        return spans
+    if not all(name.startswith(base) for name in spans):
+        return spans
+    return {name.removeprefix(base): span for name, span in spans.items()}
+
+
+def _open(path: str) -> BinaryIO:
+    file = open_regular(path)
+    if file.read(len(SIGNATURE)) != SIGNATURE:
+        file.close()
+        raise CheckpointError(path, "is not an HDF5 file: it does not begin with the signature")
+    return file
+
+
+def _read_index(index: Path) -> dict[str, str]:
+    """The path of its shard for each variable that an index names."""
+    raw = read_directory(index)
+    try:
+        content: Any = parse_json(raw)
+    except ValueError as error:
+        raise CheckpointError(index, f"bad index: {error}") from None
+    weight_map = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(index, "bad index: it must be a JSON object with a weight_map object")
+    for shard in weight_map.values():
+        if not isinstance(shard, str) or not shard.endswith(".h5") or set(shard) & set("/\\:\0"):
+            raise CheckpointError(index, f"bad index: {shard!r:.80} is not a plain file name")
+        if not (index.parent / shard).exists():
+            raise CheckpointError(
+                index.parent / shard, "is missing: the index names it; fetch the whole folder again"
+            )
+    return {name: str(index.parent / shard) for name, shard in weight_map.items()}
+
+
+def _datasets(path: str, file: int) -> list[tuple[str, Span]]:
+    """(name, span) of every dataset in an HDF5 file."""
+    try:
+        import h5py
+    except ImportError:
+        raise ImportError(
+            f'{path}: TensorFlow .h5 files need h5py: pip install "tinybert[tf]"'
+        ) from None
+    try:
+        with h5py.File(path, "r", locking=False) as root:
+            found = []
+            for name, dataset in _walk(h5py, root, path):
+                found.append((name, _span(h5py, dataset, path, file)))
+            return found
+    except (CheckpointError, MemoryError):
+        raise
+    except Exception as error:  # h5py raises whatever libhdf5's error maps to
+        raise CheckpointError(path, f"bad HDF5: {type(error).__name__}: {error}") from None
+
+
+def _walk(h5py: Any, root: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """(full name, dataset) in the file's order; each object once, or it could go in circles."""
+
+    def address(node: Any) -> int:
+        return h5py.h5o.get_info(node.id).addr
+
+    seen = {address(root)}
+    pending = [("", root, 0)]
+    while pending:
+        prefix, group, depth = pending.pop()
+        inner = []
+        for key in group:
+            name = f"{prefix}{key}"
+            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                raise CheckpointError(path, f"{name!r:.120} is a link, and none is followed")
+            node = group[key]
+            if address(node) in seen:
+                raise CheckpointError(path, f"{name!r:.120} is an object that has another name")
+            seen.add(address(node))
+            if len(seen) > _MAX_OBJECTS:
+                raise CheckpointError(path, f"has over {_MAX_OBJECTS} groups and arrays")
+            if isinstance(node, h5py.Group):
+                if depth == _MAX_DEPTH:
+                    raise CheckpointError(path, f"groups are nested over {_MAX_DEPTH} deep")
+                inner.append((f"{name}/", node, depth + 1))
+            elif isinstance(node, h5py.Dataset):
+                yield name, node
+            else:
+                raise CheckpointError(path, f"{name!r:.120} is neither group nor array")
+        pending.extend(reversed(inner))
+
+
+def _span(h5py: Any, dataset: Any, path: str, file: int) -> Span:
+    name, dtype, shape = dataset.name, dataset.dtype, dataset.shape
+    known = NATIVE_NAMES.get(dtype.newbyteorder("<").str) if dtype.kind in "fiu" else None
+    # h5py calls a foreign number format (bfloat16, say) by the nearest that NumPy has.
+    if known is None or not dataset.id.get_type().equal(h5py.h5t.py_create(dtype)):
+        raise CheckpointError(path, f"{name!r:.120} has type {dtype}, which is not read")
+    layout = dataset.id.get_create_plist()
+    if shape is None or layout.get_layout() != h5py.h5d.CONTIGUOUS:
+        raise CheckpointError(
+            path,
+            f"{name!r:.120} is compressed, chunked or virtual: Keras stores arrays in one piece; "
+            "`h5repack -l CONTI -f NONE OLD NEW` brings them to that",
+        )
+    if layout.get_external_count():
+        raise CheckpointError(path, f"{name!r:.120} has its data in another file, which is no part")
+    begin, size = dataset.id.get_offset(), dataset.id.get_storage_size()
+    if begin is None:  # nothing was ever written: an array without elements, or half a save
+        begin = size = 0
+    return Span(known, shape, (Piece(file, begin, size),), big_endian=dtype.byteorder == ">")

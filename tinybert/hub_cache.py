@@ -1,0 +1,85 @@
+"""The local cache of the Hugging Face Hub: find a model in it, or download one into it.
+
+Only the download needs `huggingface_hub`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+TEXTS = ("*.json", "*.txt", "*.jinja")  # *.jinja: templates of conversations
+# The weights to download: safetensors, and only without them PyTorch's files, which are pickles
+# (our reader runs nothing that they contain; other programs do).
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+_COMMIT = re.compile(r"\w+", re.ASCII)
+_SHARD = re.compile(r".+-of-(\d{1,6})\.(?:safetensors|bin)", re.ASCII)
+
+
+def cache_folder() -> Path:
+    """Return where Hugging Face libraries keep downloads, by the environment's variables."""
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if path := os.environ.get(variable):
+            return Path(path).expanduser()
+    home = os.environ.get("HF_HOME")
+    if not home:
+        home = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(home).expanduser() / "hub"
+
+
+def cached_folder(name: str, revision: str) -> Path | None:
+    """Return the folder of a cached revision: refs/main, for example, names it in snapshots."""
+    folder = cache_folder() / f"models--{name.replace('/', '--')}"
+    try:
+        with open(folder / "refs" / revision, encoding="ascii") as file:
+            commit = file.read(128).strip()
+    except FileNotFoundError:
+        commit = revision
+    except (OSError, UnicodeDecodeError):
+        return None
+    snapshot = folder / "snapshots" / commit
+    return snapshot if _COMMIT.fullmatch(commit) and snapshot.is_dir() else None
+
+
+def holds(folder: Path, files: Sequence[str]) -> bool:
+    """Whether the folder has one of `files`, and of weights in several files all of them."""
+    found = {path.name for pattern in files for path in folder.glob(pattern) if path.is_file()}
+    parts = [int(match[1]) for match in map(_SHARD.fullmatch, found) if match]
+    return (bool(found) or not files) and len(parts) >= max(parts, default=0)
+
+
+def download(name: str, files: Sequence[str], revision: str | None, token: str | None) -> Path:
+    """Download a model into the cache and return its folder. Raises FileNotFoundError."""
+    wanted = " or ".join(files) or "anything"
+    failed = (
+        f"there is no folder {name!r}, and the cache {str(cache_folder())!r} has no {wanted} of a "
+        "model of that name"
+    )
+    cure = "give the path of a folder"
+    offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    if offline.upper() in ("1", "ON", "YES", "TRUE"):
+        raise FileNotFoundError(f"{failed}; {cure}, or unset HF_HUB_OFFLINE to download it")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise FileNotFoundError(
+            f'{failed}; {cure}, or pip install "tinybert[hub]" to download it'
+        ) from None
+    asks_for_weights = not files or any(file.endswith(".safetensors") for file in files)
+    options = {"revision": revision, "token": token, "cache_dir": str(cache_folder())}
+    options = {option: value for option, value in options.items() if value is not None}
+    for weights in WEIGHTS if asks_for_weights else ("",):
+        patterns = [*TEXTS, weights] if weights else [*TEXTS]
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=patterns, **options))
+        except Exception as error:  # of the network, of the Hub, of the disk: one cure for all
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise FileNotFoundError(
+                f"{failed}; downloading it failed ({reason}); {cure}"
+            ) from error
+        if holds(folder, files or ([weights] if weights else ())):
+            return folder
+    raise FileNotFoundError(f"{failed}; neither has the model on the Hub; {cure}")
