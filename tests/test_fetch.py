@@ -58,7 +58,7 @@ class FakePip:
     def __call__(self, command, **options):
         self.calls.append((command, options))
         if self.barrier:
-            self.barrier.wait(5)
+            self.barrier.wait(900)  # if it hangs
         if self.error:
             raise self.error
         if not self.code:

@@ -148,14 +148,14 @@ def test_operations_compute_with_the_module_of_the_array() -> None:
 
 PROBE = """
 import json, sys, time
-import numpy
 sys.path.insert(0, sys.argv[1])
-before = set(sys.modules)
-start = time.process_time()  # of the processor, which does not count what others take from us
+start = time.process_time()  # of the processor: what other programs take is not counted
+import numpy
+between, before = time.process_time(), set(sys.modules)
 import tinybert
-seconds = time.process_time() - start
+ratio = (time.process_time() - between) / (between - start)
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
-print(json.dumps([seconds, sorted(loaded - set(sys.stdlib_module_names))]))
+print(json.dumps([ratio, sorted(loaded - set(sys.stdlib_module_names))]))
 """
 
 
@@ -164,14 +164,15 @@ def probe() -> tuple[float, list[str]]:
         [sys.executable, "-I", "-c", PROBE, str(ROOT.parent)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    seconds, loaded = json.loads(result.stdout)
-    return seconds, loaded
+    ratio, loaded = json.loads(result.stdout)
+    return ratio, loaded
 
 
 def test_import_is_light() -> None:
+    """It loads nothing foreign, and takes a few times as long as the import of NumPy (2 to 4)."""
     probes = [probe() for _ in range(5)]
     assert {*probes[0][1]} <= {"tinybert", "regex"}
-    assert min(seconds for seconds, _ in probes) < 0.3
+    assert min(ratio for ratio, _ in probes) < 6
 
 
 def test_the_front_page_shows_what_is_public() -> None:

@@ -66,8 +66,14 @@ MODEL_FLOAT64 = 1e-11
 BATCH_INVARIANCE = 1e-5  # float32: BLAS sums in another order for another batch, never equal bits
 # Gradients pass every layer twice, and the norms of the toy models enlarge them.
 MODEL_GRADIENT_FLOAT64 = 1e-9
-# float32: the error against torch float64 as a share of the gradient, its RMS over 24 models, in
-# units of torch's own. The share of one model is luck (from 0.8 to 1.5), the mean over all is not.
-MODEL_FLOAT32_RATIO = 1.5
-MODEL_FLOAT32_MEAN_RATIO = 1.15
-MODEL_FLOAT32_FLOOR = 8 * FLOAT32_EPS  # where the gradient is 0 and torch's error luck alone
+# float32: the error of a gradient against torch float64, divided by the error of torch float32, as a
+# geometric mean over models. One ratio is luck (its logarithm has a standard deviation of 0.3), and
+# a mean over the 24 to 72 ratios of one kind of parameter has a standard error of at most 6 %. Sums
+# in another order, on six processors, moved these means between 0.8 and 1.2, and the mean over all
+# parameters between 0.98 and 1.08. A relative error of 1e-5 in one kernel breaks a bound, which a
+# test shows.
+MODEL_FLOAT32_RATIO = 1.4
+MODEL_FLOAT32_MEAN_RATIO = 1.25
+# The gradient of a key's bias is 0, and what is found is rounding alone: the error of the key's
+# weight is the unit, of which 0.15 to 0.22 were seen.
+MODEL_FLOAT32_KEY_BIAS_RATIO = 0.5

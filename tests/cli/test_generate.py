@@ -11,7 +11,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +326,14 @@ def test_the_picture(ask, refused, tmp_path: Path, folder: Path) -> None:
 
 # --- in a terminal --------------------------------------------------------------------------------
 
+HANG = 900  # seconds without a sign of life: no machine is so busy, the program hangs
+# `python -m tinybert`; Ctrl-C works even where a shell ran the tests in the background, which makes
+# them and their children ignore it.
+PROGRAM = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("tinybert", run_name="__main__", alter_sys=True)
+"""
 
 class Terminal:
     """`tinybert generate` with a pseudo-terminal as its standard output, 40 columns wide."""
@@ -334,7 +341,7 @@ class Terminal:
     def __init__(self, *words: object) -> None:
         pty = pytest.importorskip("pty", reason="pseudo-terminals are of POSIX")
         self.screen, shown = pty.openpty()
-        command = [sys.executable, "-m", "tinybert", "generate", *map(str, words)]
+        command = [sys.executable, "-c", PROGRAM, "generate", *map(str, words)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=shown, stderr=subprocess.PIPE,
             env={**os.environ, "COLUMNS": "40"}, start_new_session=True,
@@ -342,12 +349,10 @@ class Terminal:
         os.close(shown)
 
     def read(self, enough: int) -> str:
-        """What is shown, until there are `enough` characters or nothing more comes."""
-        found, until = b"", time.monotonic() + 60
-        while (
-            len(found) < enough
-            and select.select([self.screen], [], [], until - time.monotonic())[0]
-        ):
+        """What is shown, until there are `enough` characters or the program has ended."""
+        found = b""
+        while len(found) < enough:
+            assert select.select([self.screen], [], [], HANG)[0], f"nothing more after {found!r}"
             try:
                 part = os.read(self.screen, 1024)
             except OSError:  # Linux, when the program has ended
@@ -359,7 +364,7 @@ class Terminal:
 
     def end(self) -> tuple[int, str]:
         """The exit code, and what was on standard error."""
-        _, error = self.process.communicate(timeout=60)
+        _, error = self.process.communicate(timeout=HANG)
         return self.process.returncode, error.decode()
 
     def __enter__(self) -> Terminal:

@@ -70,7 +70,7 @@ def test_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_iterator_beside_the_thread_that_generates() -> None:
     model, _ = twins(0)
-    streamer = TextIteratorStreamer(Tokenizer(), skip_prompt=True, timeout=20.0)
+    streamer = TextIteratorStreamer(Tokenizer(), skip_prompt=True, timeout=900.0)  # if it hangs
     ids = [[3, 4, 5]]
     options = {"max_new_tokens": 8, "streamer": streamer}
     thread = Thread(target=model.generate, args=(ids,), kwargs=options)

@@ -5,7 +5,6 @@ import functools
 import json
 import pickle
 import random
-import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -487,7 +486,5 @@ def test_a_pattern_that_never_ends(tmp_path, monkeypatch):
     monkeypatch.setattr("tinybert.tokenizers.json_patterns.SECONDS", 0.2)
     folder = in_folder(tmp_path, changed(pre_tokenizer=split_at({"Regex": "(?:a|aa)+[bc]"})))
     tokenizer = TokenizerJSON.from_pretrained(folder)
-    begin = time.monotonic()
     with pytest.raises(ValueError, match="takes more than"):
-        tokenizer("a" * 60)
-    assert time.monotonic() - begin < 5
+        tokenizer("a" * 60)  # without the limit it would take years

@@ -124,13 +124,11 @@ class LongConvolution(Function):
         With that factor NumPy transforms float32 in float32; without, in float64, and then rounds.
         """
         rows = widened(rows)
-        spectrum = array_module(rows).fft.rfft(rows, self.n, -1, norm="forward")
-        return spectrum.astype("complex128" if rows.dtype == "float64" else "complex64", copy=False)
+        return array_module(rows).fft.rfft(rows, self.n, -1, norm="forward")
 
     def _sequence(self, spectrum: Any) -> Any:
         """F^-1 spectrum, all n values, in the precision of the spectrum."""
-        rows = array_module(spectrum).fft.irfft(spectrum, self.n, -1)
-        return rows.astype("float64" if spectrum.dtype == "complex128" else "float32", copy=False)
+        return array_module(spectrum).fft.irfft(spectrum, self.n, -1)
 
 
 @lru_cache(maxsize=1024)

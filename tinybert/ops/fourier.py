@@ -77,14 +77,11 @@ def _length(name: str, n: int) -> int:
 
 
 def _rfft(x: Any, n: int, axis: int) -> Any:
-    """The transform in the precision of x, which NumPy 1 does not keep."""
-    dtype = "complex128" if x.dtype == "float64" else "complex64"
-    return array_module(x).fft.rfft(widened(x), n, axis).astype(dtype, copy=False)
+    return array_module(x).fft.rfft(widened(x), n, axis)
 
 
 def _irfft(x: Any, n: int, axis: int) -> Any:
-    dtype = "float64" if x.dtype in ("float64", "complex128") else "float32"
-    return array_module(x).fft.irfft(x, n, axis).astype(dtype, copy=False)
+    return array_module(x).fft.irfft(x, n, axis)
 
 
 def _multiplicity(like: Any, n: int, axis: int) -> Any:
