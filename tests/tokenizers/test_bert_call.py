@@ -239,7 +239,7 @@ def test_registered_tensors(monkeypatch):
         def to(self, device):
             return Moved(self.array, device)
 
-    monkeypatch.setattr("tinybert.tokenizers.encoding._TENSOR_TYPES", {})
+    monkeypatch.setattr("tinybert.tokenizers.batch_encoding._TENSOR_TYPES", {})
     register_tensor_type("test", Moved)
     encoding = OURS(["a", "b"], return_tensors="test").to("there")
     assert isinstance(encoding, BatchEncoding)

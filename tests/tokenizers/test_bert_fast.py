@@ -18,8 +18,8 @@ from tests.tokenizers.oracle import (
     both_fast,
     random_texts,
 )
+from tinybert.text.rust_unicode import rust_unicode
 from tinybert.tokenizers import AddedToken, BertTokenizer, BertTokenizerFast, save_vocab
-from tinybert.tokenizers.rust_unicode import rust_unicode
 
 FAST_SETTINGS = {
     name: options

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from tinybert import hub
-from tinybert.tokenizers.added_tokens import AddedToken
+from tinybert.text.added_token import AddedToken
+from tinybert.text.detokenize import clean_up_english
+from tinybert.tokenizers.batch_encoding import as_py_list
 from tinybert.tokenizers.calls import RowEncoder
 from tinybert.tokenizers.chat import ChatTemplates, read_template, write_template
 from tinybert.tokenizers.config import (
@@ -25,24 +27,9 @@ from tinybert.tokenizers.config import (
     read_options,
     write_json,
 )
-from tinybert.tokenizers.encoding import as_py_list
 from tinybert.tokenizers.options import NO_LIMIT
 
 T = TypeVar("T", bound="Tokenizer")
-
-# English detokenization: what decode(clean_up_tokenization_spaces=True) replaces, in this order.
-CLEAN_UPS = (
-    (" .", "."),
-    (" ?", "?"),
-    (" !", "!"),
-    (" ,", ","),
-    (" ' ", "'"),
-    (" n't", "n't"),
-    (" 'm", "'m"),
-    (" 's", "'s"),
-    (" 've", "'ve"),
-    (" 're", "'re"),
-)
 
 
 class Tokenizer(RowEncoder, ChatTemplates):
@@ -146,9 +133,7 @@ class Tokenizer(RowEncoder, ChatTemplates):
     @staticmethod
     def clean_up_tokenization(text: str) -> str:
         """Remove the space before English punctuation and contractions."""
-        for old, replacement in CLEAN_UPS:
-            text = text.replace(old, replacement)
-        return text
+        return clean_up_english(text)
 
     def _decode(self, ids: list[int], skip_special_tokens: bool, spaces: bool) -> str:
         """The text of a row of ids, before it is cleaned up: added tokens stand alone in it."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any, ClassVar
 
-from tinybert.tokenizers.added_tokens import AddedToken
-from tinybert.tokenizers.basic import BasicTokenizer, clean_text
+from tinybert.text.added_token import AddedToken
+from tinybert.text.basic import BasicTokenizer, clean_text
 from tinybert.tokenizers.bert_base import BertBase, load_vocab
 from tinybert.tokenizers.config import (
     BOOL,

@@ -10,9 +10,9 @@ from os import PathLike
 from pathlib import Path
 from typing import ClassVar
 
+from tinybert.text.wordpiece import WordPiece
 from tinybert.tokenizers.base import Tokenizer
 from tinybert.tokenizers.config import read_text, write_text
-from tinybert.tokenizers.wordpiece import WordPiece
 
 
 def load_vocab(vocab_file: str | PathLike[str]) -> dict[str, int]:

@@ -12,12 +12,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from tinybert.tokenizers.added_tokens import AddedToken
-from tinybert.tokenizers.aligned import AlignedTokenizer
-from tinybert.tokenizers.alignment import Encoding
-from tinybert.tokenizers.base import CLEAN_UPS
+from tinybert.text.added_token import AddedToken
+from tinybert.text.bert_normalizer import Normalizer
+from tinybert.text.detokenize import clean_up_token
+from tinybert.text.token_matcher import TokenMatcher
+from tinybert.text.word_cache import WordCache
+from tinybert.tokenizer_json.encoding import Encoding
 from tinybert.tokenizers.bert_base import BertBase, load_vocab
-from tinybert.tokenizers.bert_json import PREFIX, BertFile, read_bert_file
+from tinybert.tokenizers.bert_file import PREFIX, BertFile, read_bert_file
 from tinybert.tokenizers.config import (
     BOOL,
     BOOL_OR_NONE,
@@ -25,12 +27,7 @@ from tinybert.tokenizers.config import (
     TOKENIZER_FILE,
     OptionType,
 )
-from tinybert.tokenizers.matching import TokenMatcher
-from tinybert.tokenizers.normalize import Normalizer
-from tinybert.tokenizers.word_cache import WordCache
-
-# What the decoder of the library replaces in each token, before the tokens are joined.
-TOKEN_CLEAN_UPS = (*CLEAN_UPS[:7], (" do not", " don't"), *CLEAN_UPS[7:])
+from tinybert.tokenizers.fast import AlignedTokenizer
 
 
 class Chunk(NamedTuple):
@@ -234,8 +231,7 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
             if i:
                 token = token[2:] if token.startswith("##") else " " + token
             if self._file.cleans_up:
-                for old, replacement in TOKEN_CLEAN_UPS:
-                    token = token.replace(old, replacement)
+                token = clean_up_token(token)
             texts.append(token)
         return "".join(texts)
 

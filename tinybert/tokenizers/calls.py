@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tinybert.tokenizers.encoding import BatchEncoding
+from tinybert.tokenizers.batch_encoding import BatchEncoding
 from tinybert.tokenizers.options import EncodeOptions, takes_options
 from tinybert.tokenizers.rows import RowBuilder, columns_of
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinybert.tokenizers.added_tokens import ROLES, AddedToken
-from tinybert.tokenizers.json_fields import MAX_ID, Fields
+from tinybert.text.added_token import AddedToken
+from tinybert.tokenizer_json.fields import MAX_ID, Fields
+from tinybert.tokenizers.added_tokens import ROLES
 
 CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"

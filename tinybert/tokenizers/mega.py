@@ -15,21 +15,21 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from tinybert.tokenizers.added_tokens import AddedToken
-from tinybert.tokenizers.aligned import AlignedTokenizer
-from tinybert.tokenizers.aligned_text import Span, char_spans
-from tinybert.tokenizers.alignment import Encoding
-from tinybert.tokenizers.bpe import BPE
+from tinybert.text.added_token import AddedToken
+from tinybert.text.aligned_text import Span, char_spans
+from tinybert.text.bpe import BPE
+from tinybert.text.byte_level import BYTE_TO_CHAR, split_pattern, to_bytes
+from tinybert.text.token_matcher import TokenMatcher
+from tinybert.text.word_cache import WordCache
+from tinybert.tokenizer_json.encoding import Encoding
+from tinybert.tokenizer_json.trim_offsets import trim_span, trimmed
+from tinybert.tokenizer_json.vocabulary import Merges, checked_merges, checked_vocab
 from tinybert.tokenizers.bpe_files import (
     MERGES_FILE,
     VOCAB_FILE,
-    Merges,
-    checked_merges,
-    checked_vocab,
     load_bpe,
     save_bpe,
 )
-from tinybert.tokenizers.byte_level import BYTE_TO_CHAR, split_pattern, to_bytes
 from tinybert.tokenizers.config import (
     BOOL,
     COMMON_OPTIONS,
@@ -38,10 +38,8 @@ from tinybert.tokenizers.config import (
     OptionType,
     read_json,
 )
-from tinybert.tokenizers.matching import TokenMatcher
+from tinybert.tokenizers.fast import AlignedTokenizer
 from tinybert.tokenizers.options import EncodeOptions
-from tinybert.tokenizers.trim import trim_span, trimmed
-from tinybert.tokenizers.word_cache import WordCache
 
 
 class Word(NamedTuple):

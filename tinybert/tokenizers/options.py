@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from tinybert.tokenizers.encoding import check_tensor_type
+from tinybert.tokenizers.batch_encoding import check_tensor_type
 
 NO_LIMIT = int(1e30)  # the model_max_length of a model that has none, as transformers stores it
 LARGEST_LIMIT = 10**20  # anything above means "no limit"

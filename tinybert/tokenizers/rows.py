@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.tokenizers.added_tokens import AddedVocabulary
-from tinybert.tokenizers.encoding import BatchEncoding, as_py_list
+from tinybert.tokenizers.batch_encoding import BatchEncoding, as_py_list
 from tinybert.tokenizers.options import (
     TRUNCATION_STRATEGIES,
     EncodeOptions,
