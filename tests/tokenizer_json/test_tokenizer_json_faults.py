@@ -74,7 +74,7 @@ def test_what_the_library_refuses_too(parts, message, tmp_path):
         ),
         (
             added({"id": 2, "content": "<x>"}, {"id": 2, "content": "<y>"}),
-            r"added_tokens\[1\]\.id must be of its own, but '<x>' and '<y>' both have 2",
+            r"added_tokens\[1\]\.id must be unique, but '<x>' and '<y>' both have 2",
         ),
         (bpe(vocab={"a": 0, "b": 0}), r"model\.vocab .* but 'a' and 'b' both have 0"),
     ],

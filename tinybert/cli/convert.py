@@ -25,7 +25,7 @@ from tinybert.cli.command import Command, add_json_argument
 from tinybert.cli.layout import fold, human_size, print_json, terminal_width
 from tinybert.cli.progress import progress
 from tinybert.cli.source import find_config, home_of, weights_path
-from tinybert.tokenizers.chat import MORE_TEMPLATES, TEMPLATE_FILE
+from tinybert.tokenizers.config import MORE_TEMPLATES, TEMPLATE_FILE
 
 DTYPES = ("float16", "bfloat16", "float32")
 CONFIG = "config.json"

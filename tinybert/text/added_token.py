@@ -1,4 +1,4 @@
-"""Added tokens: tokens that are matched in the text as a whole, before it is split into words."""
+"""Added tokens: tokens that are matched in a text as a whole, before it is split into words."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that is matched in the text as it stands.
+    """A token that is matched in the text and never split.
 
-    single_word: only where a space or the edge of the text is on both sides.
-    lstrip, rstrip: the whitespace to its left, or right, belongs to the token.
-    normalized: an uncased tokenizer lower-cases it; by default all that are not special.
-    special: it has a meaning for the model, and can be skipped when decoding.
+    single_word: match only between spaces or the ends of the text.
+    lstrip, rstrip: the whitespace on its left, or right, belongs to the token.
+    normalized: match it in normalized text; by default true for tokens that are not special.
+    special: it has a meaning for the model, and `decode` can skip it.
+
+    Raises TypeError if `content` is not a str, ValueError if it is empty.
     """
 
     content: str
@@ -36,15 +38,16 @@ class AddedToken:
         return self.content
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields, as the files of transformers hold them."""
+        """Return the fields as the files of transformers hold them."""
         return asdict(self)
 
 
-def any_of(tokens: list[str]) -> re.Pattern[str]:
-    """A pattern whose `split` leaves the tokens at the odd places; it never matches for none.
+def pattern_of(tokens: list[str]) -> re.Pattern[str]:
+    """Return a pattern whose `split` gives the tokens at the odd indices.
 
-    Of tokens that match at one place the first in the list wins. Grouped by their first
-    characters, thousands of them cost little where none begins.
+    Of tokens that match at the same position the first in the list wins. The pattern of no tokens
+    never matches. Tokens are grouped by their first character: thousands of them then cost little
+    where none begins.
     """
     rests: dict[str, list[str]] = {}
     for token in tokens:

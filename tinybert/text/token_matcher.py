@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tinybert.text.added_token import AddedToken, any_of
+from tinybert.text.added_token import AddedToken, pattern_of
 from tinybert.text.rust_unicode import rust_unicode
 
 
@@ -21,7 +21,7 @@ class TokenMatcher:
         for form, token in tokens:
             if form:  # normalising may leave nothing of a token: then it never occurs
                 self.tokens.setdefault(form, token)
-        self._pattern = any_of(sorted(self.tokens, key=len, reverse=True))
+        self._pattern = pattern_of(sorted(self.tokens, key=len, reverse=True))
         unicode = rust_unicode()
         self._letters, self._spaces = unicode.word, unicode.whitespace
 

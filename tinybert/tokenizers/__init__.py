@@ -8,8 +8,7 @@ from tinybert.text.train_bpe import train_bpe
 from tinybert.text.train_wordpiece import train_wordpiece
 from tinybert.tokenizers.auto import AutoTokenizer
 from tinybert.tokenizers.batch_encoding import BatchEncoding, register_tensor_type
-from tinybert.tokenizers.bert import BertTokenizer
-from tinybert.tokenizers.bert_base import load_vocab, save_vocab
+from tinybert.tokenizers.bert import BertTokenizer, load_vocab, save_vocab
 from tinybert.tokenizers.bert_fast import BertTokenizerFast
 from tinybert.tokenizers.bpe_files import load_bpe, save_bpe
 from tinybert.tokenizers.from_json import TokenizerJSON

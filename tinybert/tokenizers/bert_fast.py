@@ -18,7 +18,7 @@ from tinybert.text.detokenize import clean_up_token
 from tinybert.text.token_matcher import TokenMatcher
 from tinybert.text.word_cache import WordCache
 from tinybert.tokenizer_json.encoding import Encoding
-from tinybert.tokenizers.bert_base import BertBase, load_vocab
+from tinybert.tokenizers.bert import BertBase, load_vocab
 from tinybert.tokenizers.bert_file import PREFIX, BertFile, read_bert_file
 from tinybert.tokenizers.config import (
     BOOL,

@@ -14,12 +14,12 @@ from typing import Any
 
 from tinybert.text.added_token import AddedToken
 from tinybert.text.bert_normalizer import Normalizer
+from tinybert.tokenizer_json.added_tokens import read_added_tokens
 from tinybert.tokenizer_json.vocabulary import checked_vocab
 from tinybert.tokenizers.config import (
     COMMON_OPTIONS,
-    Blame,
+    ErrorsName,
     check_options,
-    read_added_tokens,
     read_json,
 )
 
@@ -107,7 +107,7 @@ def read_bert_file(path: Path) -> BertFile:
     if not path.is_file():
         raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
     file = read_json(path)
-    with Blame(path):
+    with ErrorsName(path):
         model = _part(file, "model", "WordPiece", {"continuing_subword_prefix": PREFIX})
         normalizer = _part(file, "normalizer", "BertNormalizer", {})
         _part(file, "pre_tokenizer", "BertPreTokenizer", {})

@@ -8,7 +8,8 @@ from os import PathLike
 from pathlib import Path
 
 from tinybert.tokenizer_json.vocabulary import Merges, checked_merges, checked_vocab
-from tinybert.tokenizers.config import Blame, read_json, read_text, write_text
+from tinybert.tokenizers.config import ErrorsName, read_json, read_text
+from tinybert.tokenizers.saving import write_text
 
 VOCAB_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
@@ -26,9 +27,9 @@ def load_bpe(
     for option, path in zip(("vocab_file", "merges_file"), paths, strict=True):
         if not path.is_file():
             raise ValueError(f"{option}: there is no file {str(path)!r}")
-    with Blame(paths[0]):
+    with ErrorsName(paths[0]):
         vocab = checked_vocab(read_json(paths[0]))
-    with Blame(paths[1]):
+    with ErrorsName(paths[1]):
         lines = read_text(paths[1]).split("\n")
         lines = lines[1:] if lines[0].startswith("#version") else lines
         merges = checked_merges([line for line in lines if line])

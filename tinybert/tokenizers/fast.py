@@ -18,9 +18,12 @@ from tinybert.tokenizer_json.encoding import Encoding
 from tinybert.tokenizers.added_tokens import checked_tokens
 from tinybert.tokenizers.base import Tokenizer
 from tinybert.tokenizers.batch_encoding import BatchEncoding, as_py_list
-from tinybert.tokenizers.config import TOKENIZER_FILE, write_text
-from tinybert.tokenizers.options import EncodeOptions, takes_options
-from tinybert.tokenizers.truncation import longest_first_at_once, padded_length, windows
+from tinybert.tokenizers.calls import padded_length
+from tinybert.tokenizers.config import TOKENIZER_FILE
+from tinybert.tokenizers.options import EncodeOptions
+from tinybert.tokenizers.saving import write_text
+from tinybert.tokenizers.signatures import takes_options
+from tinybert.tokenizers.truncation import longest_first_at_once, windows
 
 FIRST, SECOND = -1, -2  # where a text stands among the ids of special tokens
 
@@ -102,9 +105,7 @@ class AlignedTokenizer(Tokenizer):
             samples += [sample] * len(found)
             longest = max(longest, len(found[0]))
         if settings.padding != "do_not_pad":
-            length = padded_length(
-                longest, str(settings.padding), settings.max_length, settings.pad_to_multiple_of
-            )
+            length = padded_length(longest, settings)
             pad_id, side = self.role_id("pad_token"), str(settings.padding_side)
             rows = [row.padded(length, pad_id, str(self.pad_token), side) for row in rows]
         encoding = BatchEncoding(_columns(rows, samples, settings), rows)

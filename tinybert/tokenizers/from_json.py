@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 from tinybert.text.added_token import AddedToken
 from tinybert.text.aligned_text import AlignedText
 from tinybert.text.token_matcher import TokenMatcher
+from tinybert.tokenizer_json.added_tokens import read_added_tokens
 from tinybert.tokenizer_json.decoders import DECODERS
 from tinybert.tokenizer_json.encoding import Encoding
 from tinybert.tokenizer_json.fields import Fields
@@ -29,10 +30,9 @@ from tinybert.tokenizers.config import (
     BOOL_OR_NONE,
     COMMON_OPTIONS,
     TOKENIZER_FILE,
-    Blame,
+    ErrorsName,
     OptionType,
     check_options,
-    read_added_tokens,
     read_json,
 )
 from tinybert.tokenizers.fast import AlignedTokenizer
@@ -93,7 +93,7 @@ class TokenizerJSON(AlignedTokenizer):
         self.add_bos_token = add_bos_token
         self.add_eos_token = add_eos_token
         self.add_prefix_space = add_prefix_space
-        with Blame(path):
+        with ErrorsName(path):
             self._file = read_json(path)
             if (version := self._file.get("version", VERSION)) != VERSION:
                 raise ValueError(f"version must be {VERSION!r}, got {version!r:.80}")
@@ -164,7 +164,7 @@ class TokenizerJSON(AlignedTokenizer):
 
     def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
         """Added tokens, normalisation, more added tokens, words, and the tokens of each word."""
-        with Blame(self._path):
+        with ErrorsName(self._path):
             return LazyEncoding(Columns(self._pieces(text, split_special_tokens), sequence))
 
     def _pieces(self, text: str, split_special_tokens: bool) -> list[Piece]:
@@ -210,7 +210,7 @@ class TokenizerJSON(AlignedTokenizer):
 
     def _processed(self, texts: list[Encoding], special: bool) -> Encoding:
         """The row that the post-processor makes of its texts."""
-        with Blame(self._path):
+        with ErrorsName(self._path):
             return joined(self._process(texts, special), len(texts))
 
     def _row_of(self, first: list[int], second: list[int] | None) -> Encoding:

@@ -34,7 +34,7 @@ from tinybert.tokenizers.config import (
     BOOL,
     COMMON_OPTIONS,
     TOKENIZER_FILE,
-    Blame,
+    ErrorsName,
     OptionType,
     read_json,
 )
@@ -331,7 +331,7 @@ def _vocabulary(
     path = Path(tokenizer_file)
     if not path.is_file():
         raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
-    with Blame(path):
+    with ErrorsName(path):
         file = read_json(path)
         for name, kind in (("model", "BPE"), ("pre_tokenizer", "ByteLevel")):
             part = file.get(name)
