@@ -401,7 +401,7 @@ def test_a_pool_of_processes(tmp_path):
 
 def test_words_are_remembered_wherever_they_stand(tmp_path, monkeypatch):
     """Not if the place of a word may matter; never more than so many."""
-    monkeypatch.setattr("tinybert.tokenizer_json.words.MAX_REMEMBERED", 5)
+    monkeypatch.setattr("tinybert.tokenizer_json.segments.MAX_CACHED_TOKENS", 5)
     meta = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
     steps = [split_at({"Regex": "[ab]"}), meta]
     sequence = {"type": "Sequence", "pretokenizers": steps}
@@ -410,8 +410,8 @@ def test_words_are_remembered_wherever_they_stand(tmp_path, monkeypatch):
         theirs, ours = load(json.dumps(value | {"pre_tokenizer": part}), tmp_path / "it.json")
         for text in ("aa bab", "a<s>a b a", "a b c d e f g h", "a a a"):
             assert_same(theirs, ours, text)
-        assert len(ours._words) <= 5
-        assert (len(ours._words) > 0) == (part is not sequence)
+        assert len(ours._pipeline.words) <= 5
+        assert (len(ours._pipeline.words) > 0) == (part is not sequence)
 
 
 def test_bert_files_are_read_too(tmp_path, minilm):

@@ -22,6 +22,9 @@ class Token(NamedTuple):
     end: int
 
 
+_SPANS = [(i, i + 1) for i in range(1000)]  # shared by all texts of usual length
+
+
 class AlignedText:
     """Characters, each with the characters (start, end) of the original text it stands for.
 
@@ -36,9 +39,12 @@ class AlignedText:
         self.start = start
 
     @classmethod
-    def of(cls, text: str) -> AlignedText:
-        """A text as it was given."""
-        return cls(text, [(i, i + 1) for i in range(len(text))])
+    def of(cls, text: str, start: int = 0) -> AlignedText:
+        """Return a part of an original text that begins at `start`."""
+        end = start + len(text)
+        if end <= len(_SPANS):
+            return cls(text, _SPANS[start:end], start)
+        return cls(text, [(i, i + 1) for i in range(start, end)], start)
 
     def part(self, start: int, end: int) -> AlignedText:
         """The characters start <= i < end, which must not be none."""

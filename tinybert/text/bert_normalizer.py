@@ -13,7 +13,7 @@ from tinybert.text.basic import MAX_CACHED_CHARACTERS
 from tinybert.text.rust_unicode import rust_unicode
 
 
-class Normalizer:
+class BertNormalizer:
     """What a BERT tokenizer does to a text before it looks for words.
 
     Arguments:
@@ -131,9 +131,9 @@ def _combining_class(part: tuple[int, str, bool]) -> int:
 
 
 class _Images(dict[str, str]):
-    """`Normalizer.image` of each character that was seen."""
+    """`BertNormalizer.image` of each character that was seen."""
 
-    def __init__(self, normalizer: Normalizer) -> None:
+    def __init__(self, normalizer: BertNormalizer) -> None:
         super().__init__()
         self.normalizer = normalizer
 

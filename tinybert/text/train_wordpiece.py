@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from tinybert.checks import check_integer
-from tinybert.text.bert_normalizer import Normalizer
+from tinybert.text.bert_normalizer import BertNormalizer
 from tinybert.text.pair_counts import PairCounts
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -66,7 +66,7 @@ def train_wordpiece(
         check_integer(name, value, 1)
     if len(set(special_tokens)) < len(special_tokens) or not all(special_tokens):
         raise ValueError(f"special_tokens must be different, not empty; got {special_tokens!r}")
-    normalizer = Normalizer(do_lower_case, strip_accents, tokenize_chinese_chars)
+    normalizer = BertNormalizer(do_lower_case, strip_accents, tokenize_chinese_chars)
     words = count_words(texts, normalizer)
     kept = most_frequent_characters(words, limit_alphabet)
     words = Counter({word: n for word, n in words.items() if kept.issuperset(word)})
@@ -87,7 +87,7 @@ def train_wordpiece(
     return list(tokens)
 
 
-def count_words(texts: Iterable[str], normalizer: Normalizer) -> Counter[str]:
+def count_words(texts: Iterable[str], normalizer: BertNormalizer) -> Counter[str]:
     """How often each word occurs; words of more than `LONGEST_WORD` characters are left out."""
     chunks = Counter[str]()
     for text in texts:

@@ -1,15 +1,18 @@
-"""A row of tokens that remembers the text: which characters, which word, which of two texts.
+"""A row of tokens that remembers the text: the characters, the word and the text of each token.
 
-Rows are built, cut, joined and padded here; how a text becomes tokens is not known.
+Rows are built, cut, joined and padded here; how a text becomes tokens is in `pipeline.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+COLUMNS = (
+    *("ids", "type_ids", "tokens", "offsets", "word_ids", "sequence_ids"),
+    *("special_tokens_mask", "attention_mask"),
+)
 
 
 class CharSpan(NamedTuple):
@@ -26,17 +29,19 @@ class TokenSpan(NamedTuple):
     end: int
 
 
-@dataclass
 class Encoding:
-    """One row of a `BatchEncoding`, a column of T entries for each property of its tokens.
+    """One row of a `BatchEncoding`: a column of T entries for each property of its tokens.
 
-    ids, type_ids, attention_mask, special_tokens_mask: what a model is given.
-    tokens: normalised text, "##" before what continues a word.
-    offsets: (start, end) in the text as it was given, or in its word if it was split before;
-        (0, 0) for tokens that stand for no text.
-    word_ids: the number of the word in its text, None for tokens that stand for no text.
+    ids, type_ids, attention_mask, special_tokens_mask: the inputs of a model.
+    tokens: normalized text; "##" marks the continuation of a word in WordPiece.
+    offsets: (start, end) in the text as it was given, or in its word if it was split into words;
+        (0, 0) for tokens that are not from the text.
+    word_ids: the index of the word in its text, None for tokens that are not from the text.
     sequence_ids: 0 for the first text, 1 for the second, None for neither.
     n_sequences: how many texts the row is made of, 1 or 2; the second may be empty.
+
+    `column(name)` makes a column when it is first used, since mostly the ids alone are. The data
+    that it uses must not change in between.
     """
 
     ids: list[int]
@@ -47,103 +52,128 @@ class Encoding:
     sequence_ids: list[int | None]
     special_tokens_mask: list[int]
     attention_mask: list[int]
-    n_sequences: int = field(default=1, kw_only=True)
+
+    def __init__(self, column: Callable[[str], list[Any]], n_sequences: int = 1) -> None:
+        self._column = column
+        self.n_sequences = n_sequences
+
+    def __getattr__(self, name: str) -> list[Any]:
+        if name not in COLUMNS:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        value = self._column(name)
+        setattr(self, name, value)
+        return value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        return Encoding.of_columns, (columns, self.n_sequences)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    # Making rows ----------------------------------------------------------------------------
 
     @classmethod
-    def of_text(
-        cls,
-        ids: list[int],
-        tokens: list[str],
-        offsets: list[tuple[int, int]],
-        word_ids: list[int | None],
-        sequence: int,
-    ) -> Encoding:
-        """The tokens of the first (`sequence` 0) or second (1) text of a row."""
-        n = len(ids)
-        return cls(ids, [sequence] * n, tokens, offsets, word_ids, [sequence] * n, [0] * n, [1] * n)
+    def of_columns(cls, columns: Mapping[str, list[Any]], n_sequences: int = 1) -> Encoding:
+        """Return a row with these columns."""
+        return cls(columns.__getitem__, n_sequences)
+
+    @classmethod
+    def of_ids(cls, ids: list[int], sequence: int) -> Encoding:
+        """Return a row of text 0 or 1 (`sequence`), of which only the ids are known."""
+        values: dict[str, Any] = {"ids": ids, "type_ids": sequence, "sequence_ids": sequence}
+        return cls._filled(len(ids), values)
 
     @classmethod
     def of_special(
         cls, token_id: int, token: str, type_id: int = 0, count: int = 1, attention: int = 1
     ) -> Encoding:
-        """`count` equal tokens that stand for no text."""
-        return cls(
-            ids=[token_id] * count,
-            type_ids=[type_id] * count,
-            tokens=[token] * count,
-            offsets=[(0, 0)] * count,
-            word_ids=[None] * count,
-            sequence_ids=[None] * count,
-            special_tokens_mask=[1] * count,
-            attention_mask=[attention] * count,
-        )
+        """Return `count` equal tokens that are not from a text."""
+        values = {"ids": token_id, "tokens": token, "type_ids": type_id}
+        return cls._filled(count, {**values, "attention_mask": attention, "special_tokens_mask": 1})
 
     @classmethod
-    def joined(cls, parts: Sequence[Encoding]) -> Encoding:
-        """The parts one after another."""
-        columns = zip(*(part._columns() for part in parts), strict=True)
-        n_sequences = max(part.n_sequences for part in parts)
-        return cls(*(list(chain.from_iterable(same)) for same in columns), n_sequences=n_sequences)
+    def _filled(cls, count: int, values: Mapping[str, Any]) -> Encoding:
+        """Return `count` tokens with these columns, or the same value in the whole column."""
+        defaults = {"tokens": "", "offsets": (0, 0), "word_ids": None, "sequence_ids": None}
+        columns = {
+            **dict.fromkeys(COLUMNS, 0),
+            **defaults,
+            "attention_mask": 1,
+            **values,
+        }
+        return cls.of_columns(
+            {n: v if isinstance(v, list) else [v] * count for n, v in columns.items()}
+        )
 
     def part(self, start: int, end: int) -> Encoding:
-        """The tokens start <= i < end."""
-        return Encoding(*(column[start:end] for column in self._columns()))
+        """Return the tokens start <= i < end."""
+        return Encoding(lambda name: getattr(self, name)[start:end])
+
+    def with_columns(self, columns: Mapping[str, Callable[[Encoding], list[Any]]]) -> Encoding:
+        """Return the row with some columns replaced, each by a function of this row."""
+        return Encoding(
+            lambda name: columns[name](self) if name in columns else getattr(self, name),
+            self.n_sequences,
+        )
 
     def padded(self, length: int, token_id: int, token: str, side: str) -> Encoding:
-        """The row filled up to `length` with a pad token; a longer one as it is."""
+        """Return the row filled up to `length` with a pad token; a longer row as it is."""
         if len(self) >= length:
             return self
         filler = Encoding.of_special(token_id, token, count=length - len(self), attention=0)
-        return Encoding.joined([self, filler] if side == "right" else [filler, self])
-
-    def _columns(self) -> tuple[list, ...]:
-        return _columns_of(self)
-
-    def __len__(self) -> int:
-        return len(self.ids)
+        return joined([self, filler] if side == "right" else [filler, self], self.n_sequences)
 
     # From tokens to words and characters, and back -------------------------------------------
 
     def token_to_sequence(self, token: int) -> int | None:
-        """Which text the token is of."""
+        """Return the text, 0 or 1, of a token."""
         return self.sequence_ids[token] if 0 <= token < len(self) else None
 
     def token_to_word(self, token: int) -> int | None:
-        """The number of the token's word in its text."""
+        """Return the index of the token's word in its text."""
         return self.word_ids[token] if 0 <= token < len(self) else None
 
     def token_to_chars(self, token: int) -> CharSpan | None:
-        """The characters of the token in its text."""
-        stands_for_text = self.token_to_sequence(token) is not None
-        return CharSpan(*self.offsets[token]) if stands_for_text else None
+        """Return the characters of the token in its text."""
+        is_text = self.token_to_sequence(token) is not None
+        return CharSpan(*self.offsets[token]) if is_text else None
 
     def word_to_tokens(self, word: int, sequence: int = 0) -> TokenSpan | None:
-        """The tokens of a word of text 0 or 1."""
-        places = [
+        """Return the tokens of a word of text 0 or 1."""
+        found = [
             i
-            for i, found in enumerate(zip(self.word_ids, self.sequence_ids, strict=True))
-            if found == (word, sequence)
+            for i, key in enumerate(zip(self.word_ids, self.sequence_ids, strict=True))
+            if key == (word, sequence)
         ]
-        return TokenSpan(places[0], places[-1] + 1) if places else None
+        return TokenSpan(found[0], found[-1] + 1) if found else None
 
     def word_to_chars(self, word: int, sequence: int = 0) -> CharSpan | None:
-        """The characters of a word of text 0 or 1."""
+        """Return the characters of a word of text 0 or 1."""
         span = self.word_to_tokens(word, sequence)
         if span is None:
             return None
         return CharSpan(self.offsets[span.start][0], self.offsets[span.end - 1][1])
 
     def char_to_token(self, char: int, sequence: int = 0) -> int | None:
-        """The token that covers a character of text 0 or 1."""
+        """Return the token that covers a character of text 0 or 1."""
         for i, (start, end) in enumerate(self.offsets):
             if start <= char < end and self.sequence_ids[i] == sequence:
                 return i
         return None
 
     def char_to_word(self, char: int, sequence: int = 0) -> int | None:
-        """The number of the word that covers a character of text 0 or 1."""
+        """Return the index of the word that covers a character of text 0 or 1."""
         token = self.char_to_token(char, sequence)
         return None if token is None else self.token_to_word(token)
 
 
-_columns_of = attrgetter(*(column.name for column in fields(Encoding)[:-1]))  # not n_sequences
+def joined(parts: Sequence[Encoding], n_sequences: int = 1) -> Encoding:
+    """Return the parts of a row, which may be none, one after another."""
+    if len(parts) == 1 and parts[0].n_sequences == n_sequences:
+        return parts[0]
+
+    def column(name: str) -> list[Any]:
+        return list(chain.from_iterable([getattr(part, name) for part in parts]))
+
+    return Encoding(column, n_sequences)

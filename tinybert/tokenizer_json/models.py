@@ -88,17 +88,22 @@ def word_piece(part: Fields) -> Model:
     )
     prefix = part.get("continuing_subword_prefix", str)
     longest = part.get("max_input_chars_per_word", int)
-    pieces_of = WordPiece(vocab, unknown, longest, prefix)
+    return of_word_piece(WordPiece(vocab, unknown, longest, prefix), vocab)
+
+
+def of_word_piece(word_piece: WordPiece, vocab: dict[str, int]) -> Model:
+    """Return `WordPiece` as the model of a pipeline, with these ids of its tokens."""
+    unknown, size_of_prefix = word_piece.unk_token, len(word_piece.prefix)
 
     def tokenize(word: str) -> tuple[Token, ...]:
-        pieces = pieces_of[word]
-        if pieces == [unknown]:
+        texts = word_piece[word]
+        if texts == [unknown]:
             return (Token(unknown_id(vocab, unknown, word), unknown, 0, len(word)),)
         tokens: list[Token] = []
         start = 0
-        for piece in pieces:
-            end = start + len(piece) - (len(prefix) if start else 0)
-            tokens.append(Token(vocab[piece], piece, start, end))
+        for text in texts:
+            end = start + len(text) - (size_of_prefix if start else 0)
+            tokens.append(Token(vocab[text], text, start, end))
             start = end
         return tuple(tokens)
 

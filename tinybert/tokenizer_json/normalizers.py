@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tinybert.text.aligned_text import AlignedText, Span
-from tinybert.text.bert_normalizer import Normalizer
+from tinybert.text.bert_normalizer import BertNormalizer
 from tinybert.text.byte_level import to_alphabet
 from tinybert.text.rust_unicode import rust_unicode
 from tinybert.text.unicode_forms import FORMS, normal_form, unstable
@@ -14,6 +16,21 @@ from tinybert.tokenizer_json.patterns import read_pattern
 from tinybert.tokenizer_json.precompiled import read_precompiled
 
 Normalize = Callable[[AlignedText], None]
+
+
+@dataclass(frozen=True)
+class NormalizeChunks:
+    """A normalizer that changes each chunk between whitespace by itself.
+
+    chunk_pattern: matches the chunks of a text that is not normalized.
+    """
+
+    normalize: Normalize
+    chunk_pattern: re.Pattern[str]
+
+    def __call__(self, text: AlignedText) -> None:
+        self.normalize(text)
+
 
 MAX_CONTENT = 256  # characters that a part puts into a text at one place
 MAX_GROWTH = 100  # times that a text may get longer, on top of MAX_CONTENT * MAX_GROWTH
@@ -122,20 +139,26 @@ def nmt(part: Fields) -> Normalize:
     return by_character(image)
 
 
-def bert(part: Fields) -> Normalize:
-    """What a BERT does to a text, see `normalize.py`."""
-    normalizer = Normalizer(
-        part.get("lowercase", bool),
-        part.get("strip_accents", bool, None),
-        part.get("handle_chinese_chars", bool),
-        part.get("clean_text", bool),
+def bert(part: Fields) -> NormalizeChunks:
+    """Return the normalizer of BERT; see `bert_normalizer.py`."""
+    return of_bert(
+        BertNormalizer(
+            part.get("lowercase", bool),
+            part.get("strip_accents", bool, None),
+            part.get("handle_chinese_chars", bool),
+            part.get("clean_text", bool),
+        )
     )
+
+
+def of_bert(normalizer: BertNormalizer) -> NormalizeChunks:
+    """Return a `BertNormalizer` as a part of a pipeline."""
 
     def normalize(text: AlignedText) -> None:
         normalised, origins = normalizer.normalize(text.text)
         text.set(normalised, [text.spans[i] for i in origins])
 
-    return normalize
+    return NormalizeChunks(normalize, normalizer.chunk_pattern)
 
 
 def byte_level(part: Fields) -> Normalize:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from tinybert.text.aligned_text import Span
+from tinybert.text.rust_unicode import CharSet
 from tinybert.tokenizer_json.fields import Fields
 
 MAX_PATTERN = 20_000  # characters
 SECONDS = 5.0  # for one search, and as much again for every million characters
 
-Span = tuple[int, int]
 # What means something else in Oniguruma than in `regex`: digits that are no decimals are in \\w,
 # joiners are not, and \\h is a hexadecimal digit.
 _WORD = r"[\w\xb2\xb3\xb9\xbc-\xbe]--[\u200c\u200d]"
@@ -81,9 +82,10 @@ def find_regex(pattern: str, where: str) -> FindAll:
     return find
 
 
-def find_chars(accepts: Callable[[str], bool]) -> FindAll:
-    """What finds single characters."""
-    return lambda text: [(i, i + 1) for i, char in enumerate(text) if accepts(char)]
+def find_chars(chars: CharSet) -> FindAll:
+    """Return a function that finds each character of a set."""
+    pattern = re.compile(f"[{chars.pattern()}]")
+    return lambda text: [match.span() for match in pattern.finditer(text)]
 
 
 def cut(text: str, matches: Iterable[Span], behavior: str, invert: bool = False) -> list[Span]:

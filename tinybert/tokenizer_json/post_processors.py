@@ -8,14 +8,14 @@ from typing import Any
 from tinybert.text.aligned_text import Span
 from tinybert.tokenizer_json.encoding import Encoding
 from tinybert.tokenizer_json.fields import MAX_ID, Fields
-from tinybert.tokenizer_json.lazy_encoding import Changes, changed
 from tinybert.tokenizer_json.trim_offsets import trimmed
 
 # From the texts of a row, or what earlier parts made of them, and whether special tokens are
 # wanted, to the stretches of the row.
 Process = Callable[[list[Encoding], bool], list[Encoding]]
 
-Piece = tuple[str, int]  # "A", "B", or "" and a name of special tokens; a type
+TemplateItem = tuple[str, int]  # "A", "B", or "" for special tokens; and a type id
+Changes = Mapping[str, Callable[[Encoding], list[Any]]]  # of columns, see `with_columns`
 
 
 def nothing(texts: list[Encoding], special: bool) -> list[Encoding]:
@@ -36,7 +36,7 @@ def sequence(part: Fields) -> Process:
 def byte_level(part: Fields) -> Process:
     """Without the spaces before words, if `trim_offsets`."""
     columns = {"offsets": _offsets(part)}
-    return lambda texts, special: [changed(text, columns) for text in texts]
+    return lambda texts, special: [text.with_columns(columns) for text in texts]
 
 
 def _offsets(part: Fields) -> Callable[[Encoding], list[Span]]:
@@ -51,10 +51,10 @@ def roberta(part: Fields) -> Process:
     cls, sep = _special(part, "cls", 0), _special(part, "sep", 0)
 
     def process(texts: list[Encoding], special: bool) -> list[Encoding]:
-        row = [changed(text, columns) for text in texts]
+        row = [text.with_columns(columns) for text in texts]
         if not special:
             return row
-        return [cls, row[0], sep, *(piece for text in row[1:] for piece in (sep, text, sep))]
+        return [cls, row[0], sep, *(part for text in row[1:] for part in (sep, text, sep))]
 
     return process
 
@@ -75,8 +75,8 @@ def bert(part: Fields) -> Process:
 
 
 def _of_type(type_id: int) -> Changes:
-    """For `changed`: every token has this type."""
-    return {"type_ids": lambda stretch: [type_id] * len(stretch)}
+    """Return the change that gives every token this type."""
+    return {"type_ids": lambda text: [type_id] * len(text)}
 
 
 def _special(part: Fields, name: str, type_id: int) -> Encoding:
@@ -105,7 +105,7 @@ def template(part: Fields) -> Process:
         for (name, type_id), tokens in pair if len(texts) > 1 else single:
             if tokens is None:
                 text = texts["AB".index(name)]
-                row.append(changed(text, of_type[type_id]))
+                row.append(text.with_columns(of_type[type_id]))
             elif special:
                 row += [Encoding.of_special(i, token, type_id) for i, token in tokens]
         return row
@@ -132,22 +132,22 @@ def _named_tokens(part: Fields) -> Mapping[str, Tokens]:
 
 def _template(
     part: Fields, name: str, named: Mapping[str, Tokens]
-) -> list[tuple[Piece, Tokens | None]]:
-    pieces: list[tuple[Piece, Tokens | None]] = []
-    for piece in part.parts(name):
-        if set(piece.value) == {"Sequence"}:
-            fields = Fields(piece.value["Sequence"], f"{piece.where}.Sequence")
+) -> list[tuple[TemplateItem, Tokens | None]]:
+    items: list[tuple[TemplateItem, Tokens | None]] = []
+    for item in part.parts(name):
+        if set(item.value) == {"Sequence"}:
+            fields = Fields(item.value["Sequence"], f"{item.where}.Sequence")
             text = fields.choice("id", ("A",) if name == "single" else ("A", "B"))
-            pieces.append(((text, fields.id("type_id")), None))
-        elif set(piece.value) == {"SpecialToken"}:
-            fields = Fields(piece.value["SpecialToken"], f"{piece.where}.SpecialToken")
+            items.append(((text, fields.id("type_id")), None))
+        elif set(item.value) == {"SpecialToken"}:
+            fields = Fields(item.value["SpecialToken"], f"{item.where}.SpecialToken")
             token = fields.get("id", str)
             if token not in named:
                 raise ValueError(f"{fields.where}: {token!r} is not in special_tokens")
-            pieces.append((("", fields.id("type_id")), named[token]))
+            items.append((("", fields.id("type_id")), named[token]))
         else:
-            raise ValueError(f"{piece.where} must have the one field Sequence or SpecialToken")
-    return pieces
+            raise ValueError(f"{item.where} must have the one field Sequence or SpecialToken")
+    return items
 
 
 PROCESSORS: dict[str, Callable[[Fields], Process]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tinybert.text.aligned_text import AlignedText
+from tinybert.text.aligned_text import AlignedText, Span
 from tinybert.text.byte_level import split_pattern, to_alphabet
 from tinybert.text.rust_unicode import rust_unicode
 from tinybert.tokenizer_json.fields import Fields
@@ -17,19 +17,23 @@ from tinybert.tokenizer_json.patterns import (
     find_text,
     read_pattern,
 )
-from tinybert.tokenizer_json.words import Change, Cut, Cuts, Front, Step
+from tinybert.tokenizer_json.segments import Change, Cut, Prefix, Step
 
 SCHEMES = ("first", "never", "always")
 
 
-def splitter(find: FindAll, behavior: str, invert: bool = False) -> list[Step]:
-    """What cuts a word at the matches of a pattern; see `cut`."""
+def splitter(
+    find: FindAll, behavior: str, invert: bool = False, at_whitespace: bool = False
+) -> list[Step]:
+    """Return the step that cuts a word at the matches of a pattern; see `cut`."""
 
-    def split(text: str) -> Cuts:
-        spans = [span for span in cut(text, find(text), behavior, invert) if span[0] < span[1]]
-        return [text[start:end] for start, end in spans], [start for start, _ in spans]
+    def spans(text: str) -> list[Span]:
+        return [span for span in cut(text, find(text), behavior, invert) if span[0] < span[1]]
 
-    return [Cut(split)]
+    def words(text: str) -> list[str]:
+        return [text[start:end] for start, end in spans(text)]
+
+    return [Cut(words, lambda text: [start for start, _ in spans(text)], at_whitespace)]
 
 
 def sequence(part: Fields) -> list[Step]:
@@ -41,9 +45,9 @@ def byte_level(part: Fields) -> list[Step]:
     """Words as GPT-2 cuts them, then every byte as its character; see `byte_level.py`."""
     steps: list[Step] = [Change(_to_alphabet)]
     if part.get("use_regex", bool, True):
-        steps.insert(0, Cut(lambda text: (split_pattern(text).findall(text), None)))
+        steps.insert(0, Cut(lambda text: split_pattern(text).findall(text)))
     if part.get("add_prefix_space", bool):
-        steps.insert(0, Front(lambda text, _: text if text.startswith(" ") else " " + text))
+        steps.insert(0, Prefix(lambda text, _: text if text.startswith(" ") else " " + text))
     return steps
 
 
@@ -62,15 +66,15 @@ def metaspace(part: Fields) -> list[Step]:
     if part.get("add_prefix_space", bool, True) is False:
         scheme = "never"
 
-    def front(text: str, place: int) -> str:
+    def prefixed(text: str, start: int) -> str:
         text = text.replace(" ", sign)
-        wanted = scheme == "always" or (scheme == "first" and place == 0)
+        wanted = scheme == "always" or (scheme == "first" and start == 0)
         return sign + text if wanted and not text.startswith(sign) else text
 
-    steps: list[Step] = [Front(front, looks_at_place=scheme == "first")]
+    steps: list[Step] = [Prefix(prefixed, uses_start=scheme == "first")]
     if part.get("split", bool, True):
         words = re.compile("S[^S]*|[^S]+".replace("S", re.escape(sign)))
-        steps.append(Cut(lambda text: (words.findall(text), None)))
+        steps.append(Cut(words.findall))
     return steps
 
 
@@ -87,18 +91,16 @@ def char_delimiter(part: Fields) -> list[Step]:
 def digits(part: Fields) -> list[Step]:
     """Digits stand alone, or numbers do."""
     alone = part.get("individual_digits", bool)
-    return splitter(
-        find_chars(rust_unicode().digit.__contains__), "Isolated" if alone else "Contiguous"
-    )
+    return splitter(find_chars(rust_unicode().digit), "Isolated" if alone else "Contiguous")
 
 
 def punctuation(part: Fields) -> list[Step]:
     behavior = part.choice("behavior", BEHAVIORS, "Isolated")
-    return splitter(find_chars(rust_unicode().punctuation.__contains__), behavior)
+    return splitter(find_chars(rust_unicode().punctuation), behavior)
 
 
 def whitespace_split(part: Fields) -> list[Step]:
-    return splitter(find_chars(rust_unicode().whitespace.__contains__), "Removed")
+    return splitter(find_chars(rust_unicode().whitespace), "Removed", at_whitespace=True)
 
 
 def whitespace(part: Fields) -> list[Step]:
@@ -125,7 +127,7 @@ def whitespace(part: Fields) -> list[Step]:
 
 def bert(part: Fields) -> list[Step]:
     """White space is left out, every punctuation character stands alone."""
-    signs = splitter(find_chars(rust_unicode().punctuation.__contains__), "Isolated")
+    signs = splitter(find_chars(rust_unicode().punctuation), "Isolated")
     return whitespace_split(part) + signs
 
 

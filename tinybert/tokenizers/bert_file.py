@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.text.added_token import AddedToken
-from tinybert.text.bert_normalizer import Normalizer
+from tinybert.text.bert_normalizer import BertNormalizer
 from tinybert.tokenizer_json.added_tokens import read_added_tokens
 from tinybert.tokenizer_json.vocabulary import checked_vocab
 from tinybert.tokenizers.config import (
@@ -61,7 +61,7 @@ class BertFile:
         unk_token: str,
         special: Mapping[str, int],
         added_tokens: Mapping[int, AddedToken],
-        normalizer: Normalizer,
+        normalizer: BertNormalizer,
         strip_accents: bool | None,
     ) -> str:
         """The text of the file; `special` has the ids of the tokens [CLS] and [SEP]."""

@@ -1,7 +1,7 @@
-"""Rows of tokens that keep their places in the text: what every "Fast" tokenizer does alike.
+"""Rows of tokens with offsets: what all "Fast" tokenizers share.
 
 Truncation, overflow, pairs and padding follow the Rust library `tokenizers` and the class of
-transformers round it. How one text becomes tokens is left to the subclass.
+transformers around it. How one text becomes tokens is defined by the `Pipeline` of the subclass.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.text.added_token import AddedToken
-from tinybert.tokenizer_json.encoding import Encoding
+from tinybert.tokenizer_json.encoding import Encoding, joined
+from tinybert.tokenizer_json.pipeline import Pipeline
 from tinybert.tokenizers.added_tokens import checked_tokens
 from tinybert.tokenizers.base import Tokenizer
 from tinybert.tokenizers.batch_encoding import BatchEncoding, as_py_list
@@ -25,21 +26,35 @@ from tinybert.tokenizers.saving import write_text
 from tinybert.tokenizers.signatures import takes_options
 from tinybert.tokenizers.truncation import longest_first_at_once, windows
 
-FIRST, SECOND = -1, -2  # where a text stands among the ids of special tokens
+FIRST, SECOND = -1, -2  # stand for the two texts among the ids of special tokens
 
 
-class AlignedTokenizer(Tokenizer):
+class FastTokenizer(Tokenizer):
     """Base class of the tokenizers whose `BatchEncoding` knows words and characters."""
 
     is_fast = True
 
     @abstractmethod
-    def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
-        """The tokens of a text that is the first (0) or second (1) of its row."""
+    def _make_pipeline(self) -> Pipeline:
+        """Return the normalizer, the pre-tokenizer and the model of this tokenizer."""
 
     @abstractmethod
     def _tokenizer_json(self) -> str:
-        """The text of the tokenizer.json that says all of this tokenizer."""
+        """Return the text of a tokenizer.json that describes this tokenizer completely."""
+
+    def _vocabulary_changed(self) -> None:
+        super()._vocabulary_changed()
+        self._pipeline = self._make_pipeline()
+        self._pipeline.set_added_tokens(self._added_ids, self._added.values())
+        self._special_parts: dict[tuple[int, int], Encoding] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the pipeline, whose functions cannot be pickled; it is made again."""
+        return {name: value for name, value in vars(self).items() if name != "_pipeline"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._vocabulary_changed()
 
     # Files ----------------------------------------------------------------------------------
 
@@ -49,10 +64,9 @@ class AlignedTokenizer(Tokenizer):
         legacy_format: bool | None = None,
         filename_prefix: str | None = None,
     ) -> tuple[str, ...]:
-        """Write what the class without places in the text writes, and a tokenizer.json which alone
-        is complete.
+        """Write the files of a slow tokenizer, and a tokenizer.json, which is complete by itself.
 
-        legacy_format: True leaves out tokenizer.json, False what is in it: the vocabulary and
+        legacy_format: True omits tokenizer.json; False omits what it contains, the vocabulary and
             added_tokens.json.
         """
         written = super().save_pretrained(save_directory, legacy_format, filename_prefix)
@@ -69,17 +83,24 @@ class AlignedTokenizer(Tokenizer):
     def tokenize(
         self, text: str, pair: str | None = None, add_special_tokens: bool = False, **options: Any
     ) -> list[str]:
-        """The tokens of a text or pair, options as in a call; TypeError if it is no str."""
+        """Return the tokens of a text or pair; options as in a call.
+
+        Raises TypeError if `text` is not a str.
+        """
         if not isinstance(text, str):
             raise TypeError(f"text must be a str, got {text!r}")
         options["add_special_tokens"] = add_special_tokens
         return self.encode_plus(text, pair, **options).tokens()
 
     def _tokenize(self, text: str) -> list[str]:
-        return self._encode_text(text, 0, True).tokens
+        return self._pipeline.encode(text, split_special_tokens=True).tokens
+
+    def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
+        """Return the tokens of a text that is the first (0) or second (1) of its row."""
+        return self._pipeline.encode(text, sequence, split_special_tokens)
 
     def _check_settings(self, given: EncodeOptions, settings: EncodeOptions) -> None:
-        """Nothing is refused."""
+        """Accept all options: offsets are known."""
 
     def _encode_one(self, text: Any, text_pair: Any, settings: EncodeOptions) -> BatchEncoding:
         encoding = self._encode_pairs([(text, text_pair or None)], settings)
@@ -98,8 +119,8 @@ class AlignedTokenizer(Tokenizer):
         for sample, (text, text_pair) in enumerate(pairs):
             first = self._encode_words(text, 0, settings)
             second = None if text_pair is None else self._encode_words(text_pair, 1, settings)
-            windows_of_rows = self._cut(first, second, settings)
-            found = [self._with_special_tokens(a, b, settings) for a, b in windows_of_rows]
+            parts = self._truncated(first, second, settings)
+            found = [self._with_special_tokens(a, b, settings) for a, b in parts]
             self._check_length(len(found[0]), settings)
             rows += found
             samples += [sample] * len(found)
@@ -112,7 +133,7 @@ class AlignedTokenizer(Tokenizer):
         return encoding.convert_to_tensors(settings.return_tensors)
 
     def _encode_words(self, text: Any, sequence: int, settings: EncodeOptions) -> Encoding:
-        """The tokens of a text as a str, or as a list of words if it is split into words."""
+        """Return the tokens of a text: a str, or a list of words if it is split into words."""
         split = settings.split_special_tokens
         split = self.split_special_tokens if split is None else split
         if not settings.is_split_into_words:
@@ -124,14 +145,14 @@ class AlignedTokenizer(Tokenizer):
         words = [self._encode_text(word, sequence, split) for word in text]
         for i, word in enumerate(words):
             word.word_ids = [i] * len(word)
-        return Encoding.joined([Encoding.of_text([], [], [], [], sequence), *words])
+        return joined(words)
 
-    # Cutting --------------------------------------------------------------------------------
+    # Truncation --------------------------------------------------------------------------------
 
-    def _cut(
+    def _truncated(
         self, first: Encoding, second: Encoding | None, settings: EncodeOptions
     ) -> list[tuple[Encoding, Encoding | None]]:
-        """What is kept of both texts, followed by what overflows, if that is asked for."""
+        """Return what is kept of both texts, followed by what overflows, if that is asked for."""
         limit = settings.max_length
         if settings.truncation == "do_not_truncate" or limit is None:
             return [(first, second)]
@@ -150,12 +171,12 @@ class AlignedTokenizer(Tokenizer):
         if second is None:
             return [(window, None) for window in firsts]
         seconds = self._windows(second, kept[1], settings)
-        # The order in which the library joins what overflows of both texts.
+        # The library joins the overflow of both texts in this order.
         rows = [(a, b) for a in firsts[1:] for b in seconds]
         return [(firsts[0], seconds[0]), *rows, *((firsts[0], b) for b in seconds[1:])]
 
     def _windows(self, text: Encoding, size: int, settings: EncodeOptions) -> list[Encoding]:
-        """The part of `size` tokens that is kept, and if asked for, those that overflow."""
+        """Return the `size` tokens that are kept, and the windows that overflow, if asked for."""
         if len(text) <= size:
             return [text]
         if not settings.return_overflowing_tokens:
@@ -163,8 +184,8 @@ class AlignedTokenizer(Tokenizer):
             return [text.part(start, start + size)]
         if size <= settings.stride:
             raise ValueError(
-                f"stride={settings.stride} must be less than the {size} tokens of this text that "
-                "a row has room for; lower stride or raise max_length"
+                f"stride={settings.stride} must be less than {size}, the number of tokens of this "
+                "text in a row; lower stride or raise max_length"
             )
         spans = windows(len(text), size, settings.stride, self.truncation_side)
         return [text.part(*span) for span in spans]
@@ -173,18 +194,25 @@ class AlignedTokenizer(Tokenizer):
         self, first: Encoding, second: Encoding | None, settings: EncodeOptions
     ) -> Encoding:
         texts = {FIRST: first} if second is None else {FIRST: first, SECOND: second}
-        first.n_sequences = len(texts)  # and so of the row that it becomes part of
         if not settings.add_special_tokens:
-            return Encoding.joined(list(texts.values()))
-        places = [FIRST], None if second is None else [SECOND]
-        ids = self.build_inputs_with_special_tokens(*places)
-        types = self.create_token_type_ids_from_sequences(*places)
-        return Encoding.joined(
-            [
-                texts[i] if i in texts else Encoding.of_special(i, self._id_to_token[i], type_id)
-                for i, type_id in zip(ids, types, strict=True)
-            ]
-        )
+            return joined(list(texts.values()), len(texts))
+        sequences = [FIRST], None if second is None else [SECOND]
+        ids = self.build_inputs_with_special_tokens(*sequences)
+        types = self.create_token_type_ids_from_sequences(*sequences)
+        parts = [
+            texts[i] if i in texts else self._special_token(i, type_id)
+            for i, type_id in zip(ids, types, strict=True)
+        ]
+        return joined(parts, len(texts))
+
+    def _special_token(self, token_id: int, type_id: int) -> Encoding:
+        """Return a special token as a part of rows; it is made once."""
+        key = token_id, type_id
+        if key not in self._special_parts:
+            self._special_parts[key] = Encoding.of_special(
+                token_id, self._id_to_token[token_id], type_id
+            )
+        return self._special_parts[key]
 
     # Added tokens and ids -------------------------------------------------------------------
 
@@ -193,11 +221,11 @@ class AlignedTokenizer(Tokenizer):
         new_tokens: str | AddedToken | Iterable[str | AddedToken],
         special_tokens: bool = False,
     ) -> int:
-        """Make tokens match in text; returns how many are new, or new in their flags.
+        """Add tokens; return how many are new, or have new flags.
 
         A token that the vocabulary has keeps its id, but counts. A new one gets the first free id
-        from `len(self)` on. Its content is kept as given; if it is `normalized`, the normalised
-        text is searched for its normalised content.
+        from `len(self)` up. Its content is kept as given; if it is `normalized`, its normalized
+        content is searched in the normalized text.
 
         Raises TypeError for anything but str and AddedToken.
         """
@@ -214,11 +242,11 @@ class AlignedTokenizer(Tokenizer):
         return count
 
     def get_added_vocab(self) -> dict[str, int]:
-        """Content of an added token -> id, by id, those of the vocabulary file included."""
+        """Return content -> id of all added tokens, sorted by id."""
         return self.added_tokens_encoder
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
-        """The token of an id, or a list of them; an id that no token has gives None."""
+        """Return the token of an id, or a list of tokens; an unknown id gives None."""
         ids = as_py_list(ids)
         if isinstance(ids, int):
             return self._id_to_token.get(ids)
@@ -226,14 +254,14 @@ class AlignedTokenizer(Tokenizer):
         return [self._id_to_token.get(int(i)) for i in ids if i not in skipped]
 
     def _decode(self, ids: list[int], skip_special_tokens: bool, spaces: bool) -> str:
-        """The text of a row; ids that no token has are left out."""
+        """Return the text of a row of ids; unknown ids are left out."""
         special = {i for i, token in self._added.items() if skip_special_tokens and token.special}
         tokens = [self._id_to_token[i] for i in ids if i in self._id_to_token and i not in special]
         return self.convert_tokens_to_string(tokens)
 
 
 def _kept(first: int, second: int, room: int, strategy: str, has_second: bool) -> tuple[int, int]:
-    """How many tokens each text keeps where both together are too long."""
+    """Return how many tokens each text keeps if both together are too long."""
     if room == 0:  # with any strategy
         return 0, 0
     if strategy == "longest_first":
@@ -243,9 +271,8 @@ def _kept(first: int, second: int, room: int, strategy: str, has_second: bool) -
     other = first if strategy == "only_second" else second
     if other >= room:
         raise ValueError(
-            f"truncation={strategy!r}: the other text alone has {other} tokens, so that of this "
-            f"one not even one is left of the {room} that max_length allows; "
-            "raise max_length or use truncation='longest_first'"
+            f"truncation={strategy!r}: the other text alone has {other} tokens, and max_length "
+            f"leaves room for {room}; raise max_length or use truncation='longest_first'"
         )
     return (first, room - first) if strategy == "only_second" else (room - second, second)
 
@@ -253,7 +280,7 @@ def _kept(first: int, second: int, room: int, strategy: str, has_second: bool) -
 def _columns(
     rows: list[Encoding], samples: list[int], settings: EncodeOptions
 ) -> dict[str, list[Any]]:
-    """The rows as the lists that were asked for."""
+    """Return the columns of the rows that were asked for."""
     columns: dict[str, list[Any]] = {"input_ids": [row.ids for row in rows]}
     if settings.return_token_type_ids:
         columns["token_type_ids"] = [row.type_ids for row in rows]

@@ -1,30 +1,26 @@
-"""A tokenizer that does what a tokenizer.json says: any chain of the parts that are known.
+"""`TokenizerJSON`: a tokenizer made of the parts that a tokenizer.json describes.
 
-The parts are in `json_normalizers.py`, `json_pretokenizers.py`, `json_models.py`,
-`json_processors.py` and `json_decoders.py`. They give what those of the Rust library give.
+The parts are in the package `tinybert.tokenizer_json`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from tinybert.text.added_token import AddedToken
-from tinybert.text.aligned_text import AlignedText
-from tinybert.text.token_matcher import TokenMatcher
 from tinybert.tokenizer_json.added_tokens import read_added_tokens
 from tinybert.tokenizer_json.decoders import DECODERS
-from tinybert.tokenizer_json.encoding import Encoding
+from tinybert.tokenizer_json.encoding import Encoding, joined
 from tinybert.tokenizer_json.fields import Fields
-from tinybert.tokenizer_json.lazy_encoding import LazyEncoding, joined
 from tinybert.tokenizer_json.models import Model, read_model
 from tinybert.tokenizer_json.normalizers import NORMALIZERS
+from tinybert.tokenizer_json.pipeline import Pipeline
 from tinybert.tokenizer_json.post_processors import PROCESSORS, bos_and_eos, nothing
 from tinybert.tokenizer_json.pre_tokenizers import PRE_TOKENIZERS
-from tinybert.tokenizer_json.words import Columns, Piece, Word, Words, places
 from tinybert.tokenizers.bert_file import read_sides
 from tinybert.tokenizers.config import (
     BOOL_OR_NONE,
@@ -35,18 +31,18 @@ from tinybert.tokenizers.config import (
     check_options,
     read_json,
 )
-from tinybert.tokenizers.fast import AlignedTokenizer
+from tinybert.tokenizers.fast import FastTokenizer
 from tinybert.tokenizers.options import EncodeOptions
 
 T = TypeVar("T")
 
-VERSION = "1.0"  # the only one that there is
-BUILT = ("vocab", "_normalize", "_process", "_decoder", "_words")  # what `_build` makes of the file
+VERSION = "1.0"  # the only version
+BUILT = ("vocab", "_normalize", "_steps", "_process", "_decoder", "_model")  # by `_build`
 # Classes of transformers that set the post-processor themselves.
 LIKE_LLAMA = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer")
 
 
-class TokenizerJSON(AlignedTokenizer):
+class TokenizerJSON(FastTokenizer):
     """Text to ids as a tokenizer.json describes it, each with its characters and its word.
 
     Arguments:
@@ -119,20 +115,23 @@ class TokenizerJSON(AlignedTokenizer):
     def _build(self) -> None:
         """Make the parts that the file describes."""
         self._normalize = _part(self._file, "normalizer", NORMALIZERS)
-        steps = _part(self._file, "pre_tokenizer", PRE_TOKENIZERS) or []
+        self._steps = _part(self._file, "pre_tokenizer", PRE_TOKENIZERS) or []
         self._process = _part(self._file, "post_processor", PROCESSORS) or nothing
         self._decoder = _part(self._file, "decoder", DECODERS)
-        model = _model(self._file)
-        self.vocab = model.vocab
-        self._words = Words(steps, model.tokenize, model.parts)
+        self._model = _model(self._file)
+        self.vocab = self._model.vocab
+
+    def _make_pipeline(self) -> Pipeline:
+        return Pipeline(self._normalize, self._steps, self._model)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the parts, which are functions that cannot be pickled: they are built anew."""
-        return {name: value for name, value in vars(self).items() if name not in BUILT}
+        """Return all but the parts, whose functions cannot be pickled; they are made again."""
+        return {name: v for name, v in super().__getstate__().items() if name not in BUILT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._build()
+        self._vocabulary_changed()
 
     def _put_round(self, adds_bos: bool | None) -> None:
         """Let bos and eos stand round every text, as the options say."""
@@ -141,64 +140,11 @@ class TokenizerJSON(AlignedTokenizer):
         self._file = {**self._file, "post_processor": bos_and_eos(bos, eos)}
         self._process = _part(self._file, "post_processor", PROCESSORS) or nothing
 
-    def _vocabulary_changed(self) -> None:
-        super()._vocabulary_changed()
-        added = sorted(self._added.values(), key=lambda token: not token.special)
-        ordinary = [token for token in added if not token.special]
-        self._matchers = self._matchers_of(added), self._matchers_of(ordinary)
-
-    def _matchers_of(self, tokens: list[AddedToken]) -> tuple[TokenMatcher, TokenMatcher]:
-        """What finds tokens in a text as it is, and in normalised text."""
-        return (
-            TokenMatcher((t.content, t) for t in tokens if not t.normalized),
-            TokenMatcher((self._normalized(t.content), t) for t in tokens if t.normalized),
-        )
-
-    def _normalized(self, text: str) -> str:
-        aligned = AlignedText.of(text)
-        if self._normalize:
-            self._normalize(aligned)
-        return aligned.text
-
     # Text to tokens -------------------------------------------------------------------------
 
     def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
-        """Added tokens, normalisation, more added tokens, words, and the tokens of each word."""
         with ErrorsName(self._path):
-            return LazyEncoding(Columns(self._pieces(text, split_special_tokens), sequence))
-
-    def _pieces(self, text: str, split_special_tokens: bool) -> list[Piece]:
-        exact, in_normalised = self._matchers[split_special_tokens]
-        pieces: list[Piece] = []
-        for token, start, end in exact.split(text):
-            if token is not None:
-                pieces.append(Piece([self._added_word(token, text[start:end])], origin=start))
-            elif self._normalize is None:
-                for other, begin, stop in in_normalised.split(text[start:end]):
-                    found, origin = text[start + begin : start + stop], start + begin
-                    if other is not None:
-                        pieces.append(Piece([self._added_word(other, found)], origin=origin))
-                    else:
-                        pieces.append(self._words.piece(found, origin))
-            else:
-                stretch = AlignedText(text[start:end], places(start, end), start)
-                self._normalize(stretch)
-                pieces += self._normalised_pieces(stretch, in_normalised)
-        return pieces
-
-    def _normalised_pieces(self, stretch: AlignedText, matcher: TokenMatcher) -> Iterator[Piece]:
-        """The parts of a text that are added tokens, and those between them."""
-        for token, start, end in matcher.split(stretch.text):
-            part = stretch.part(start, end)
-            if token is not None:
-                yield Piece([self._added_word(token, part.text)], spans=part.spans)
-            else:
-                yield self._words.piece_of(part)
-
-    def _added_word(self, token: AddedToken, found: str) -> Word:
-        """An added token with the white space that it has taken along."""
-        size = len(found)
-        return Word((self._added_ids[token.content],), (found,), ((0, size),), (0,), 1, size)
+            return super()._encode_text(text, sequence, split_special_tokens)
 
     # Rows -----------------------------------------------------------------------------------
 
@@ -216,10 +162,7 @@ class TokenizerJSON(AlignedTokenizer):
     def _row_of(self, first: list[int], second: list[int] | None) -> Encoding:
         """The row that the file makes of ids."""
         texts = [first] if second is None else [first, second]
-        encodings = [
-            Encoding.of_text(ids, [""] * len(ids), [(0, 0)] * len(ids), [None] * len(ids), i)
-            for i, ids in enumerate(texts)
-        ]
+        encodings = [Encoding.of_ids(ids, i) for i, ids in enumerate(texts)]
         return self._processed(encodings, True)
 
     def build_inputs_with_special_tokens(
