@@ -17,9 +17,9 @@ from pathlib import Path
 import regex  # like re, and knows \p{L}: the letters of all alphabets
 
 from tinybert import BertTokenizer, MegaTokenizer, train_wordpiece
+from tinybert.text.bpe import BPE
+from tinybert.text.byte_level import BYTE_TO_CHAR, split_pattern
 from tinybert.tokenizers import save_bpe, save_vocab, train_bpe
-from tinybert.tokenizers.bpe import BPE
-from tinybert.tokenizers.byte_level import BYTE_TO_CHAR, split_pattern
 
 if hasattr(sys.stdout, "reconfigure"):  # letters that this terminal or pipe lacks become "?"
     sys.stdout.reconfigure(errors="replace")

@@ -1,19 +1,22 @@
 """The weekend wing: the part of the package that a reader needs to understand how text becomes a
 prediction and a trained weight, in the order in which to read it.
 
-python -m tests.house.wing prints its section of the README.
+python -m tests.house.wing prints its section of the README; with --write it is replaced there.
 """
 
 from __future__ import annotations
 
 import ast
 import io
+import sys
 import tokenize
 from pathlib import Path
 
 import tinybert
 
 ROOT = Path(tinybert.__file__).parent
+README = ROOT.parent / "README.md"
+START, END = "<!-- wing -->", "<!-- /wing -->"
 
 # In the order of reading: from the numbers up to the models, then the text and the files.
 PARTS = {
@@ -56,3 +59,45 @@ def files(part: str) -> list[Path]:
 def size() -> int:
     """Return the code lines of the whole wing."""
     return sum(code_lines(path) for part in PARTS for path in files(part))
+
+
+def summary(path: Path) -> str:
+    """Return the first sentence of a file's docstring on one line."""
+    docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    text = " ".join(docstring.split("\n\n")[0].split())
+    sentence, dot, _ = text.partition(". ")
+    return sentence + dot.strip()
+
+
+def section() -> str:
+    """Return the section of the README, between its two markers."""
+    lines = [START, ""]
+    total = size()
+    count = sum(len(files(part)) for part in PARTS)
+    lines.append(
+        f"The weekend wing has {total:,} lines of code in {count} files (without docstrings, "
+        "comments and blank lines). Read it in this order:"
+    )
+    for part, what in PARTS.items():
+        found = files(part)
+        code = sum(map(code_lines, found))
+        lines += ["", f"**[`{part}/`](tinybert/{part})**, {code:,} lines: {what}.", ""]
+        for path in found:
+            name = path.relative_to(ROOT / part).as_posix()
+            lines.append(f"- [`{name}`](tinybert/{part}/{name}): {summary(path)}")
+    return "\n".join([*lines, "", END])
+
+
+def write() -> None:
+    """Replace the section of the README."""
+    text = README.read_text("utf-8")
+    before, _, rest = text.partition(START)
+    _, _, after = rest.partition(END)
+    README.write_text(before + section() + after, "utf-8")
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv:
+        write()
+    else:
+        print(section())

@@ -137,11 +137,11 @@ def test_flags_of_special_tokens_in_the_constructor():
     ("call", "error", "message"),
     [
         (lambda t: t.add_tokens(["new", 3]), TypeError, "str or AddedToken, got 3"),
-        (lambda t: t.add_special_tokens({"padtoken": "x"}), ValueError, "'padtoken' is no role"),
+        (lambda t: t.add_special_tokens({"padtoken": "x"}), ValueError, "'padtoken' is not a role"),
         (
             lambda t: t.add_special_tokens({"pad_token": ["x"]}),
             TypeError,
-            "pad_token must be a str",
+            "pad_token must be a non-empty str",
         ),
         (
             lambda t: t.add_special_tokens({"additional_special_tokens": "x"}),

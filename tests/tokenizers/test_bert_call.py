@@ -132,10 +132,13 @@ LONG = "one two three four five six"
         ({"text": "a", "padding": "max"}, "padding must be one of .*'max_length', got 'max'"),
         ({"text": "a", "truncation": "first"}, "truncation must be one of"),
         ({"text": "a", "padding_side": "top"}, "padding_side must be one of"),
-        ({"text": "a", "return_tensors": "pt"}, "return_tensors must be None or one of 'np'"),
-        ({"text": "a", "max_length": 0}, "max_length must be at least 1, got 0"),
-        ({"text": "a", "stride": -1}, "stride must be at least 0"),
-        ({"text": "a", "pad_to_multiple_of": 0}, "pad_to_multiple_of must be at least 1"),
+        ({"text": "a", "return_tensors": "pt"}, "return_tensors must be one of None, 'np'"),
+        ({"text": "a", "max_length": 0}, "max_length must be an integer >= 1 or None, got 0"),
+        ({"text": "a", "stride": -1}, "stride must be an integer >= 0, got -1"),
+        (
+            {"text": "a", "pad_to_multiple_of": 0},
+            "pad_to_multiple_of must be an integer >= 1 or None",
+        ),
         # T15: fewer places than special tokens; T16: a sequence too short to be cut
         ({"text": LONG, "max_length": 1}, "max_length=1 must be at least 2"),
         ({"text": LONG, "text_pair": "a", "max_length": 2}, "max_length=2 must be at least 3"),
@@ -180,8 +183,8 @@ def test_values_that_are_refused(arguments, message):
     ("arguments", "message"),
     [
         ({"text": ["a"], "text_pair": "b"}, "text_pair must be one too, got 'b'"),
-        ({"text": "a", "max_length": "9"}, "max_length must be an int, got '9'"),
-        ({"text": "a", "max_length": True}, "max_length must be an int"),
+        ({"text": "a", "max_length": "9"}, "max_length must be an integer, got '9'"),
+        ({"text": "a", "max_length": True}, "max_length must be an integer, got True"),
         ({"text": "a", "max_lenght": 9}, "max_lenght"),
     ],
 )
@@ -239,7 +242,7 @@ def test_registered_tensors(monkeypatch):
         def to(self, device):
             return Moved(self.array, device)
 
-    monkeypatch.setattr("tinybert.tokenizers.encoding._TENSOR_TYPES", {})
+    monkeypatch.setattr("tinybert.tokenizers.batch_encoding._TENSOR_TYPES", {})
     register_tensor_type("test", Moved)
     encoding = OURS(["a", "b"], return_tensors="test").to("there")
     assert isinstance(encoding, BatchEncoding)
@@ -266,11 +269,11 @@ PAD = {"padding", "max_length", "pad_to_multiple_of", "padding_side", "return_te
 )
 def test_an_unknown_option_is_named_with_the_nearest(method, arguments, options):
     wrong, near, others = options
-    message = f"unknown option '{wrong}', did you mean '{near}'\\?; there are .*{others}"
+    message = f"unknown option '{wrong}', did you mean '{near}'\\?; the options are .*{others}"
     for tokenizer in (OURS, BertTokenizerFast(VOCAB)):
         with pytest.raises(TypeError, match=message):
             getattr(tokenizer, method)(*arguments, **{wrong: 1})
-    with pytest.raises(TypeError, match="option 'xyz'; there are"):
+    with pytest.raises(TypeError, match="option 'xyz'; the options are"):
         getattr(OURS, method)(*arguments, xyz=1)
 
 

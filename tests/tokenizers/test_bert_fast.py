@@ -18,8 +18,8 @@ from tests.tokenizers.oracle import (
     both_fast,
     random_texts,
 )
+from tinybert.text.rust_unicode import rust_unicode
 from tinybert.tokenizers import AddedToken, BertTokenizer, BertTokenizerFast, save_vocab
-from tinybert.tokenizers.rust_unicode import rust_unicode
 
 FAST_SETTINGS = {
     name: options
@@ -161,7 +161,7 @@ def test_the_slow_class_knows_no_places():
         lambda: encoding.token_to_chars(1),
         lambda: encoding.char_to_token(0, 1),
     ):
-        with pytest.raises(ValueError, match="only what a 'Fast' tokenizer returns"):
+        with pytest.raises(ValueError, match="only the result of a 'Fast' tokenizer"):
             question()
 
 

@@ -118,7 +118,7 @@ WITHOUT_SPECIALS = {"add_special_tokens": False, "return_overflowing_tokens": Tr
         ({"text": LONG, "text_pair": "a", "max_length": 2}, "max_length=2 must be at least 3"),
         (
             {"text": LONG, "max_length": 6, "stride": 4, "return_overflowing_tokens": True},
-            "stride=4 must be less than the 4 tokens",
+            "stride=4 must be less than 4, the number of tokens",
         ),
         (
             {"text": LONG, "text_pair": "a", "truncation": "only_second", "max_length": 5},

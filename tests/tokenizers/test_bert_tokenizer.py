@@ -135,7 +135,7 @@ def test_constructor_takes_the_arguments_of_the_original():
         ({"pad_token": 3}, "pad_token must be"),
         ({"cls_token": ""}, "cls_token must be a non-empty str"),
         ({"padding_side": "both"}, "padding_side must be 'right' or 'left', got 'both'"),
-        ({"model_max_length": 0}, "model_max_length must be an int of at least 1"),
+        ({"model_max_length": 0}, "model_max_length must be an integer >= 1 or None"),
         ({"model_max_length": True}, "model_max_length must be"),
         ({"model_input_names": ["ids"]}, "model_input_names must be"),
         ({"sep_tokken": "x"}, "unknown tokenizer option 'sep_tokken'"),

@@ -6,7 +6,7 @@ import sys
 import pytest
 import transformers
 
-from tests.tokenizers.json_oracle import trained
+from tests.tokenizer_json.json_oracle import trained
 from tinybert.tokenizers import AutoTokenizer, TokenizerJSON
 
 CHATML = """

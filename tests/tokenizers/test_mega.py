@@ -13,9 +13,9 @@ from transformers import AddedToken as OriginalToken
 from tests.tokenizers.corpora import CORPORA
 from tests.tokenizers.fuzz import Call, calls, compare
 from tests.tokenizers.oracle import random_text
+from tinybert.text.train_bpe import train_bpe
 from tinybert.tokenizers import AddedToken, AutoTokenizer, MegaTokenizer
 from tinybert.tokenizers.bpe_files import save_bpe
-from tinybert.tokenizers.train_bpe import train_bpe
 
 SETTINGS = {
     "default": {},

@@ -236,8 +236,8 @@ def test_every_question_about_places_against_the_original():
     [
         ({"max_length": 3}, "max_length without truncation"),
         ({"max_length": 3, "padding": True}, "max_length has no effect"),
-        ({"truncation": True}, "nothing is cut"),
-        ({"padding": "max_length"}, "nothing is padded"),
+        ({"truncation": True}, "truncation without max_length has no effect"),
+        ({"padding": "max_length"}, "padding='max_length' without max_length has no effect"),
     ],
 )
 @pytest.mark.parametrize("cls", [BertTokenizer, BertTokenizerFast])

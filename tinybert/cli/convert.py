@@ -21,7 +21,7 @@ from tinybert.cli.source import find_config, home_of, weights_path
 from tinybert.formats.difference import BLOCK, EQUAL, difference
 from tinybert.formats.nemo.checkpoint import is_nemo
 from tinybert.formats.nemo.files import OPTIONS
-from tinybert.tokenizers.chat import MORE_TEMPLATES, TEMPLATE_FILE
+from tinybert.tokenizers.config import MORE_TEMPLATES, TEMPLATE_FILE
 from tinybert.weights import CheckpointError, open_checkpoint, save_sharded
 from tinybert.weights.dtypes import FORMATS, Format
 from tinybert.weights.reader import TensorReader

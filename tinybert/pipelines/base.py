@@ -18,10 +18,10 @@ import numpy as np
 
 from tinybert.autograd import Tensor, no_grad
 from tinybert.models.base import PreTrainedModel
+from tinybert.tokenizer_json.encoding import Encoding
 from tinybert.tokenizers import AutoTokenizer
-from tinybert.tokenizers.alignment import Encoding
 from tinybert.tokenizers.base import Tokenizer
-from tinybert.tokenizers.encoding import BatchEncoding
+from tinybert.tokenizers.batch_encoding import BatchEncoding
 
 Settings = dict[str, Any]
 Outputs = dict[str, np.ndarray]

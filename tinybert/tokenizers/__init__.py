@@ -3,17 +3,16 @@
 Knows nothing of tensors or models, and can be used alone.
 """
 
-from tinybert.tokenizers.added_tokens import AddedToken
+from tinybert.text.added_token import AddedToken
+from tinybert.text.train_bpe import train_bpe
+from tinybert.text.train_wordpiece import train_wordpiece
 from tinybert.tokenizers.auto import AutoTokenizer
-from tinybert.tokenizers.bert import BertTokenizer
-from tinybert.tokenizers.bert_base import load_vocab, save_vocab
+from tinybert.tokenizers.batch_encoding import BatchEncoding, register_tensor_type
+from tinybert.tokenizers.bert import BertTokenizer, load_vocab, save_vocab
 from tinybert.tokenizers.bert_fast import BertTokenizerFast
 from tinybert.tokenizers.bpe_files import load_bpe, save_bpe
-from tinybert.tokenizers.encoding import BatchEncoding, register_tensor_type
-from tinybert.tokenizers.json_tokenizer import TokenizerJSON
+from tinybert.tokenizers.from_json import TokenizerJSON
 from tinybert.tokenizers.mega import MegaTokenizer
-from tinybert.tokenizers.train_bpe import train_bpe
-from tinybert.tokenizers.train_wordpiece import train_wordpiece
 
 __all__ = [
     "AddedToken",

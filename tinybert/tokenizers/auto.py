@@ -13,7 +13,7 @@ from tinybert.tokenizers.base import Tokenizer
 from tinybert.tokenizers.bert import BertTokenizer
 from tinybert.tokenizers.bert_fast import BertTokenizerFast
 from tinybert.tokenizers.config import CONFIG_FILE, TOKENIZER_FILE, read_json
-from tinybert.tokenizers.json_tokenizer import TokenizerJSON
+from tinybert.tokenizers.from_json import TokenizerJSON
 from tinybert.tokenizers.mega import MegaTokenizer
 
 MODEL_CONFIG_FILE = "config.json"

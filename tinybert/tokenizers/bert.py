@@ -1,59 +1,117 @@
 """BERT's tokenizer, step by step: basic tokenization, WordPiece, and [CLS] A [SEP] B [SEP].
 
-It gives the ids of the pure-Python BertTokenizer of transformers. It does not know from which
-characters of the text a token comes.
+`BertTokenizer` gives the ids of the pure-Python BertTokenizer of transformers. It does not know
+which characters of the text a token comes from; `BertTokenizerFast` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar
 
-from tinybert.tokenizers.added_tokens import AddedToken
-from tinybert.tokenizers.basic import BasicTokenizer, clean_text
-from tinybert.tokenizers.bert_base import BertBase, load_vocab
+from tinybert.text.added_token import AddedToken
+from tinybert.text.basic import BasicTokenizer
+from tinybert.text.wordpiece import WordPiece
+from tinybert.tokenizers.base import Tokenizer
 from tinybert.tokenizers.config import (
     BOOL,
     BOOL_OR_NONE,
     COMMON_OPTIONS,
     STRINGS_OR_NONE,
     OptionType,
+    read_text,
 )
+from tinybert.tokenizers.explain import Explanation, explain
+from tinybert.tokenizers.saving import write_text
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """What each step of `BertTokenizer` makes of one stretch of text; see `explain`."""
+def load_vocab(vocab_file: str | PathLike[str]) -> dict[str, int]:
+    """Read a vocab.txt: one token on each line, its id is the line number, counted from 0.
 
-    text: str
-    cleaned: str
-    spaced: str
-    words: list[str]
-    pieces: list[list[str]]
+    Only the line end is removed; spaces are part of a token. Of two equal lines the last counts.
+    Raises ValueError, naming the file, if it is missing, empty, too large or not UTF-8.
+    """
+    path = Path(vocab_file)
+    if not path.is_file():
+        raise ValueError(f"vocab_file: there is no file {str(vocab_file)!r}")
+    text = read_text(path)
+    if not text:
+        raise ValueError(f"{path}: the vocabulary is empty")
+    return {token: token_id for token_id, token in enumerate(text.removesuffix("\n").split("\n"))}
+
+
+def save_vocab(tokens: Iterable[str], vocab_file: str | PathLike[str]) -> None:
+    """Write tokens, in the order of their ids, as a vocab.txt that `load_vocab` reads."""
+    write_text(Path(vocab_file), "".join(token + "\n" for token in tokens))
+
+
+class BertBase(Tokenizer):
+    """A tokenizer with a vocab.txt and the row layout of BERT (Devlin et al. 2019, figure 2)."""
+
+    vocab_files_names: ClassVar[dict[str, str]] = {"vocab_file": "vocab.txt"}
+    required_roles = ("unk_token",)  # the token of an unknown word in WordPiece
+    max_input_chars_per_word = 100
+
+    def _vocabulary_changed(self) -> None:
+        super()._vocabulary_changed()
+        unk_token = str(self._roles["unk_token"])
+        self.wordpiece = WordPiece(self.vocab, unk_token, self.max_input_chars_per_word)
+
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """Return [CLS] A [SEP], or [CLS] A [SEP] B [SEP] for a pair."""
+        cls, sep = self.role_id("cls_token"), self.role_id("sep_token")
+        row = [cls, *token_ids_0, sep]
+        return row if token_ids_1 is None else [*row, *token_ids_1, sep]
+
+    def create_token_type_ids_from_sequences(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """Return 0 for [CLS] A [SEP], and 1 for B [SEP]."""
+        types = [0] * (len(token_ids_0) + 2)
+        return types if token_ids_1 is None else types + [1] * (len(token_ids_1) + 1)
+
+    def save_vocabulary(
+        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Write "<prefix>-vocab.txt" into a folder, or `save_directory` as a file if it is none.
+
+        Every token keeps its id. An id without a token (the file had two equal lines) becomes a
+        copy of the next line; reading keeps the last of equal lines.
+        """
+        path = Path(save_directory)
+        prefix = f"{filename_prefix}-" if filename_prefix else ""
+        path = path / f"{prefix}vocab.txt" if path.is_dir() else path.with_name(prefix + path.name)
+        lines: list[str] = []
+        for token_id, token in sorted((i, token) for token, i in self.vocab.items()):
+            lines += [token] * (token_id + 1 - len(lines))
+        save_vocab(lines, path)
+        return (str(path),)
 
 
 class BertTokenizer(BertBase):
     """Text to WordPiece ids, as BERT was trained (Devlin et al. 2019, arXiv:1810.04805).
 
     Arguments:
-        vocab_file: one token a line; see `load_vocab`.
+        vocab_file: one token on each line; see `load_vocab`.
         do_lower_case: lower-case the text (uncased models).
         do_basic_tokenize: if false, the text is only split at spaces before WordPiece.
-        never_split: words that basic tokenization leaves alone.
-        unk_token, sep_token, pad_token, cls_token, mask_token: the special tokens. One that the
-            vocabulary lacks is appended to it, in this order, with ids from `vocab_size` on; a
-            model needs rows for them in its embedding. unk_token must not be None.
+        never_split: words that basic tokenization does not change.
+        unk_token, sep_token, pad_token, cls_token, mask_token: the special tokens. Those that the
+            vocabulary lacks are appended to it, in this order, with ids from `vocab_size` up; the
+            embedding of a model needs rows for them. unk_token must not be None.
         tokenize_chinese_chars: make each Chinese character a word (not wanted for Japanese).
         strip_accents: remove accents; None means "if do_lower_case".
         clean_up_tokenization_spaces: the default of `decode`.
         **common: the options of every `Tokenizer`.
 
-    Where the original is at fault this one is not: max_length smaller than the number of special
-    tokens, and a text too short for "only_first" or "only_second", are a ValueError instead of
-    an over-long row; "longest_first" may leave nothing but special tokens; padding="max_length"
-    pads an empty row, too; rows of different lengths never become an array of objects.
+    Some faults of the original are corrected: a max_length below the number of special tokens, and
+    a text too short for "only_first" or "only_second", are a ValueError instead of an over-long
+    row; "longest_first" may leave only special tokens; padding="max_length" also pads an empty
+    row; rows of different lengths never become an array of objects.
 
     Raises ValueError for a bad vocabulary file or no unk_token, TypeError for a wrong option.
     """
@@ -107,38 +165,25 @@ class BertTokenizer(BertBase):
         words = self._words(text)
         if not self.never_split:
             return self.wordpiece.tokenize(words)
-        return [piece for word in words for piece in self._pieces(word)]
+        return [token for word in words for token in self._tokens_of(word)]
 
     def _words(self, text: str) -> list[str]:
         if not self.do_basic_tokenize:
             return text.split()
         return self.basic_tokenizer.tokenize(text, self._never_split)
 
-    def _pieces(self, word: str) -> list[str]:
+    def _tokens_of(self, word: str) -> list[str]:
         if self.do_basic_tokenize and word in self.basic_tokenizer.never_split:
             return [word]
         return self.wordpiece[word]
 
     def explain(self, text: str) -> list[Explanation]:
-        """Each step from a text to its tokens, for one stretch after another.
+        """Return the steps from a text to its tokens, for each added token and each part between.
 
-        A stretch is an added token found in the text, for which no step does anything, or what
-        stands between two of them: `text` (lower-cased for an uncased model), `cleaned` of
-        control characters, `spaced` round Chinese characters and composed (NFC), the `words`
-        after accents and punctuation, and the WordPiece `pieces` of each word.
+        The fields of an `Explanation` are the steps, in order.
         """
-        text = self.lower_case(text) if self.lowercases_text else text
-        steps = []
-        for part in [text] if self.split_special_tokens else self.split_added_tokens(text):
-            if part in self._added_ids and not self.split_special_tokens:
-                steps.append(Explanation(part, part, part, [part], [[part]]))
-                continue
-            cleaned = clean_text(part) if self.do_basic_tokenize else part
-            spaced = self.basic_tokenizer.space(cleaned) if self.do_basic_tokenize else part
-            words = self._words(part)
-            steps.append(Explanation(part, cleaned, spaced, words, list(map(self._pieces, words))))
-        return steps
+        return explain(self, text)
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """Join tokens by spaces, and pieces that begin with "##" to what is before them."""
+        """Join tokens with spaces, but a token that begins with "##" directly."""
         return " ".join(tokens).replace(" ##", "").strip()

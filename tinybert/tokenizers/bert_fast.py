@@ -1,23 +1,25 @@
-"""BERT's tokenizer with the places of its tokens in the text.
+"""BERT's tokenizer with the offsets of its tokens in the text.
 
-It gives what the class of transformers gives that is built on the Rust library `tokenizers`: by
-the same tables of characters, and with the same small differences from `bert.py`. Where a place
-in normalised text comes from is worked out in `normalize.py`, rows are made in `aligned.py`.
+It gives the results of the class of transformers that is built on the Rust library `tokenizers`: it
+uses the same tables of characters, and differs from `bert.py` in the same small ways.
 """
 
 from __future__ import annotations
 
-from itertools import accumulate, islice
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-from tinybert.tokenizers.added_tokens import AddedToken
-from tinybert.tokenizers.aligned import AlignedTokenizer
-from tinybert.tokenizers.alignment import Encoding
-from tinybert.tokenizers.base import CLEAN_UPS
-from tinybert.tokenizers.bert_base import BertBase, load_vocab
-from tinybert.tokenizers.bert_json import PREFIX, BertFile, read_bert_file
+from tinybert.text.added_token import AddedToken
+from tinybert.text.bert_normalizer import BertNormalizer
+from tinybert.text.detokenize import clean_up_token
+from tinybert.tokenizer_json.fields import Fields
+from tinybert.tokenizer_json.models import of_word_piece
+from tinybert.tokenizer_json.normalizers import of_bert
+from tinybert.tokenizer_json.pipeline import Pipeline
+from tinybert.tokenizer_json.pre_tokenizers import PRE_TOKENIZERS
+from tinybert.tokenizers.bert import BertBase, load_vocab
+from tinybert.tokenizers.bert_file import PREFIX, BertFile, read_bert_file
 from tinybert.tokenizers.config import (
     BOOL,
     BOOL_OR_NONE,
@@ -25,30 +27,10 @@ from tinybert.tokenizers.config import (
     TOKENIZER_FILE,
     OptionType,
 )
-from tinybert.tokenizers.matching import TokenMatcher
-from tinybert.tokenizers.normalize import Normalizer
-from tinybert.tokenizers.word_cache import WordCache
-
-# What the decoder of the library replaces in each token, before the tokens are joined.
-TOKEN_CLEAN_UPS = (*CLEAN_UPS[:7], (" do not", " don't"), *CLEAN_UPS[7:])
+from tinybert.tokenizers.fast import FastTokenizer
 
 
-class Chunk(NamedTuple):
-    """The tokens of what stands between two spaces, places counted from its beginning.
-
-    new_words: 1 for a token that begins a word, 0 for one that continues it.
-
-    Tuples, because Python's garbage collector need not look into tuples of numbers and texts
-    again and again, as it does into the lists of a long cache.
-    """
-
-    ids: tuple[int, ...]
-    tokens: tuple[str, ...]
-    offsets: tuple[tuple[int, int], ...]
-    new_words: tuple[int, ...]
-
-
-class BertTokenizerFast(AlignedTokenizer, BertBase):
+class BertTokenizerFast(FastTokenizer, BertBase):
     """Text to WordPiece ids, each with its characters and its word in the text.
 
     Arguments:
@@ -138,7 +120,7 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
         self.strip_accents = strip_accents
         self.clean_text = file.clean_text if clean_text is None else clean_text
         self.wordpieces_prefix = wordpieces_prefix
-        self.normalizer = Normalizer(
+        self.normalizer = BertNormalizer(
             do_lower_case, strip_accents, tokenize_chinese_chars, self.clean_text
         )
         options: dict[str, Any] = {
@@ -159,68 +141,10 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
             **options,
         )
 
-    def _vocabulary_changed(self) -> None:
-        super()._vocabulary_changed()
-        self._chunks = _Chunks(self)
-        added = sorted(self._added.values(), key=lambda token: not token.special)
-        ordinary = [token for token in added if not token.special]
-        self._matchers = self._matchers_of(added), self._matchers_of(ordinary)
-
-    def _matchers_of(self, tokens: list[AddedToken]) -> tuple[TokenMatcher, TokenMatcher]:
-        """What finds tokens in a text as it is, and in normalised text."""
-        normalize = self.normalizer.normalize
-        return (
-            TokenMatcher((t.content, t) for t in tokens if not t.normalized),
-            TokenMatcher((normalize(t.content)[0], t) for t in tokens if t.normalized),
-        )
-
-    # Text to tokens -------------------------------------------------------------------------
-
-    def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
-        """Exact added tokens first, then in what is left normalised ones, then words."""
-        row = _Tokens([], [], [], [])
-        exact, in_normalised = self._matchers[split_special_tokens]
-        for token, start, end in exact.split(text):
-            if token is not None:
-                row.add_token(self._added_ids[token.content], text[start:end], (start, end))
-            elif in_normalised.tokens:
-                self._add_normalized(row, text[start:end], start, in_normalised)
-            else:
-                self._add_words(row, text, start, end)
-        return Encoding.of_text(*row, sequence)
-
-    def _add_words(self, row: _Tokens, text: str, start: int, end: int) -> None:
-        pattern = self.normalizer.chunk_pattern
-        chunks = [self._chunks[text] for text in pattern.findall(text, start, end)]
-        row.add_chunks(chunks, [match.start() for match in pattern.finditer(text, start, end)])
-
-    def _add_normalized(self, row: _Tokens, text: str, origin: int, matcher: TokenMatcher) -> None:
-        """Add what `text`, which begins at `origin`, has of normalised added tokens and words."""
-        normalised, origins = self.normalizer.normalize(text)
-        for token, start, end in matcher.split(normalised):
-            if token is None:
-                chunk = self._chunk(normalised[start:end], origins[start:end])
-                row.add_chunks([chunk], [origin])
-                continue
-            span = (origin + origins[start], origin + origins[end - 1] + 1)
-            row.add_token(self._added_ids[token.content], normalised[start:end], span)
-
-    def _chunk(self, normalised: str, origins: list[int]) -> Chunk:
-        """The tokens of normalised text whose characters come from the places `origins`."""
-        tokens: list[str] = []
-        offsets: list[tuple[int, int]] = []
-        new_words: list[int] = []
-        for match in self.normalizer.word_pattern.finditer(normalised):
-            pieces, (start, stop) = self.wordpiece[match.group()], match.span()
-            for piece in pieces[:-1]:  # the first has no "##"
-                end = start + len(piece) - (2 if start > match.start() else 0)
-                offsets.append((origins[start], origins[end - 1] + 1))
-                start = end
-            offsets.append((origins[start], origins[stop - 1] + 1))
-            tokens += pieces
-            new_words += [1, *([0] * (len(pieces) - 1))]
-        ids = [self._token_to_id[token] for token in tokens]
-        return Chunk(tuple(ids), tuple(tokens), tuple(offsets), tuple(new_words))
+    def _make_pipeline(self) -> Pipeline:
+        model = of_word_piece(self.wordpiece, self._token_to_id)
+        steps = Fields({"type": "BertPreTokenizer"}, "pre_tokenizer").build(PRE_TOKENIZERS)
+        return Pipeline(of_bert(self.normalizer), steps, model)
 
     # Tokens to text, files ------------------------------------------------------------------
 
@@ -234,8 +158,7 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
             if i:
                 token = token[2:] if token.startswith("##") else " " + token
             if self._file.cleans_up:
-                for old, replacement in TOKEN_CLEAN_UPS:
-                    token = token.replace(old, replacement)
+                token = clean_up_token(token)
             texts.append(token)
         return "".join(texts)
 
@@ -263,49 +186,3 @@ class BertTokenizerFast(AlignedTokenizer, BertBase):
             self.normalizer,
             self.strip_accents,
         )
-
-
-class _Tokens(NamedTuple):
-    """The columns of the tokens of a text while it is read."""
-
-    ids: list[int]
-    tokens: list[str]
-    offsets: list[tuple[int, int]]
-    word_ids: list[int | None]
-
-    def add_token(self, token_id: int, token: str, span: tuple[int, int]) -> None:
-        self.ids.append(token_id)
-        self.tokens.append(token)
-        self.offsets.append(span)
-        self.word_ids.append(self._next_word())
-
-    def add_chunks(self, chunks: list[Chunk], origins: list[int]) -> None:
-        """Add chunks that begin at the places `origins`, in loops that Python runs fast."""
-        self.ids.extend([i for chunk in chunks for i in chunk.ids])
-        self.tokens.extend([token for chunk in chunks for token in chunk.tokens])
-        self.offsets.extend(
-            [
-                (origin + start, origin + end)
-                for chunk, origin in zip(chunks, origins, strict=True)
-                for start, end in chunk.offsets
-            ]
-        )
-        new_words = [new for chunk in chunks for new in chunk.new_words]
-        last = self._next_word() - 1
-        self.word_ids.extend(islice(accumulate(new_words, initial=last), 1, None))
-
-    def _next_word(self) -> int:
-        return self.word_ids[-1] + 1 if self.word_ids else 0  # type: ignore[operator]
-
-
-class _Chunks(WordCache[Chunk]):
-    """The tokens of each stretch without spaces that was seen."""
-
-    def __init__(self, tokenizer: BertTokenizerFast) -> None:
-        super().__init__()
-        self.tokenizer = tokenizer
-        self.longest = tokenizer.max_input_chars_per_word
-
-    def work_out(self, text: str) -> Chunk:
-        """The tokens of one stretch."""
-        return self.tokenizer._chunk(*self.tokenizer.normalizer.normalize(text))

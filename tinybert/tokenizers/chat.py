@@ -8,55 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from tinybert.tokenizers.config import CONFIG_FILE, Blame, read_json, read_text, write_text
+from tinybert.tokenizers.config import Template
 
-TEMPLATE_FILE = "chat_template.jinja"
-MORE_TEMPLATES = "additional_chat_templates"  # a folder with NAME.jinja
 MAX_TEMPLATE = 1_000_000  # characters
 
 MARK = "<|the last message ends here|> "
-
-Template = str | dict[str, str] | None
-
-
-def read_template(folder: Path) -> Template:
-    """The template of a folder, or several by name; None if it has none.
-
-    It is in chat_template.jinja, others in additional_chat_templates; older folders have it in the
-    "chat_template" of tokenizer_config.json, several as a list of {"name": ..., "template": ...}.
-    Raises ValueError, naming the file, for anything else.
-    """
-    files = {"default": folder / TEMPLATE_FILE}
-    files |= {path.stem: path for path in sorted((folder / MORE_TEMPLATES).glob("*.jinja"))}
-    found = {name: read_text(path) for name, path in files.items() if path.is_file()}
-    if found:
-        return found["default"] if list(found) == ["default"] else found
-    path = folder / CONFIG_FILE
-    with Blame(path):
-        template = read_json(path).get("chat_template")
-        if isinstance(template, list) and all(isinstance(entry, dict) for entry in template):
-            template = {str(entry.get("name")): entry.get("template") for entry in template}
-        texts = template.values() if isinstance(template, dict) else [template]
-        if template is not None and not all(isinstance(text, str) for text in texts):
-            raise ValueError("chat_template must be a str, or a list of names and templates")
-        return template
-
-
-def write_template(template: Template, folder: Path, prefix: str = "") -> tuple[str, ...]:
-    """Write what `read_template` reads; returns the names of the files."""
-    named = template if isinstance(template, dict) else {"default": template} if template else {}
-    written = []
-    for name, text in named.items():
-        path = folder / (prefix + TEMPLATE_FILE)
-        if name != "default":
-            path = folder / (prefix + MORE_TEMPLATES) / f"{Path(name).name}.jinja"
-            path.parent.mkdir(exist_ok=True)
-        write_text(path, text)
-        written.append(str(path))
-    return tuple(written)
 
 
 def choose_template(template: Template, name: str | None, has_tools: bool) -> str:

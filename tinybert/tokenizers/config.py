@@ -1,27 +1,33 @@
-"""What a tokenizer is built from: the types of its options, and the JSON files that hold them.
+"""The options that a tokenizer is built from: their types, and the files that hold them.
 
-Files are not trusted: their size, encoding and every type is checked, and a fault is a
-ValueError that names the file. The vocabulary file itself is read by each kind of tokenizer.
+Files are not trusted: size, encoding and every type are checked. A fault is a ValueError that names
+the file.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinybert.tokenizers.added_tokens import ROLES, AddedToken
-from tinybert.tokenizers.json_fields import MAX_ID, Fields
+from tinybert.text.added_token import AddedToken
+from tinybert.tokenizer_json.added_tokens import FLAGS
+from tinybert.tokenizer_json.fields import MAX_ID
+from tinybert.tokenizers.added_tokens import ROLES
 
 CONFIG_FILE = "tokenizer_config.json"
+TOKENIZER_FILE = "tokenizer.json"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 ADDED_TOKENS_FILE = "added_tokens.json"
-TOKENIZER_FILE = "tokenizer.json"
+OLDER_FILES = (SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE, TOKENIZER_FILE)  # see `older_files.py`
+TEMPLATE_FILE = "chat_template.jinja"
+MORE_TEMPLATES = "additional_chat_templates"  # a folder with NAME.jinja
 MAX_FILE_BYTES = 100 * 2**20
-FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")  # of an AddedToken
+
+Template = str | dict[str, str] | None  # of a chat; several by name
+
+# Types of options --------------------------------------------------------------------------------
 
 
 class OptionType(NamedTuple):
@@ -29,6 +35,10 @@ class OptionType(NamedTuple):
 
     text: str
     accepts: Callable[[Any], bool]
+
+
+def _is_str(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _is_token(value: Any) -> bool:
@@ -58,21 +68,15 @@ STRINGS_OR_NONE = OptionType(
     "a list of str or None",
     lambda v: v is None or (isinstance(v, (list, tuple, set)) and _list_of(_is_str)(list(v))),
 )
-
-
-def _is_str(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 COMMON_OPTIONS: dict[str, OptionType] = {
     **dict.fromkeys(ROLES, TOKEN),
     "additional_special_tokens": OptionType("a list of str and AddedToken", _list_of(_is_token)),
     "added_tokens_decoder": OptionType("a dict from id to AddedToken", _is_added_tokens_decoder),
-    "model_max_length": OptionType("an int of at least 1, or None", _is_length),
+    "model_max_length": OptionType("an integer >= 1 or None", _is_length),
     "padding_side": SIDE,
     "truncation_side": SIDE,
     "model_input_names": OptionType(
-        "a list of str that holds 'input_ids'", lambda v: _list_of(_is_str)(v) and "input_ids" in v
+        "a list of str with 'input_ids'", lambda v: _list_of(_is_str)(v) and "input_ids" in v
     ),
     "clean_up_tokenization_spaces": BOOL,
     "split_special_tokens": BOOL,
@@ -80,21 +84,37 @@ COMMON_OPTIONS: dict[str, OptionType] = {
 
 
 def check_options(options: Mapping[str, Any], types: Mapping[str, OptionType]) -> None:
-    """Raise TypeError, naming option, value and what is allowed, for the first wrong one."""
+    """Raise TypeError for the first option that is unknown or has a wrong type."""
     for name, value in options.items():
         if name not in types:
-            raise TypeError(f"unknown tokenizer option {name!r}; there are {', '.join(types)}")
+            raise TypeError(
+                f"unknown tokenizer option {name!r}; the options are {', '.join(types)}"
+            )
         if not types[name].accepts(value):
             raise TypeError(f"{name} must be {types[name].text}, got {value!r}")
 
 
-# Reading and writing files ----------------------------------------------------------------------
+# Reading files -----------------------------------------------------------------------------------
+
+
+class ErrorsName:
+    """Within this context, a TypeError or ValueError becomes a ValueError that names the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (TypeError, ValueError)) and str(self.path) not in str(error):
+            raise ValueError(f"{self.path}: {error}") from error
 
 
 def read_text(path: Path) -> str:
-    """The UTF-8 text of a file of bounded size, line ends as \\n."""
+    """Return the text of a UTF-8 file of at most `MAX_FILE_BYTES`, with \\n at line ends."""
     if (size := path.stat().st_size) > MAX_FILE_BYTES:
-        raise ValueError(f"{path}: {size} bytes are too many, at most {MAX_FILE_BYTES} are read")
+        raise ValueError(f"{path}: {size} bytes are too many; the limit is {MAX_FILE_BYTES}")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -102,7 +122,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, or {} if there is no such file."""
+    """Return the JSON object in a file, or {} if there is no such file."""
     if not path.is_file():
         return {}
     text = read_text(path)
@@ -115,120 +135,25 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: to a temporary name beside it, which is then renamed."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # as `open` would have made it
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def read_config(folder: Path, types: Mapping[str, OptionType]) -> dict[str, Any]:
+    """Return the options in the tokenizer_config.json of a folder; {} if there is no such file.
 
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object in the layout that transformers uses."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-
-
-# From the files of a folder to options ------------------------------------------------------------
-
-
-def read_options(
-    folder: Path, types: Mapping[str, OptionType], given: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The options that a folder holds, those in `given` taking precedence.
-
-    tokenizer_config.json alone counts if it lists the added tokens (`added_tokens_decoder`).
-    Older folders have them in special_tokens_map.json, added_tokens.json and tokenizer.json.
-    Keys that are no options (names of classes, templates for chats) are left aside.
+    Keys that are not options (class names, templates for chats) are ignored.
     """
     path = folder / CONFIG_FILE
     config = read_json(path)
-    with Blame(path):
+    with ErrorsName(path):
         if config.get("extra_special_tokens"):
             raise ValueError("extra_special_tokens: use additional_special_tokens instead")
         if "max_len" in config:  # the old name
             config = {"model_max_length": config["max_len"], **config}
-        options = {name: _from_json(name, config[name]) for name in types if name in config}
+        options = {name: from_json(name, config[name]) for name in types if name in config}
         check_options(options, types)
-    if "added_tokens_decoder" not in options:
-        _read_special_tokens(folder / SPECIAL_TOKENS_FILE, options, types)
-        special = [*map(options.get, ROLES), *options.get("additional_special_tokens", ())]
-        special += map(given.get, ROLES)
-        special += given.get("additional_special_tokens", ())
-        options["added_tokens_decoder"] = _read_added_tokens(folder, {str(t) for t in special})
-    options.update(given)
-    known = {str(token): token for token in options["added_tokens_decoder"].values()}
-    for role in ROLES:  # what the list of added tokens says of a token wins
-        if str(options.get(role)) in known:
-            options[role] = known[str(options[role])]
     return options
 
 
-def _read_special_tokens(
-    path: Path, options: dict[str, Any], types: Mapping[str, OptionType]
-) -> None:
-    """Let special_tokens_map.json overrule, and for additional tokens extend, `options`."""
-    with Blame(path):
-        entries = read_json(path).items()
-        found = {name: _from_json(name, value, special=True) for name, value in entries}
-        found = {name: value for name, value in found.items() if name in types}
-        check_options(found, types)
-    more = found.pop("additional_special_tokens", [])
-    options.update(found)
-    if more:
-        merged: dict[str, str | AddedToken] = {}
-        for token in (*options.get("additional_special_tokens", ()), *more):
-            merged.setdefault(str(token), token)
-        options["additional_special_tokens"] = list(merged.values())
-
-
-def _read_added_tokens(folder: Path, special: set[str]) -> dict[int, AddedToken]:
-    """The added tokens of added_tokens.json (token -> id) and tokenizer.json (full records)."""
-    found: dict[Any, Any] = {}
-    path = folder / ADDED_TOKENS_FILE
-    with Blame(path):
-        for content, token_id in read_json(path).items():
-            found[token_id] = AddedToken(content, special=content in special)
-        check_options({"added_tokens_decoder": found}, COMMON_OPTIONS)
-    path = folder / TOKENIZER_FILE
-    with Blame(path):
-        found.update(read_added_tokens(read_json(path)))
-    return found
-
-
-def read_added_tokens(file: Mapping[str, Any]) -> list[tuple[int, AddedToken]]:
-    """The added tokens of a tokenizer.json with their ids, in its order.
-
-    Raises ValueError, naming the place in the file, for one that is damaged, or has an id twice.
-    """
-    names: dict[int, str] = {}
-    tokens = []
-    records = file.get("added_tokens")
-    if not isinstance(records, (list, type(None))):
-        raise ValueError(f"added_tokens must be a list of objects, got {records!r:.80}")
-    for place, value in enumerate(records or []):
-        record = Fields(value, f"added_tokens[{place}]")
-        token_id, content = record.id("id"), record.get("content", str)
-        if not content:
-            raise ValueError(f"{record.where}.content must not be empty")
-        if names.setdefault(token_id, content) != content:
-            raise ValueError(
-                f"{record.where}.id must be of its own, but {names[token_id]!r} and {content!r} "
-                f"both have {token_id}"
-            )
-        flags = {name: record.get(name, bool) for name in FLAGS if name in record.value}
-        tokens.append((token_id, AddedToken(content, **flags)))
-    return tokens
-
-
-def _from_json(name: str, value: Any, special: bool = False) -> Any:
-    """The value of option `name`, made from what JSON can hold; wrong types pass through."""
+def from_json(name: str, value: Any, special: bool = False) -> Any:
+    """Return the value of option `name` for a value from JSON; wrong types are left as they are."""
     if name == "added_tokens_decoder" and isinstance(value, dict):
         # A key such as "abc" stays a str, and is refused when types are checked.
         return {
@@ -245,7 +170,7 @@ def _from_json(name: str, value: Any, special: bool = False) -> Any:
 
 
 def token_from_json(value: Any, special: bool = False) -> Any:
-    """An AddedToken for an object with "content"; anything else as it is."""
+    """Return an AddedToken for an object with "content", and any other value as it is."""
     if not isinstance(value, dict) or "content" not in value:
         return value
     flags = {name: value[name] for name in FLAGS if name in value}
@@ -255,15 +180,24 @@ def token_from_json(value: Any, special: bool = False) -> Any:
     return AddedToken(value["content"], **(flags | {"special": True} if special else flags))
 
 
-class Blame:
-    """Within this context, a TypeError or ValueError becomes a ValueError that names the file."""
+def read_chat_template(folder: Path) -> Template:
+    """Return the chat template of a folder, or several by name; None if it has none.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (TypeError, ValueError)) and str(self.path) not in str(error):
-            raise ValueError(f"{self.path}: {error}") from error
+    A template is in chat_template.jinja, more are in additional_chat_templates. Older folders have
+    them in tokenizer_config.json: "chat_template" is a str, or a list of {"name", "template"}.
+    Raises ValueError, naming the file, for anything else.
+    """
+    files = {"default": folder / TEMPLATE_FILE}
+    files |= {path.stem: path for path in sorted((folder / MORE_TEMPLATES).glob("*.jinja"))}
+    found = {name: read_text(path) for name, path in files.items() if path.is_file()}
+    if found:
+        return found["default"] if list(found) == ["default"] else found
+    path = folder / CONFIG_FILE
+    with ErrorsName(path):
+        template = read_json(path).get("chat_template")
+        if isinstance(template, list) and all(isinstance(entry, dict) for entry in template):
+            template = {str(entry.get("name")): entry.get("template") for entry in template}
+        texts = template.values() if isinstance(template, dict) else [template]
+        if template is not None and not all(isinstance(text, str) for text in texts):
+            raise ValueError("chat_template must be a str, or a list of names and templates")
+        return template

@@ -1,58 +1,42 @@
-"""The tokenizer of Mega: byte-level BPE and the layout of RoBERTa, with places in the text.
+"""The tokenizer of Mega: byte-level BPE and the row layout of RoBERTa, with offsets.
 
-It gives what RobertaTokenizerFast of transformers gives. Rows are made in `aligned.py`, what bytes
-and merges are is in `byte_level.py` and `bpe.py`.
+It gives the results of RobertaTokenizerFast of transformers. `byte_level.py` and `bpe.py` explain
+bytes and merges.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Sequence
-from dataclasses import replace
-from itertools import accumulate
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-from tinybert.tokenizers.added_tokens import AddedToken
-from tinybert.tokenizers.aligned import AlignedTokenizer
-from tinybert.tokenizers.aligned_text import Span, char_spans
-from tinybert.tokenizers.alignment import Encoding
-from tinybert.tokenizers.bpe import BPE
-from tinybert.tokenizers.bpe_files import (
-    MERGES_FILE,
-    VOCAB_FILE,
-    Merges,
-    checked_merges,
-    checked_vocab,
-    load_bpe,
-    save_bpe,
-)
-from tinybert.tokenizers.byte_level import BYTE_TO_CHAR, split_pattern, to_bytes
+from tinybert.text.added_token import AddedToken
+from tinybert.text.bpe import BPE
+from tinybert.text.byte_level import to_bytes
+from tinybert.tokenizer_json.encoding import Encoding
+from tinybert.tokenizer_json.fields import Fields
+from tinybert.tokenizer_json.models import Model
+from tinybert.tokenizer_json.pipeline import Pipeline
+from tinybert.tokenizer_json.pre_tokenizers import PRE_TOKENIZERS
+from tinybert.tokenizer_json.trim_offsets import trimmed
+from tinybert.tokenizer_json.vocabulary import Merges, checked_merges, checked_vocab
+from tinybert.tokenizers.bpe_files import MERGES_FILE, VOCAB_FILE, load_bpe, save_bpe
 from tinybert.tokenizers.config import (
     BOOL,
     COMMON_OPTIONS,
     TOKENIZER_FILE,
-    Blame,
+    ErrorsName,
     OptionType,
     read_json,
 )
-from tinybert.tokenizers.matching import TokenMatcher
+from tinybert.tokenizers.fast import FastTokenizer
 from tinybert.tokenizers.options import EncodeOptions
-from tinybert.tokenizers.trim import trim_span, trimmed
-from tinybert.tokenizers.word_cache import WordCache
 
 
-class Word(NamedTuple):
-    """The tokens of a word, with their places in it."""
-
-    ids: tuple[int, ...]
-    tokens: tuple[str, ...]
-    spans: tuple[Span, ...]
-
-
-class MegaTokenizer(AlignedTokenizer):
+class MegaTokenizer(FastTokenizer):
     """Text to byte-level BPE ids, each with its characters and its word in the text.
 
     Arguments:
@@ -124,54 +108,14 @@ class MegaTokenizer(AlignedTokenizer):
             **common,
         )
 
-    def _vocabulary_changed(self) -> None:
-        super()._vocabulary_changed()
-        # The merges name the symbols of the file; an unknown token may stand behind it.
+    def _make_pipeline(self) -> Pipeline:
+        # An unknown token may be missing in the file; its id follows those of the vocabulary.
         unk_token = str(self._roles["unk_token"])
         unknown = {unk_token: self._token_to_id.get(unk_token, -1)}
         self.bpe = BPE({**unknown, **self.vocab}, self._merges, unk_token=unk_token)
-        # Without spaces that only we have put there, places do not matter for trimming.
-        self._trims_words = self.trim_offsets and not self.add_prefix_space
-        self._words = _Words(self.bpe, self._trims_words)
-        added = sorted(self._added.values(), key=lambda token: not token.special)
-        ordinary = [token for token in added if not token.special]
-        self._matchers = _matchers_of(added), _matchers_of(ordinary)
-
-    # Text to tokens -------------------------------------------------------------------------
-
-    def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
-        """Added tokens first, exact ones before the others, then words."""
-        row = _Row([], [], [], [])
-        exact, others = self._matchers[split_special_tokens]
-        for token, start, end in exact.split(text):
-            if token is not None:
-                self._add_token(row, token, text, start, end)
-                continue
-            for other, begin, stop in others.split(text[start:end]):
-                if other is not None:
-                    self._add_token(row, other, text, start + begin, start + stop)
-                else:
-                    self._add_words(row, text[start + begin : start + stop], start + begin)
-        return Encoding.of_text(*row, sequence)
-
-    def _add_token(self, row: _Row, token: AddedToken, text: str, start: int, end: int) -> None:
-        """Add an added token, with the white space that it has taken along."""
-        found, span = text[start:end], (start, end)
-        span = trim_span(found, span) if self._trims_words else span
-        row.add([Word((self._added_ids[token.content],), (found,), (span,))], [0])
-
-    def _add_words(self, row: _Row, text: str, origin: int) -> None:
-        """Add the words of a stretch of text that begins at `origin`."""
-        adds_space = self.add_prefix_space and not text.startswith(" ")
-        text = " " + text if adds_space else text
-        found = split_pattern(text).findall(text)
-        words = [self._words[word] for word in found]
-        if adds_space:  # it stands where the first character does
-            first = words[0]
-            spans = tuple((max(start, 1), max(end, 2)) for start, end in first.spans)
-            words[0] = first._replace(spans=spans)
-            origin -= 1
-        row.add(words, [*accumulate(map(len, found[:-1]), initial=origin)])
+        part = {"type": "ByteLevel", "add_prefix_space": self.add_prefix_space}
+        steps = Fields(part, "pre_tokenizer").build(PRE_TOKENIZERS)
+        return Pipeline(None, steps, Model(self.bpe.tokenize, self.vocab))
 
     def _encode_words(self, text: Any, sequence: int, settings: EncodeOptions) -> Encoding:
         if settings.is_split_into_words and not self.add_prefix_space:
@@ -199,14 +143,16 @@ class MegaTokenizer(AlignedTokenizer):
     def _with_special_tokens(
         self, first: Encoding, second: Encoding | None, settings: EncodeOptions
     ) -> Encoding:
-        first, second = self._finished(first), second and self._finished(second)
+        first = first.with_columns(self._changes())
+        second = None if second is None else second.with_columns(self._changes())
         return super()._with_special_tokens(first, second, settings)
 
-    def _finished(self, text: Encoding) -> Encoding:
-        """A text, or a window of it, without types and perhaps without the spaces before words."""
-        trims = self.trim_offsets and not self._trims_words
-        offsets = trimmed(text, self.add_prefix_space) if trims else text.offsets
-        return replace(text, offsets=offsets, type_ids=[0] * len(text))
+    def _changes(self) -> dict[str, Callable[[Encoding], list[Any]]]:
+        """Return the changed columns of a text in a row: no types, perhaps trimmed offsets."""
+        changes: dict[str, Callable[[Encoding], list[Any]]] = {"type_ids": lambda t: [0] * len(t)}
+        if self.trim_offsets:
+            changes["offsets"] = lambda text: trimmed(text, self.add_prefix_space)
+        return changes
 
     # Ids to text, and files -----------------------------------------------------------------
 
@@ -276,51 +222,6 @@ class MegaTokenizer(AlignedTokenizer):
         }
 
 
-class _Row(NamedTuple):
-    """The columns of the tokens of a text while it is read."""
-
-    ids: list[int]
-    tokens: list[str]
-    offsets: list[Span]
-    word_ids: list[int | None]
-
-    def add(self, words: list[Word], origins: list[int]) -> None:
-        """Add words that begin at these places, in loops that Python runs fast."""
-        number = self.word_ids[-1] + 1 if self.word_ids else 0  # type: ignore[operator]
-        self.ids.extend([i for word in words for i in word.ids])
-        self.tokens.extend([token for word in words for token in word.tokens])
-        self.offsets.extend(
-            [
-                (origin + start, origin + end)
-                for word, origin in zip(words, origins, strict=True)
-                for start, end in word.spans
-            ]
-        )
-        self.word_ids.extend([n for n, word in enumerate(words, number) for _ in word.ids])
-
-
-class _Words(WordCache[Word]):
-    """The tokens of each word that was seen."""
-
-    def __init__(self, bpe: BPE, trims: bool) -> None:
-        super().__init__()
-        self.bpe = bpe
-        self.trims = trims
-        unknown = bpe.vocab[str(bpe.unk_token)]
-        self.ids_of_bytes = [bpe.vocab.get(char, unknown) for char in BYTE_TO_CHAR]
-
-    def work_out(self, text: str) -> Word:
-        """The tokens of one word."""
-        ids = [self.ids_of_bytes[byte] for byte in text.encode("utf-8", "surrogatepass")]
-        sizes = [1] * len(ids)
-        self.bpe.merge(ids, sizes)
-        tokens = [self.bpe.token_of[token_id] for token_id in ids]
-        spans = char_spans(text, sizes)
-        if self.trims:
-            spans = list(map(trim_span, tokens, spans))
-        return Word(tuple(ids), tuple(tokens), tuple(spans))
-
-
 def _vocabulary(
     vocab_file: str | PathLike[str] | None,
     merges_file: str | PathLike[str] | None,
@@ -333,7 +234,7 @@ def _vocabulary(
     path = Path(tokenizer_file)
     if not path.is_file():
         raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
-    with Blame(path):
+    with ErrorsName(path):
         file = read_json(path)
         for name, kind in (("model", "BPE"), ("pre_tokenizer", "ByteLevel")):
             part = file.get(name)
@@ -342,14 +243,6 @@ def _vocabulary(
                 raise ValueError(f"{name} must be a {kind}, as RoBERTa has it; got {found!r}")
         model = file["model"]
         return checked_vocab(model.get("vocab")), checked_merges(model.get("merges"))
-
-
-def _matchers_of(tokens: list[AddedToken]) -> tuple[TokenMatcher, TokenMatcher]:
-    """What finds the tokens that are not `normalized`, which come first, and those that are."""
-    return (
-        TokenMatcher((t.content, t) for t in tokens if not t.normalized),
-        TokenMatcher((t.content, t) for t in tokens if t.normalized),
-    )
 
 
 def _plain(token: str | AddedToken | None) -> str | AddedToken | None:

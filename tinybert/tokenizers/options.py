@@ -1,17 +1,17 @@
-"""The options of a call to a tokenizer: their defaults, checks, and how they complete each other.
+"""The options of a call to a tokenizer: defaults, checks, and the values that None stands for.
 
-Nothing is tokenized, cut or padded here.
+`Tokenizer.__call__` documents each option.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any
 
-from tinybert.tokenizers.encoding import check_tensor_type
+from tinybert.checks import check_choice, check_integer, is_integer
+from tinybert.tokenizers.batch_encoding import check_tensor_type
 
 NO_LIMIT = int(1e30)  # the model_max_length of a model that has none, as transformers stores it
 LARGEST_LIMIT = 10**20  # anything above means "no limit"
@@ -23,58 +23,11 @@ TRUNCATION: dict[Any, str] = {
     True: "longest_first",
 }
 TRUNCATION_STRATEGIES = ("do_not_truncate", "longest_first", "only_first", "only_second")
-SIDES = ("right", "left")
-
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    """Raise ValueError unless `value` is one of `allowed`."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-
-
-def check_whole_number(name: str, value: Any, least: int) -> None:
-    """Raise TypeError unless `value` is an int, ValueError unless it is at least `least`."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    """Options of `tokenizer(...)`, `encode` and `prepare_for_model`.
-
-    add_special_tokens: wrap the text in the special tokens of the model.
-    padding: False or "do_not_pad"; True or "longest" (to the longest row of the batch);
-        "max_length".
-    truncation: False or "do_not_truncate"; True or "longest_first" (takes from the longer of a
-        pair; which of two equal ones, and how the rest is shared, depends on the class);
-        "only_first"; "only_second". The default
-        None means False, unless max_length is given without padding: then "longest_first".
-    max_length: tokens in a row, special tokens included; None stands for the tokenizer's
-        model_max_length, and if that has no limit, nothing is cut or padded to a length.
-    stride: how many tokens before the cut are repeated in what overflows.
-    is_split_into_words: a text is a list of words.
-    pad_to_multiple_of: round the length that rows are padded to up to a multiple of this.
-    padding_side: "right" or "left"; None stands for the tokenizer's.
-    return_tensors: None (lists), "np" (int64 NumPy arrays) or "tb" (tinybert Tensors).
-    return_token_type_ids, return_attention_mask: None means "if the model takes it".
-    return_overflowing_tokens: also give `overflowing_tokens`, a list of the ids cut off, and
-        `num_truncated_tokens`, by how much a row was too long (negative: too short). A "Fast"
-        tokenizer gives what overflows as further rows, and `overflow_to_sample_mapping`, which
-        says for each row of which example it is.
-    return_special_tokens_mask: also give a mask, 1 for special tokens and padding.
-    return_offsets_mapping: also give `offset_mapping`, (start, end) of each token in its text;
-        only a "Fast" tokenizer can, others raise NotImplementedError.
-    return_length: also give the length of each row: before padding in a batch, but after it
-        from a "Fast" tokenizer.
-    split_special_tokens: treat added tokens in the text as ordinary text; None stands for the
-        tokenizer's.
-    verbose: log a warning, once a tokenizer, where options have effects that surprise, or a row
-        is longer than the model takes.
-    """
+    """The options of a call, as they were given; `resolved` replaces None, True and False."""
 
     add_special_tokens: bool = True
     padding: bool | str = False
@@ -97,20 +50,19 @@ class EncodeOptions:
     def __post_init__(self) -> None:
         check_choice("padding", self.padding, (*PADDING, *PADDING_STRATEGIES))
         check_choice("truncation", self.truncation, (*TRUNCATION, *TRUNCATION_STRATEGIES))
-        check_choice("padding_side", self.padding_side, (None, *SIDES))
+        check_choice("padding_side", self.padding_side, (None, "right", "left"))
         check_tensor_type(self.return_tensors)
-        check_whole_number("stride", self.stride, 0)
-        for name in ("max_length", "pad_to_multiple_of"):
-            if getattr(self, name) is not None:
-                check_whole_number(name, getattr(self, name), 1)
+        check_count("stride", self.stride, 0)
+        check_count("max_length", self.max_length, 1, optional=True)
+        check_count("pad_to_multiple_of", self.pad_to_multiple_of, 1, optional=True)
 
     def resolved(
         self, model_max_length: int, padding_side: str, input_names: list[str]
     ) -> EncodeOptions:
-        """The same options with every None, True and False replaced by what it stands for.
+        """Return the options with every None, True and False replaced by what it stands for.
 
-        Raises ValueError if rows would be cut and padded to a length that is no multiple of
-        pad_to_multiple_of.
+        Raises ValueError if rows would be both truncated and padded to a length that is not a
+        multiple of pad_to_multiple_of.
         """
         padding, truncation, max_length = self.padding, self.truncation, self.max_length
         if max_length is not None and padding is False and truncation is None:
@@ -122,11 +74,11 @@ class EncodeOptions:
             truncation = "do_not_truncate"
         elif max_length is None and (padding == "max_length" or truncation != "do_not_truncate"):
             max_length = model_max_length
-        step = self.pad_to_multiple_of
+        multiple = self.pad_to_multiple_of
         cuts_and_pads = truncation != "do_not_truncate" and padding != "do_not_pad"
-        if cuts_and_pads and step and max_length and max_length % step:
+        if cuts_and_pads and multiple and max_length and max_length % multiple:
             raise ValueError(
-                f"max_length={max_length} must be a multiple of pad_to_multiple_of={step} "
+                f"max_length={max_length} must be a multiple of pad_to_multiple_of={multiple} "
                 "when rows are both truncated and padded"
             )
         types, mask = self.return_token_type_ids, self.return_attention_mask
@@ -140,56 +92,36 @@ class EncodeOptions:
             return_attention_mask="attention_mask" in input_names if mask is None else mask,
         )
 
-    def remarks(self, model_max_length: int) -> Iterator[str]:
-        """What these options do that who gave them may not expect."""
+    def warnings(self, model_max_length: int) -> Iterator[str]:
+        """Yield a warning for each option whose effect may surprise the user."""
         no_limit = self.max_length is None and model_max_length > LARGEST_LIMIT
         if TRUNCATION.get(self.truncation, self.truncation) != "do_not_truncate":
             if no_limit:
-                yield "truncation without max_length, and the model has no limit: nothing is cut"
+                yield "truncation without max_length has no effect: the model has no limit"
         elif self.max_length is not None and self.padding is True:
-            yield "padding=True without truncation: max_length has no effect"
+            yield "max_length has no effect with padding=True and without truncation"
         elif self.max_length is not None and self.padding is False and self.truncation is None:
-            yield "max_length without truncation: rows are cut as truncation='longest_first' does"
+            yield "max_length without truncation truncates as truncation='longest_first' does"
         if self.padding == "max_length" and no_limit:
-            yield (
-                "padding='max_length' without max_length, and the model has no limit: "
-                "nothing is padded"
-            )
+            yield "padding='max_length' without max_length has no effect: the model has no limit"
 
 
 OPTIONS = {field.name: field for field in fields(EncodeOptions)}
 
 
+def check_count(name: str, value: Any, least: int, optional: bool = False) -> None:
+    """Raise TypeError unless `value` is an integer, ValueError unless it is at least `least`."""
+    if not (is_integer(value) or (optional and value is None)):
+        raise TypeError(f"{name} must be an integer, got {value!r:.80}")
+    check_integer(name, value, least, optional)
+
+
 def check_names(options: Mapping[str, Any], known: Iterable[str] = OPTIONS) -> None:
-    """Raise TypeError for an option that is not `known`, naming it, the nearest, and all."""
+    """Raise TypeError for an option that is not `known`; name it, the nearest one, and all."""
     known = list(known)
     for name in options:
         if name not in known:
             near = [f", did you mean {other!r}?" for other in get_close_matches(name, known, 1)]
-            raise TypeError(f"unknown option {name!r}{''.join(near)}; there are {', '.join(known)}")
-
-
-def takes_options(
-    names: Iterable[str] = OPTIONS, explain: bool = False
-) -> Callable[[Method], Method]:
-    """Show options in the signature of a method that takes them as **options.
-
-    The method itself refuses others, with `check_names`. With `explain`, what `EncodeOptions` says
-    of them becomes the end of the docstring.
-    """
-
-    def show(method: Method) -> Method:
-        signature = inspect.signature(method)
-        shown = {n: p for n, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD}
-        for name in names:
-            default, annotation = OPTIONS[name].default, OPTIONS[name].type
-            kind = inspect.Parameter.KEYWORD_ONLY
-            option = inspect.Parameter(name, kind, default=default, annotation=annotation)
-            shown.setdefault(name, option)
-        shown_signature = signature.replace(parameters=list(shown.values()))
-        method.__signature__ = shown_signature  # type: ignore[attr-defined]
-        if explain and method.__doc__:  # python -OO leaves none
-            method.__doc__ = f"{inspect.getdoc(method)}\n\n{inspect.getdoc(EncodeOptions)}"
-        return method
-
-    return show
+            raise TypeError(
+                f"unknown option {name!r}{''.join(near)}; the options are {', '.join(known)}"
+            )

@@ -1,11 +1,8 @@
-"""Truncation and padding: the arithmetic that makes rows of ids fit a length."""
+"""Truncation: how many tokens are removed from which text, and what overflows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from tinybert.tokenizers.options import SIDES, check_choice
+from tinybert.checks import check_choice
 
 
 def truncate(
@@ -16,41 +13,43 @@ def truncate(
     side: str = "right",
     stride: int = 0,
 ) -> tuple[list[int], list[int] | None, list[int]]:
-    """Remove `excess` >= 1 ids; returns what is left of both sequences, and the overflow.
+    """Remove `excess` >= 1 ids; return what remains of both sequences, and the overflow.
 
-    strategy "longest_first" takes ids one at a time from the longer sequence, from the second
-    when both are equally long; for a pair its overflow is empty. "only_first" and "only_second"
-    take all from one. side "right" removes the ends, "left" the beginnings. The overflow is what
-    was removed and the `stride` ids next to it.
+    strategy: "longest_first" removes ids one at a time from the longer sequence, and from the
+        second if both are equally long; the overflow of a pair is empty. "only_first" and
+        "only_second" remove all ids from one sequence.
+    side: "right" removes ids at the ends, "left" at the beginnings.
+    stride: the overflow consists of the removed ids and `stride` ids next to them.
 
-    Raises ValueError if a sequence that alone must shrink would have nothing left.
+    Raises ValueError if "only_first" or "only_second" would leave nothing of its sequence.
     """
-    check_choice("truncation_side", side, SIDES)
+    check_choice("truncation_side", side, ("right", "left"))
     if strategy == "longest_first" and second is not None:
         from_first, from_second = longest_first(len(first), len(second), excess)
-        return _cut(first, from_first, side), _cut(second, from_second, side), []
+        return _without_end(first, from_first, side), _without_end(second, from_second, side), []
     shortened = second if strategy == "only_second" else first
     if shortened is None:
         raise ValueError("truncation='only_second' needs a second sequence, but there is none")
     if strategy != "longest_first" and len(shortened) <= excess:
         raise ValueError(
             f"truncation={strategy!r} has to remove {excess} tokens to reach max_length, but that "
-            f"sequence has only {len(shortened)} and at least one must be left; "
+            f"sequence has only {len(shortened)} and at least one must remain; "
             "raise max_length or use truncation='longest_first'"
         )
     window = min(len(shortened), excess + stride)
     overflow = shortened[:window] if side == "left" else shortened[len(shortened) - window :]
-    shortened = _cut(shortened, excess, side)
+    shortened = _without_end(shortened, excess, side)
     if strategy == "only_second":
         return first, shortened, overflow
     return shortened, second, overflow
 
 
 def longest_first(first: int, second: int, excess: int) -> tuple[int, int]:
-    """How many ids "longest_first" takes from sequences of these lengths.
+    """Return how many ids "longest_first" removes from sequences of these lengths.
 
-    The closed form of `excess` steps, each of which takes one id from the longer sequence, or
-    from the second if they are equally long: level the longer one down, then alternate.
+    This is the closed form of `excess` steps, each of which removes one id from the longer
+    sequence, or from the second if they are equally long: first the longer sequence alone shrinks
+    until both are equally long, then the steps alternate.
     """
     level = min(abs(first - second), excess)
     half = (excess - level) // 2
@@ -59,10 +58,10 @@ def longest_first(first: int, second: int, excess: int) -> tuple[int, int]:
 
 
 def longest_first_at_once(first: int, second: int, room: int) -> tuple[int, int]:
-    """How many tokens of sequences of these lengths the Rust library keeps in `room` places.
+    """Return how many tokens of each sequence the Rust library keeps in a row with `room` tokens.
 
-    The shorter sequence stays whole as long as it leaves half of the room to the other;
-    otherwise both get half, and the longer one (of two equal ones the second) the odd place.
+    The shorter sequence is kept whole as long as it leaves half of the room to the other.
+    Otherwise both get half, and the longer one (the second of equal ones) the odd token.
     """
     shorter, longer = min(first, second), max(first, second)
     longer = shorter if shorter > room else max(shorter, room - shorter)
@@ -72,10 +71,11 @@ def longest_first_at_once(first: int, second: int, room: int) -> tuple[int, int]
 
 
 def windows(length: int, size: int, stride: int, side: str) -> list[tuple[int, int]]:
-    """Windows (start, end) of `size` > `stride` tokens that together cover a sequence.
+    """Return windows (start, end) of `size` > `stride` tokens that together cover a sequence.
 
-    Neighbours share `stride` tokens. side "right": the first begins at the beginning and the last
-    may be short; side "left": the first ends at the end, and they go backwards from there.
+    Neighbouring windows share `stride` tokens. side "right": the first window begins at the
+    beginning, and the last may be shorter; side "left": the first window ends at the end, and the
+    others follow backwards.
     """
     spans = []
     for start in range(0, length, size - stride):
@@ -86,25 +86,5 @@ def windows(length: int, size: int, stride: int, side: str) -> list[tuple[int, i
     return spans if side == "right" else [(length - end, length - start) for start, end in spans]
 
 
-def _cut(ids: list[int], count: int, side: str) -> list[int]:
+def _without_end(ids: list[int], count: int, side: str) -> list[int]:
     return ids[count:] if side == "left" else ids[: len(ids) - count]
-
-
-def padded_length(longest: int, strategy: str, max_length: int | None, multiple: int | None) -> int:
-    """The length that rows are padded to, `longest` being the longest of the batch."""
-    if strategy == "do_not_pad":
-        return 0
-    length = max_length if strategy == "max_length" and max_length is not None else longest
-    return -(-length // multiple) * multiple if multiple else length
-
-
-def pad_row(
-    row: Mapping[str, Any], length: int, values: Mapping[str, int], side: str
-) -> dict[str, Any]:
-    """Fill the lists of `row` named in `values` up to `length`; longer rows stay as they are."""
-    padded = dict(row)
-    missing = max(0, length - len(row["input_ids"]))
-    for key in values.keys() & row.keys():
-        filler = [values[key]] * missing
-        padded[key] = row[key] + filler if side == "right" else filler + row[key]
-    return padded

@@ -1,0 +1,162 @@
+"""The decoders of a tokenizer.json: from tokens back to text, one step after the other.
+
+Each step takes a list of strings to another; in the end they are joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import groupby
+from string import hexdigits
+
+from tinybert.text.byte_level import to_bytes
+from tinybert.text.detokenize import clean_up_token
+from tinybert.tokenizer_json.fields import Fields
+from tinybert.tokenizer_json.patterns import read_pattern
+from tinybert.tokenizer_json.pre_tokenizers import SCHEMES
+
+Decode = Callable[[list[str]], list[str]]
+
+
+def sequence(part: Fields) -> Decode:
+    steps = [step.build(DECODERS) for step in part.parts("decoders")]
+
+    def decode(tokens: list[str]) -> list[str]:
+        for step in steps:
+            tokens = step(tokens)
+        return tokens
+
+    return decode
+
+
+def byte_level(part: Fields) -> Decode:
+    """The bytes of all tokens; what is no UTF-8 becomes U+FFFD."""
+    return lambda tokens: [to_bytes(tokens).decode("utf-8", "replace")]
+
+
+def word_piece(part: Fields) -> Decode:
+    """A space before each token but the first, unless it has the prefix of inner pieces."""
+    prefix, cleans = part.get("prefix", str), part.get("cleanup", bool)
+
+    def decode(tokens: list[str]) -> list[str]:
+        texts = []
+        for i, token in enumerate(tokens):
+            if i:
+                begins = not token.startswith(prefix)
+                token = " " + token if begins else token.removeprefix(prefix)
+            texts.append(clean_up_token(token) if cleans else token)
+        return texts
+
+    return decode
+
+
+def metaspace(part: Fields) -> Decode:
+    """A space for every sign; none for those of the first token, unless none were put in front."""
+    sign = part.char("replacement")
+    scheme = part.choice("prepend_scheme", SCHEMES, "always")
+    drops = scheme != "never" and part.get("add_prefix_space", bool, True)
+
+    def decode(tokens: list[str]) -> list[str]:
+        return [
+            token.replace(sign, "" if drops and i == 0 else " ") for i, token in enumerate(tokens)
+        ]
+
+    return decode
+
+
+def byte_fallback(part: Fields) -> Decode:
+    """Tokens <0x00> to <0xFF> in a row as UTF-8, or if they are none, as U+FFFD each."""
+
+    def decode(tokens: list[str]) -> list[str]:
+        texts: list[str] = []
+        for is_bytes, run in groupby(map(_byte_or_text, tokens), lambda t: isinstance(t, int)):
+            if not is_bytes:
+                texts += run  # type: ignore[arg-type]
+                continue
+            found = bytes(run)  # type: ignore[arg-type]
+            try:
+                texts.append(found.decode("utf-8"))
+            except UnicodeDecodeError:
+                texts += ["\ufffd"] * len(found)
+        return texts
+
+    return decode
+
+
+def _byte_or_text(token: str) -> int | str:
+    digits = token[3:5].removeprefix("+")  # Rust takes a sign before one digit
+    if len(token.encode("utf-8", "surrogatepass")) == 6 and token[:3] + token[5:] == "<0x>":
+        is_byte = bool(digits) and all(char in hexdigits for char in digits)
+        return int(digits, 16) if is_byte else token
+    return token
+
+
+def fuse(part: Fields) -> Decode:
+    return lambda tokens: ["".join(tokens)]
+
+
+def strip(part: Fields) -> Decode:
+    """Every token without some characters at its beginning and end."""
+    content = part.char("content")
+    start, stop = part.get("start", int), part.get("stop", int)
+
+    def strip_one(token: str) -> str:
+        left = min(start, len(token) - len(token.lstrip(content)))
+        right = min(stop, len(token) - len(token.rstrip(content)), len(token) - left)
+        return token[left : len(token) - right]
+
+    return lambda tokens: [strip_one(token) for token in tokens]
+
+
+def replace(part: Fields) -> Decode:
+    """One text for every match of a pattern."""
+    find, content = read_pattern(part), part.get("content", str)
+
+    def replace_one(token: str) -> str:
+        texts: list[str] = []
+        done = 0
+        for start, end in find(token):
+            texts += (token[done:start], content)
+            done = end
+        return "".join([*texts, token[done:]])
+
+    return lambda tokens: [replace_one(token) for token in tokens]
+
+
+def bpe(part: Fields) -> Decode:
+    """A space for the suffix of what ends a word, none at the end."""
+    suffix = part.get("suffix", str)
+
+    def decode(tokens: list[str]) -> list[str]:
+        texts = [token.replace(suffix, " ") for token in tokens[:-1]]
+        return texts + [token.replace(suffix, "") for token in tokens[-1:]]
+
+    return decode
+
+
+def ctc(part: Fields) -> Decode:
+    """Tokens that repeat count once, pad tokens not at all."""
+    pad, delimiter = part.get("pad_token", str), part.get("word_delimiter_token", str)
+    cleans = part.get("cleanup", bool)
+
+    def decode(tokens: list[str]) -> list[str]:
+        texts = [token.replace(pad, "") for token, _ in groupby(tokens)]
+        if cleans:
+            texts = [clean_up_token(text).replace(delimiter, " ") for text in texts]
+        return [text for text in texts if text]
+
+    return decode
+
+
+DECODERS: dict[str, Callable[[Fields], Decode]] = {
+    "Sequence": sequence,
+    "ByteLevel": byte_level,
+    "WordPiece": word_piece,
+    "Metaspace": metaspace,
+    "ByteFallback": byte_fallback,
+    "Fuse": fuse,
+    "Strip": strip,
+    "Replace": replace,
+    "BPEDecoder": bpe,
+    "CTC": ctc,
+}

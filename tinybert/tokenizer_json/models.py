@@ -1,0 +1,145 @@
+"""The models of a tokenizer.json: each gives the tokens of a word, with their places in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tinybert.text.aligned_text import Token
+from tinybert.text.bpe import BPE, unknown_id
+from tinybert.text.unigram import Unigram
+from tinybert.text.wordpiece import WordPiece
+from tinybert.tokenizer_json.fields import Fields
+from tinybert.tokenizer_json.vocabulary import checked_merges, checked_vocab
+
+POWERS = [float(f"1e{exponent}") for exponent in range(309)]
+
+
+class Model(NamedTuple):
+    """What makes tokens of a word.
+
+    tokenize: the tokens of a word, with their places in it.
+    vocab: token -> id.
+    parts: cuts a word into parts that become the same tokens each by itself, if that is known.
+    """
+
+    tokenize: Callable[[str], tuple[Token, ...]]
+    vocab: dict[str, int]
+    parts: Callable[[str], list[str]] | None = None
+
+
+def bpe(part: Fields) -> Model:
+    if part.value.get("dropout"):
+        raise ValueError(f"{part.where}.dropout is random, and not supported; make it null")
+    vocab = checked_vocab(part.value.get("vocab"), f"{part.where}.vocab")
+    model = BPE(
+        vocab,
+        checked_merges(part.value.get("merges")),
+        unk_token=part.get("unk_token", str, None),
+        fuse_unk=part.get("fuse_unk", bool, False),
+        byte_fallback=part.get("byte_fallback", bool, False),
+        ignore_merges=part.get("ignore_merges", bool, False),
+        prefix=part.get("continuing_subword_prefix", str, ""),
+        suffix=part.get("end_of_word_suffix", str, ""),
+    )
+    return Model(model.tokenize, vocab, model.parts if model.has_words else None)
+
+
+def unigram(part: Fields) -> Model:
+    pieces = part.get("vocab", list)
+    for i, entry in enumerate(pieces):
+        if not _is_piece(entry):
+            raise ValueError(f"{part.where}.vocab[{i}] must be [piece, score]: {entry!r:.80}")
+    vocab = [(piece, library_float(float(score))) for piece, score in pieces]
+    fallback = part.get("byte_fallback", bool, False)
+    model = Unigram(vocab, part.get("unk_id", int, None), fallback)
+    return Model(model.tokenize, model.vocab)
+
+
+def _is_piece(entry: Any) -> bool:
+    return (
+        isinstance(entry, list)
+        and len(entry) == 2
+        and isinstance(entry[0], str)
+        and type(entry[1]) in (int, float)
+        and 1e-280 < abs(entry[1] or 1) < 1e280  # also False for NaN
+    )
+
+
+def library_float(number: float) -> float:
+    """A number as the library reads it: the digits as one whole number, over a power of ten.
+
+    Both steps round, so that it may miss the nearest float by one step. That is enough to choose
+    another of two ways to cut a word where their scores are sums of the same numbers.
+    """
+    digits, _, power = repr(abs(number)).partition("e")
+    whole, _, fraction = digits.partition(".")
+    exponent = int(power or 0) - len(fraction)
+    value = float(int(whole + fraction))
+    value = value * POWERS[exponent] if exponent >= 0 else value / POWERS[-exponent]
+    return math.copysign(value, number)
+
+
+def word_piece(part: Fields) -> Model:
+    vocab, unknown = (
+        checked_vocab(part.value.get("vocab"), f"{part.where}.vocab"),
+        part.get("unk_token", str),
+    )
+    prefix = part.get("continuing_subword_prefix", str)
+    longest = part.get("max_input_chars_per_word", int)
+    return of_word_piece(WordPiece(vocab, unknown, longest, prefix), vocab)
+
+
+def of_word_piece(word_piece: WordPiece, vocab: dict[str, int]) -> Model:
+    """Return `WordPiece` as the model of a pipeline, with these ids of its tokens."""
+    unknown, size_of_prefix = word_piece.unk_token, len(word_piece.prefix)
+
+    def tokenize(word: str) -> tuple[Token, ...]:
+        texts = word_piece[word]
+        if texts == [unknown]:
+            return (Token(unknown_id(vocab, unknown, word), unknown, 0, len(word)),)
+        tokens: list[Token] = []
+        start = 0
+        for text in texts:
+            end = start + len(text) - (size_of_prefix if start else 0)
+            tokens.append(Token(vocab[text], text, start, end))
+            start = end
+        return tuple(tokens)
+
+    return Model(tokenize, vocab)
+
+
+def word_level(part: Fields) -> Model:
+    vocab, unknown = (
+        checked_vocab(part.value.get("vocab"), f"{part.where}.vocab"),
+        part.get("unk_token", str),
+    )
+
+    def tokenize(word: str) -> tuple[Token, ...]:
+        if word in vocab:
+            return (Token(vocab[word], word, 0, len(word)),)
+        return (Token(unknown_id(vocab, unknown, word), unknown, 0, len(word)),)
+
+    return Model(tokenize, vocab)
+
+
+MODELS: dict[str, Callable[[Fields], Model]] = {
+    "BPE": bpe,
+    "Unigram": unigram,
+    "WordPiece": word_piece,
+    "WordLevel": word_level,
+}
+
+
+def read_model(part: Fields) -> Model:
+    """The model that the file describes.
+
+    Files of the first versions do not name the type of the model; then its fields tell it.
+    """
+    if "type" not in part.value:
+        signs = {"merges": "BPE", "max_input_chars_per_word": "WordPiece", "unk_id": "Unigram"}
+        kinds = [kind for field, kind in signs.items() if field in part.value]
+        typed = {"type": kinds[0] if kinds else "WordLevel", **part.value}
+        part = Fields(typed, part.where)
+    return part.build(MODELS)

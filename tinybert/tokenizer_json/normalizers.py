@@ -1,0 +1,204 @@
+"""The normalisers of a tokenizer.json: each changes a text, and keeps account of places."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tinybert.text.aligned_text import AlignedText, Span
+from tinybert.text.bert_normalizer import BertNormalizer
+from tinybert.text.byte_level import to_alphabet
+from tinybert.text.rust_unicode import rust_unicode
+from tinybert.text.unicode_forms import FORMS, normal_form, unstable
+from tinybert.tokenizer_json.fields import Fields
+from tinybert.tokenizer_json.patterns import read_pattern
+from tinybert.tokenizer_json.precompiled import read_precompiled
+
+Normalize = Callable[[AlignedText], None]
+
+
+@dataclass(frozen=True)
+class NormalizeChunks:
+    """A normalizer that changes each chunk between whitespace by itself.
+
+    chunk_pattern: matches the chunks of a text that is not normalized.
+    """
+
+    normalize: Normalize
+    chunk_pattern: re.Pattern[str]
+
+    def __call__(self, text: AlignedText) -> None:
+        self.normalize(text)
+
+
+MAX_CONTENT = 256  # characters that a part puts into a text at one place
+MAX_GROWTH = 100  # times that a text may get longer, on top of MAX_CONTENT * MAX_GROWTH
+
+# What "Nmt" drops, and what it turns into a space.
+NMT_DROPPED = {*range(0x01, 0x09), 0x0B, *range(0x0E, 0x20), 0x7F, 0x8F, 0x9F}
+NMT_SPACES = {0x09, 0x0A, 0x0C, 0x0D, 0x1680, *range(0x200B, 0x2010), 0x2028, 0x2029}
+NMT_SPACES |= {0x2581, 0xFEFF, 0xFFFD}
+
+
+def sequence(part: Fields) -> Normalize:
+    steps = [step.build(NORMALIZERS) for step in part.parts("normalizers")]
+
+    def normalize(text: AlignedText) -> None:
+        limit = MAX_GROWTH * (MAX_CONTENT + len(text.text))
+        for step in steps:
+            step(text)
+            if len(text.text) > limit:
+                raise ValueError(f"{part.where} makes a text more than {MAX_GROWTH} times as long")
+
+    return normalize
+
+
+def content(part: Fields, name: str) -> str:
+    """A text that is put into others; ValueError if it is longer than any has reason to be."""
+    value = part.get(name, str)
+    if len(value) > MAX_CONTENT:
+        raise ValueError(f"{part.where}.{name} may have {MAX_CONTENT} characters at most")
+    return value
+
+
+def prepend(part: Fields) -> Normalize:
+    """Put something in front of a text that is not empty."""
+    front = content(part, "prepend")
+
+    def normalize(text: AlignedText) -> None:
+        if text.text:
+            text.prepend(front)
+
+    return normalize
+
+
+def replace(part: Fields) -> Normalize:
+    """Put one text for every match of a pattern."""
+    find, new = read_pattern(part), content(part, "content")
+    return lambda text: text.replace(find(text.text), new)
+
+
+def form(part: Fields) -> Normalize:
+    """A normal form of Unicode, named by the type of the part."""
+    name = part.get("type", str)
+
+    def normalize(text: AlignedText) -> None:
+        if text.text.isascii():
+            return
+        texts: list[str] = []
+        spans: list[Span] = []
+        done = 0
+        for start, end in unstable(text.text, name):
+            part = AlignedText(text.text[start:end], text.spans[start:end], text.start)
+            part.transform(normal_form(part.text, name))
+            texts += (text.text[done:start], part.text)
+            spans += text.spans[done:start] + part.spans
+            done = end
+        if done:
+            text.set("".join([*texts, text.text[done:]]), spans + text.spans[done:])
+
+    return normalize
+
+
+def lowercase(part: Fields) -> Normalize:
+    """Every character in lower case, whatever its neighbours."""
+    lower = rust_unicode().lower
+    return by_character(lambda char: lower.get(char, char))
+
+
+def strip(part: Fields) -> Normalize:
+    """Without the white space at the ends."""
+    left, right = part.get("strip_left", bool), part.get("strip_right", bool)
+    space = rust_unicode().whitespace
+
+    def normalize(text: AlignedText) -> None:
+        start, end = 0, len(text.text)
+        while left and start < end and text.text[start] in space:
+            start += 1
+        while right and start < end and text.text[end - 1] in space:
+            end -= 1
+        text.keep(range(start, end))
+
+    return normalize
+
+
+def strip_accents(part: Fields) -> Normalize:
+    """Without marks; accents must have been taken apart from their letters before."""
+    accent = rust_unicode().accent
+    return by_character(lambda char: "" if char in accent else char)
+
+
+def nmt(part: Fields) -> Normalize:
+    """Without controls, and with a space for all that looks like one."""
+
+    def image(char: str) -> str:
+        code = ord(char)
+        return "" if code in NMT_DROPPED else " " if code in NMT_SPACES else char
+
+    return by_character(image)
+
+
+def bert(part: Fields) -> NormalizeChunks:
+    """Return the normalizer of BERT; see `bert_normalizer.py`."""
+    return of_bert(
+        BertNormalizer(
+            part.get("lowercase", bool),
+            part.get("strip_accents", bool, None),
+            part.get("handle_chinese_chars", bool),
+            part.get("clean_text", bool),
+        )
+    )
+
+
+def of_bert(normalizer: BertNormalizer) -> NormalizeChunks:
+    """Return a `BertNormalizer` as a part of a pipeline."""
+
+    def normalize(text: AlignedText) -> None:
+        normalised, origins = normalizer.normalize(text.text)
+        text.set(normalised, [text.spans[i] for i in origins])
+
+    return NormalizeChunks(normalize, normalizer.chunk_pattern)
+
+
+def byte_level(part: Fields) -> Normalize:
+    """Every byte as its character of the alphabet."""
+    return by_character(to_alphabet)
+
+
+def by_character(image: Callable[[str], str]) -> Normalize:
+    """A text each of whose characters becomes none, one or more with its place."""
+
+    def normalize(text: AlignedText) -> None:
+        images = [image(char) for char in text.text]
+        spans = [span for span, chars in zip(text.spans, images, strict=True) for _ in chars]
+        text.set("".join(images), spans)
+
+    return normalize
+
+
+def precompiled(part: Fields) -> Normalize:
+    """The table of characters of a SentencePiece model, see `precompiled.py`."""
+    table = read_precompiled(part.get("precompiled_charsmap", str, ""), part.where)
+
+    def normalize(text: AlignedText) -> None:
+        changes = table.changes(text.text)
+        if changes is not None:
+            text.transform(changes)
+
+    return normalize
+
+
+NORMALIZERS: dict[str, Callable[[Fields], Normalize]] = {
+    "Sequence": sequence,
+    "Prepend": prepend,
+    "Replace": replace,
+    **dict.fromkeys(FORMS, form),
+    "Lowercase": lowercase,
+    "Strip": strip,
+    "StripAccents": strip_accents,
+    "Nmt": nmt,
+    "BertNormalizer": bert,
+    "ByteLevel": byte_level,
+    "Precompiled": precompiled,
+}

@@ -1,0 +1,132 @@
+"""The patterns of a tokenizer.json, and how their matches cut a text.
+
+A pattern comes from a file that nobody has checked, so every search has a limit of time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from tinybert.text.aligned_text import Span
+from tinybert.text.rust_unicode import CharSet
+from tinybert.tokenizer_json.fields import Fields
+
+MAX_PATTERN = 20_000  # characters
+SECONDS = 5.0  # for one search, and as much again for every million characters
+
+# What means something else in Oniguruma than in `regex`: digits that are no decimals are in \\w,
+# joiners are not, and \\h is a hexadecimal digit.
+_WORD = r"[\w\xb2\xb3\xb9\xbc-\xbe]--[\u200c\u200d]"
+ESCAPES = {"w": f"[{_WORD}]", "W": f"[^{_WORD}]", "h": "[0-9a-fA-F]", "H": "[^0-9a-fA-F]"}
+
+FindAll = Callable[[str], list[Span]]
+BEHAVIORS = ("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous")
+
+
+def read_pattern(part: Fields) -> FindAll:
+    """The field "pattern", {"String": ...} or {"Regex": ...}, as what finds its matches."""
+    pattern = Fields(part.get("pattern", dict), f"{part.where}.pattern")
+    if set(pattern.value) == {"String"}:
+        return find_text(pattern.get("String", str))
+    if set(pattern.value) == {"Regex"}:
+        return find_regex(pattern.get("Regex", str), pattern.where)
+    raise ValueError(f"{pattern.where} must have the one field String or Regex")
+
+
+def find_text(text: str) -> FindAll:
+    """What finds a text as it is; an empty one is nowhere."""
+
+    def find(whole: str) -> list[Span]:
+        spans = []
+        start = whole.find(text) if text else -1
+        while start >= 0:
+            spans.append((start, start + len(text)))
+            start = whole.find(text, start + len(text))
+        return spans
+
+    return find
+
+
+def find_regex(pattern: str, where: str) -> FindAll:
+    """What finds a regular expression.
+
+    The library uses Oniguruma with Ruby's syntax. `regex` comes closest in its version 1, which
+    has sets within sets; ^ and $ are those of lines.
+    """
+    import regex
+
+    if len(pattern) > MAX_PATTERN:
+        raise ValueError(f"{where}: a pattern may have {MAX_PATTERN} characters at most")
+    try:
+        written = re.sub(r"\\(.)", lambda escape: ESCAPES.get(escape[1], escape[0]), pattern)
+        compiled = regex.compile(written, regex.VERSION1 | regex.MULTILINE)
+    except (regex.error, RecursionError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{where}: {pattern!r:.80} cannot be compiled: {error}") from error
+
+    def find(text: str) -> list[Span]:
+        if not text:
+            return []
+        seconds = SECONDS * (1 + len(text) / 1e6)
+        try:
+            spans = [match.span() for match in compiled.finditer(text, timeout=seconds)]
+        except TimeoutError as error:
+            raise ValueError(
+                f"{where}: {pattern!r:.80} takes more than {seconds:.0f} seconds for a text of "
+                f"{len(text)} characters"
+            ) from error
+        # An empty match right behind a match does not count.
+        ends = {end for start, end in spans if end > start}
+        return [(start, end) for start, end in spans if end > start or end not in ends]
+
+    return find
+
+
+def find_chars(chars: CharSet) -> FindAll:
+    """Return a function that finds each character of a set."""
+    pattern = re.compile(f"[{chars.pattern()}]")
+    return lambda text: [match.span() for match in pattern.finditer(text)]
+
+
+def cut(text: str, matches: Iterable[Span], behavior: str, invert: bool = False) -> list[Span]:
+    """The stretches that matches cut a text into, by what becomes of a match.
+
+    Removed: it is left out. Isolated: it stands alone. MergedWithPrevious, MergedWithNext: it
+    belongs to what is before or behind it. Contiguous: matches in a row are one. With `invert`,
+    what is between the matches is taken for them.
+    """
+    found: list[tuple[Span, bool]] = []
+    done = 0
+    for start, end in matches:
+        if done < start:
+            found.append(((done, start), invert))
+        found.append(((start, end), not invert))
+        done = end
+    if done < len(text):
+        found.append(((done, len(text)), invert))
+    if behavior == "Removed":
+        return [span for span, is_match in found if not is_match]
+    if behavior == "Isolated":
+        return [span for span, _ in found]
+    if behavior == "MergedWithNext":
+        backwards = _merged(
+            [((-end, -start), is_match) for (start, end), is_match in reversed(found)],
+            lambda is_match, previous: is_match and not previous,
+        )
+        return [(-end, -start) for start, end in reversed(backwards)]
+    if behavior == "MergedWithPrevious":
+        return _merged(found, lambda is_match, previous: is_match and not previous)
+    return _merged(found, lambda is_match, previous: is_match == previous)
+
+
+def _merged(found: list[tuple[Span, bool]], joins: Callable[[bool, bool], bool]) -> list[Span]:
+    """The stretches, each joined to the one before it where `joins` says so of both."""
+    spans: list[Span] = []
+    previous = False
+    for (start, end), is_match in found:
+        if spans and joins(is_match, previous):
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+        previous = is_match
+    return spans

@@ -1,0 +1,177 @@
+"""The post-processors of a tokenizer.json: they put texts and special tokens together in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tinybert.text.aligned_text import Span
+from tinybert.tokenizer_json.encoding import Encoding
+from tinybert.tokenizer_json.fields import MAX_ID, Fields
+from tinybert.tokenizer_json.trim_offsets import trimmed
+
+# From the texts of a row, or what earlier parts made of them, and whether special tokens are
+# wanted, to the stretches of the row.
+Process = Callable[[list[Encoding], bool], list[Encoding]]
+
+TemplateItem = tuple[str, int]  # "A", "B", or "" for special tokens; and a type id
+Changes = Mapping[str, Callable[[Encoding], list[Any]]]  # of columns, see `with_columns`
+
+
+def nothing(texts: list[Encoding], special: bool) -> list[Encoding]:
+    return texts
+
+
+def sequence(part: Fields) -> Process:
+    steps = [step.build(PROCESSORS) for step in part.parts("processors")]
+
+    def process(texts: list[Encoding], special: bool) -> list[Encoding]:
+        for step in steps:
+            texts = step(texts, special)
+        return texts
+
+    return process
+
+
+def byte_level(part: Fields) -> Process:
+    """Without the spaces before words, if `trim_offsets`."""
+    columns = {"offsets": _offsets(part)}
+    return lambda texts, special: [text.with_columns(columns) for text in texts]
+
+
+def _offsets(part: Fields) -> Callable[[Encoding], list[Span]]:
+    """The places of a text's tokens, perhaps without spaces, as the part says."""
+    adds_space, trims = part.get("add_prefix_space", bool), part.get("trim_offsets", bool)
+    return lambda text: trimmed(text, adds_space) if trims else text.offsets
+
+
+def roberta(part: Fields) -> Process:
+    """<s> A </s>, or <s> A </s></s> B </s>, and every type is 0."""
+    columns: Changes = {"offsets": _offsets(part), **_of_type(0)}
+    cls, sep = _special(part, "cls", 0), _special(part, "sep", 0)
+
+    def process(texts: list[Encoding], special: bool) -> list[Encoding]:
+        row = [text.with_columns(columns) for text in texts]
+        if not special:
+            return row
+        return [cls, row[0], sep, *(part for text in row[1:] for part in (sep, text, sep))]
+
+    return process
+
+
+def bert(part: Fields) -> Process:
+    """[CLS] A [SEP], or [CLS] A [SEP] B [SEP] with type 1 from B on."""
+    cls, sep, last = _special(part, "cls", 0), _special(part, "sep", 0), _special(part, "sep", 1)
+
+    def process(texts: list[Encoding], special: bool) -> list[Encoding]:
+        if not special:
+            return texts
+        row = [cls, texts[0], sep]
+        for text in texts[1:]:
+            row += [text, last]
+        return row
+
+    return process
+
+
+def _of_type(type_id: int) -> Changes:
+    """Return the change that gives every token this type."""
+    return {"type_ids": lambda text: [type_id] * len(text)}
+
+
+def _special(part: Fields, name: str, type_id: int) -> Encoding:
+    """A special token given as ["</s>", 2]."""
+    pair = part.get(name, list)
+    if len(pair) != 2 or not isinstance(pair[0], str) or not _is_id(pair[1]):
+        raise ValueError(f"{part.where}.{name} must be a token and its id, got {pair!r:.80}")
+    return Encoding.of_special(pair[1], pair[0], type_id)
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MAX_ID
+
+
+def template(part: Fields) -> Process:
+    """Rows as two templates say, one for a text and one for a pair."""
+    named = _named_tokens(part)
+    single, pair = (_template(part, name, named) for name in ("single", "pair"))
+    both = {"A", "B"} <= {text for (text, _), _ in pair}
+    of_type = {type_id: _of_type(type_id) for (_, type_id), _ in (*single, *pair)}
+
+    def process(texts: list[Encoding], special: bool) -> list[Encoding]:
+        if len(texts) > 1 and not both:
+            raise ValueError(f"{part.where}.pair must have both sequences, A and B, to make a pair")
+        row: list[Encoding] = []
+        for (name, type_id), tokens in pair if len(texts) > 1 else single:
+            if tokens is None:
+                text = texts["AB".index(name)]
+                row.append(text.with_columns(of_type[type_id]))
+            elif special:
+                row += [Encoding.of_special(i, token, type_id) for i, token in tokens]
+        return row
+
+    return process
+
+
+Tokens = list[tuple[int, str]]
+
+
+def _named_tokens(part: Fields) -> Mapping[str, Tokens]:
+    """The special tokens of a template by name, each as ids and tokens."""
+    named: dict[str, Tokens] = {}
+    for name, value in part.get("special_tokens", dict).items():
+        fields = Fields(value, f"{part.where}.special_tokens[{name!r:.40}]")
+        ids, tokens = fields.get("ids", list), fields.get("tokens", list)
+        if len(ids) != len(tokens) or not all(
+            _is_id(i) and isinstance(token, str) for i, token in zip(ids, tokens, strict=True)
+        ):
+            raise ValueError(f"{fields.where} must have as many ids as tokens")
+        named[name] = list(zip(ids, tokens, strict=True))
+    return named
+
+
+def _template(
+    part: Fields, name: str, named: Mapping[str, Tokens]
+) -> list[tuple[TemplateItem, Tokens | None]]:
+    items: list[tuple[TemplateItem, Tokens | None]] = []
+    for item in part.parts(name):
+        if set(item.value) == {"Sequence"}:
+            fields = Fields(item.value["Sequence"], f"{item.where}.Sequence")
+            text = fields.choice("id", ("A",) if name == "single" else ("A", "B"))
+            items.append(((text, fields.id("type_id")), None))
+        elif set(item.value) == {"SpecialToken"}:
+            fields = Fields(item.value["SpecialToken"], f"{item.where}.SpecialToken")
+            token = fields.get("id", str)
+            if token not in named:
+                raise ValueError(f"{fields.where}: {token!r} is not in special_tokens")
+            items.append((("", fields.id("type_id")), named[token]))
+        else:
+            raise ValueError(f"{item.where} must have the one field Sequence or SpecialToken")
+    return items
+
+
+PROCESSORS: dict[str, Callable[[Fields], Process]] = {
+    "Sequence": sequence,
+    "ByteLevel": byte_level,
+    "RobertaProcessing": roberta,
+    "BertProcessing": bert,
+    "TemplateProcessing": template,
+}
+
+
+def bos_and_eos(bos: tuple[str, int] | None, eos: tuple[str, int] | None) -> dict[str, Any]:
+    """The part that puts bos before, and eos behind each text, if they are given with their ids."""
+    tokens: dict[str, Any] = {}
+    for token in (bos, eos):
+        if token is not None:
+            tokens[token[0]] = {"id": token[0], "ids": [token[1]], "tokens": [token[0]]}
+    rows: list[list[dict[str, Any]]] = []
+    for text, type_id in (("A", 0), ("B", 1)):
+        row: list[dict[str, Any]] = [{"Sequence": {"id": text, "type_id": type_id}}]
+        if bos is not None:
+            row.insert(0, {"SpecialToken": {"id": bos[0], "type_id": type_id}})
+        if eos is not None:
+            row.append({"SpecialToken": {"id": eos[0], "type_id": type_id}})
+        rows.append(row)
+    templates = {"single": rows[0], "pair": rows[0] + rows[1]}
+    return {"type": "TemplateProcessing", **templates, "special_tokens": tokens}

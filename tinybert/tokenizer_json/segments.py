@@ -1,0 +1,271 @@
+"""From a segment of text to the tokens of its words; each distinct word is tokenized once.
+
+A pre-tokenizer is a list of steps: some insert text in front, some cut, some change a word. What
+the first cut leaves becomes the same tokens wherever it occurs, and is therefore cached. The steps
+themselves are in `pre_tokenizers.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+from tinybert.text.aligned_text import AlignedText, Span, Token
+
+LONGEST_CACHED = 40  # characters: longer words rarely occur again, and take much memory
+MAX_CACHED_TOKENS = 300_000  # plus TOKENS_OF_WORD for each word: less than 50 MB
+TOKENS_OF_WORD = 3  # the memory of a word besides its tokens, in tokens
+
+Tokenize = Callable[[str], Sequence[Token]]
+
+
+class Prefix(NamedTuple):
+    """A step that may insert text in front, and replace characters by others.
+
+    text: returns the new text, for a text and its start in the original.
+    uses_start: whether the result depends on the start.
+    """
+
+    text: Callable[[str, int], str]
+    uses_start: bool = False
+
+    def __call__(self, words: list[AlignedText]) -> list[AlignedText]:
+        for word in words:
+            changed = self.text(word.text, word.start)
+            word.set(changed, word.spans[:1] * (len(changed) - len(word.text)) + word.spans)
+        return words
+
+
+class Cut(NamedTuple):
+    """A step that cuts a text into words, none of them empty.
+
+    words: returns the words of a text.
+    starts: returns the start of each word; None if the words follow each other without gaps.
+    at_whitespace: whether no word contains whitespace.
+    """
+
+    words: Callable[[str], list[str]]
+    starts: Callable[[str], list[int]] | None = None
+    at_whitespace: bool = False
+
+    def __call__(self, words: list[AlignedText]) -> list[AlignedText]:
+        done = []
+        for word in words:
+            texts = self.words(word.text)
+            starts = self.starts(word.text) if self.starts else starts_of(map(len, texts))
+            for text, start in zip(texts, starts, strict=True):
+                done.append(word.part(start, start + len(text)))
+        return done
+
+
+class Change(NamedTuple):
+    """A step that changes each word by itself, in place."""
+
+    change: Callable[[AlignedText], None]
+
+    def __call__(self, words: list[AlignedText]) -> list[AlignedText]:
+        for word in words:
+            self.change(word)
+        return words
+
+
+Step = Prefix | Cut | Change
+
+
+def starts_of(sizes: Iterable[int]) -> list[int]:
+    """Return the start of each of several texts of these sizes that follow each other."""
+    return [0, *accumulate(sizes)][:-1]
+
+
+class Words(NamedTuple):
+    """A part of a text as columns of tokens: the tokens of the words that it was cut into.
+
+    spans: the characters of each token, counted from the start of the part.
+    numbers: the index of the word of each token, counted from 0; there are `n_words`.
+    size: how many characters the part has.
+
+    The columns are tuples: Python's garbage collector does not scan tuples of numbers and strings
+    again and again, as it does the lists in a large cache.
+    """
+
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    spans: tuple[Span, ...]
+    numbers: tuple[int, ...]
+    n_words: int
+    size: int
+
+    @classmethod
+    def of(cls, words: list[AlignedText], tokenize: Tokenize, size: int) -> Words:
+        """Tokenize all words that a part of `size` characters was cut into."""
+        ids, tokens, spans, numbers = [], [], [], []
+        for number, word in enumerate(words):
+            for token_id, token, start, end in tokenize(word.text):
+                ids.append(token_id)
+                tokens.append(token)
+                spans.append((word.spans[start][0], word.spans[end - 1][1]))
+                numbers.append(number)
+        return cls(tuple(ids), tuple(tokens), tuple(spans), tuple(numbers), len(words), size)
+
+    @classmethod
+    def of_added_token(cls, token_id: int, text: str) -> Words:
+        """Return an added token, with the whitespace that it takes from the text, as one word."""
+        return cls((token_id,), (text,), ((0, len(text)),), (0,), 1, len(text))
+
+
+class Segment(NamedTuple):
+    """A segment of a text as its tokenized parts, and what is needed to find their offsets.
+
+    starts: returns the start of each part in the segment; None if the parts follow each other.
+    spans: the original characters of each character of the segment; None if the segment is the
+        original text from `origin` up, behind `n_inserted` characters.
+    is_word: whether all parts together are one word.
+    """
+
+    parts: list[Words]
+    starts: Callable[[], list[int]] | None = None
+    spans: list[Span] | None = None
+    origin: int = 0
+    n_inserted: int = 0
+    is_word: bool = False
+
+    def offsets(self) -> list[Span]:
+        """Return the characters of the original text of each token."""
+        starts = self.starts() if self.starts else starts_of([part.size for part in self.parts])
+        spans = self.spans
+        if spans is not None:
+            return [
+                (spans[at + start][0], spans[at + end - 1][1])
+                for part, at in zip(self.parts, starts, strict=True)
+                for start, end in part.spans
+            ]
+        first = self.origin
+        shift = first - self.n_inserted
+        found = [
+            (shift + at + start, shift + at + end)
+            for part, at in zip(self.parts, starts, strict=True)
+            for start, end in part.spans
+        ]
+        if self.n_inserted:  # inserted characters get the offsets of the first character
+            found = [(max(start, first), max(end, first + 1)) for start, end in found]
+        return found
+
+    def word_ids(self, number: int) -> list[int]:
+        """Return the word index of each token; the first word has index `number`."""
+        if self.is_word:
+            return [number for part in self.parts for _ in part.ids]
+        found: list[int] = []
+        for part in self.parts:
+            found += [number + step for step in part.numbers] if number else part.numbers
+            number += part.n_words
+        return found
+
+    def n_words(self) -> int:
+        """Return how many words the segment has."""
+        return 1 if self.is_word else sum(part.n_words for part in self.parts)
+
+
+class SegmentColumns:
+    """The columns of the tokens of some segments, by name: for an `Encoding`."""
+
+    __slots__ = ("ids", "segments", "sequence")
+
+    def __init__(self, segments: list[Segment], sequence: int) -> None:
+        self.segments = segments
+        self.sequence = sequence
+        self.ids = [i for segment in segments for part in segment.parts for i in part.ids]
+
+    def __call__(self, name: str) -> list[Any]:
+        segments = self.segments
+        if name == "ids":
+            return self.ids
+        if name == "tokens":
+            return [
+                token for segment in segments for part in segment.parts for token in part.tokens
+            ]
+        if name == "offsets":
+            return [span for segment in segments for span in segment.offsets()]
+        if name == "word_ids":
+            firsts = starts_of(segment.n_words() for segment in segments)
+            pairs = zip(segments, firsts, strict=True)
+            return [number for segment, first in pairs for number in segment.word_ids(first)]
+        values = {"special_tokens_mask": 0, "attention_mask": 1}
+        return [values.get(name, self.sequence)] * len(self.ids)
+
+
+class WordTokenizer(dict[str, Words]):
+    """Steps of a pre-tokenizer and a model; a dictionary of the parts of texts that were tokenized.
+
+    Parts of more than `LONGEST_CACHED` characters are not kept. The dictionary is cleared when it
+    takes as much memory as `MAX_CACHED_TOKENS` tokens.
+
+    Arguments:
+        steps: the steps of the pre-tokenizer.
+        tokenize: returns the tokens of a word.
+        parts: cuts a word into parts whose tokens do not depend on each other; None if there is no
+            way to know.
+    """
+
+    def __init__(
+        self,
+        steps: list[Step],
+        tokenize: Tokenize,
+        parts: Callable[[str], list[str]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.n_cached = 0
+        self.steps = steps
+        self.tokenize = tokenize
+        n_prefixes = next(
+            (i for i, step in enumerate(steps) if not isinstance(step, Prefix)), len(steps)
+        )
+        self.prefixes = [step for step in steps[:n_prefixes] if isinstance(step, Prefix)]
+        self.rest = steps[n_prefixes:]
+        self.cut = Cut(lambda text: [text])
+        self.is_word = False
+        if self.rest and isinstance(self.rest[0], Cut):
+            self.cut = self.rest.pop(0)  # type: ignore[assignment]
+        elif not self.rest and parts is not None:
+            self.cut, self.is_word = Cut(parts), True
+        # The tokens of a cached part must not depend on its start.
+        self.caches = not any(isinstance(step, Prefix) and step.uses_start for step in self.rest)
+
+    def __missing__(self, text: str) -> Words:
+        words: list[AlignedText] = [AlignedText.of(text)]
+        for step in self.rest:
+            words = step(words)
+        found = Words.of(words, self.tokenize, len(text))
+        if len(text) <= LONGEST_CACHED:
+            self.n_cached += (size := len(found.ids) + TOKENS_OF_WORD)
+            if self.n_cached > MAX_CACHED_TOKENS:
+                self.clear()
+                self.n_cached = size
+            self[text] = found
+        return found
+
+    def segment(self, text: str, origin: int) -> Segment:
+        """Tokenize a segment of the original text that begins at `origin`."""
+        if not self.caches:
+            return self.segment_of(AlignedText.of(text, origin))
+        size = len(text)
+        for step in self.prefixes:
+            text = step.text(text, origin)
+        parts = [self[part] for part in self.cut.words(text)]
+        return Segment(parts, self._starts(text), None, origin, len(text) - size, self.is_word)
+
+    def segment_of(self, changed: AlignedText) -> Segment:
+        """Tokenize a segment that was changed already."""
+        if not self.caches:
+            words = [changed]
+            for step in self.steps:
+                words = step(words)
+            return Segment([Words.of(words, self.tokenize, 0)])
+        for step in self.prefixes:
+            step([changed])
+        parts = [self[part] for part in self.cut.words(changed.text)]
+        return Segment(parts, self._starts(changed.text), changed.spans, is_word=self.is_word)
+
+    def _starts(self, text: str) -> Callable[[], list[int]] | None:
+        starts = self.cut.starts
+        return None if starts is None else lambda: starts(text)

@@ -1,0 +1,42 @@
+"""Checks of the vocabularies and merges that files hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinybert.tokenizer_json.fields import MAX_ID
+
+Merges = list[tuple[str, str]]
+
+
+def checked_vocab(vocab: Any, where: str = "the vocabulary") -> dict[str, int]:
+    """A vocabulary from a file; ValueError unless it gives each token an id of its own."""
+    if not isinstance(vocab, dict) or not vocab:
+        raise ValueError(f"{where} must be an object from tokens to ids, not empty")
+    demand = f"{where} must give each token an id of its own, an int from 0 to {MAX_ID}"
+    for token, token_id in vocab.items():
+        if type(token_id) is not int or not 0 <= token_id <= MAX_ID:
+            raise ValueError(f"{demand}, but {token!r:.80} has {token_id!r:.80}")
+    token_of = {token_id: token for token, token_id in vocab.items()}
+    if len(token_of) < len(vocab):
+        first, last, i = next((t, token_of[i], i) for t, i in vocab.items() if token_of[i] != t)
+        raise ValueError(f"{demand}, but {first!r:.80} and {last!r:.80} both have {i}")
+    return vocab
+
+
+def checked_merges(merges: Any) -> Merges:
+    """Merges from a file, each "a b" or ["a", "b"], as pairs; ValueError for anything else."""
+    if not isinstance(merges, list):
+        raise ValueError("the merges must be a list")
+    pairs: Merges = []
+    for number, merge in enumerate(merges, start=1):
+        pair: Sequence[Any] = merge.split(" ") if isinstance(merge, str) else merge
+        if (
+            not isinstance(pair, (list, tuple))
+            or len(pair) != 2
+            or not all(isinstance(token, str) and token for token in pair)
+        ):
+            raise ValueError(f"merge {number} must be two tokens with a space between: {merge!r}")
+        pairs.append((pair[0], pair[1]))
+    return pairs

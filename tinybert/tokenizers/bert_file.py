@@ -1,0 +1,189 @@
+"""The file tokenizer.json of a BERT: read with every part checked, and written.
+
+The file can describe any tokenizer as a chain of parts. Here only the parts that BERT is made of
+are known; a file with others is refused, not read in part.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinybert.text.added_token import AddedToken
+from tinybert.text.bert_normalizer import BertNormalizer
+from tinybert.tokenizer_json.added_tokens import read_added_tokens
+from tinybert.tokenizer_json.vocabulary import checked_vocab
+from tinybert.tokenizers.config import (
+    COMMON_OPTIONS,
+    ErrorsName,
+    check_options,
+    read_json,
+)
+
+PREFIX = "##"
+
+
+@dataclass(frozen=True)
+class BertFile:
+    """What a tokenizer.json says that the arguments of the tokenizer do not overrule.
+
+    sides: "padding_side" and "truncation_side", where the file has them.
+    unk_token, cls_token, sep_token: by content; None where the file does not say.
+    clean_text: whether the normaliser drops control characters.
+    cleans_up: whether the decoder drops the space before English punctuation.
+    """
+
+    vocab: dict[str, int]
+    added_tokens: dict[int, AddedToken] = field(default_factory=dict)
+    sides: dict[str, str] = field(default_factory=dict)
+    unk_token: str | None = None
+    cls_token: str | None = None
+    sep_token: str | None = None
+    max_input_chars_per_word: int = 100
+    clean_text: bool = True
+    cleans_up: bool = True
+    path: Path | None = None
+
+    def check_special_tokens(self, **roles: str | AddedToken | None) -> None:
+        """ValueError if a role is given to another token than the file gives it to."""
+        for role, token in roles.items():
+            if getattr(self, role) != (None if token is None else str(token)):
+                raise ValueError(
+                    f"{self.path}: {role} is {getattr(self, role)!r} in this file, "
+                    f"but {role}={token!r} was asked for"
+                )
+
+    def as_json(
+        self,
+        unk_token: str,
+        special: Mapping[str, int],
+        added_tokens: Mapping[int, AddedToken],
+        normalizer: BertNormalizer,
+        strip_accents: bool | None,
+    ) -> str:
+        """The text of the file; `special` has the ids of the tokens [CLS] and [SEP]."""
+        cls, sep = special
+        value = {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [{"id": i, **t.as_dict()} for i, t in added_tokens.items()],
+            "normalizer": {
+                "type": "BertNormalizer",
+                "clean_text": normalizer.clean_text,
+                "handle_chinese_chars": normalizer.handle_chinese_chars,
+                "strip_accents": strip_accents,
+                "lowercase": normalizer.lowercase,
+            },
+            "pre_tokenizer": {"type": "BertPreTokenizer"},
+            "post_processor": {
+                "type": "TemplateProcessing",
+                **_template(cls, sep),
+                "special_tokens": {
+                    token: {"id": token, "ids": [token_id], "tokens": [token]}
+                    for token, token_id in special.items()
+                },
+            },
+            "decoder": {"type": "WordPiece", "prefix": PREFIX, "cleanup": self.cleans_up},
+            "model": {
+                "type": "WordPiece",
+                "unk_token": unk_token,
+                "continuing_subword_prefix": PREFIX,
+                "max_input_chars_per_word": self.max_input_chars_per_word,
+                "vocab": dict(sorted(self.vocab.items(), key=lambda item: item[1])),
+            },
+        }
+        return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def read_bert_file(path: Path) -> BertFile:
+    """Read a tokenizer.json.
+
+    Raises ValueError, naming the file, if it is missing, damaged, or not that of a BERT.
+    """
+    if not path.is_file():
+        raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
+    file = read_json(path)
+    with ErrorsName(path):
+        model = _part(file, "model", "WordPiece", {"continuing_subword_prefix": PREFIX})
+        normalizer = _part(file, "normalizer", "BertNormalizer", {})
+        _part(file, "pre_tokenizer", "BertPreTokenizer", {})
+        decoder = _part(file, "decoder", "WordPiece", {"prefix": PREFIX})
+        vocab = checked_vocab(model.get("vocab"), "model.vocab")
+        longest = model.get("max_input_chars_per_word", 100)
+        unk_token = model.get("unk_token")
+        if not isinstance(unk_token, str):
+            raise ValueError(f"model.unk_token {unk_token!r} must be a str")
+        if unk_token not in vocab:
+            raise ValueError(f"model.unk_token {unk_token!r} is not in model.vocab")
+        if type(longest) is not int or longest < 1:
+            raise ValueError(f"model.max_input_chars_per_word must be an int, got {longest!r}")
+        flags = normalizer.get("clean_text", True), decoder.get("cleanup", True)
+        if not all(isinstance(flag, bool) for flag in flags):
+            raise ValueError("normalizer.clean_text and decoder.cleanup must be true or false")
+        cls_token, sep_token = _layout(file.get("post_processor"))
+        return BertFile(
+            vocab,
+            dict(read_added_tokens(file)),
+            read_sides(file),
+            unk_token,
+            cls_token,
+            sep_token,
+            longest,
+            *flags,
+            path,
+        )
+
+
+def _part(file: Mapping[str, Any], name: str, kind: str, demands: Mapping[str, Any]) -> dict:
+    """The part `name` of the file, which must be of this kind and have these values."""
+    part = file.get(name)
+    if not isinstance(part, dict) or part.get("type", kind) != kind:
+        found = part.get("type") if isinstance(part, dict) else part
+        raise ValueError(f"{name} must be a {kind}, as BERT has it; got {found!r}")
+    for key, value in demands.items():
+        if part.get(key, value) != value:
+            raise ValueError(f"{name}.{key} must be {value!r}, got {part[key]!r}")
+    return part
+
+
+def read_sides(file: Mapping[str, Any]) -> dict[str, str]:
+    """The sides of the padding and truncation that were in force when the file was written."""
+    sides = {}
+    for name in ("padding", "truncation"):
+        part = file.get(name)
+        if isinstance(part, dict) and isinstance(part.get("direction"), str):
+            sides[f"{name}_side"] = part["direction"].lower()
+    check_options(sides, COMMON_OPTIONS)
+    return sides
+
+
+def _layout(part: Any) -> tuple[str, str]:
+    """The tokens that stand in the places of [CLS] and [SEP]."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    try:
+        if kind == "BertProcessing":
+            return part["cls"][0], part["sep"][0]
+        if kind == "TemplateProcessing":
+            cls, _, sep = (piece.get("SpecialToken", {}).get("id") for piece in part["single"])
+            if {name: part[name] for name in ("single", "pair")} == _template(cls, sep):
+                return cls, sep
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"post_processor is damaged: {error!r}") from error
+    raise ValueError("post_processor must put [CLS] A [SEP] B [SEP] together, as BERT has it")
+
+
+def _template(cls: str, sep: str) -> dict[str, list[dict[str, Any]]]:
+    """[CLS] A [SEP] and [CLS] A [SEP] B [SEP] with their types, as the file has them."""
+
+    def special(token: str, type_id: int) -> dict[str, Any]:
+        return {"SpecialToken": {"id": token, "type_id": type_id}}
+
+    def text(name: str, type_id: int) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": type_id}}
+
+    single = [special(cls, 0), text("A", 0), special(sep, 0)]
+    return {"single": single, "pair": [*single, text("B", 1), special(sep, 1)]}

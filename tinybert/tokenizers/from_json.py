@@ -1,0 +1,269 @@
+"""`TokenizerJSON`: a tokenizer made of the parts that a tokenizer.json describes.
+
+The parts are in the package `tinybert.tokenizer_json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from tinybert.text.added_token import AddedToken
+from tinybert.tokenizer_json.added_tokens import read_added_tokens
+from tinybert.tokenizer_json.decoders import DECODERS
+from tinybert.tokenizer_json.encoding import Encoding, joined
+from tinybert.tokenizer_json.fields import Fields
+from tinybert.tokenizer_json.models import Model, read_model
+from tinybert.tokenizer_json.normalizers import NORMALIZERS
+from tinybert.tokenizer_json.pipeline import Pipeline
+from tinybert.tokenizer_json.post_processors import PROCESSORS, bos_and_eos, nothing
+from tinybert.tokenizer_json.pre_tokenizers import PRE_TOKENIZERS
+from tinybert.tokenizers.bert_file import read_sides
+from tinybert.tokenizers.config import (
+    BOOL_OR_NONE,
+    COMMON_OPTIONS,
+    TOKENIZER_FILE,
+    ErrorsName,
+    OptionType,
+    check_options,
+    read_json,
+)
+from tinybert.tokenizers.fast import FastTokenizer
+from tinybert.tokenizers.options import EncodeOptions
+
+T = TypeVar("T")
+
+VERSION = "1.0"  # the only version
+BUILT = ("vocab", "_normalize", "_steps", "_process", "_decoder", "_model")  # by `_build`
+# Classes of transformers that set the post-processor themselves.
+LIKE_LLAMA = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer")
+
+
+class TokenizerJSON(FastTokenizer):
+    """Text to ids as a tokenizer.json describes it, each with its characters and its word.
+
+    Arguments:
+        tokenizer_file: the file, of which every part must be known.
+        bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token: which tokens
+            play these roles; the file does not say. The pad token may be in its "padding".
+        tokenizer_class: the class of transformers that the file was written for. Those like
+            Llama's put bos before a text, and perhaps eos behind it, whatever the file says.
+        add_bos_token, add_eos_token: whether they do, True and False if they are None. They also
+            count without a tokenizer_class; with any other they do not.
+        add_prefix_space: put a space before a text that has none, for a file whose pre-tokenizer
+            is ByteLevel. None means what the file says.
+        **common: the options of every `Tokenizer`.
+
+    Truncation and padding are those of a call; of what the file says of them only the sides and
+    the pad token count.
+
+    Raises ValueError, naming the file and the place in it, if it is missing, damaged or has a part
+    that is not known; TypeError for a wrong option.
+    """
+
+    saved_as = "PreTrainedTokenizerFast"
+    vocab_files_names: ClassVar[dict[str, str]] = {"tokenizer_file": TOKENIZER_FILE}
+    option_types: ClassVar[dict[str, OptionType]] = COMMON_OPTIONS | {
+        "tokenizer_class": OptionType("a str or None", lambda v: v is None or isinstance(v, str)),
+        "add_bos_token": BOOL_OR_NONE,
+        "add_eos_token": BOOL_OR_NONE,
+        "add_prefix_space": BOOL_OR_NONE,
+    }
+
+    def __init__(
+        self,
+        tokenizer_file: str | PathLike[str],
+        tokenizer_class: str | None = None,
+        add_bos_token: bool | None = None,
+        add_eos_token: bool | None = None,
+        add_prefix_space: bool | None = None,
+        **common: Any,
+    ) -> None:
+        self._path = path = Path(tokenizer_file)
+        if not path.is_file():
+            raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
+        self.tokenizer_class = tokenizer_class
+        self.add_bos_token = add_bos_token
+        self.add_eos_token = add_eos_token
+        self.add_prefix_space = add_prefix_space
+        with ErrorsName(path):
+            self._file = read_json(path)
+            if (version := self._file.get("version", VERSION)) != VERSION:
+                raise ValueError(f"version must be {VERSION!r}, got {version!r:.80}")
+            before = self._file.get("pre_tokenizer")
+            is_byte_level = isinstance(before, dict) and before.get("type") == "ByteLevel"
+            if add_prefix_space is not None and is_byte_level:
+                changed = {**dict(before or {}), "add_prefix_space": add_prefix_space}
+                self._file = {**self._file, "pre_tokenizer": changed}
+            self._build()
+            given = read_added_tokens(self._file)
+            _check_ids(given, self.vocab)
+            found: dict[str, Any] = {**read_sides(self._file), **_padding(self._file)}
+        options: dict[str, Any] = {**found, **common}
+        check_options(common, self.option_types)
+        more = sorted(common.get("added_tokens_decoder", {}).items())
+        options["added_tokens_decoder"] = _numbered([*given, *more], self.vocab)
+        super().__init__(**options)
+        like_llama = str(tokenizer_class).removesuffix("Fast") in LIKE_LLAMA
+        asked = add_bos_token is not None or add_eos_token is not None
+        if like_llama or (asked and tokenizer_class is None):
+            self._put_round(add_bos_token is not False if like_llama else add_bos_token)
+
+    def _build(self) -> None:
+        """Make the parts that the file describes."""
+        self._normalize = _part(self._file, "normalizer", NORMALIZERS)
+        self._steps = _part(self._file, "pre_tokenizer", PRE_TOKENIZERS) or []
+        self._process = _part(self._file, "post_processor", PROCESSORS) or nothing
+        self._decoder = _part(self._file, "decoder", DECODERS)
+        self._model = _model(self._file)
+        self.vocab = self._model.vocab
+
+    def _make_pipeline(self) -> Pipeline:
+        return Pipeline(self._normalize, self._steps, self._model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the parts, whose functions cannot be pickled; they are made again."""
+        return {name: v for name, v in super().__getstate__().items() if name not in BUILT}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._build()
+        self._vocabulary_changed()
+
+    def _put_round(self, adds_bos: bool | None) -> None:
+        """Let bos and eos stand round every text, as the options say."""
+        bos = (str(self.bos_token), self.role_id("bos_token")) if adds_bos else None
+        eos = (str(self.eos_token), self.role_id("eos_token")) if self.add_eos_token else None
+        self._file = {**self._file, "post_processor": bos_and_eos(bos, eos)}
+        self._process = _part(self._file, "post_processor", PROCESSORS) or nothing
+
+    # Text to tokens -------------------------------------------------------------------------
+
+    def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
+        with ErrorsName(self._path):
+            return super()._encode_text(text, sequence, split_special_tokens)
+
+    # Rows -----------------------------------------------------------------------------------
+
+    def _with_special_tokens(
+        self, first: Encoding, second: Encoding | None, settings: EncodeOptions
+    ) -> Encoding:
+        texts = [first] if second is None else [first, second]
+        return self._processed(texts, settings.add_special_tokens)
+
+    def _processed(self, texts: list[Encoding], special: bool) -> Encoding:
+        """The row that the post-processor makes of its texts."""
+        with ErrorsName(self._path):
+            return joined(self._process(texts, special), len(texts))
+
+    def _row_of(self, first: list[int], second: list[int] | None) -> Encoding:
+        """The row that the file makes of ids."""
+        texts = [first] if second is None else [first, second]
+        encodings = [Encoding.of_ids(ids, i) for i, ids in enumerate(texts)]
+        return self._processed(encodings, True)
+
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """The row of a text, or of a pair, as the post-processor of the file makes it."""
+        return self._row_of(token_ids_0, token_ids_1).ids
+
+    def create_token_type_ids_from_sequences(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """The types of `build_inputs_with_special_tokens`."""
+        return self._row_of(token_ids_0, token_ids_1).type_ids
+
+    # Ids to text, and files -----------------------------------------------------------------
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        """What the decoder of the file makes of the tokens; without one, spaces join them."""
+        if self._decoder is None:
+            return " ".join(tokens)
+        return "".join(self._decoder(tokens))
+
+    def save_vocabulary(
+        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Nothing: the vocabulary is in tokenizer.json, which `save_pretrained` writes."""
+        return ()
+
+    def save_pretrained(
+        self,
+        save_directory: str | PathLike[str],
+        legacy_format: bool | None = None,
+        filename_prefix: str | None = None,
+    ) -> tuple[str, ...]:
+        """Write tokenizer.json, with the tokens that were added, and the files beside it.
+
+        Raises ValueError for legacy_format=True: there are no older files for this kind.
+        """
+        if legacy_format:
+            raise ValueError("legacy_format=True: a TokenizerJSON has no files but tokenizer.json")
+        return super().save_pretrained(save_directory, False, filename_prefix)
+
+    def _tokenizer_json(self) -> str:
+        added = [{"id": i, **t.as_dict()} for i, t in self.added_tokens_decoder.items()]
+        value = {**self._file, "added_tokens": added}
+        return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _part(
+    file: Mapping[str, Any], name: str, known: Mapping[str, Callable[[Fields], T]]
+) -> T | None:
+    """The part `name` of the file, or None if it has none."""
+    value = file.get(name)
+    return None if value is None else Fields(value, name).build(known)
+
+
+def _model(file: Mapping[str, Any]) -> Model:
+    part = Fields(file.get("model"), "model")
+    try:
+        return read_model(part)
+    except ValueError as error:
+        if str(error).startswith("model"):
+            raise
+        raise ValueError(f"model: {error}") from error
+
+
+def _check_ids(added: Iterable[tuple[int, AddedToken]], vocab: Mapping[str, int]) -> None:
+    """ValueError for an added token that has the id of another token of the model."""
+    token_of = {token_id: token for token, token_id in vocab.items()}
+    for i, token in added:
+        if token.content not in vocab and i in token_of:
+            raise ValueError(
+                f"added_tokens: {token.content!r} has the id {i}, which in the vocabulary "
+                f"{token_of[i]!r} has"
+            )
+
+
+def _numbered(
+    added: Iterable[tuple[int, AddedToken]], vocab: Mapping[str, int]
+) -> dict[int, AddedToken]:
+    """Added tokens by the ids that the library gives them, whatever the file says.
+
+    That of the vocabulary if it has the token, else the next one behind all that are there. (An id
+    that is taken, if those of the vocabulary have gaps, is passed over.) Of equal tokens the first
+    counts for the id, and the last for the rest.
+    """
+    ids, found = dict(vocab), dict[int, AddedToken]()
+    taken = set(ids.values())
+    for _, token in added:
+        if token.content not in ids:
+            token_id = len(ids)
+            while token_id in taken:
+                token_id += 1
+            ids[token.content] = token_id
+            taken.add(token_id)
+        found[ids[token.content]] = token
+    return found
+
+
+def _padding(file: Mapping[str, Any]) -> dict[str, Any]:
+    """The pad token, if rows were padded when the file was written."""
+    if file.get("padding") is None:
+        return {}
+    return {"pad_token": Fields(file["padding"], "padding").get("pad_token", str)}
