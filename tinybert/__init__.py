@@ -8,8 +8,8 @@
 
 Floors, from the ground up: `backend` (arrays and kernels), `tokenizers` and `checkpoints`;
 `autograd` (the tape); `ops` (every operation, forward and backward); `functional`; `nn`, `optim`;
-`models`; `embedding`, `compare`; `pipelines`; `bench`; and on top the command line. A floor imports
-only from floors below it.
+`models`; `embedding`, `comparison`; `pipelines`; `bench`; and on top the command line. A floor
+imports only from floors below it.
 """
 
 from os import environ as _environ
@@ -36,7 +36,7 @@ from tinybert.autograd import (
 )
 from tinybert.backend import DeviceError, cuda_is_available, manual_seed
 from tinybert.checkpoints import CheckpointError, load_checkpoint, load_file, save_file
-from tinybert.compare import compare
+from tinybert.comparison import compare
 from tinybert.deviations import deviations
 from tinybert.embedding import SentenceEmbedder
 from tinybert.functional import concat, einsum, stack, where

@@ -402,7 +402,7 @@ deviations: tuple[Deviation, ...] = (
         "generate",
         "bad_words_ids: a sequence is also ruled out where it would begin with the first token",
         "transformers compares only where one token more has been said",
-        "tests/generation/test_processors.py::test_a_bad_word_counts_from_its_first_chance",
+        "tests/generation/test_logits_processors.py::test_a_bad_word_counts_from_its_first_chance",
     ),
     Deviation(
         "pipeline of fill-mask",

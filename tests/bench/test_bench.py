@@ -14,11 +14,11 @@ import torch
 
 from tinybert.bench import CASES, Case, Prepared, Result, nemotron, run_case
 from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
-from tinybert.bench.ema import convolution, moving_average
 from tinybert.bench.loading import load
 from tinybert.bench.machine import blas_threads, cores, describe, share_threads
+from tinybert.bench.moving_average import convolution, moving_average
 from tinybert.bench.timing import interleave
-from tinybert.bench.words import byte_level_tokenizer, tokenizer
+from tinybert.bench.tokenizer import byte_level_tokenizer, tokenizer
 from tinybert.cli import bench as command
 from tinybert.cli.main import main
 from tinybert.fetch import FetchError

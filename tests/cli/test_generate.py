@@ -26,8 +26,8 @@ from tinybert import BertTokenizerFast, MegaConfig, MegaForCausalLM, NemotronCon
 from tinybert import NemotronForCausalLM as Nemotron
 from tinybert.backend import manual_seed
 from tinybert.cli import generate
-from tinybert.cli.choices import choices, label, looks, new_ids
-from tinybert.cli.rewriting import load_writer
+from tinybert.cli.text2text import load_writer
+from tinybert.cli.token_probabilities import choices, label, looks, new_ids
 from tinybert.pipelines import pipeline
 
 TEXT = "King George of England"

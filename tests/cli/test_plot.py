@@ -12,8 +12,8 @@ import pytest
 
 import tinybert as tb
 from tests.models.mega_oracle import mega_config
-from tinybert.bench import length as lengths
-from tinybert.bench.length import Cost
+from tinybert.bench import sequence_length as lengths
+from tinybert.bench.sequence_length import Cost
 from tinybert.cli.plot import _reach, _two_sided
 
 

@@ -14,7 +14,7 @@ from transformers.generation import logits_process
 from tests.generation.oracle import CLASSES, causal_twins, everything_in_float64, twins
 from tinybert.autograd import Tensor
 from tinybert.backend import generator, manual_seed, to_host
-from tinybert.generation.choice import best, draw
+from tinybert.generation.sampling import best, draw
 
 PROBABILITIES = np.array([0.4, 0.0, 0.3, 0.05, 0.25])
 

@@ -10,10 +10,10 @@ from functools import partial
 
 from tinybert.bench import nemotron
 from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
-from tinybert.bench.ema import convolution, moving_average
 from tinybert.bench.loading import load
+from tinybert.bench.moving_average import convolution, moving_average
 from tinybert.bench.timing import Case
-from tinybert.bench.words import byte_level_tokenizer, tokenizer
+from tinybert.bench.tokenizer import byte_level_tokenizer, tokenizer
 
 # Largest difference of two right results, float32. Features are about 1 and come out of 12 layers;
 # losses and gradients are smaller; ids are equal or not.

@@ -9,9 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.cli.bars import save_spans
+from tinybert.cli.bar_charts import save_spans
 from tinybert.cli.command import Command, read_file
-from tinybert.cli.layout import (
+from tinybert.cli.pipeline_arguments import (
+    add_plot_argument,
+    add_task_arguments,
+    load_task,
+    plot_file,
+)
+from tinybert.cli.terminal import (
     columns_of,
     one_line,
     print_json,
@@ -20,7 +26,6 @@ from tinybert.cli.layout import (
     table,
     terminal_width,
 )
-from tinybert.cli.tasks import add_plot_argument, add_task_arguments, load_task, plot_file
 
 PLOTTED = 30  # tokens
 NARROWEST_WHERE = 16  # columns; in fewer, the place of an answer is not shown

@@ -11,7 +11,7 @@ from tinybert.backend import DeviceError, parse_device
 from tinybert.bench import CASES, ROUNDS, Case, Result, run_case
 from tinybert.bench.machine import describe, share_threads
 from tinybert.cli.command import Command, add_device_argument, add_json_argument, optional
-from tinybert.cli.layout import fold, print_json, table, terminal_width
+from tinybert.cli.terminal import fold, print_json, table, terminal_width
 from tinybert.fetch import FetchError
 
 DETAILS = """\

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tinybert.cli.command import Command, add_json_argument, add_model_argument, optional
-from tinybert.compare import compare
+from tinybert.comparison import compare
 from tinybert.fetch import model_folder
 from tinybert.models import BertModel
 from tinybert.tokenizers import BertTokenizer

@@ -22,9 +22,9 @@ from tinybert.checkpoints.nemo_files import OPTIONS
 from tinybert.checkpoints.reader import Selection, TensorReader
 from tinybert.checkpoints.safetensors import stored_infos
 from tinybert.cli.command import Command, add_json_argument
-from tinybert.cli.layout import fold, human_size, print_json, terminal_width
+from tinybert.cli.model_files import find_config, home_of, weights_path
 from tinybert.cli.progress import progress
-from tinybert.cli.source import find_config, home_of, weights_path
+from tinybert.cli.terminal import fold, human_size, print_json, terminal_width
 from tinybert.tokenizers.chat import MORE_TEMPLATES, TEMPLATE_FILE
 
 DTYPES = ("float16", "bfloat16", "float32")

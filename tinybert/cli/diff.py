@@ -10,10 +10,10 @@ from tinybert.checkpoints import open_checkpoint
 from tinybert.checkpoints.difference import difference
 from tinybert.checkpoints.reader import TensorReader
 from tinybert.cli.command import Command, add_json_argument
-from tinybert.cli.layout import print_json
+from tinybert.cli.model_files import weights_path
 from tinybert.cli.progress import progress
-from tinybert.cli.source import weights_path
-from tinybert.cli.tensors import named_table, shape_of
+from tinybert.cli.tensor_table import named_table, shape_of
+from tinybert.cli.terminal import print_json
 
 DETAILS = """\
 Compares two checkpoints of any format: names that only one has, shapes and

@@ -16,7 +16,7 @@ from tinybert.cli.command import (
     add_text_arguments,
     read_texts,
 )
-from tinybert.cli.layout import human_size, pad, print_json, shorten, table, terminal_width
+from tinybert.cli.terminal import human_size, pad, print_json, shorten, table, terminal_width
 from tinybert.embedding import SentenceEmbedder
 from tinybert.fetch import model_folder
 

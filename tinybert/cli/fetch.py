@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from tinybert.cli.command import Command, add_json_argument
-from tinybert.cli.layout import human_size, print_json
+from tinybert.cli.terminal import human_size, print_json
 from tinybert.fetch import fetch_minilm
 
 DETAILS = """\

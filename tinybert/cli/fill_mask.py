@@ -6,10 +6,16 @@ import argparse
 import sys
 from typing import Any
 
-from tinybert.cli.bars import Panel, check_panels, save_bars
+from tinybert.cli.bar_charts import Panel, check_panels, save_bars
 from tinybert.cli.command import Command, add_text_arguments, read_texts
-from tinybert.cli.layout import print_json, shorten, table, terminal_width
-from tinybert.cli.tasks import add_plot_argument, add_task_arguments, bar, load_task, plot_file
+from tinybert.cli.pipeline_arguments import (
+    add_plot_argument,
+    add_task_arguments,
+    bar,
+    load_task,
+    plot_file,
+)
+from tinybert.cli.terminal import print_json, shorten, table, terminal_width
 
 DETAILS = """\
 Guesses the words that [MASK] stands for, with their probabilities. Several

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinybert.cli.attention import check_tokens, save_attention
-from tinybert.cli.choices import Choice, Token, choices, label, looks, new_ids
+from tinybert.cli.attention_chart import check_tokens, save_attention
 from tinybert.cli.command import Command, add_text_arguments, read_texts
-from tinybert.cli.flow import Flow, FlowStreamer
-from tinybert.cli.layout import columns_of, fold, print_json, shorten, table, terminal_width
-from tinybert.cli.rewriting import RewritingPipeline, load_writer
-from tinybert.cli.tasks import add_plot_argument, add_task_arguments, plot_file
+from tinybert.cli.pipeline_arguments import add_plot_argument, add_task_arguments, plot_file
+from tinybert.cli.streaming import Flow, FlowStreamer
+from tinybert.cli.terminal import columns_of, fold, print_json, shorten, table, terminal_width
+from tinybert.cli.text2text import RewritingPipeline, load_writer
+from tinybert.cli.token_probabilities import Choice, Token, choices, label, looks, new_ids
 from tinybert.outputs import ModelOutput
 from tinybert.pipelines.text_generation import Continued
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.checkpoints import atomic_write
-from tinybert.cli.layout import one_line
+from tinybert.cli.terminal import one_line
 
 ENDINGS = (".png", ".svg", ".pdf")
 MOST_NUMBERS = 12  # texts up to which every cell shows its number

@@ -12,10 +12,10 @@ import numpy as np
 from tinybert.checkpoints import open_checkpoint
 from tinybert.checkpoints.reader import TensorReader
 from tinybert.cli.command import Command, add_json_argument
-from tinybert.cli.layout import human_size, print_json
+from tinybert.cli.model_files import find_config, weights_path
 from tinybert.cli.progress import progress
-from tinybert.cli.source import find_config, weights_path
-from tinybert.cli.tensors import named_table, shape_of
+from tinybert.cli.tensor_table import named_table, shape_of
+from tinybert.cli.terminal import human_size, print_json
 
 BLOCK = 1 << 20  # elements of a tensor that are looked at together
 STATISTICS = ("mean", "std", "min", "max")

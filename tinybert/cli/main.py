@@ -13,8 +13,8 @@ from typing import NoReturn
 from tinybert import __version__
 from tinybert.backend import DeviceError
 from tinybert.cli.command import Command
-from tinybert.cli.layout import one_line, terminal_width
 from tinybert.cli.registry import COMMANDS
+from tinybert.cli.terminal import one_line, terminal_width
 from tinybert.fetch import FetchError
 
 # What a user can cause and cure; anything else is a fault of this program and shows a traceback.

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from tinybert.autograd import no_grad
-from tinybert.bench.length import FIT_FROM, LENGTHS, SIDES, Cost, measure
+from tinybert.bench.sequence_length import FIT_FROM, LENGTHS, SIDES, Cost, measure
 from tinybert.cli.command import Command, add_device_argument, add_json_argument, optional
-from tinybert.cli.curves import save_costs, save_kernels
 from tinybert.cli.heatmap import check_plot
-from tinybert.cli.layout import print_json, table
+from tinybert.cli.mega_charts import save_costs, save_kernels
+from tinybert.cli.terminal import print_json, table
 from tinybert.models import MegaConfig, MegaModel
 
 DETAILS = """\

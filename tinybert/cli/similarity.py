@@ -18,7 +18,7 @@ from tinybert.cli.command import (
     read_texts,
 )
 from tinybert.cli.heatmap import check_plot, save_heatmap
-from tinybert.cli.layout import print_json, shorten, terminal_width
+from tinybert.cli.terminal import print_json, shorten, terminal_width
 from tinybert.embedding import SentenceEmbedder, similarity
 from tinybert.fetch import model_folder
 

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from tinybert.cli.command import Command, add_text_arguments, read_texts
-from tinybert.cli.layout import fold, print_json, shorten, table, terminal_width
-from tinybert.cli.tasks import add_task_arguments, load_task
+from tinybert.cli.pipeline_arguments import add_task_arguments, load_task
+from tinybert.cli.terminal import fold, print_json, shorten, table, terminal_width
 from tinybert.pipelines.token_classification import STRATEGIES
 
 # Colours of the terminal's own theme, so that light and dark ones are both readable.

@@ -13,7 +13,7 @@ from tinybert.cli.command import (
     folder_or_file,
     read_texts,
 )
-from tinybert.cli.layout import fold, print_json, shorten, table, terminal_width
+from tinybert.cli.terminal import fold, print_json, shorten, table, terminal_width
 from tinybert.tokenizers import BertTokenizer
 
 DETAILS = """\

@@ -59,7 +59,7 @@ class GenerationConfig:
         num_return_sequences: sequences for each prompt.
         use_cache: keep the keys and values of past tokens.
         temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff: which tokens can be
-            drawn, see `generation/warpers.py`; used with `do_sample` alone.
+            drawn, see `generation/logits_warpers.py`; used with `do_sample` alone.
         repetition_penalty: above 1, tokens that have occurred become less likely.
         length_penalty: a beam's score is divided by its length to this power.
         no_repeat_ngram_size: n-grams of this size occur once; 0 for no limit.

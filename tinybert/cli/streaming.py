@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import regex
 
-from tinybert.cli.layout import columns_of
+from tinybert.cli.terminal import columns_of
 from tinybert.generation.streamers import BaseStreamer
 
 WIDE = r"\p{ea=W}\p{ea=F}"  # ideographs, say, which are written without spaces: words of their own

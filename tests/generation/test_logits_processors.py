@@ -11,8 +11,10 @@ from transformers.generation import logits_process as oracle
 
 from tinybert.autograd import Tensor
 from tinybert.backend import Array, to_host
-from tinybert.generation import GenerationConfig, processors, warpers
-from tinybert.generation.processors import processors_for
+from tinybert.generation import GenerationConfig
+from tinybert.generation import logits_processors as processors
+from tinybert.generation import logits_warpers as warpers
+from tinybert.generation.logits_processors import processors_for
 
 NEVER = -np.inf
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.cli.bars import picture
+from tinybert.cli.bar_charts import picture
 
 COLOURS = ("#e07a5f", "#3d405b", "#2a6f97", "#81b29a")
 

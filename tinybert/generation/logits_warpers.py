@@ -9,7 +9,7 @@ from tinybert import functional as F
 from tinybert.autograd import as_tensor
 from tinybert.backend import Array, array_module
 from tinybert.generation.checks import positive_float, share, whole
-from tinybert.generation.choice import best
+from tinybert.generation.sampling import best
 
 _NEVER = float("-inf")
 

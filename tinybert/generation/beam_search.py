@@ -17,10 +17,10 @@ import numpy as np
 from tinybert import functional as F
 from tinybert.autograd import as_tensor
 from tinybert.backend import Array, array_module
-from tinybert.generation.choice import best, draw
-from tinybert.generation.feed import Feed
+from tinybert.generation.greedy_search import Plan
+from tinybert.generation.incremental_decoding import Feed
 from tinybert.generation.outputs import Record
-from tinybert.generation.search import Plan
+from tinybert.generation.sampling import best, draw
 
 _WORST = -1e9  # of a sequence that is not there; finite, so that it can be added to
 

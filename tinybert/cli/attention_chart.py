@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinybert.cli.bars import picture
-from tinybert.cli.layout import shorten
+from tinybert.cli.bar_charts import picture
+from tinybert.cli.terminal import shorten
 
 MOST_TOKENS = 160  # columns; more could not be told apart
 CELL = 0.22  # inches

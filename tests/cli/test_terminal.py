@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tinybert.cli.layout import (
+from tinybert.cli.terminal import (
     columns_of,
     fold,
     human_size,

@@ -15,7 +15,7 @@ import pytest
 
 from tests.pipelines.twins import Make, model_folder  # noqa: F401 (a fixture)
 from tinybert.cli import tag as tag_command
-from tinybert.cli.tasks import BAR, bar
+from tinybert.cli.pipeline_arguments import BAR, bar
 from tinybert.pipelines import pipeline
 
 TEXT = "King George of England went to Washington."

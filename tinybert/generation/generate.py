@@ -13,14 +13,14 @@ import numpy as np
 from tinybert import functional as F
 from tinybert.autograd import Tensor, no_grad
 from tinybert.backend import generator, seeded_generator
-from tinybert.generation.beam import beam_search
+from tinybert.generation.beam_search import beam_search
 from tinybert.generation.checks import whole
 from tinybert.generation.config import UNSUPPORTED, GenerationConfig
-from tinybert.generation.feed import Feed, forward_arguments, repeated_past
+from tinybert.generation.greedy_search import Plan, search
+from tinybert.generation.incremental_decoding import Feed, forward_arguments, repeated_past
+from tinybert.generation.logits_processors import LogitsProcessor, processors_for
 from tinybert.generation.outputs import Record
-from tinybert.generation.processors import LogitsProcessor, processors_for
 from tinybert.generation.prompt import Prompt, read_encoder_prompt, read_prompt
-from tinybert.generation.search import Plan, search
 from tinybert.generation.streamers import BaseStreamer
 
 logger = logging.getLogger("tinybert")

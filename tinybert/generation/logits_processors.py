@@ -14,7 +14,7 @@ from tinybert.autograd import as_tensor
 from tinybert.backend import Array, array_module
 from tinybert.generation.checks import positive_float, token_lists, tokens, whole
 from tinybert.generation.config import GenerationConfig
-from tinybert.generation.warpers import (
+from tinybert.generation.logits_warpers import (
     EpsilonLogitsWarper,
     EtaLogitsWarper,
     MinPLogitsWarper,

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinybert.backend import Array, array_module, to_host
-from tinybert.generation.choice import draw
 from tinybert.generation.config import GenerationConfig
-from tinybert.generation.feed import Feed
+from tinybert.generation.incremental_decoding import Feed
+from tinybert.generation.logits_processors import LogitsProcessor
 from tinybert.generation.outputs import Record
-from tinybert.generation.processors import LogitsProcessor
+from tinybert.generation.sampling import draw
 
 
 @dataclass

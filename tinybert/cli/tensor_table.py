@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from tinybert.cli.layout import columns_of, shorten_start, table, terminal_width
+from tinybert.cli.terminal import columns_of, shorten_start, table, terminal_width
 
 UNLIMITED = 10**6  # columns of a file
 NARROWEST_NAME = 12

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tinybert import BertTokenizerFast
-from tinybert.cli.flow import Flow, FlowStreamer
-from tinybert.cli.layout import columns_of
+from tinybert.cli.streaming import Flow, FlowStreamer
+from tinybert.cli.terminal import columns_of
 
 VOCAB = Path(__file__).parents[1] / "tokenizers" / "vocab.txt"
 WORDS = ["a", "it", "went", "home", "quickly", "unbelievable", "and", "(so)", "they", "said"]

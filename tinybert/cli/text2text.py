@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, ClassVar
 
-from tinybert.cli.tasks import load_task
+from tinybert.cli.pipeline_arguments import load_task
 from tinybert.models import AutoConfig, AutoModelForSeq2SeqLM, EncoderDecoderModel
 from tinybert.pipelines.base import Row, Settings
 from tinybert.pipelines.text_generation import TextGenerationPipeline

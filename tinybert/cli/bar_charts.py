@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tinybert.checkpoints import atomic_write
 from tinybert.cli.heatmap import FONTS
-from tinybert.cli.layout import one_line, shorten
+from tinybert.cli.terminal import one_line, shorten
 
 MOST_PANELS = 12  # more would be too many for a page
 TITLE_WIDTH = 64  # characters of a line of a title
