@@ -1,4 +1,4 @@
-"""Text generation for every model that predicts the next token: what `model.generate` does."""
+"""Text generation with models that predict the next token: greedy search, sampling, beam search."""
 
 from tinybert.generation.config import CONFIG_NAME as GENERATION_CONFIG_NAME
 from tinybert.generation.config import GenerationConfig

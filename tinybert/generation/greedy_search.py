@@ -1,4 +1,4 @@
-"""Greedy search and sampling: one token after the other, never going back."""
+"""Greedy search and sampling: generate one token after the other."""
 
 from __future__ import annotations
 
@@ -7,57 +7,64 @@ from typing import Any
 
 from tinybert.backend import Array, array_module, to_host
 from tinybert.generation.config import GenerationConfig
-from tinybert.generation.incremental_decoding import Feed
+from tinybert.generation.incremental_decoding import IncrementalDecoder
 from tinybert.generation.logits_processors import LogitsProcessor
-from tinybert.generation.outputs import Record
-from tinybert.generation.sampling import draw
+from tinybert.generation.outputs import OutputCollector
+from tinybert.generation.sampling import sample
 
 
 @dataclass
-class Plan:
-    """What every strategy has to know.
+class SearchOptions:
+    """What every decoding strategy needs.
 
     Attributes:
-        config: with `max_length` as the final length of the sequences.
-        processors: applied to the scores of every step.
-        generator: of the draws.
-        pad: the id that follows the end of a sequence.
+        config: `max_length` is the final length of the sequences.
+        processors: logits processors, applied to the scores of every step.
+        generator: the random generator for sampling.
+        pad_token_id: the id that fills a sequence after its end.
     """
 
     config: GenerationConfig
     processors: LogitsProcessor
     generator: Any
-    pad: int
+    pad_token_id: int
 
-    def ends(self, tokens: Array) -> Array:
-        """Which tokens end their sequence."""
+    def is_eos(self, tokens: Array) -> Array:
+        """Return which tokens are end-of-sequence tokens."""
         xp = array_module(tokens)
         return xp.isin(tokens, xp.asarray(self.config.eos_ids, dtype="int64"))
 
 
-def search(feed: Feed, ids: Array, plan: Plan, record: Record, streamer: Any = None) -> Any:
-    """Continue ids (N, T) by the best token, or with `do_sample` one drawn, until all have ended.
+def greedy_search(
+    decoder: IncrementalDecoder,
+    ids: Array,
+    options: SearchOptions,
+    collector: OutputCollector,
+    streamer: Any = None,
+) -> Any:
+    """Continue ids (N, T) until all sequences have ended or have `max_length` tokens.
 
-    Returns what `record.result` makes of the ids. The streamer gets the ids first, then every new
-    column of tokens (N,), on the host.
+    Each step takes the most likely token, or with `do_sample` a random sample. Returns what
+    `collector.output` makes of the ids. The streamer gets the prompt's ids first, then each new
+    column of tokens (N,), on the CPU.
     """
-    xp, config = array_module(ids), plan.config
+    xp, config = array_module(ids), options.config
     ended = xp.zeros(len(ids), bool)
     if streamer is not None:
         streamer.put(to_host(ids))
     while ids.shape[1] < config.max_length and not bool(ended.all()):
-        output, logits = feed(ids)
-        scores = plan.processors(ids, logits)
-        record.add(output, logits, scores)
+        output, logits = decoder(ids)
+        scores = options.processors(ids, logits)
+        collector.add(output, logits, scores)
         if config.do_sample:
-            tokens = draw(scores, 1, plan.generator)[:, 0]
+            tokens = sample(scores, 1, options.generator)[:, 0]
         else:
             tokens = scores.argmax(axis=-1)
-        tokens = xp.where(ended, plan.pad, tokens)
+        tokens = xp.where(ended, options.pad_token_id, tokens)
         ids = xp.concatenate([ids, tokens[:, None]], axis=1)
         if streamer is not None:
             streamer.put(to_host(tokens))
-        ended |= plan.ends(tokens)
+        ended |= options.is_eos(tokens)
     if streamer is not None:
         streamer.end()
-    return record.result(ids, feed.past_key_values)
+    return collector.output(ids, decoder.past_key_values)

@@ -1,4 +1,4 @@
-"""Choosing among scores: the best ones, or some drawn at random. Raw arrays, on any device."""
+"""Select tokens by their scores: the top k, or random samples. Raw arrays, on any device."""
 
 from __future__ import annotations
 
@@ -7,31 +7,35 @@ from typing import Any
 from tinybert.backend import Array, array_module, device_of, to_device
 
 
-def best(scores: Array, count: int) -> Array:
-    """The places (B, count) of the largest of scores (B, N), best first, ties by their place.
+def top_indices(scores: Array, count: int) -> Array:
+    """Return the indices (B, count) of the largest of scores (B, N), best first.
 
-    `count` times the largest is quicker than sorting where N is beams times vocabulary.
+    Equal scores keep the order of their indices. `count` passes of argmax are faster than sorting
+    where N is beams times vocabulary.
     """
     xp = array_module(scores)
-    left = xp.maximum(scores, xp.finfo(scores.dtype).min)  # -inf is kept for what is taken
+    remaining = xp.maximum(scores, xp.finfo(scores.dtype).min)  # -inf marks what was selected
     rows = xp.arange(len(scores))
-    places = xp.empty((len(scores), count), "int64")
+    indices = xp.empty((len(scores), count), "int64")
     for i in range(count):
-        places[:, i] = left.argmax(axis=-1)
-        left[rows, places[:, i]] = -xp.inf
-    return places
+        indices[:, i] = remaining.argmax(axis=-1)
+        remaining[rows, indices[:, i]] = -xp.inf
+    return indices
 
 
-def draw(scores: Array, count: int, generator: Any) -> Array:
-    """Places (B, count) of scores (B, N), drawn with probabilities softmax(scores), none twice.
+def sample(scores: Array, count: int, generator: Any) -> Array:
+    """Sample `count` indices for each row of scores (B, N) from softmax(scores), without
+    replacement. Returns (B, count).
 
     Args:
-        generator: of the CPU, on every device, so that a seed means the same tokens everywhere.
+        generator: a random generator of the CPU, also for scores on a GPU: a seed gives the same
+            tokens on every device.
 
-    Noise of the Gumbel distribution is added, and the largest are taken: the first is a draw from
-    the softmax, the second one from what remains, and so on.
+    Adds Gumbel noise to the scores and takes the largest: the first is a sample from the softmax,
+    the second a sample from the remaining tokens, and so on.
     Source   Kool et al. 2019, arXiv:1903.06059, section 3.1 (Gumbel-top-k)
     """
-    waiting_times = generator.standard_exponential(scores.shape).clip(min=1e-300)  # log(0) is inf
+    exponential = generator.standard_exponential(scores.shape).clip(min=1e-300)  # log(0) is -inf
     xp = array_module(scores)
-    return best(scores - xp.log(to_device(waiting_times, device_of(scores))), count)
+    # -log of an exponential variable has the Gumbel distribution.
+    return top_indices(scores - xp.log(to_device(exponential, device_of(scores))), count)
