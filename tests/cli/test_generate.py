@@ -254,7 +254,7 @@ def test_an_encoder_decoder_rewrites(tinybert, tmp_path: Path, monkeypatch) -> N
     assert drawn == [tokenizer.convert_ids_to_tokens(read[0].tolist())]
     writer = load_writer(argparse.Namespace(model=str(tmp_path), device=None))
     details = {f"output_{name}": True for name in ("logits", "attentions")}
-    ours = writer.continued(
+    ours = writer.generate(
         TEXT, do_sample=False, max_new_tokens=6, return_dict_in_generate=True, **details
     )
     expected = [step[-1][0].mean(0)[-1].numpy() for step in out.cross_attentions]
@@ -269,7 +269,7 @@ def test_an_encoder_decoder_rewrites(tinybert, tmp_path: Path, monkeypatch) -> N
 def test_attention_is_that_of_the_model(folder: Path, twin, beams: int) -> None:
     writer = pipeline("text-generation", folder)
     details = {f"output_{name}": True for name in ("logits", "attentions")}
-    found = writer.continued(
+    found = writer.generate(
         TEXT, do_sample=False, num_beams=beams, max_new_tokens=6, return_dict_in_generate=True,
         **details,
     )  # fmt: skip

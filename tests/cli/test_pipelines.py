@@ -241,7 +241,7 @@ def test_what_is_refused(refused, folders: dict[str, Path], tmp_path: Path, monk
     for command, words, message in (
         ("fill-mask", ["no mask"], "no [MASK] in the text 'no mask'"),
         ("fill-mask", ["[MASK]", "--target", "zzqq"], "'zzqq' is no word of the vocabulary"),
-        ("fill-mask", ["[MASK]", "--top-k", "0"], "--top-k must be a whole number from 1"),
+        ("fill-mask", ["[MASK]", "--top-k", "0"], "--top-k must be an integer >= 1"),
         ("fill-mask", ["[MASK] " * 100], "max_position_embeddings is 64"),
         ("fill-mask", ["[MASK]"] * 13 + ["--plot", tmp_path / "x.png"], "at most 12 charts"),
         ("fill-mask", ["[MASK]", "--plot", "x.jpg"], "must end in one of .png"),
@@ -250,7 +250,7 @@ def test_what_is_refused(refused, folders: dict[str, Path], tmp_path: Path, monk
         ("answer", ["Who?"], "no text to look in"),
         ("answer", ["Who?", "--context", " "], "no text to look in"),
         ("answer", ["Who?", "--context", "a", "--file", "b"], "not both"),
-        ("answer", ["", "--context", "a"], "question must be a str that is not empty"),
+        ("answer", ["", "--context", "a"], "question must be a non-empty str"),
         ("generate", ["a", "--greedy", "--top-p", "1"], "so that --top-p cannot be given"),
         ("generate", ["a", "--greedy", "--count", "2"], "--greedy finds one text"),
         ("generate", ["a", "--temperature", "0"], "temperature"),

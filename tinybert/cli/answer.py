@@ -135,7 +135,7 @@ def _plot(path: Path, find: Any, question: str, context: str) -> None:
     """The tokens round the likeliest start and end, in the window where these are likeliest."""
     windows = find.windows(question, context)
     window = max(windows, key=lambda w: w.start.max() * w.end.max())
-    places = np.flatnonzero(window.possible)
+    places = np.flatnonzero(window.in_context)
     if not len(places):
         raise ValueError("--plot: the text has no words")
     middle = (int(window.start.argmax()) + int(window.end.argmax())) // 2

@@ -16,7 +16,7 @@ from tinybert.cli.terminal import columns_of, fold, print_json, shorten, table, 
 from tinybert.cli.text2text import RewritingPipeline, load_writer
 from tinybert.cli.token_probabilities import Choice, Token, choices, label, looks, new_ids
 from tinybert.outputs import ModelOutput
-from tinybert.pipelines.text_generation import Continued
+from tinybert.pipelines.text_generation import Generated
 
 TOKEN_WIDTH = 20  # columns of a token in the table
 
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
             print(end="\n" if i else "")
             found = _streamed(writer, text, options)
         else:
-            found = writer.continued(text, **options)
+            found = writer.generate(text, **options)
         results.append([_written(writer, found, k, args.top) for k in range(args.count)])
         if streams and args.top:
             print("\n" + _table(results[-1][0].choices))
@@ -136,12 +136,12 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-def _streamed(writer: Any, text: str, options: dict[str, Any]) -> Continued:
+def _streamed(writer: Any, text: str, options: dict[str, Any]) -> Generated:
     """Continue a text and show it word by word; the line is ended even if it is interrupted."""
     flow = Flow(lambda part: print(part, end="", flush=True), terminal_width())
     streamer = FlowStreamer(writer.tokenizer, flow, text if options["return_full_text"] else "")
     try:
-        return writer.continued(text, streamer=streamer, **options)
+        return writer.generate(text, streamer=streamer, **options)
     finally:
         flow.end()
 
@@ -154,7 +154,7 @@ class Written:
     choices: list[Choice]
 
 
-def _written(writer: Any, found: Continued, i: int, top: int | None) -> Written:
+def _written(writer: Any, found: Generated, i: int, top: int | None) -> Written:
     text = found.records[i]["generated_text"]
     if not isinstance(found.output, ModelOutput):
         return Written(text, [])
@@ -209,7 +209,7 @@ def _as_json(written: Written, top: int | None) -> dict[str, Any]:
     return shown
 
 
-def _draw(path: Path, writer: Any, found: Continued, chosen: list[Choice]) -> None:
+def _draw(path: Path, writer: Any, found: Generated, chosen: list[Choice]) -> None:
     """The picture of --plot."""
     new = [choice.chosen.label for choice in chosen]
     weights = looks(found.output, 0, len(new), writer.model.config)
