@@ -192,7 +192,7 @@ def test_command(monkeypatch, capsys) -> None:
     monkeypatch.setattr(command, "CASES", cases)
     assert main(["bench", "--runs", "2"]) == 0
     out, err = capsys.readouterr()
-    assert "thread(s) at most on every side" in out
+    assert "thread(s) each" in out
     assert "absent: skipped, not here" in out
     (line,) = [line for line in out.splitlines() if line.startswith("tiny ")]
     assert line.split()[1] == "torch"
@@ -219,7 +219,7 @@ def test_command_says_when_results_disagree(monkeypatch, capsys) -> None:
 
 def test_command_refuses(capsys) -> None:
     assert main(["bench", "--only", "nope"]) == 2
-    assert "no case 'nope'; cases are bert-base-forward" in capsys.readouterr().err
+    assert "--only must be cases of bert-base-forward" in capsys.readouterr().err
     assert main(["bench", "--runs", "0"]) == 2
     assert "--runs must be at least 1" in capsys.readouterr().err
     assert main(["bench", "--device", "cuda:99"]) == 2

@@ -1,73 +1,68 @@
-"""Scores as bars, in a picture that opens anywhere."""
+"""Draw scores as bar charts."""
 
 from __future__ import annotations
 
 import textwrap
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinybert.checkpoints import atomic_write
-from tinybert.cli.heatmap import FONTS
+from tinybert.cli.figures import COLOURS, hide_frame, plain_labels, stacked_axes
 from tinybert.cli.terminal import one_line, shorten
 
-MOST_PANELS = 12  # more would be too many for a page
-TITLE_WIDTH = 64  # characters of a line of a title
-COLOURS = ("#2a6f97", "#e07a5f")
+MAX_CHARTS = 12  # charts in one figure
+TITLE_WIDTH = 64  # characters per line of a title
 NAME_WIDTH = 28  # characters of the name of a bar
 
 
-class Panel(NamedTuple):
-    """One chart: a title, and (name, score) for each bar from the top."""
+class BarChart(NamedTuple):
+    """One chart: a title, and (name, score) for each bar from top to bottom."""
 
     title: str
     bars: list[tuple[str, float]]
 
 
-def check_panels(count: int) -> None:
-    """Refuse a picture with too many charts."""
-    if count > MOST_PANELS:
-        raise ValueError(f"--plot shows at most {MOST_PANELS} charts, got {count}")
+def check_charts(count: int) -> None:
+    """Raise ValueError for too many charts."""
+    if count > MAX_CHARTS:
+        raise ValueError(f"--plot shows at most {MAX_CHARTS} charts, got {count}")
 
 
-def save_bars(path: Path, panels: list[Panel], label: str) -> None:
-    """Draw one chart of horizontal bars beneath the other, and write the picture.
+def save_bar_charts(path: Path, charts: list[BarChart], label: str) -> None:
+    """Draw charts of horizontal bars below each other, and save the figure.
 
-    label: what the scores are.
+    label: the meaning of the scores.
     """
-    heights = [0.32 * len(panel.bars) + 0.9 for panel in panels]  # inches
-    scores = [score for panel in panels for _, score in panel.bars]
+    heights = [0.32 * len(chart.bars) + 0.9 for chart in charts]  # inches
+    scores = [score for chart in charts for _, score in chart.bars]
     limits = min(0.0, *scores) * 1.15, max(0.0, *scores) * 1.15 or 1.0
-    with picture(path, 6.5, heights) as charts:
-        for axes, panel in zip(charts, panels, strict=True):
-            _draw_bars(axes, panel)
+    with stacked_axes(path, 6.5, heights) as all_axes:
+        for axes, chart in zip(all_axes, charts, strict=True):
+            _draw_bars(axes, chart)
             axes.set_xlim(*limits)
-        charts[-1].set_xlabel(label)
+        all_axes[-1].set_xlabel(label)
 
 
-def _draw_bars(axes: Any, panel: Panel) -> None:
-    places = range(len(panel.bars))
-    scores = [score for _, score in panel.bars]
-    names = [shorten(name, NAME_WIDTH) for name, _ in panel.bars]
-    axes.barh(places, scores, color=COLOURS[0], height=0.7)
-    axes.set_yticks(places, names)
+def _draw_bars(axes: Any, chart: BarChart) -> None:
+    positions = range(len(chart.bars))
+    scores = [score for _, score in chart.bars]
+    names = [shorten(name, NAME_WIDTH) for name, _ in chart.bars]
+    axes.barh(positions, scores, color=COLOURS[0], height=0.7)
+    axes.set_yticks(positions, names)
     axes.invert_yaxis()
-    for place, score in enumerate(scores):
-        axes.annotate(f" {score:.3f}", (max(score, 0.0), place), va="center", fontsize=8)
-    _title(axes, panel.title)
+    for position, score in enumerate(scores):
+        axes.annotate(f" {score:.3f}", (max(score, 0.0), position), va="center", fontsize=8)
+    _title(axes, chart.title)
 
 
-def save_spans(
+def save_answer_chart(
     path: Path, title: str, tokens: list[str], start: list[float], end: list[float]
 ) -> None:
-    """Draw for each of T tokens how likely the answer starts and ends there."""
-    places = range(len(tokens))
-    with picture(path, max(4.0, 0.34 * len(tokens) + 1.2), [3.2]) as (axes,):
-        axes.bar([p - 0.2 for p in places], start, 0.4, color=COLOURS[0], label="starts here")
-        axes.bar([p + 0.2 for p in places], end, 0.4, color=COLOURS[1], label="ends here")
-        axes.set_xticks(places, tokens, rotation=60, ha="right", rotation_mode="anchor")
+    """Draw for each of T tokens the probabilities that the answer starts and ends there."""
+    positions = range(len(tokens))
+    with stacked_axes(path, max(4.0, 0.34 * len(tokens) + 1.2), [3.2]) as (axes,):
+        axes.bar([p - 0.2 for p in positions], start, 0.4, color=COLOURS[0], label="start")
+        axes.bar([p + 0.2 for p in positions], end, 0.4, color=COLOURS[1], label="end")
+        axes.set_xticks(positions, tokens, rotation=60, ha="right", rotation_mode="anchor")
         axes.set_xlim(-0.7, len(tokens) - 0.3)
         axes.set_ylabel("probability")
         axes.legend(frameon=False)
@@ -77,27 +72,6 @@ def save_spans(
 def _title(axes: Any, title: str) -> None:
     lines = textwrap.fill(one_line(title), TITLE_WIDTH, max_lines=2, placeholder=" …")
     axes.set_title(lines, fontsize=9, loc="left", parse_math=False)
-    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        text.set_parse_math(False)  # a dollar sign is a dollar sign
-    axes.tick_params(length=0, labelsize=9)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-
-
-@contextmanager
-def picture(path: Path, width: float, heights: list[float]) -> Iterator[list[Any]]:
-    """Axes beneath each other, of these inches; written to the file when all is drawn."""
-    import matplotlib
-    from matplotlib import font_manager
-    from matplotlib.figure import Figure
-
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    fonts = [name for name in FONTS if name in installed]
-    with matplotlib.rc_context({"font.family": fonts, "svg.fonttype": "path"}):
-        # Not pyplot: a Figure of its own leaves no global state and needs no display.
-        figure = Figure(figsize=(width, sum(heights)), layout="constrained")
-        grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)
-        yield [axes for (axes,) in grid]
-        with warnings.catch_warnings(), atomic_write(path) as file:
-            warnings.filterwarnings("ignore", "Glyph .* missing")  # an empty box says so too
-            figure.savefig(file, format=path.suffix[1:].lower(), dpi=150, bbox_inches="tight")
+    plain_labels(axes)
+    axes.tick_params(labelsize=9)
+    hide_frame(axes, "top", "right", "left")

@@ -1,6 +1,6 @@
-"""Text that appears while it is generated: in whole words, in lines that fit the terminal.
+"""Streaming to a terminal: print generated text word by word, wrapped to the terminal's width.
 
-What is shown bit by bit is what would be shown at the end, break for break.
+The streamed output is identical to the output of the complete text.
 """
 
 from __future__ import annotations
@@ -14,90 +14,90 @@ import regex
 from tinybert.cli.terminal import columns_of
 from tinybert.generation.streamers import BaseStreamer
 
-WIDE = r"\p{ea=W}\p{ea=F}"  # ideographs, say, which are written without spaces: words of their own
+WIDE = r"\p{ea=W}\p{ea=F}"  # wide characters such as ideographs: each is a word
 WORDS = regex.compile(rf"\s+|[{WIDE}]|[^\s{WIDE}]+")
-# Where a text can be cut so that its parts, cleaned up alone, are what the whole is, cleaned up
-# (see `clean_up_tokenization`): where no space that is removed is near, and no word is unfinished.
-BORDERS = regex.compile(rf"(?<! ')(?= (?:[^ .?!,'n]|n[^']))|(?<=\n)|(?<=[{WIDE}])")
+# Positions where a text can be split: a word ends, and `clean_up_tokenization` removes no space
+# there, so that it gives the same for the parts as for the whole text.
+BOUNDARIES = regex.compile(rf"(?<! ')(?= (?:[^ .?!,'n]|n[^']))|(?<=\n)|(?<=[{WIDE}])")
 
 
-class Flow:
-    """Writes words in lines of at most `width` columns; line breaks of the text stay.
+class WordWrapper:
+    """Writes words in lines of at most `width` columns; line breaks in the text are kept.
 
-    White space before the first word and after the last is not written, control characters are
-    written as ?. Every `add` ends a word.
+    Leading and trailing whitespace is not written; control characters are written as ?. Every call
+    of `add` ends a word.
     """
 
     def __init__(self, write: Callable[[str], Any], width: int) -> None:
         self.write, self.width = write, width
         self.column = 0
-        self._gap: str | None = None  # white space that waits for a word; None: none has come
+        self._space: str | None = None  # whitespace before the next word; None at the beginning
 
     def add(self, text: str) -> None:
         """Write a part of the text."""
         for word in WORDS.findall(text):
             if not word.isspace():
-                self._place(word)
-            elif self._gap is not None:
-                self._gap += word
+                self._write_word(word)
+            elif self._space is not None:
+                self._space += word
 
     def end(self) -> None:
-        """End the line, if one was begun; the next text starts anew."""
+        """End the current line, and start again for the next text."""
         if self.column:
             self.write("\n")
-        self.column, self._gap = 0, None
+        self.column, self._space = 0, None
 
-    def _place(self, word: str) -> None:
-        waiting, self._gap = self._gap or "", ""
-        breaks, gap = waiting.count("\n"), " " * len(waiting.rpartition("\n")[2])
-        if breaks:
+    def _write_word(self, word: str) -> None:
+        whitespace, self._space = self._space or "", ""
+        line_breaks, space = whitespace.count("\n"), " " * len(whitespace.rpartition("\n")[2])
+        if line_breaks:
             self.column = 0
-        elif self.column and self.column + len(gap) + columns_of(word) > self.width:
-            breaks, gap, self.column = 1, "", 0
+        elif self.column and self.column + len(space) + columns_of(word) > self.width:
+            line_breaks, space, self.column = 1, "", 0
         shown = "".join("?" if c < " " or c == "\x7f" else c for c in word)
-        pieces = [shown[i : i + self.width] for i in range(0, len(shown), self.width)]
-        before = self.column + len(gap) if len(pieces) == 1 else 0
-        # First the column, then one write: `end` is right wherever Ctrl-C comes between.
-        self.column = before + columns_of(pieces[-1])
-        self.write("\n" * breaks + gap + "\n".join(pieces))
+        lines = [shown[i : i + self.width] for i in range(0, len(shown), self.width)]
+        start = self.column + len(space) if len(lines) == 1 else 0
+        # Set the column before the single write: then `end` is correct after Ctrl-C in between.
+        self.column = start + columns_of(lines[-1])
+        self.write("\n" * line_breaks + space + "\n".join(lines))
 
 
-class FlowStreamer(BaseStreamer):
-    """Hands the text of a generation to a `Flow` as soon as nothing that comes can change it.
+class TerminalStreamer(BaseStreamer):
+    """Passes generated text to a `WordWrapper` as soon as later tokens cannot change it.
 
     Args:
         tokenizer: has `decode` and `clean_up_tokenization`.
-        flow: where the words go.
-        prompt: what is shown before the new text; "" for nothing.
+        wrapper: writes the words.
+        prompt: the text to show before the new text; "" for none.
 
-    The text is that of the text-generation pipeline: what was decoded, without the prompt's part,
-    cleaned up.
+    The text is that of the text-generation pipeline: the decoded new tokens, cleaned up.
     """
 
-    def __init__(self, tokenizer: Any, flow: Flow, prompt: str) -> None:
-        self.tokenizer, self.flow, self.prompt = tokenizer, flow, prompt
+    def __init__(self, tokenizer: Any, wrapper: WordWrapper, prompt: str) -> None:
+        self.tokenizer, self.wrapper, self.prompt = tokenizer, wrapper, prompt
         self._ids: list[int] | None = None
-        self._before = 0  # characters of what the prompt's ids stand for
-        self._shown = 0  # characters of the prompt and the new text that the flow has
+        self._prompt_length = 0  # characters of the decoded prompt
+        self._shown = 0  # characters that were passed to the wrapper
 
     def put(self, value: np.ndarray) -> None:
-        """Take the ids of the prompt (1, T), then each new token (1,)."""
+        """Receive the ids of the prompt (1, T), then each new token (1,)."""
         new = np.asarray(value).reshape(-1).tolist()
         if self._ids is None:
             self._ids = new
-            self._before = len(self._decoded())
-            # The last word of the prompt may go on.
+            self._prompt_length = len(self._decoded())
+            # The first new token can continue the last word of the prompt.
             self._show(self.prompt[: len(self.prompt) - len(self.prompt.split(" ")[-1])])
             return
         self._ids += new
-        text = self._decoded()[self._before :]
-        borders = [match.start() for match in BORDERS.finditer(text)]
-        if borders:
-            self._show(self.prompt + self.tokenizer.clean_up_tokenization(text[: borders[-1]]))
+        text = self._decoded()[self._prompt_length :]
+        boundaries = [match.start() for match in BOUNDARIES.finditer(text)]
+        if boundaries:
+            complete = text[: boundaries[-1]]
+            self._show(self.prompt + self.tokenizer.clean_up_tokenization(complete))
 
     def end(self) -> None:
-        """Show the rest."""
-        text = self._decoded()[self._before :]
+        """Show the rest of the text."""
+        text = self._decoded()[self._prompt_length :]
         self._show(self.prompt + self.tokenizer.clean_up_tokenization(text))
 
     def _decoded(self) -> str:
@@ -106,5 +106,5 @@ class FlowStreamer(BaseStreamer):
         )
 
     def _show(self, text: str) -> None:
-        self.flow.add(text[self._shown :])
+        self.wrapper.add(text[self._shown :])
         self._shown = max(self._shown, len(text))

@@ -1,6 +1,4 @@
-"""What a model thought at each step of a generation: how likely the token was that was chosen, what
-else was likely, and which tokens it looked at. All is read off what `generate` returns.
-"""
+"""Probabilities, alternatives and attention of each new token, from the output of `generate`."""
 
 from __future__ import annotations
 
@@ -11,15 +9,16 @@ import numpy as np
 
 from tinybert.pipelines.base import softmax
 
-MARKS = ("Ġ", "▁")  # begin the tokens that begin a word, byte-level or of SentencePiece
+WORD_MARKS = ("Ġ", "▁")  # the first character of a word, in byte-level BPE and SentencePiece
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token and its probability, which is the model's own: no temperature, no top-k.
+    """A token and its probability by the model itself: without temperature or top-k.
 
     Attributes:
-        token: as the vocabulary writes it; label: as people can read it.
+        token: as in the vocabulary.
+        label: readable text.
     """
 
     id: int
@@ -29,84 +28,88 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The token that was chosen at a step, and the likeliest of the others."""
+class Step:
+    """The token that was generated in a step, and the most likely other tokens."""
 
     chosen: Token
     alternatives: list[Token]
 
 
-def new_ids(output: Any, i: int, ends: list[int]) -> list[int]:
-    """The ids that sequence i was continued by; one of `ends` is the last, if it was reached."""
-    steps = _steps(output)
-    ids = output.sequences.numpy()[i].tolist()[-steps:]
-    end = next((at for at, token in enumerate(ids) if token in ends), steps - 1)
+def new_token_ids(output: Any, i: int, eos_ids: list[int]) -> list[int]:
+    """Return the new ids of sequence i, up to the first end-of-sequence token."""
+    count = _new_tokens(output)
+    ids = output.sequences.numpy()[i].tolist()[-count:]
+    end = next((position for position, token in enumerate(ids) if token in eos_ids), count - 1)
     return ids[: end + 1]
 
 
-def choices(output: Any, i: int, ids: list[int], tokenizer: Any, top: int = 0) -> list[Choice]:
-    """The steps of sequence i, whose new ids are given, each with `top` alternatives.
+def generation_steps(
+    output: Any, i: int, ids: list[int], tokenizer: Any, top: int = 0
+) -> list[Step]:
+    """Return the steps of sequence i, each with `top` alternatives.
 
-    output: of `generate` with `output_logits`.
+    Args:
+        output: the output of `generate` with `output_logits`.
+        ids: the new ids of the sequence.
     """
-    found = []
+    steps = []
     for step, chosen in enumerate(ids):
         logits = output.logits[step].numpy()[_row(output, i, step)]
-        chances = softmax(logits)
-        likeliest = np.argsort(-chances, kind="stable")[: top + 1].tolist()
+        probabilities = softmax(logits)
+        most_likely = np.argsort(-probabilities, kind="stable")[: top + 1].tolist()
         tokens = [
-            Token(k, _token(tokenizer, k), label(tokenizer, k), float(chances[k]))
-            for k in (chosen, *[k for k in likeliest if k != chosen][:top])
+            Token(k, _token(tokenizer, k), label(tokenizer, k), float(probabilities[k]))
+            for k in (chosen, *[k for k in most_likely if k != chosen][:top])
         ]
-        found.append(Choice(tokens[0], tokens[1:]))
-    return found
+        steps.append(Step(tokens[0], tokens[1:]))
+    return steps
 
 
 def label(tokenizer: Any, token_id: int) -> str:
-    """A token as people can read it: the letters that bytes stand for, and the mark of a space."""
+    """Return a token as readable text: byte-level characters decoded, the word mark kept."""
     token = _token(tokenizer, token_id)
     text = tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
-    if not text.strip() or "\ufffd" in text:  # only white space, or a part of a letter
+    if not text.strip() or "\ufffd" in text:  # only whitespace, or a part of a character
         return token
-    return token[0] + text.lstrip() if token.startswith(MARKS) else text
+    return token[0] + text.lstrip() if token.startswith(WORD_MARKS) else text
 
 
-def looks(output: Any, i: int, count: int, config: Any) -> np.ndarray:
-    """Where the model looked when it chose each token of sequence i: (count, columns).
+def attention_weights(output: Any, i: int, count: int, config: Any) -> np.ndarray:
+    """Return the attention weights of the first `count` new tokens of sequence i: (count, T).
 
-    output: of `generate` with `output_attentions` and `output_logits`.
-    count: the steps.
-    config: the model's.
+    Args:
+        output: the output of `generate` with `output_attentions` and `output_logits`.
+        config: the model's.
 
-    Row s has the weights of the last layer, averaged over its heads, with which the token read last
-    looked at all that were read; those not read yet are NaN. Of an encoder-decoder it is the text
-    read by the encoder that is looked at.
+    Row s has the weights of the last layer, averaged over heads, of the query that predicts new
+    token s; weights for later tokens are NaN. For an encoder-decoder these are the cross-attention
+    weights, and T is the length of the encoder's input.
     """
-    steps = output.cross_attentions if config.is_encoder_decoder else output.attentions
-    last = [steps[step][-1].numpy()[_row(output, i, step)] for step in range(count)]
+    layers = output.cross_attentions if config.is_encoder_decoder else output.attentions
+    last = [layers[step][-1].numpy()[_row(output, i, step)] for step in range(count)]
     if config.is_encoder_decoder:
         return np.stack([heads.mean(axis=0)[-1] for heads in last])
-    prompt = output.sequences.shape[1] - _steps(output)
-    found = np.full((count, prompt + count - 1), np.nan)
+    prompt = output.sequences.shape[1] - _new_tokens(output)
+    weights = np.full((count, prompt + count - 1), np.nan)
     for step, heads in enumerate(last):
-        read = prompt + step
-        found[step, :read] = 0
+        length = prompt + step
+        weights[step, :length] = 0
         if getattr(config, "use_chunking", False):  # MEGA: (chunks, queries, keys), padded
-            begin = (read - 1) // config.chunk_size * config.chunk_size
-            query = min(read - begin, heads.shape[1]) - 1
-            found[step, begin:read] = heads[-1, query, : read - begin]
+            begin = (length - 1) // config.chunk_size * config.chunk_size
+            query = min(length - begin, heads.shape[1]) - 1
+            weights[step, begin:length] = heads[-1, query, : length - begin]
         else:
-            found[step, :read] = heads.mean(axis=0)[-1]
-    return found
+            weights[step, :length] = heads.mean(axis=0)[-1]
+    return weights
 
 
-def _steps(output: Any) -> int:
-    """How many tokens the sequences were continued by; beams may have tried more."""
+def _new_tokens(output: Any) -> int:
+    """Return the number of new tokens; with beam search there can be more steps."""
     return output.beam_indices.shape[1] if "beam_indices" in output else len(output.logits)
 
 
 def _row(output: Any, i: int, step: int) -> int:
-    """The row of a step's scores that sequence i went on from."""
+    """Return the row of a step's scores from which sequence i was extended."""
     return int(output.beam_indices.numpy()[i, step]) if "beam_indices" in output else i
 
 
