@@ -14,7 +14,7 @@ import transformers
 
 from tinybert import nn
 from tinybert.autograd import Tensor, is_grad_enabled
-from tinybert.compare import Comparison, compare
+from tinybert.comparison import Comparison, compare
 from tinybert.models import BertConfig, BertModel
 
 SIZES = {

@@ -16,8 +16,8 @@ import tinybert
 from tests.models.nemotron_oracle import TOY
 from tests.support import assert_close
 from tests.tolerances import DEVICE_FLOAT32
-from tinybert.checkpoints import load_checkpoint
 from tinybert.tokenizers import train_bpe
+from tinybert.weights import load_checkpoint
 
 ROOT = Path(__file__).parents[1]
 OLDEST = {"numpy": "2.0", "regex": "2023.10.3"}

@@ -80,7 +80,7 @@ def test_the_first_command_is_the_one_whose_output_is_shown() -> None:
 
 
 def test_every_command_exists_and_is_listed() -> None:
-    known = {command.name for command in COMMANDS}
+    known = set(COMMANDS)
     code = re.findall(r"`+[^`]+`+", README) + blocks("bash") + blocks("console")
     named = {name for part in code for name in re.findall(r"\btinybert ([a-z][\w-]*)", part)}
     assert named == known

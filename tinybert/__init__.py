@@ -9,7 +9,7 @@
 Packages, from the ground up: `backend` (arrays and kernels), `tokenizers` and `weights`
 (safetensors files and model folders); `formats` (weight files of other frameworks); `autograd`;
 `ops` (every operation, forward and backward); `functional`; `nn`, `optim`; `generation`; `models`;
-`embedding`, `compare`; `pipelines`; `bench`; `cli`. A package imports only from those before it.
+`embedding`, `comparison`; `pipelines`; `bench`; `cli`. A package imports only from those before it.
 """
 
 from os import environ as _environ
@@ -35,7 +35,7 @@ from tinybert.autograd import (
     set_default_dtype,
 )
 from tinybert.backend import DeviceError, cuda_is_available, manual_seed
-from tinybert.compare import compare
+from tinybert.comparison import compare
 from tinybert.deviations import deviations
 from tinybert.embedding import SentenceEmbedder
 from tinybert.functional import concat, einsum, stack, where

@@ -1,33 +1,33 @@
-"""`SentenceEmbedder`: one vector a text, whose directions say which texts are alike.
+"""`SentenceEmbedder`: compute sentence embeddings; similar texts get similar vectors.
 
 Source   Reimers and Gurevych 2019, "Sentence-BERT", arXiv:1908.10084
-Oracle   sentence-transformers, whose folders it reads: `modules.json` names the steps after BERT
+Oracle   sentence-transformers; its folders are supported: `modules.json` lists the steps after BERT
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor, no_grad
+from tinybert.checks import check, check_integer
 from tinybert.models import BertModel
 from tinybert.models.config import read_json_object
+from tinybert.progress import progress_bar
 from tinybert.tokenizers import BertTokenizer
 from tinybert.weights import open_checkpoint
 from tinybert.weights.strict_json import parse_json
 
-FEW_BATCHES = 4  # so many are done before a progress bar is worth reading
-SMALLEST_NORM = 1e-12  # a vector of zeros stays one
+FEW_BATCHES = 4  # up to this number of batches there is no progress bar
+MIN_NORM = 1e-12  # avoids a division by zero: a zero vector stays zero
 
 
-# --- pooling: token features x (B, T, D) and their mask (B, T, 1), 0 for padding, to (B, D) ------
+# --- pooling: from token features x (B, T, D) and mask (B, T, 1), 0 for padding, to (B, D) -------
 
 
 def _cls(x: Tensor, mask: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def _mean_sqrt_len(x: Tensor, mask: Tensor) -> Tensor:
     return (x * mask).sum(axis=1) / mask.sum(axis=1).sqrt()
 
 
-# In the order in which several are concatenated.
+# Several poolings are concatenated in this order.
 POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "pooling_mode_cls_token": _cls,
     "pooling_mode_max_tokens": _max,
@@ -56,17 +56,17 @@ POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class SentenceEmbedder:
-    """A tokenizer, a BERT, and how its token features become one vector.
+    """Computes sentence embeddings with a BERT and pooling of its token features.
 
     Args:
         tokenizer, model: of the same folder; the model in evaluation mode.
-        pooling: names of `POOLINGS`; the results of several are concatenated.
-        normalise: whether vectors are scaled to length 1.
-        max_length: tokens of a text that are read, [CLS] and [SEP] included; the rest is cut off.
-        lower_case: lower-case texts before the tokenizer sees them.
+        pooling: names in `POOLINGS`; the results of several are concatenated.
+        normalise: whether to scale the vectors to length 1.
+        max_length: texts are truncated to this number of tokens, [CLS] and [SEP] included.
+        lower_case: whether to lower-case texts before tokenization.
 
     Attributes:
-        dimension: the length of a vector.
+        dimension: the size of a vector.
     """
 
     def __init__(
@@ -79,8 +79,8 @@ class SentenceEmbedder:
         lower_case: bool = False,
     ) -> None:
         unknown = [name for name in pooling if name not in POOLINGS]
-        if unknown or not pooling:
-            raise ValueError(f"pooling must be names of {', '.join(POOLINGS)}; got {list(pooling)}")
+        fits = bool(pooling) and not unknown
+        check("pooling", list(pooling), fits, f"one or several of {', '.join(POOLINGS)}")
         limit = min(tokenizer.model_max_length, model.config.max_position_embeddings)
         self.tokenizer = tokenizer
         self.model = model
@@ -97,22 +97,21 @@ class SentenceEmbedder:
         """Load a folder of sentence-transformers, or any folder with a BERT.
 
         Args:
-            folder: with `config.json`, `model.safetensors` and `vocab.txt`. Of the files of
-                sentence-transformers `modules.json` says how features are pooled and whether
-                vectors are normalised, `sentence_bert_config.json` how many tokens are read. A
-                folder without them gets what sentence-transformers gives it: the mean over all
-                tokens, not normalised.
-            device: where the model runs; the CPU if None.
+            folder: has `config.json`, `model.safetensors` and `vocab.txt`. Of the files of
+                sentence-transformers, `modules.json` defines pooling and normalisation, and
+                `sentence_bert_config.json` the maximum length. Without them the embedding is the
+                mean over all tokens, not normalised, as in sentence-transformers.
+            device: the device of the model; None is the CPU.
 
-        Raises ValueError for a step that is not known here (a dense layer, say), and what
-        `BertModel.from_pretrained` and `BertTokenizer.from_pretrained` raise.
+        Raises ValueError for an unsupported module, such as a dense layer, and the errors of
+        `BertModel.from_pretrained` and `BertTokenizer.from_pretrained`.
         """
         path = Path(folder)
         pooling, normalise = _read_modules(path)
         limits = _read_optional(path / "sentence_bert_config.json")
         max_length = limits.get("max_seq_length")
-        if not (max_length is None or isinstance(max_length, int)):
-            raise ValueError(f"{path}: max_seq_length must be a whole number, got {max_length!r}")
+        fits = isinstance(max_length, int)
+        check(f"{path}: max_seq_length", max_length, fits, "an integer", optional=True)
         _refuse_prompts(path / "config_sentence_transformers.json")
         with open_checkpoint(path) as checkpoint:
             has_pooler = any("pooler." in name for name in checkpoint)
@@ -128,27 +127,26 @@ class SentenceEmbedder:
     def encode(
         self, texts: Sequence[str], batch_size: int = 32, progress: bool | None = None
     ) -> np.ndarray:
-        """The vectors of N texts, a float32 array (N, dimension), in the order of the texts.
+        """Compute the embeddings of N texts: a float32 array (N, dimension), in their order.
 
         Args:
-            texts: str's; an empty one is a text too (its tokens are [CLS] and [SEP]).
-            batch_size: texts that run through the model together.
-            progress: a progress bar on standard error, with tqdm; None: if that is a terminal and
-                there are more than a few batches.
+            texts: a list of str; an empty str has the tokens [CLS] and [SEP].
+            batch_size: the number of texts that run through the model together.
+            progress: whether to show a progress bar on standard error (with tqdm); None: if that is
+                a terminal and there are several batches.
 
-        Texts of like length share a batch, so that little is padded. Raises TypeError for anything
-        but a list of str, ValueError for a batch size below 1.
+        Texts are sorted by length for batching, which reduces padding. Raises TypeError for
+        anything but a list of str, ValueError for a batch size below 1.
         """
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise TypeError("texts must be a list of str; for a single text give [text]")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+            raise TypeError("texts must be a list of str; write a single text as [text]")
+        check_integer("batch_size", batch_size, 1)
         longest_first = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
         starts = range(0, len(texts), batch_size)
         if progress is None:
             progress = len(starts) > FEW_BATCHES and sys.stderr.isatty()
         vectors = np.empty((len(texts), self.dimension), np.float32)
-        with no_grad(), _bar(len(texts), progress) as advance:
+        with no_grad(), progress_bar("embedding", len(texts), " texts", progress) as advance:
             for start in starts:
                 rows = longest_first[start : start + batch_size]
                 vectors[rows] = self._encode_batch([texts[i] for i in rows])
@@ -170,9 +168,9 @@ class SentenceEmbedder:
 
 
 def similarity(embeddings: np.ndarray) -> np.ndarray:
-    """The cosine of the angle between every two of N vectors: (N, D) to (N, N), within [-1, 1].
+    """Compute the cosine similarity of every two of N vectors: (N, D) to (N, N), in [-1, 1].
 
-    A vector of zeros has no direction: its cosines are 0. Raises ValueError for other shapes.
+    The cosines of a zero vector are 0. Raises ValueError for other shapes.
     """
     embeddings = np.asarray(embeddings)
     if embeddings.ndim != 2:
@@ -182,8 +180,9 @@ def similarity(embeddings: np.ndarray) -> np.ndarray:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.maximum(lengths, SMALLEST_NORM)
+    """Scale the vectors to length 1."""
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.maximum(norms, MIN_NORM)
 
 
 # --- the files of sentence-transformers ----------------------------------------------------------
@@ -194,12 +193,12 @@ def _read_optional(path: Path) -> dict[str, Any]:
 
 
 def _read_modules(folder: Path) -> tuple[list[str], bool]:
-    """The poolings and whether vectors are normalised, as the folder says."""
+    """Return the poolings of a folder, and whether vectors are normalised."""
     path = folder / "modules.json"
     pooling, normalise = ["pooling_mode_mean_tokens"], False
-    for kind, place in _modules(path) if path.is_file() else ():
+    for kind, subfolder in _modules(path) if path.is_file() else ():
         if kind == "Pooling":
-            pooling = _read_pooling(folder / place / "config.json")
+            pooling = _read_pooling(folder / subfolder / "config.json")
         elif kind == "Normalize":
             normalise = True
         elif kind != "Transformer":
@@ -208,10 +207,10 @@ def _read_modules(folder: Path) -> tuple[list[str], bool]:
 
 
 def _modules(path: Path) -> list[tuple[str, str]]:
-    """(class, folder) of every module in a modules.json."""
+    """Return (class, subfolder) of every module in a modules.json."""
     try:
         modules = [(module["type"], module["path"]) for module in parse_json(path.read_bytes())]
-        return [(str(kind).rpartition(".")[2], str(place)) for kind, place in modules]
+        return [(str(kind).rpartition(".")[2], str(subfolder)) for kind, subfolder in modules]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path}: expected a list of modules, each with type and path ({error})"
@@ -220,33 +219,18 @@ def _modules(path: Path) -> list[tuple[str, str]]:
 
 def _read_pooling(path: Path) -> list[str]:
     options = read_json_object(path)
-    wanted = [name for name, on in options.items() if name.startswith("pooling_mode_") and on]
-    unknown = [name for name in wanted if name not in POOLINGS]
-    if unknown or not wanted:
+    selected = [name for name, on in options.items() if name.startswith("pooling_mode_") and on]
+    unknown = [name for name in selected if name not in POOLINGS]
+    if unknown or not selected:
         raise ValueError(
             f"{path}: {', '.join(unknown) or 'no pooling mode'} is not supported; "
-            f"known are {', '.join(POOLINGS)}"
+            f"supported are {', '.join(POOLINGS)}"
         )
-    return wanted
+    return selected
 
 
 def _refuse_prompts(path: Path) -> None:
-    """Raise for a folder whose texts are to be preceded by a prompt: it would be left out here."""
+    """Raise ValueError for a folder with a default prompt, which is not supported."""
     name = _read_optional(path).get("default_prompt_name")
     if name is not None:
         raise ValueError(f"{path}: default_prompt_name {name!r} is not supported")
-
-
-# --- progress ------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _bar(total: int, wanted: bool) -> Iterator[Callable[[int], object]]:
-    """A callable that advances a progress bar by texts; a silent one where nobody would see it."""
-    if not (wanted and find_spec("tqdm")):
-        yield lambda count: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc="embedding", unit=" texts", leave=False) as bar:
-        yield bar.update

@@ -14,11 +14,11 @@ import torch
 
 from tinybert.bench import CASES, Case, Prepared, Result, nemotron, run_case
 from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
-from tinybert.bench.ema import convolution, moving_average
 from tinybert.bench.loading import load
 from tinybert.bench.machine import blas_threads, cores, describe, share_threads
+from tinybert.bench.moving_average import convolution, moving_average
 from tinybert.bench.timing import interleave
-from tinybert.bench.words import byte_level_tokenizer, tokenizer
+from tinybert.bench.tokenizer import byte_level_tokenizer, tokenizer
 from tinybert.cli import bench as command
 from tinybert.cli.main import main
 from tinybert.fetch import FetchError
@@ -192,7 +192,7 @@ def test_command(monkeypatch, capsys) -> None:
     monkeypatch.setattr(command, "CASES", cases)
     assert main(["bench", "--runs", "2"]) == 0
     out, err = capsys.readouterr()
-    assert "thread(s) at most on every side" in out
+    assert "thread(s) each" in out
     assert "absent: skipped, not here" in out
     (line,) = [line for line in out.splitlines() if line.startswith("tiny ")]
     assert line.split()[1] == "torch"
@@ -219,7 +219,7 @@ def test_command_says_when_results_disagree(monkeypatch, capsys) -> None:
 
 def test_command_refuses(capsys) -> None:
     assert main(["bench", "--only", "nope"]) == 2
-    assert "no case 'nope'; cases are bert-base-forward" in capsys.readouterr().err
+    assert "--only must be cases of bert-base-forward" in capsys.readouterr().err
     assert main(["bench", "--runs", "0"]) == 2
     assert "--runs must be at least 1" in capsys.readouterr().err
     assert main(["bench", "--device", "cuda:99"]) == 2

@@ -122,7 +122,7 @@ def test_weights_alone(tinybert, tmp_path: Path) -> None:
     save_file({"nan": np.array([np.nan, 1.0]), "ids": np.arange(3)}, tmp_path / "w.safetensors")
     ran = tinybert("convert", tmp_path / "w.safetensors", tmp_path / "a", "--dtype", "float32")
     assert ran.code == 0
-    assert "  no config.json: none lies beside the source, and loading needs one\n" in ran.out
+    assert "  no config.json: SOURCE has none; add one to load the model\n" in ran.out
     loaded = load_checkpoint(tmp_path / "a")
     np.testing.assert_array_equal(loaded["nan"], np.array([np.nan, 1], np.float32))
     assert loaded["ids"].dtype == np.int64
@@ -140,7 +140,7 @@ def test_force_replaces_the_model_and_nothing_else(
     (target / "notes.md").write_text("mine")
     (target / "deeper").mkdir()
     before = {name for name in os.listdir(target) if not name.startswith("model")}
-    assert "is not empty: --force" in refused("convert", model, target)
+    assert "is not empty: use --force" in refused("convert", model, target)
     assert tinybert("convert", model, target, "--force").code == 0
     assert set(os.listdir(target)) == before | {"model.safetensors"}
     assert (target / "notes.md").read_text() == "mine"
@@ -162,13 +162,15 @@ def test_never_onto_itself(refused, model: Path, tmp_path: Path) -> None:
     file.symlink_to(model / "model.safetensors")
     for source in (model, model / "model.safetensors", tmp_path / "link", file):
         for target in (model, tmp_path / "link", f"{tmp_path}/x/../model", tmp_path):
-            assert "holds SOURCE itself" in refused("convert", source, target, "--force")
+            assert "contains SOURCE" in refused("convert", source, target, "--force")
     assert contents(model) == before
 
 
 def test_it_refuses(refused, model: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
-    assert "no file or folder 'nowhere'" in refused("convert", "nowhere", target)
+    assert "'nowhere' is neither a file or folder nor a known model name" in refused(
+        "convert", "nowhere", target
+    )
     assert "exists and is no folder" in refused("convert", model, model / "vocab.txt" / ".")
     assert "convert: --max-shard-size must be" in refused(
         "convert", model, target, "--max-shard-size", "big"
@@ -248,7 +250,7 @@ def test_a_disk_that_lies_is_found_out(refused, monkeypatch, model: Path, tmp_pa
         (folder / "model.safetensors").write_bytes(raw)
 
     monkeypatch.setattr(convert, "save_sharded", flip_a_bit)
-    assert "does not read back as it was written" in refused("convert", model, tmp_path / "a")
+    assert "differs from what was written" in refused("convert", model, tmp_path / "a")
     assert os.listdir(tmp_path) == ["model"]
 
 
@@ -256,7 +258,7 @@ def test_a_progress_bar_where_somebody_watches(tinybert, monkeypatch, model, tmp
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     err = tinybert("convert", model, tmp_path / "a").err
     assert "writing: " in err
-    assert "checking: " in err
+    assert "verifying: " in err
     monkeypatch.setitem(sys.modules, "tqdm", None)
     assert tinybert("convert", model, tmp_path / "b").err == ""
 

@@ -91,8 +91,8 @@ def test_names_and_shapes(tinybert, saved) -> None:
     assert ran.code == 1
     assert "only in A (1)  shape  dtype\nmore           2x3    F16\n" in ran.out
     assert "only in B (1)  shape  dtype\nother          1      F64\n" in ran.out
-    assert "other shapes (1)  in A  in B\nnear              5     1x2\n" in ran.out
-    last = "4 tensors in both: 3 equal within 9, 0 differ, 1 of another shape, "
+    assert "different shapes (1)  in A  in B\nnear                  5     1x2\n" in ran.out
+    last = "4 tensors in both: 3 equal within 9, 0 differ, 1 with different shapes, "
     assert ran.out.endswith(last + "1 only in A, 1 only in B\n")
     result = json.loads(tinybert("diff", a, b, "--json").out)
     assert result["only_in_a"] == [{"name": "more", "shape": [2, 3], "dtype": "F16"}]
@@ -135,7 +135,9 @@ def test_one_tensor_at_a_time(tinybert, pair, monkeypatch) -> None:
 
 
 def test_it_refuses(refused, pair, tmp_path: Path) -> None:
-    assert "no file or folder 'nowhere'" in refused("diff", pair[0], "nowhere")
+    assert "'nowhere' is neither a file or folder nor a known model name" in refused(
+        "diff", pair[0], "nowhere"
+    )
     assert "--tolerance must be" in refused("diff", *pair, "--tolerance=-1")
     assert "--tolerance must be" in refused("diff", *pair, "--tolerance=nan")
     broken = tmp_path / "broken.safetensors"

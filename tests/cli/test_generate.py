@@ -25,8 +25,13 @@ from tinybert import BertTokenizerFast, MegaConfig, MegaForCausalLM, NemotronCon
 from tinybert import NemotronForCausalLM as Nemotron
 from tinybert.backend import manual_seed
 from tinybert.cli import generate
-from tinybert.cli.choices import choices, label, looks, new_ids
-from tinybert.cli.rewriting import load_writer
+from tinybert.cli.text2text import load_generator
+from tinybert.cli.token_probabilities import (
+    attention_weights,
+    generation_steps,
+    label,
+    new_token_ids,
+)
 from tinybert.pipelines import pipeline
 
 TEXT = "King George of England"
@@ -193,12 +198,12 @@ def test_labels_are_readable() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--count", 0], "--count must be an integer from 1 on, got 0"),
-        (["--beams", 0], "--beams must be an integer from 1 on, got 0"),
+        (["--count", 0], "--count must be an integer >= 1, got 0"),
+        (["--beams", 0], "--beams must be an integer >= 1, got 0"),
         (["--beams", 2, "--count", 3], "--count must be at most --beams 2, got 3"),
-        (["--max-new-tokens", 0], "--max-new-tokens must be an integer from 1 on, got 0"),
-        (["--seed", -1], "--seed must be an integer from 0 on, got -1"),
-        (["--top-p", 2], "--top-p must be from 0 to 1, got 2.0"),
+        (["--max-new-tokens", 0], "--max-new-tokens must be an integer >= 1, got 0"),
+        (["--seed", -1], "--seed must be an integer >= 0, got -1"),
+        (["--top-p", 2], "--top-p must be a number from 0 to 1, got 2.0"),
         (
             ["--temperature", 0],
             "--temperature must be a float above 0, got 0.0; for the likeliest token always, "
@@ -249,15 +254,15 @@ def test_an_encoder_decoder_rewrites(tinybert, tmp_path: Path, monkeypatch) -> N
     assert found["text"] == tokenizer.clean_up_tokenization(text)
     assert " ".join(tinybert(*words).out.split()) == found["text"]
     monkeypatch.setattr(generate, "save_attention", lambda *given: drawn.append(given[3]))
-    assert tinybert(*words, "--plot", tmp_path / "looks.png").code == 0
+    assert tinybert(*words, "--plot", tmp_path / "attention.png").code == 0
     assert drawn == [tokenizer.convert_ids_to_tokens(read[0].tolist())]
-    writer = load_writer(argparse.Namespace(model=str(tmp_path), device=None))
+    writer = load_generator(argparse.Namespace(model=str(tmp_path), device=None))
     details = {f"output_{name}": True for name in ("logits", "attentions")}
-    ours = writer.continued(
+    ours = writer.generate(
         TEXT, do_sample=False, max_new_tokens=6, return_dict_in_generate=True, **details
     )
     expected = [step[-1][0].mean(0)[-1].numpy() for step in out.cross_attentions]
-    weights = looks(ours.output, 0, 6, writer.model.config)
+    weights = attention_weights(ours.output, 0, 6, writer.model.config)
     np.testing.assert_allclose(weights, expected, atol=1e-6)
 
 
@@ -268,13 +273,13 @@ def test_an_encoder_decoder_rewrites(tinybert, tmp_path: Path, monkeypatch) -> N
 def test_attention_is_that_of_the_model(folder: Path, twin, beams: int) -> None:
     writer = pipeline("text-generation", folder)
     details = {f"output_{name}": True for name in ("logits", "attentions")}
-    found = writer.continued(
+    found = writer.generate(
         TEXT, do_sample=False, num_beams=beams, max_new_tokens=6, return_dict_in_generate=True,
         **details,
     )  # fmt: skip
     ids, prompt = found.output.sequences.numpy()[0].tolist(), len(found.prompt)
-    assert new_ids(found.output, 0, []) == ids[prompt:]
-    weights = looks(found.output, 0, 6, writer.model.config)
+    assert new_token_ids(found.output, 0, []) == ids[prompt:]
+    weights = attention_weights(found.output, 0, 6, writer.model.config)
     with torch.no_grad():
         layers = twin(torch.tensor([ids]), output_attentions=True).attentions
     expected = layers[-1][0].mean(0)[prompt - 1 : -1, :-1].numpy()
@@ -293,8 +298,13 @@ def test_attention_of_a_mega(chunk: int | None) -> None:
     output = model.eval().generate(
         ids, max_new_tokens=7, return_dict_in_generate=True, do_sample=False, **details
     )
-    weights = looks(output, 0, 7, model.config)
-    assert len(choices(output, 0, new_ids(output, 0, []), BertTokenizerFast(str(VOCAB)))) == 7
+    weights = attention_weights(output, 0, 7, model.config)
+    assert (
+        len(
+            generation_steps(output, 0, new_token_ids(output, 0, []), BertTokenizerFast(str(VOCAB)))
+        )
+        == 7
+    )
     whole = model(output.sequences[:, :12], output_attentions=True).attentions[-1].numpy()[0]
     for row, read in enumerate(range(6, 13)):
         at, query = divmod(read - 1, chunk or 12)
@@ -307,7 +317,7 @@ def test_attention_of_a_mega(chunk: int | None) -> None:
 def test_the_picture(ask, refused, tmp_path: Path, folder: Path) -> None:
     from matplotlib import image
 
-    path = tmp_path / "looks.png"
+    path = tmp_path / "attention.png"
     ran = ask("It costs $5 and $6.", "--beams", 2, "--max-new-tokens", 12, "--plot", path)
     assert (ran.code, ran.err) == (0, f"chart: {path}\n")
     assert ran.out.startswith("It costs $5 and $6.")
@@ -319,7 +329,7 @@ def test_the_picture(ask, refused, tmp_path: Path, folder: Path) -> None:
     assert "at most 160 tokens, got 162" in refused("generate", "a " * 10, *long)
     for words in (["a", "b"], ["a", "--count", "2"]):
         error = refused("generate", *words, "--plot", path, "--model", folder)
-        assert "--plot draws one text, got 2" in error
+        assert "--plot draws a single generated text, got 2" in error
     assert "must end in one of" in refused("generate", "a", "--plot", "x.gif", "--model", folder)
     assert "--top must be a whole" in refused("generate", "a", "--top", 0, "--model", folder)
 
@@ -334,6 +344,7 @@ import runpy, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 runpy.run_module("tinybert", run_name="__main__", alter_sys=True)
 """
+
 
 class Terminal:
     """`tinybert generate` with a pseudo-terminal as its standard output, 40 columns wide."""
@@ -404,7 +415,7 @@ def test_text_comes_while_it_is_written_and_can_be_stopped(nemotron: Path) -> No
 def test_what_does_not_stream(ask, monkeypatch, words: list[str]) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(generate.sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(generate, "FlowStreamer", lambda *given: asked.append(given))
+    monkeypatch.setattr(generate, "TerminalStreamer", lambda *given: asked.append(given))
     assert ask("It was", "--seed", 1, "--max-new-tokens", 3, *words).code == 0
     assert not asked
     assert ask("It was", "--seed", 1, "--max-new-tokens", 3).code == 0

@@ -12,7 +12,7 @@ from tinybert.cli import fetch
 from tinybert.cli.main import _message
 from tinybert.cli.registry import COMMANDS
 
-NAMES = [command.name for command in COMMANDS]
+NAMES = list(COMMANDS)
 
 
 def test_without_arguments_it_says_what_to_try_first(tinybert) -> None:

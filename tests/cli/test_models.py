@@ -21,7 +21,7 @@ from tinybert.weights import load_file, save_file
 def test_fetch_prints_the_folder_alone(tinybert, minilm: Path) -> None:
     code, out, err = tinybert("fetch", "minilm")
     assert (code, out) == (0, f"{minilm}\n")
-    assert err.startswith("fetching minilm")
+    assert err.startswith("Downloading minilm")
     result = json.loads(tinybert("fetch", "minilm", "--json").out)
     assert (result["name"], result["folder"]) == ("minilm", str(minilm))
     assert 91e6 < result["bytes"] < 93e6

@@ -12,9 +12,9 @@ import pytest
 
 import tinybert as tb
 from tests.models.mega_oracle import mega_config
-from tinybert.bench import length as lengths
-from tinybert.bench.length import Cost
-from tinybert.cli.plot import _reach, _two_sided
+from tinybert.bench import sequence_length as lengths
+from tinybert.bench.sequence_length import Cost
+from tinybert.cli.plot import _memory, _two_sided
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ def test_kernels_of_a_model(tinybert: Any, folder: Path, tmp_path: Path, ending:
     assert [line.split()[:2] for line in ran.out.splitlines()[1:5]] == [
         ["0", "back"], ["0", "ahead"], ["1", "back"], ["1", "ahead"],
     ]  # fmt: skip
-    assert "of 20 looked at" in ran.out
+    assert "of 20 lags" in ran.out
     assert picture.read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
     shown = json.loads(tinybert("plot", "ema", folder, "--steps", 20, "--json").out)
     assert shown["steps"] == 20
     gate = tb.MegaModel.from_pretrained(folder).layers[1].mega_layer.ema_gate
-    reach = _reach(gate.kernel(20).numpy()[12:])
+    reach = _memory(gate.kernel(20).numpy()[12:])
     assert shown["layers"][1]["ahead"]["longest"] == reach.max()
 
 
@@ -53,7 +53,7 @@ def test_a_decoder_looks_back_alone(tinybert: Any, tmp_path: Path) -> None:
 
 def test_nine_tenths_of_a_kernel() -> None:
     kernel = np.array([[1.0, 0, 0], [0.5, -0.5, 0], [0.8, 0.1, 0.1], [0, 0, -1]])
-    assert _reach(kernel).tolist() == [1, 2, 2, 3]
+    assert _memory(kernel).tolist() == [1, 2, 2, 3]
 
 
 def test_both_directions_in_one_row() -> None:
@@ -94,7 +94,7 @@ def test_a_side_stops_where_it_would_take_too_long(monkeypatch: pytest.MonkeyPat
     assert [len(cost.lengths) for cost in costs.values()] == [2, 2, 4]
 
 
-@pytest.mark.parametrize("side", lengths.SIDES)
+@pytest.mark.parametrize("side", lengths.MODELS)
 def test_a_pass_is_measured(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lengths, "BUDGET", 0.0)
     seconds, megabytes = lengths._pass_cost(side, 32, 16, "cpu")
@@ -112,11 +112,11 @@ def test_memory_in_chunks_grows_linearly(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("length", "mega"), "plot length takes no model"),
-        (("length", "--lengths", "100", "200"), "multiples of --chunk 128, got 200"),
-        (("length", "--lengths", "0"), "at least 1"),
-        (("ema", "--steps", "0"), "--steps must be at least 1, got 0"),
-        (("ema", "--output", "kernels.txt"), "--plot must end in one of"),
+        (("length", "mega"), "plot length does not use MODEL"),
+        (("length", "--lengths", "100", "200"), "<= --chunk 128 or a multiple of it, got 200"),
+        (("length", "--lengths", "0"), "an integer >= 1"),
+        (("ema", "--steps", "0"), "--steps must be an integer >= 1, got 0"),
+        (("ema", "--output", "kernels.txt"), "--output must end in .png"),
         (("attention",), "invalid choice: 'attention'"),
     ],
 )

@@ -44,7 +44,7 @@ def test_arguments_files_and_pipes_give_the_same(tinybert, lines: Path) -> None:
     assert [run.code for run in runs] == [0] * 5
     assert all(json.loads(run.out)["texts"] == TEXTS for run in runs)
     assert len({run.out for run in runs}) == 1
-    assert [run.err for run in runs] == ["", "1 blank line(s) left out\n", "", "", ""]
+    assert [run.err for run in runs] == ["", "skipped 1 blank line(s)\n", "", "", ""]
 
 
 def test_texts_that_cannot_be_read(refused, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_embed_writes_files(tinybert, tmp_path: Path, vectors: np.ndarray) -> No
 
 
 def test_embed_refuses_bad_outputs_before_work(refused, tmp_path: Path) -> None:
-    assert "must end in .npy or .npz" in refused("embed", "a", "--output", tmp_path / "v.txt")
+    assert "must end in .npy, .npz" in refused("embed", "a", "--output", tmp_path / "v.txt")
     assert "there is no folder" in refused("embed", "a", "--output", tmp_path / "no" / "v.npy")
     assert "embed: --batch-size must be at least 1" in refused("embed", "a", "--batch-size", 0)
 
@@ -135,11 +135,11 @@ def test_twelve_long_texts_fit_into_80_columns(tinybert) -> None:
 def test_more_texts_or_a_narrow_terminal_give_pairs(tinybert, monkeypatch) -> None:
     texts = [f"The number of apples is {i}." for i in range(12)] + ["Rain."]
     out = tinybert("similarity", *texts).out
-    assert out.startswith("13 texts; the 10 closest of 78 pairs:")
+    assert out.startswith("13 texts; the 10 most similar of 78 pairs:")
     assert "Rain" not in out
     monkeypatch.setenv("COLUMNS", "40")
     out = tinybert("similarity", *texts[:7]).out
-    assert out.startswith("7 texts; the 10 closest of 21 pairs:")
+    assert out.startswith("7 texts; the 10 most similar of 21 pairs:")
     assert max(map(len, out.splitlines())) <= 40
 
 
@@ -196,7 +196,7 @@ def test_plot_in_other_formats(tinybert, tmp_path: Path, ending: str) -> None:
 
 
 def test_plots_that_are_refused(refused, tmp_path: Path, monkeypatch) -> None:
-    assert "must end in one of .png" in refused("similarity", "a", "b", "--plot", "x.jpg")
+    assert "must end in .png" in refused("similarity", "a", "b", "--plot", "x.jpg")
     assert "no folder" in refused("similarity", "a", "b", "--plot", tmp_path / "no" / "x.png")
     many = "\n".join(["a"] * 401).encode()
     assert "at most 400 texts, got 401" in refused(
@@ -245,7 +245,7 @@ def test_tokenize_explains_each_step(tinybert) -> None:
 
 def test_tokenize_says_when_a_text_is_too_long(tinybert) -> None:
     out = tinybert("tokenize", "word " * 600).out
-    assert out.endswith("602 tokens; the model reads 512: truncation cuts the rest\n")
+    assert out.endswith("602 tokens exceed the model's limit of 512: use truncation\n")
 
 
 def test_tokenize_with_a_vocabulary_file(tinybert, tmp_path: Path) -> None:

@@ -54,13 +54,13 @@ def test_the_second_turn_reads_only_what_is_new(name: str, search: dict[str, Any
         ({"past_key_values": 3}, r"past_key_values must be a KeyValueCache, .* got a int"),
         ({"past_key_values": ()}, r"past_key_values must be a KeyValueCache, .* got a tuple"),
         ({"past_key_values": 3, "num_beams": 2}, "past_key_values must be a KeyValueCache"),
-        ({"use_cache": False}, "called with use_cache=False, so it cannot go on from one"),
+        ({"use_cache": False}, "cannot be used: .* was called with use_cache=False"),
         (
             {"input_ids": IDS},
             r"past_key_values holds 4 tokens; input_ids must be .* one more, got 4",
         ),
         ({"input_ids": [[3, 4, 5, 6, 7]]}, r"past_key_values must have shape \(1, "),
-        ({"inputs_embeds": np.zeros((2, 8, 12))}, "input_ids, all of them, not inputs_embeds"),
+        ({"inputs_embeds": np.zeros((2, 8, 12))}, "all input_ids, and no inputs_embeds"),
     ],
 )
 def test_what_cannot_be_gone_on_from(options: dict[str, Any], message: str) -> None:
@@ -73,5 +73,5 @@ def test_what_cannot_be_gone_on_from(options: dict[str, Any], message: str) -> N
 
 def test_a_model_without_such_a_cache_says_so() -> None:
     model = causal_twins("MegaForCausalLM", 0)[0]
-    with pytest.raises(ValueError, match="MegaForCausalLM keeps no KeyValueCache"):
+    with pytest.raises(ValueError, match="MegaForCausalLM has no KeyValueCache"):
         model.generate(IDS, past_key_values=KeyValueCache(2), use_cache=True)

@@ -26,12 +26,12 @@ def test_defaults_are_those_of_transformers() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_length": 0}, "max_length must be an integer from 1 on, got 0"),
-        ({"max_new_tokens": 0}, "max_new_tokens must be an integer from 1 on or None, got 0"),
-        ({"max_new_tokens": 2.0}, "max_new_tokens must be an integer from 1 on or None, got 2.0"),
-        ({"min_length": -1}, "min_length must be an integer from 0 on, got -1"),
-        ({"num_beams": 0}, "num_beams must be an integer from 1 on, got 0"),
-        ({"num_beams": True}, "num_beams must be an integer from 1 on, got True"),
+        ({"max_length": 0}, "max_length must be an integer >= 1, got 0"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be an integer >= 1 or None, got 0"),
+        ({"max_new_tokens": 2.0}, "max_new_tokens must be an integer >= 1 or None, got 2.0"),
+        ({"min_length": -1}, "min_length must be an integer >= 0, got -1"),
+        ({"num_beams": 0}, "num_beams must be an integer >= 1, got 0"),
+        ({"num_beams": True}, "num_beams must be an integer >= 1, got True"),
         ({"num_return_sequences": 2}, "num_return_sequences must be 1 for greedy search, got 2"),
         (
             {"num_return_sequences": 3, "num_beams": 2},
@@ -39,11 +39,17 @@ def test_defaults_are_those_of_transformers() -> None:
         ),
         ({"early_stopping": "soon"}, "early_stopping must be True, False or 'never', got 'soon'"),
         ({"do_sample": "yes"}, "do_sample must be True or False, got 'yes'"),
-        ({"length_penalty": "1"}, "length_penalty must be a number, got '1'"),
-        ({"length_penalty": float("nan")}, "length_penalty must be finite, got nan"),
-        ({"eos_token_id": "2"}, "eos_token_id must be an id, a list of ids or None, got '2'"),
-        ({"bos_token_id": -1}, "bos_token_id must be an integer from 0 on or None, got -1"),
-        ({"bad_words_ids": [3]}, "bad_words_ids must hold lists of ids, none empty, got 3"),
+        ({"length_penalty": "1"}, "length_penalty must be a finite number, got '1'"),
+        ({"length_penalty": float("nan")}, "length_penalty must be a finite number, got nan"),
+        (
+            {"eos_token_id": "2"},
+            "eos_token_id must be a token id, a list of token ids or None, got '2'",
+        ),
+        ({"bos_token_id": -1}, "bos_token_id must be an integer >= 0 or None, got -1"),
+        (
+            {"bad_words_ids": [3]},
+            "each list in bad_words_ids must be a non-empty list of token ids, got 3",
+        ),
     ],
 )
 def test_values_that_are_refused(options: dict[str, Any], message: str) -> None:
@@ -82,7 +88,7 @@ def test_a_file_of_transformers_passes_through(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "not JSON"),
-        ("[1]", "expected an object, got list"),
+        ("[1]", "expected a JSON object, got list"),
         ('{"num_beams": 0}', "num_beams must be"),
         ('{"num_beams": 1, "num_beams": 2}', "given twice"),
     ],

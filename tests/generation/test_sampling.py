@@ -14,7 +14,7 @@ from transformers.generation import logits_process
 from tests.generation.oracle import CLASSES, causal_twins, everything_in_float64, twins
 from tinybert.autograd import Tensor
 from tinybert.backend import generator, manual_seed, to_host
-from tinybert.generation.choice import best, draw
+from tinybert.generation.sampling import sample, top_indices
 
 PROBABILITIES = np.array([0.4, 0.0, 0.3, 0.05, 0.25])
 
@@ -37,7 +37,7 @@ def model() -> Any:
 def test_draws_have_the_frequencies_of_the_softmax() -> None:
     rng = np.random.default_rng(0)
     scores = np.broadcast_to(log(PROBABILITIES) + 7, (20000, 5)).astype(np.float32)
-    counts = np.bincount(draw(scores, 1, rng)[:, 0], minlength=5)
+    counts = np.bincount(sample(scores, 1, rng)[:, 0], minlength=5)
     assert counts[1] == 0
     possible = PROBABILITIES > 0
     assert chi_square(counts[possible], PROBABILITIES[possible]) < 16.3  # 3 degrees, 0.1 %
@@ -47,7 +47,7 @@ def test_draws_without_replacement() -> None:
     """The first two of three: P(a, b) = p_a * p_b / (1 - p_a)."""
     rng = np.random.default_rng(0)
     p = np.array([0.6, 0.3, 0.1])
-    places = draw(np.broadcast_to(np.log(p), (20000, 3)), 2, rng)
+    places = sample(np.broadcast_to(np.log(p), (20000, 3)), 2, rng)
     assert (places[:, 0] != places[:, 1]).all()
     pairs = [(a, b) for a in range(3) for b in range(3) if a != b]
     counts = np.array([((places == pair).all(axis=1)).sum() for pair in pairs])
@@ -57,7 +57,7 @@ def test_draws_without_replacement() -> None:
 
 def test_best_are_sorted_distinct_and_first_among_equals(device: str) -> None:
     scores = Tensor(np.array([[1, 3, 3, -np.inf], [-np.inf] * 4], np.float32), device=device).data
-    assert to_host(best(scores, 4)).tolist() == [[1, 2, 0, 3], [0, 1, 2, 3]]
+    assert to_host(top_indices(scores, 4)).tolist() == [[1, 2, 0, 3], [0, 1, 2, 3]]
 
 
 @pytest.mark.parametrize("beams", [1, 3])

@@ -111,5 +111,5 @@ def test_what_cannot_be_streamed_is_refused() -> None:
     model, _ = twins(0)
     with pytest.raises(ValueError, match="a streamer needs num_beams=1, got 2"):
         model.generate([[3]], num_beams=2, streamer=TextStreamer(Tokenizer()))
-    with pytest.raises(ValueError, match="one sequence, got a batch of 2"):
+    with pytest.raises(ValueError, match="a batch of one sequence, got 2"):
         model.generate([[3], [4]], streamer=TextStreamer(Tokenizer()))

@@ -120,8 +120,12 @@ def test_inputs_that_are_refused(model_folder: Make) -> None:
     for inputs, options, match in (
         ([["a", "b"]], {}, "takes a str, "),
         ({"texts": "a"}, {}, "takes a str, "),
-        ("a", {"function_to_apply": "relu"}, "must be one of softmax, sigmoid, none, got 'relu'"),
-        ("a", {"top_k": 0}, "top_k must be a whole number from 1 or None, got 0"),
+        (
+            "a",
+            {"function_to_apply": "relu"},
+            "must be one of 'softmax', 'sigmoid', 'none', got 'relu'",
+        ),
+        ("a", {"top_k": 0}, "top_k must be an integer >= 1 or None, got 0"),
         ("many words " * 60, {}, "max_position_embeddings is 64"),
     ):
         with pytest.raises(ValueError, match=match):

@@ -57,8 +57,8 @@ def test_a_target_in_another_case_is_the_token_that_it_becomes(pair: tuple[Any, 
 def test_inputs_that_are_refused(pair: tuple[Any, Any]) -> None:
     ours, _ = pair
     for inputs, options, match in (
-        ("no mask", {}, r"no \[MASK\] in the text 'no mask'"),
-        (ONE, {"top_k": 0}, "top_k must be a whole number from 1, got 0"),
+        ("no mask", {}, r"needs \[MASK\] in the text 'no mask'"),
+        (ONE, {"top_k": 0}, "top_k must be an integer >= 1, got 0"),
         (ONE, {"targets": []}, "at least one word"),
         (3, {}, "takes a str or a list of str, got 3"),
         ("long [MASK] text " * 50, {}, "max_position_embeddings is 64"),
@@ -69,7 +69,10 @@ def test_inputs_that_are_refused(pair: tuple[Any, Any]) -> None:
 
 def test_targets_that_are_no_token_are_refused(pair: tuple[Any, Any]) -> None:
     ours, _ = pair
-    with pytest.raises(ValueError, match=r"'peopleking' is no word of the vocabulary"):
+    with pytest.raises(
+        ValueError,
+        match=r"must be single tokens of the vocabulary, got 'peopleking'",
+    ):
         ours(ONE, targets=["people", "peopleking"])
-    with pytest.raises(ValueError, match=r"makes \[UNK\] of it"):
+    with pytest.raises(ValueError, match=r"whose tokens are: \[UNK\]"):
         ours(ONE, targets="\u4eff")

@@ -172,17 +172,19 @@ def test_what_pipeline_refuses(model_folder: Make) -> None:
     for arguments, options, match in (
         (("translation",), {}, "task must be one of fill-mask, .*, ner, got 'translation'"),
         ((3,), {}, "task must be one of"),
-        (("fill-mask",), {}, "model must be given for fill-mask: a MaskedLM model"),
-        (("fill-mask", 3), {}, "model must be a model, or the folder or name of one, got 3"),
-        (("fill-mask", model), {}, "tokenizer must be given too"),
+        (("fill-mask",), {}, "model is required for fill-mask: a MaskedLM model"),
+        (("fill-mask", 3), {}, "model must be a model, its folder or its name on the Hub, got 3"),
+        (("fill-mask", model), {}, "tokenizer is required"),
         (("fill-mask", model, 3), {}, "tokenizer must be a tokenizer"),
         (("next-sentence", model, folder), {}, "AutoModelForNextSentencePrediction loads, got"),
-        (("fill-mask", folder), {"batch_size": 0}, "batch_size must be a whole number from 1"),
-        (("fill-mask", folder), {"top_k": "3"}, "top_k must be a whole number from 1, got '3'"),
+        (("fill-mask", folder), {"batch_size": 0}, "batch_size must be an integer >= 1"),
+        (("fill-mask", folder), {"top_k": "3"}, "top_k must be an integer >= 1, got '3'"),
     ):
         with pytest.raises(ValueError, match=match):
             pipeline(*arguments, **options)
-    with pytest.raises(TypeError, match="fill-mask has no option topk; it has batch_size, top_k"):
+    with pytest.raises(
+        TypeError, match="fill-mask has no option topk; its options are batch_size, top_k"
+    ):
         pipeline("fill-mask", folder, topk=3)
 
 

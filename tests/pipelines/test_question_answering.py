@@ -180,8 +180,8 @@ def test_a_tokenizer_that_pads_left_has_the_context_first(model_folder: Make) ->
     ours, theirs = both("question-answering", folder)
     inputs = {"question": "Who went home and back?", "context": SHORT}
     (window,) = ours.windows(**inputs)
-    assert window.tokens[1 : 1 + sum(window.possible)] == ours.tokenizer.tokenize(SHORT)
-    assert window.start[~window.possible].sum() == 0
+    assert window.tokens[1 : 1 + sum(window.in_context)] == ours.tokenizer.tokenize(SHORT)
+    assert window.start[~window.in_context].sum() == 0
     assert window.start.sum() == pytest.approx(1, abs=0.5)
     wrong = next(iter(theirs.preprocess(inputs)))
     assert not wrong["p_mask"].any()
@@ -191,12 +191,12 @@ def test_inputs_that_are_refused(pair: tuple[Any, Any], model_folder: Make) -> N
     ours, _ = pair
     for options, match in (
         ({"question": "a"}, "got str and NoneType"),
-        ({"question": ["a"], "context": ["b", "c"]}, "equally many, got 1 and 2"),
-        ({"question": "", "context": "b"}, "question must be a str that is not empty, got ''"),
+        ({"question": ["a"], "context": ["b", "c"]}, "must have the same length, got 1 and 2"),
+        ({"question": "", "context": "b"}, "question must be a non-empty str, got ''"),
         ({"inputs": "a"}, "takes question=str, context=str"),
         ({"inputs": {"question": "a", "context": "b"}, "question": "a"}, "not both"),
-        ({"question": "a", "context": "b", "top_k": 0}, "top_k must be a whole number from 1"),
-        ({"question": "a", "context": "b", "max_seq_len": 65}, "at most 64"),
+        ({"question": "a", "context": "b", "top_k": 0}, "top_k must be an integer >= 1"),
+        ({"question": "a", "context": "b", "max_seq_len": 65}, "<= 64"),
         ({"question": "a", "context": LONG, "doc_stride": 64}, "stride"),
     ):
         with pytest.raises(ValueError, match=match):

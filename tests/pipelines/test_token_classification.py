@@ -113,11 +113,17 @@ def test_words_whose_token_has_another_length(pair: tuple[Any, Any], word: str) 
 def test_options_that_are_refused(pair: tuple[Any, Any]) -> None:
     ours, _ = pair
     for options, match in (
-        ({"aggregation_strategy": "mean"}, "must be one of none, simple, first, average, max"),
+        (
+            {"aggregation_strategy": "mean"},
+            "must be one of 'none', 'simple', 'first', 'average', 'max'",
+        ),
         ({"ignore_labels": "O"}, "ignore_labels must be a list"),
         ({"stride": 3}, "other than 'none'"),
-        ({"stride": 64, "aggregation_strategy": "max"}, "stride must be less than 64, got 64"),
-        ({"stride": -1, "aggregation_strategy": "max"}, "stride must be a whole number from 0"),
+        (
+            {"stride": 64, "aggregation_strategy": "max"},
+            "stride must be < 64, the model's limit, got 64",
+        ),
+        ({"stride": -1, "aggregation_strategy": "max"}, "stride must be an integer >= 0"),
     ):
         with pytest.raises(ValueError, match=match):
             ours("a", **options)

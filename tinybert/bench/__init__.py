@@ -1,6 +1,6 @@
-"""Benchmarks: the same work done by tinybert and by others, checked to be the same, then timed.
+"""Benchmarks: run the same work with tinybert and other libraries, compare results, measure times.
 
-`cases.py` is the table of what is compared, `timing.py` how, `machine.py` on what.
+`cases.py` is the table of cases, `timing.py` measures, `machine.py` describes the machine.
 """
 
 from tinybert.bench.cases import CASES

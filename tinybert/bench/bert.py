@@ -1,8 +1,7 @@
-"""BERT against transformers' BERT: forward passes, a step of training, and writing."""
+"""Benchmark BERT against transformers: forward passes, training steps, and generation."""
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from tinybert.autograd import Tensor, no_grad, set_default_device
 from tinybert.backend import DeviceError
-from tinybert.bench.timing import Prepared
+from tinybert.bench.timing import Prepared, peak_megabytes
 from tinybert.fetch import FetchError, model_folder
 from tinybert.models import (
     BertConfig,
@@ -43,14 +42,14 @@ MINILM = {
 def bert_forward(
     device: str, batch: int, length: int, config: dict[str, Any] | None = None
 ) -> Prepared:
-    """A BERT with random weights, bert-base-uncased's sizes if `config` does not say otherwise."""
+    """Run a BERT with random weights; its size is that of bert-base-uncased, or of `config`."""
     with set_default_device(device):
         model = BertModel(BertConfig(**(config or {})))
     return _forward(model.eval(), device, batch, length)
 
 
 def minilm_forward(device: str, batch: int, length: int) -> Prepared:
-    """The real MiniLM if it has been fetched, else one of its size with random weights."""
+    """Run MiniLM if it has been fetched, else a BERT of its size with random weights."""
     try:
         model = BertModel.from_pretrained(model_folder("minilm"), device=device)
     except FetchError:
@@ -88,11 +87,10 @@ def train_step(
     config: dict[str, Any] | None = None,
     checkpointing: bool = False,
 ) -> Prepared:
-    """One step of fine-tuning a classifier, written as a user would write it on either side.
+    """Run a step of fine-tuning a classifier, written as a user of each library would write it.
 
-    Losses and gradients are compared without dropout; what is timed is with it. With
-    `checkpointing` both sides compute their layers again in backward, and the note says what that
-    saves here.
+    Losses and gradients are compared without dropout; the timed steps use dropout. With
+    `checkpointing` both use gradient checkpointing, and the note has the memory that it saves.
     """
     import torch
 
@@ -107,10 +105,13 @@ def train_step(
     note = ""
     if checkpointing:
         model.train()
-        before = _peak(ours)
+        ours()
+        before = peak_megabytes(ours)
         model.gradient_checkpointing_enable()
         twin.gradient_checkpointing_enable({"use_reentrant": False})
-        note = f"ours holds at most {_peak(ours):.0f} MB of arrays in a step, {before:.0f} without"
+        ours()
+        peak = peak_megabytes(ours)
+        note = f"ours holds at most {peak:.0f} MB of arrays in a step, {before:.0f} without"
     _copy_weights(model, twin)
     model.eval()
     twin.eval()
@@ -123,17 +124,6 @@ def train_step(
     model.train()
     twin.train()
     return Prepared(ours, {"torch": theirs}, {"torch": difference}, note=note)
-
-
-def _peak(step: Callable[[], Any]) -> float:
-    """The most memory that NumPy's arrays take during a step beyond what there was, in MB."""
-    step()
-    tracemalloc.start()
-    try:
-        step()
-        return tracemalloc.get_traced_memory()[1] / 1e6
-    finally:
-        tracemalloc.stop()
 
 
 def _our_step(model: Any, inputs: list[Tensor]) -> Callable[..., float]:
@@ -171,39 +161,45 @@ def _torch_step(model: Any, inputs: list[Any]) -> Callable[..., float]:
 def generate(
     device: str, prompt: int, new_tokens: int, config: dict[str, Any] | None = None
 ) -> Prepared:
-    """Greedy continuation of one prompt by a decoder with random weights, with the cache.
-
-    The difference is the number of tokens that are not the same.
-    """
-    import torch
-
+    """Generate with greedy search and a cache, by a decoder with random weights."""
     options = {**MINILM, **(config or {}), "is_decoder": True, "initializer_range": 0.1}
     with set_default_device(device):
         model = BertLMHeadModel(BertConfig(**options)).eval()
-    twin = torch_twin(model, device).eval()
     ids, _ = _inputs(model.config.vocab_size, 1, prompt)
-    here, there = Tensor(ids, device=device), torch.from_numpy(ids).to(device)
-    call = {"max_new_tokens": new_tokens, "do_sample": False}
+    return greedy_generation(model, ids, new_tokens, device)
+
+
+def greedy_generation(
+    model: Any, ids: np.ndarray, new_tokens: int, device: str, note: str = ""
+) -> Prepared:
+    """Continue ids (1, T) with greedy search; the difference is the number of unequal tokens."""
+    import torch
+
+    twin = torch_twin(model, device).eval()
+    our_ids, torch_ids = Tensor(ids, device=device), torch.from_numpy(ids).to(device)
+    mask = torch.ones_like(torch_ids)
+    options: dict[str, Any] = {"max_new_tokens": new_tokens, "do_sample": False}
 
     def ours(_: Any = None) -> np.ndarray:
-        return model.generate(here, **call).numpy()
+        return model.generate(our_ids, **options).numpy()
 
     def theirs(_: Any = None) -> np.ndarray:
-        return twin.generate(there, attention_mask=torch.ones_like(there), **call).cpu().numpy()
+        return twin.generate(torch_ids, attention_mask=mask, **options).cpu().numpy()
 
-    return Prepared(ours, {"torch": theirs}, {"torch": float((ours() != theirs()).sum())})
+    difference = float((ours() != theirs()).sum())
+    return Prepared(ours, {"torch": theirs}, {"torch": difference}, note=note)
 
 
-# --- the other side ------------------------------------------------------------------------------
+# --- transformers --------------------------------------------------------------------------------
 
 
 def torch_twin(model: Any, device: str) -> Any:
-    """transformers' model of the same class, config and weights."""
+    """Return the model of transformers with the same class, config and weights."""
     import torch
     import transformers
 
     if device != "cpu" and not torch.cuda.is_available():
-        raise DeviceError(f"device {device!r}: this torch sees no GPU to compare with")
+        raise DeviceError(f"device {device!r}: torch finds no GPU to compare with")
     options = {k: v for k, v in model.config.to_dict().items() if k != "model_type"}
     config = getattr(transformers, type(model.config).__name__)(**options)
     kind = getattr(transformers, type(model).__name__)
@@ -220,6 +216,6 @@ def _copy_weights(ours: Module, theirs: Any) -> None:
 
 
 def _inputs(vocab_size: int, batch: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random ids (B, T) and a mask of ones: no padding, so that all of the work is real."""
+    """Return random ids (B, T) and a mask of ones: without padding all positions count."""
     ids = np.random.default_rng(0).integers(1, vocab_size, (batch, length))
     return ids, np.ones_like(ids)

@@ -1,7 +1,7 @@
-"""The table of benchmarks; a family of models that comes later adds a row or two.
+"""The table of benchmark cases.
 
-The other side is always transformers and torch, with its fastest attention ("sdpa"), and with the
-same weights as ours.
+The other implementation is transformers with torch, its fastest attention ("sdpa") and the same
+weights, or the tokenizers of transformers.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from functools import partial
 
 from tinybert.bench import nemotron
 from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
-from tinybert.bench.ema import convolution, moving_average
 from tinybert.bench.loading import load
+from tinybert.bench.moving_average import convolution, moving_average
 from tinybert.bench.timing import Case
-from tinybert.bench.words import byte_level_tokenizer, tokenizer
+from tinybert.bench.tokenizer import byte_level_tokenizer, tokenizer
 
-# Largest difference of two right results, float32. Features are about 1 and come out of 12 layers;
-# losses and gradients are smaller; ids are equal or not.
+# Largest difference of two correct results in float32. Features are about 1 after 12 layers; losses
+# and gradients are smaller; ids must be equal.
 FEATURES = 1e-4
 GRADIENTS = 1e-4
-MOVING_AVERAGE = 1e-4  # of the largest: sums over the whole sequence among them
+MOVING_AVERAGE = 1e-4  # relative to the largest value; some are sums over the whole sequence
 
 CASES = (
     Case(
@@ -36,13 +36,13 @@ CASES = (
     ),
     Case(
         "train-step",
-        "a small BERT (4 x 256), 8 x 64 tokens, forward to AdamW",
+        "a training step of a small BERT (4 x 256), 8 x 64 tokens",
         partial(train_step, batch=8, length=64),
         GRADIENTS,
     ),
     Case(
         "checkpointing",
-        "a step with gradient checkpointing, 8 x 256 tokens",
+        "a training step with gradient checkpointing, 8 x 256 tokens",
         partial(
             train_step, batch=8, length=256, config={"num_hidden_layers": 8}, checkpointing=True
         ),
@@ -50,7 +50,7 @@ CASES = (
     ),
     Case(
         "generate",
-        "greedy, 64 new tokens after 16, a decoder (6 x 384)",
+        "greedy search, 64 tokens after 16, a decoder (6 x 384)",
         partial(generate, prompt=16, new_tokens=64),
         0.0,
     ),
@@ -62,24 +62,24 @@ CASES = (
     ),
     Case(
         "ema-train",
-        "the same with the gradients of all inputs, 16,384 x 128",
+        "the same with backward pass, 16,384 x 128",
         partial(moving_average, length=16384, features=128, train=True),
         MOVING_AVERAGE,
     ),
     Case(
         "ema-convolution",
-        "its convolution alone, 65,536 x 128",
+        "only its convolution, 65,536 x 128",
         partial(convolution, length=65536, features=128),
         MOVING_AVERAGE,
     ),
     Case(
         "nemotron-generate",
-        "the same by a Nemotron of 100M parameters",
+        "greedy search, 64 tokens after 16, Nemotron (100M)",
         partial(nemotron.generate, prompt=16, new_tokens=64),
         0.0,
     ),
     Case("load", "MegatronBERT (345M) from a safetensors file of 1.3 GB", load, 0.0),
-    Case("tokenizer", "1,000 English-like sentences of 20 words", tokenizer, 0.0),
+    Case("tokenizer", "WordPiece, 1,000 English-like sentences of 20 words", tokenizer, 0.0),
     Case(
         "tokenizer-bpe",
         "the same with byte-level BPE, 8,000 tokens",
@@ -88,7 +88,7 @@ CASES = (
     ),
     Case(
         "tokenizer-json",
-        "the same as the parts of a tokenizer.json",
+        "the same BPE, loaded from a tokenizer.json",
         partial(byte_level_tokenizer, from_json=True),
         0.0,
     ),

@@ -1,4 +1,4 @@
-"""Loading a model of 345 million parameters: the time, beside transformers, and the memory."""
+"""Benchmark loading a model of 345 million parameters against transformers: time and memory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import numpy as np
 from tinybert.bench.timing import Prepared
 from tinybert.models import MegatronBertConfig, MegatronBertModel
 
-# Run in a process of its own, whose peak is not that of others: prints the bytes that loading
-# added at most, and the bytes of the weights.
+# Runs in its own process, to measure its peak memory: prints the bytes that loading added at most,
+# and the bytes of the weights.
 MEASURE = """
 import sys
 import tinybert
@@ -35,8 +35,10 @@ print(status("VmHWM") - before, held)
 
 
 def load(device: str, config: dict[str, Any] | None = None) -> Prepared:
-    """MegatronBERT with random weights from one safetensors file, until every weight has been
-    looked at: both sides map the file and read what is touched. The difference is that of a weight.
+    """Load MegatronBERT with random weights from a safetensors file, and sum every weight.
+
+    Both libraries map the file, so weights are read when they are used. The difference is that of
+    one weight.
     """
     import torch
     import transformers

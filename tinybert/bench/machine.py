@@ -1,4 +1,4 @@
-"""What a benchmark ran on, and one number of threads for all who take part in it."""
+"""Describe the machine of a benchmark, and give all libraries the same number of threads."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import tinybert
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def blas_threads() -> int | None:
-    """Threads of the OpenBLAS inside NumPy's wheel; None if NumPy has another BLAS."""
+    """Return the number of threads of NumPy's OpenBLAS; None for another BLAS."""
     package = Path(np.__file__).parent
     for folder in (package.parent / "numpy.libs", package / ".dylibs"):
         for library in folder.glob("*openblas*"):
-            handle = ctypes.CDLL(str(library))  # loaded already: this finds it again
+            handle = ctypes.CDLL(str(library))  # already loaded: returns the same library
             for name in ("scipy_openblas_get_num_threads64_", "openblas_get_num_threads64_"):
                 if hasattr(handle, name):
                     return int(getattr(handle, name)())
@@ -35,9 +35,9 @@ def blas_threads() -> int | None:
 
 
 def share_threads() -> int:
-    """Give torch and the Rust tokenizers as many threads as NumPy's BLAS and our kernels have.
+    """Give torch and the Rust tokenizers the number of threads of NumPy's BLAS and our kernels.
 
-    Returns the number. It is set outside, before the start: OMP_NUM_THREADS=4 tinybert bench.
+    Returns the number. To change it, set it before the start: OMP_NUM_THREADS=4 tinybert bench.
     """
     import torch
 
@@ -48,7 +48,7 @@ def share_threads() -> int:
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores, system, and the versions that matter."""
+    """Return processor, cores, system, and versions of the libraries."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "cpu": _cpu_name(),

@@ -1,21 +1,18 @@
-"""Nemotron: what a token costs with the cache, beside transformers, and as the past grows."""
+"""Benchmark Nemotron's generation with a key/value cache, also against the length of the past."""
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tinybert import functional as F
 from tinybert.autograd import Tensor, no_grad, set_default_device
-from tinybert.bench.bert import torch_twin
-from tinybert.bench.timing import Prepared
+from tinybert.bench.bert import greedy_generation
+from tinybert.bench.timing import Prepared, median_seconds
 from tinybert.models import NemotronConfig, NemotronForCausalLM
 
-# 100 million parameters, shaped as a Minitron is: three heads of queries share one of keys.
+# 100 million parameters, with the proportions of Minitron: three query heads share a key head.
 SIZES: dict[str, Any] = {
     "vocab_size": 16000,
     "hidden_size": 768,
@@ -32,32 +29,18 @@ LENGTHS = (64, 2048)
 def generate(
     device: str, prompt: int, new_tokens: int, config: dict[str, Any] | None = None
 ) -> Prepared:
-    """Greedy continuation of one prompt by a model with random weights, with the cache.
+    """Generate with greedy search and a cache, by a model with random weights.
 
-    The difference is the number of tokens that are not the same. The note has the time of a token
-    after a short and after a long past, with and without the attention itself.
+    The note has the time per token after a short and after a long past, with and without attention.
     """
-    import torch
-
     with set_default_device(device):
         model = NemotronForCausalLM(NemotronConfig(**{**SIZES, **(config or {})})).eval()
-    twin = torch_twin(model, device).eval()
     ids = np.random.default_rng(0).integers(4, model.config.vocab_size, (1, prompt))
-    here, there = Tensor(ids, device=device), torch.from_numpy(ids).to(device)
-    call = {"max_new_tokens": new_tokens, "do_sample": False}
-
-    def ours(_: Any = None) -> np.ndarray:
-        return model.generate(here, **call).numpy()
-
-    def theirs(_: Any = None) -> np.ndarray:
-        return twin.generate(there, attention_mask=torch.ones_like(there), **call).cpu().numpy()
-
-    difference = float((ours() != theirs()).sum())
-    return Prepared(ours, {"torch": theirs}, {"torch": difference}, note=growth(model))
+    return greedy_generation(model, ids, new_tokens, device, note=growth(model))
 
 
 def growth(model: NemotronForCausalLM) -> str:
-    """How the time of a token grows with the tokens that are in the cache."""
+    """Describe how the time per token grows with the number of tokens in the cache."""
     whole, rest = [], []
     for length in LENGTHS:
         seconds, attention = step_times(model, length)
@@ -70,7 +53,7 @@ def growth(model: NemotronForCausalLM) -> str:
 
 
 def step_times(model: NemotronForCausalLM, length: int, runs: int = 9) -> tuple[float, float]:
-    """Seconds of a step after `length` tokens, and of its attention alone; medians."""
+    """Return the median seconds of a step after `length` tokens, and of its attention only."""
     config, weight = model.config, model.lm_head.weight
     token = Tensor([[5]], device=weight.device)
     query, *past = (
@@ -89,20 +72,11 @@ def step_times(model: NemotronForCausalLM, length: int, runs: int = 9) -> tuple[
         cache = model.base_model.make_cache()
         for layer in range(config.num_hidden_layers):
             cache.append(layer, past[0], past[1])
-        step = _median(lambda: model(token, past_key_values=cache).logits.numpy(), runs)
+        step = median_seconds(lambda: model(token, past_key_values=cache).logits.numpy(), runs)
         pairs = [(key[:, :, :length], value[:, :, :length]) for key, value in cache]
 
         def attention() -> None:
             for key, value in pairs:
                 F.scaled_dot_product_attention(query, key, value, enable_gqa=True).numpy()
 
-        return step, _median(attention, runs)
-
-
-def _median(work: Callable[[], Any], runs: int) -> float:
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        return step, median_seconds(attention, runs)

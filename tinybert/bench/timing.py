@@ -1,9 +1,9 @@
-"""How two programs are timed side by side, so that a busy machine is unfair to neither.
+"""Time several implementations in alternation, for a fair comparison on a busy machine.
 
-They take turns (ours, theirs, ours, theirs ...), and the ratio is taken within each round: what
-slows a round down slows both. Turns do not touch: the threads of a BLAS go on spinning for up to a
-tenth of a second after their work, on cores that the next program needs; back to back, torch was
-seen to take twice its time. So each turn begins with a pause and a run that does not count.
+The implementations alternate (ours, theirs, ours, theirs, ...), and the ratio is computed within
+each round, because load on the machine slows all of them down. The threads of a BLAS keep spinning
+for up to 0.1 s after their work, on cores that the next implementation needs: without a pause,
+torch took twice its time. So each run begins with a pause and an untimed run.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from __future__ import annotations
 import gc
 import statistics
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-PAUSE = 0.1  # seconds, until idle threads have gone to sleep
+PAUSE = 0.1  # seconds, until idle threads sleep
 WARM_UP_ROUNDS = 1
 ROUNDS = 7
-NOISY = 1.5  # slowest by fastest round: beyond, the machine was busy with something else
+NOISY = 1.5  # slowest / fastest round; above, the machine was busy
 
 
 Work = Callable[[Any], Any]
@@ -26,14 +27,14 @@ Work = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Prepared:
-    """The sides of a case, ready to run.
+    """The implementations of a case, ready to run.
 
     Attributes:
-        ours: does the work once, to its very end (results of a GPU are fetched), on an input.
-        others: the same by others, by name.
-        differences: by the same names, how far their result is from ours.
-        fresh: makes an input, for work that must not meet the same one twice (caches).
-        note: what else was measured on the way.
+        ours: runs our implementation once on an input; results are copied from a GPU.
+        others: the other implementations, by name.
+        differences: by the same names, the difference of their result from ours.
+        fresh: creates a new input, for work that caches its inputs.
+        note: other measurements.
     """
 
     ours: Work
@@ -45,12 +46,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table of benchmarks.
+    """One benchmark.
 
     Attributes:
-        name, summary: what `--only` takes, and what is measured, in a line.
-        prepare: builds both sides on a device and compares their results.
-        tolerance: the largest difference at which the work counts as the same.
+        name: the name for `--only`.
+        summary: one line on what is measured.
+        prepare: builds all implementations on a device and compares their results.
+        tolerance: the largest difference at which results agree.
     """
 
     name: str
@@ -61,7 +63,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """What one case gave against one other side; times in seconds, one a round.
+    """The result of one case against one other implementation; times in seconds, one per round.
 
     Attributes:
         agrees: whether the difference is within the tolerance; if not, nothing was timed.
@@ -77,17 +79,17 @@ class Result:
 
     @property
     def noisy(self) -> bool:
-        """Whether the times of either side vary so much that they say little."""
+        """Whether the times vary too much to be reliable."""
         return any(max(t) > NOISY * min(t) for t in (self.ours, self.others) if t)
 
     @property
     def ratio(self) -> float:
-        """The median over the rounds of our time divided by the other's: below 1 we are faster."""
+        """The median over the rounds of our time / their time; below 1 tinybert is faster."""
         pairs = zip(self.ours, self.others, strict=True)
         return statistics.median(mine / other for mine, other in pairs)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: medians, extremes and all times."""
+        """Return medians, extremes and all times, for JSON."""
         result: dict[str, Any] = {
             "case": self.case,
             "other": self.other,
@@ -103,15 +105,15 @@ class Result:
 
 
 def spread(times: list[float]) -> dict[str, Any]:
-    """Median, minimum, maximum, and the times themselves."""
+    """Return median, minimum, maximum, and all times."""
     median = statistics.median(times)
     return {"median": median, "min": min(times), "max": max(times), "times": times}
 
 
 def run_case(case: Case, device: str = "cpu", runs: int = ROUNDS) -> list[Result]:
-    """Prepare, compare and time one case; one Result for each other side.
+    """Prepare, compare and time one case; return one Result for each other implementation.
 
-    Raises what the case raises where it cannot run: ImportError, FetchError, DeviceError.
+    Raises ImportError, FetchError or DeviceError if the case cannot run.
     """
     prepared = case.prepare(device)
     agrees = all(difference <= case.tolerance for difference in prepared.differences.values())
@@ -128,17 +130,37 @@ def run_case(case: Case, device: str = "cpu", runs: int = ROUNDS) -> list[Result
 def interleave(
     sides: dict[str, Work], runs: int, fresh: Callable[[], Any], pause: float = PAUSE
 ) -> dict[str, list[float]]:
-    """Seconds of every run that counts, by side; in a round all sides have the same input."""
+    """Return the seconds of every timed run, by name; in a round all have the same inputs."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(-WARM_UP_ROUNDS, runs):
-        uncounted, counted = fresh(), fresh()
+        warm_up, timed = fresh(), fresh()
         for name, work in sides.items():
-            gc.collect()  # so that nobody pays for another's litter
+            gc.collect()  # the garbage of one must not slow down the next
             time.sleep(pause)
-            work(uncounted)
+            work(warm_up)
             start = time.perf_counter()
-            work(counted)
+            work(timed)
             elapsed = time.perf_counter() - start
             if number >= 0:
                 times[name].append(elapsed)
     return times
+
+
+def median_seconds(work: Callable[[], Any], runs: int) -> float:
+    """Return the median time of several runs."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def peak_megabytes(work: Callable[[], Any]) -> float:
+    """Return the peak memory of NumPy arrays during a run, beyond what was allocated before."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()

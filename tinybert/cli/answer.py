@@ -1,4 +1,4 @@
-"""`tinybert answer`: the answer to a question, out of a text."""
+"""`tinybert answer`: extractive question answering."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.cli.bars import save_spans
+from tinybert.cli.bar_charts import save_answer_chart
 from tinybert.cli.command import Command, read_file
-from tinybert.cli.layout import (
+from tinybert.cli.figures import figure_path
+from tinybert.cli.pipeline_arguments import (
+    add_pipeline_arguments,
+    add_plot_argument,
+    load_pipeline,
+)
+from tinybert.cli.terminal import (
     columns_of,
     one_line,
     print_json,
@@ -20,63 +26,69 @@ from tinybert.cli.layout import (
     table,
     terminal_width,
 )
-from tinybert.cli.tasks import add_plot_argument, add_task_arguments, load_task, plot_file
 
-PLOTTED = 30  # tokens
-NARROWEST_WHERE = 16  # columns; in fewer, the place of an answer is not shown
+MAX_TOKENS = 30  # tokens in the chart
+MIN_CONTEXT_WIDTH = 16  # columns; a narrower column with the context is not shown
 
 DETAILS = """\
-Finds where in a text the answer to a question stands, with a model that was
-trained for it (BertForQuestionAnswering). The text comes from --context, from
---file, or through a pipe, and may be long. --plot draws how likely the answer
-starts and ends at each token near it."""
+Finds the span of a text that answers a question, with a model trained for
+question answering (BertForQuestionAnswering). The text comes from --context,
+--file or standard input; a long text is split into overlapping windows. start
+and end are character offsets. --plot draws the probabilities that the answer
+starts and ends at each token."""
 
 EXAMPLE = """\
   $ tinybert answer "Where did she live?" --context "Ada lived in London." \\
       --model my-qa-model
-  answer   score  start  end  where
+  answer   score  start  end  context
   London  0.9713     13   19  Ada lived in [London].
 
   $ tinybert answer "Who fell?" --file novel.txt --model my-qa-model --top-k 3"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """QUESTION, --context, --file, --model, --top-k, ..., --plot, --device, --json."""
-    parser.add_argument("question", metavar="QUESTION", help="quote it")
-    parser.add_argument("--context", metavar="TEXT", help="where the answer is looked for")
-    parser.add_argument("--file", metavar="FILE", help="a file with it; - is standard input")
-    parser.add_argument("--top-k", type=int, default=1, metavar="N", help="answers (default: 1)")
+    """Add QUESTION, --context, --file, --model, --top-k, ..., --plot, --device, --json."""
+    parser.add_argument("question", metavar="QUESTION", help="the question in quotes")
+    parser.add_argument("--context", metavar="TEXT", help="the text that contains the answer")
+    parser.add_argument("--file", metavar="FILE", help="a file with the text; - is standard input")
     parser.add_argument(
-        "--max-answer-len", type=int, default=15, metavar="N", help="tokens (default: 15)"
+        "--top-k", type=int, default=1, metavar="N", help="number of answers (default: 1)"
     )
     parser.add_argument(
-        "--impossible", action="store_true", help="there may be no answer in the text"
+        "--max-answer-len",
+        type=int,
+        default=15,
+        metavar="N",
+        help="maximum length of an answer in tokens (default: 15)",
+    )
+    parser.add_argument(
+        "--impossible", action="store_true", help="allow the result that there is no answer"
     )
     add_plot_argument(parser, "a chart")
-    add_task_arguments(parser)
+    add_pipeline_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look for answers, and show each where it stands."""
-    plot = plot_file(args)
+    """Find the answers, and print each with its context."""
+    plot = figure_path("--plot", args.plot)
     context = _context(args)
-    find = load_task("question-answering", args)
-    found = find(
+    answer = load_pipeline("question-answering", args)
+    result = answer(
         question=args.question,
         context=context,
         top_k=args.top_k,
         max_answer_len=args.max_answer_len,
         handle_impossible_answer=args.impossible,
     )
-    answers = [found] if isinstance(found, dict) else found
+    answers = [result] if isinstance(result, dict) else result
     if plot is not None:
-        _plot(plot, find, args.question, context)
+        _plot(plot, answer, args.question, context)
     if args.json:
         print_json({"model": args.model, "question": args.question, "answers": answers})
     elif answers:
         print("\n".join(_table(context, answers)))
     else:
-        print("no answer: the text has no words")
+        print("no answer: the text has no tokens")
     if plot is not None:
         print(f"chart: {plot}", file=sys.stderr)
     return 0
@@ -89,7 +101,7 @@ def _context(args: argparse.Namespace) -> str:
     if context is None and (args.file is not None or not sys.stdin.isatty()):
         context = read_file(args.file or "-")
     if not (context or "").strip():
-        raise ValueError("no text to look in: add --context TEXT, --file FILE, or pipe it in")
+        raise ValueError("no text given: add --context TEXT, --file FILE, or pipe it in")
     return context
 
 
@@ -104,38 +116,38 @@ def _table(context: str, answers: list[dict[str, Any]]) -> list[str]:
         ]
         for answer in answers
     ]
-    heads = ["answer", "score", "start", "end"]
-    room = width - 2 - max(map(columns_of, table(heads, rows, "lrrr")))
-    if room < NARROWEST_WHERE:
-        return table(heads, rows, "lrrr")
+    header = ["answer", "score", "start", "end"]
+    available = width - 2 - max(map(columns_of, table(header, rows, "lrrr")))
+    if available < MIN_CONTEXT_WIDTH:
+        return table(header, rows, "lrrr")
     for row, answer in zip(rows, answers, strict=True):
-        row.append(_where(context, answer, room) if answer["answer"] else "")
-    return table([*heads, "where"], rows, "lrrrl")
+        row.append(_in_context(context, answer, available) if answer["answer"] else "")
+    return table([*header, "context"], rows, "lrrrl")
 
 
-def _where(context: str, answer: dict[str, Any], room: int) -> str:
-    """The answer in brackets, with as much of the text round it as there is room for."""
+def _in_context(context: str, answer: dict[str, Any], width: int) -> str:
+    """Return the answer in brackets, with text around it up to `width` columns."""
     inside = f"[{one_line(answer['answer'])}]"
-    if len(inside) >= room:
-        return shorten(inside, room)
+    if len(inside) >= width:
+        return shorten(inside, width)
     before = one_line(context[: answer["start"]] + "|")[:-1]
     after = one_line("|" + context[answer["end"] :])[1:]
-    half = (room - len(inside)) // 2
-    left = shorten_start(before, max(half, room - len(inside) - len(after)))
+    half = (width - len(inside)) // 2
+    left = shorten_start(before, max(half, width - len(inside) - len(after)))
     space = " " if before.endswith(" ") and not left.endswith(" ") else ""
-    return shorten(f"{left}{space}{inside}{after}", room)
+    return shorten(f"{left}{space}{inside}{after}", width)
 
 
-def _plot(path: Path, find: Any, question: str, context: str) -> None:
-    """The tokens round the likeliest start and end, in the window where these are likeliest."""
-    windows = find.windows(question, context)
+def _plot(path: Path, answer: Any, question: str, context: str) -> None:
+    """Draw the probabilities around the most likely answer, in its window."""
+    windows = answer.windows(question, context)
     window = max(windows, key=lambda w: w.start.max() * w.end.max())
-    places = np.flatnonzero(window.possible)
-    if not len(places):
-        raise ValueError("--plot: the text has no words")
+    positions = np.flatnonzero(window.in_context)
+    if not len(positions):
+        raise ValueError("--plot: the text has no tokens")
     middle = (int(window.start.argmax()) + int(window.end.argmax())) // 2
-    near = np.sort(places[np.argsort(abs(places - middle), kind="stable")[:PLOTTED]])
-    save_spans(
+    near = np.sort(positions[np.argsort(abs(positions - middle), kind="stable")[:MAX_TOKENS]])
+    save_answer_chart(
         path,
         question,
         [window.tokens[i] for i in near],
@@ -144,6 +156,4 @@ def _plot(path: Path, find: Any, question: str, context: str) -> None:
     )
 
 
-COMMAND = Command(
-    "answer", "Find the answer to a question in a text", DETAILS, EXAMPLE, add_arguments, run
-)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

@@ -1,4 +1,4 @@
-"""`tinybert classify`: the class of each text."""
+"""`tinybert classify`: text classification."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import argparse
 import sys
 from typing import Any
 
-from tinybert.cli.bars import Panel, check_panels, save_bars
+from tinybert.cli.bar_charts import BarChart, check_charts, save_bar_charts
 from tinybert.cli.command import Command, add_text_arguments, read_texts
-from tinybert.cli.layout import print_json, shorten, table, terminal_width
-from tinybert.cli.tasks import add_plot_argument, add_task_arguments, bar, load_task, plot_file
+from tinybert.cli.figures import figure_path
+from tinybert.cli.pipeline_arguments import add_pipeline_arguments, add_plot_argument, load_pipeline
+from tinybert.cli.terminal import print_json, score_bar, shorten, table, terminal_width
 from tinybert.pipelines.text_classification import FUNCTIONS
 
 DETAILS = """\
-Gives each text its class, or a number, with a model that was trained for it
-(BertForSequenceClassification). Shows all classes of a text, the likeliest
-first, or the --top-k; of several texts the best class of each, unless --top-k
-says otherwise. What a model cannot read of a long text is cut off."""
+Predicts the class of each text, or a number, with a model trained for
+sequence classification (BertForSequenceClassification). One text is shown
+with all classes, most likely first; several texts with the best class of
+each. --top-k N shows the N best classes of each text. A text that is longer
+than the model's limit is truncated."""
 
 EXAMPLE = """\
   $ tinybert classify "What a film!" --model my-sentiment-model
@@ -31,60 +33,61 @@ EXAMPLE = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """TEXT, --file, --pair, --model, --top-k, --function, --plot, --device, --json."""
+    """Add TEXT, --file, --pair, --model, --top-k, --function, --plot, --device, --json."""
     add_text_arguments(parser)
-    parser.add_argument("--pair", metavar="TEXT", help="a second text, the same for each")
-    parser.add_argument("--top-k", type=int, metavar="N", help="classes that are shown")
+    parser.add_argument("--pair", metavar="TEXT", help="a second text for each text")
+    parser.add_argument("--top-k", type=int, metavar="N", help="number of classes to show")
     parser.add_argument(
-        "--function", choices=FUNCTIONS, help="what makes scores of logits (default: the model's)"
+        "--function", choices=FUNCTIONS, help="how logits become scores (default: by the config)"
     )
-    add_plot_argument(parser, "a chart")
-    add_task_arguments(parser)
+    add_plot_argument(parser, "a bar chart")
+    add_pipeline_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Classify, and show the classes of each text."""
-    plot = plot_file(args)
+    """Classify the texts, and print the classes of each."""
+    plot = figure_path("--plot", args.plot)
     texts = read_texts(args)
     if plot is not None:
-        check_panels(len(texts))
+        check_charts(len(texts))
     options = {"top_k": args.top_k, "function_to_apply": args.function}
-    classify = load_task("text-classification", args, truncation=True, **options)
+    classify = load_pipeline("text-classification", args, truncation=True, **options)
     inputs = [t if args.pair is None else {"text": t, "text_pair": args.pair} for t in texts]
-    found = classify(inputs)
+    labels_of_texts = classify(inputs)
+    results = list(zip(texts, labels_of_texts, strict=True))
     if plot is not None:
-        panels = [
-            Panel(text, [(entry["label"], entry["score"]) for entry in labels])
-            for text, labels in zip(texts, found, strict=True)
+        charts = [
+            BarChart(text, [(entry["label"], entry["score"]) for entry in labels])
+            for text, labels in results
         ]
-        save_bars(plot, panels, "score")
+        save_bar_charts(plot, charts, "score")
     if args.json:
-        results = [{"text": t, "labels": labels} for t, labels in zip(texts, found, strict=True)]
-        print_json({"model": args.model, "pair": args.pair, "results": results})
+        as_dicts = [{"text": text, "labels": labels} for text, labels in results]
+        print_json({"model": args.model, "pair": args.pair, "results": as_dicts})
     elif len(texts) > 1 and args.top_k in (None, 1):
-        print("\n".join(_list(texts, found)))
+        print("\n".join(_best_classes(texts, labels_of_texts)))
     else:
-        shown = (_shown(t, labels) for t, labels in zip(texts, found, strict=True))
-        print("\n\n".join("\n".join(lines) for lines in shown))
+        print("\n\n".join("\n".join(_all_classes(text, labels)) for text, labels in results))
     if plot is not None:
         print(f"chart: {plot}", file=sys.stderr)
     return 0
 
 
-def _shown(text: str, labels: list[dict[str, Any]]) -> list[str]:
-    rows = [[e["label"], f"{e['score']:.4f}", bar(e["score"])] for e in labels]
+def _all_classes(text: str, labels: list[dict[str, Any]]) -> list[str]:
+    rows = [[e["label"], f"{e['score']:.4f}", score_bar(e["score"])] for e in labels]
     return [shorten(text, terminal_width()), "", *table(["label", "score", ""], rows, "lrl")]
 
 
-def _list(texts: list[str], found: list[list[dict[str, Any]]]) -> list[str]:
-    """A line for each text."""
-    labels = [labels[0]["label"] for labels in found]
-    room = max(8, terminal_width() - max(map(len, [*labels, "label"])) - 12)
+def _best_classes(texts: list[str], labels_of_texts: list[list[dict[str, Any]]]) -> list[str]:
+    """Return a table with one line per text."""
+    best = [labels[0] for labels in labels_of_texts]
+    longest = max(len(name) for name in ["label", *(entry["label"] for entry in best)])
+    width = max(8, terminal_width() - longest - 12)
     rows = [
-        [label, f"{entries[0]['score']:.4f}", shorten(text, room)]
-        for label, entries, text in zip(labels, found, texts, strict=True)
+        [entry["label"], f"{entry['score']:.4f}", shorten(text, width)]
+        for entry, text in zip(best, texts, strict=True)
     ]
     return table(["label", "score", "text"], rows, "lrl")
 
 
-COMMAND = Command("classify", "Give each text its class", DETAILS, EXAMPLE, add_arguments, run)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

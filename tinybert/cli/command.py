@@ -1,7 +1,7 @@
-"""`Command`: what a command is, and the arguments that several commands share.
+"""`Command`, and the arguments and checks that several commands share.
 
-A command's file defines `add_arguments` and `run`, and ends with `COMMAND = Command(...)`;
-`registry.py` lists them.
+The file of a command defines `add_arguments` and `run`, and ends with `COMMAND = Command(...)`;
+`registry.py` has one line for each command.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,69 +22,66 @@ class Command:
     """One command of the command line.
 
     Attributes:
-        name, summary: the word that is typed, and one line for the overview.
-        details: what `--help` says beyond the summary.
-        example: a worked example with its output, for the end of `--help`.
+        details: the description in `--help`, after the summary.
+        example: an example with its output, at the end of `--help`.
         add_arguments: declares the arguments.
-        run: does the work and returns the exit code; errors are raised (see `main.py`).
-        spellings: what errors call an option, where that is not its own name, and its flag.
+        run: runs the command and returns the exit code; errors are raised (see `main.py`).
+        flags: for error messages, the flags of Python arguments that have another name.
     """
 
-    name: str
-    summary: str
     details: str
     example: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
-    spellings: Mapping[str, str] = field(default_factory=dict)
+    flags: Mapping[str, str] = field(default_factory=dict)
 
 
 def add_text_arguments(parser: argparse.ArgumentParser) -> None:
-    """TEXT ... and --file: where texts come from; `read_texts` reads them."""
-    parser.add_argument("text", nargs="*", metavar="TEXT", help="a text; quote it")
+    """Add TEXT ... and --file; `read_texts` reads them."""
+    parser.add_argument("text", nargs="*", metavar="TEXT", help="a text in quotes")
     parser.add_argument(
-        "--file", metavar="FILE", help="a text a line; - is standard input, also the default"
+        "--file", metavar="FILE", help="a file with one text per line; - is standard input"
     )
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
-    """--model: a folder, or minilm; `model_folder` finds it."""
+    """Add --model, a folder or minilm; `model_folder` finds it."""
     parser.add_argument(
-        "--model", metavar="FOLDER", default="minilm", help="a model's folder (default: minilm)"
+        "--model", metavar="FOLDER", default="minilm", help="the model's folder (default: minilm)"
     )
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """--device."""
+    """Add --device."""
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:1")
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
-    """--json."""
+    """Add --json."""
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def read_texts(args: argparse.Namespace) -> list[str]:
-    """The texts of a command: its arguments, then the lines of --file; else of standard input.
+    """Return the texts of a command: its arguments, then the lines of --file or standard input.
 
-    Blank lines are left out, which is said on standard error, since lines are counted then.
-    Raises ValueError if there are no texts, or the file is not UTF-8.
+    Standard input is read if no text is given. Blank lines are skipped, with a note on standard
+    error. Raises ValueError if there is no text, or the file is not UTF-8.
     """
     texts = list(args.text)
     piped = not texts and args.file is None and not sys.stdin.isatty()
     if args.file is not None or piped:
         lines = _lines("-" if piped else args.file)
-        full = [line for line in lines if line.strip()]
-        if full and len(full) < len(lines):
-            print(f"{len(lines) - len(full)} blank line(s) left out", file=sys.stderr)
-        texts += full
+        not_blank = [line for line in lines if line.strip()]
+        if not_blank and len(not_blank) < len(lines):
+            print(f"skipped {len(lines) - len(not_blank)} blank line(s)", file=sys.stderr)
+        texts += not_blank
     if not texts:
-        raise ValueError("no text given: add one in quotes, --file FILE, or pipe lines in")
+        raise ValueError("no text given: add TEXT in quotes, use --file FILE, or pipe lines in")
     return texts
 
 
 def read_file(name: str) -> str:
-    """The text of a file, or for - of standard input; ValueError if it is not UTF-8."""
+    """Return the text of a file, or of standard input for -; ValueError if it is not UTF-8."""
     try:
         raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         return raw.decode("utf-8-sig")
@@ -99,18 +96,30 @@ def _lines(name: str) -> list[str]:
     return [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
 
 
+def check_output_file(flag: str, path: Path, suffixes: Sequence[str]) -> None:
+    """Raise ValueError if an output file has another suffix, or its folder does not exist.
+
+    To be called before the work, so that no result is lost.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{flag} must end in {', '.join(suffixes)}, got {str(path)!r}")
+    if not path.parent.is_dir():
+        raise ValueError(f"{flag}: the folder {str(path.parent)!r} does not exist")
+
+
 def folder_or_file(name: str) -> Path:
-    """The path of a file, or what `model_folder` makes of the name."""
+    """Return the path of a file, or the folder that `model_folder` finds."""
     path = Path(name).expanduser()
     return path if path.is_file() else model_folder(name)
 
 
 def optional(module: str, extra: str, purpose: str) -> Any:
-    """Import a library that tinybert can do without; ImportError says how to install it."""
+    """Import an optional library; the ImportError says how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         name = module.partition(".")[0]
-        pinned = " -c constraints.txt" if extra == "test" else ""  # a bare torch draws gigabytes
+        # Without the constraints, pip downloads gigabytes for torch.
+        pinned = " -c constraints.txt" if extra == "test" else ""
         hint = f'pip install "tinybert[{extra}]"{pinned}'
         raise ImportError(f"{purpose} needs {name}: {hint}") from error

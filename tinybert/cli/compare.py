@@ -1,11 +1,11 @@
-"""`tinybert compare`: our BERT beside that of transformers, layer by layer, on the same weights."""
+"""`tinybert compare`: compare our BERT with that of transformers, layer by layer."""
 
 from __future__ import annotations
 
 import argparse
 
 from tinybert.cli.command import Command, add_json_argument, add_model_argument, optional
-from tinybert.compare import compare
+from tinybert.comparison import compare
 from tinybert.fetch import model_folder
 from tinybert.models import BertModel
 from tinybert.tokenizers import BertTokenizer
@@ -13,11 +13,11 @@ from tinybert.tokenizers import BertTokenizer
 TEXT = "The quick brown fox jumps over the lazy dog."
 
 DETAILS = """\
-Loads the folder twice, here and in transformers (eager attention, float32),
+Loads the model in tinybert and in transformers (eager attention, float32),
 runs both on TEXT and compares the output of every layer. The exit code is 1
-if they differ. --float64 runs both in float64 as well, which tells rounding
-from a bug: rounding vanishes there, a bug stays. Needs torch and
-transformers: pip install "tinybert[test]"."""
+if they differ. --float64 also runs both in float64, which distinguishes
+rounding from a bug: rounding errors disappear, a bug does not. Needs torch
+and transformers: pip install "tinybert[test]"."""
 
 EXAMPLE = """\
   $ tinybert compare "Hello, world!"
@@ -28,15 +28,15 @@ EXAMPLE = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """TEXT, --model, --float64, --json."""
+    """Add TEXT, --model, --float64, --json."""
     parser.add_argument("text", nargs="?", default=TEXT, metavar="TEXT", help=f'default: "{TEXT}"')
     add_model_argument(parser)
-    parser.add_argument("--float64", action="store_true", help="rounding, or a bug?")
+    parser.add_argument("--float64", action="store_true", help="also compare in float64")
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run both models and print the table; 1 if they diverge."""
+    """Run both models and print the comparison; return 1 if they differ."""
     transformers = optional("transformers", "test", "compare")
     optional("torch", "test", "compare")
     folder = model_folder(args.model)
@@ -50,7 +50,4 @@ def run(args: argparse.Namespace) -> int:
     return 0 if comparison.ok else 1
 
 
-COMMAND = Command(
-    "compare", "Check our BERT against transformers, layer by layer", DETAILS, EXAMPLE,
-    add_arguments, run,
-)  # fmt: skip
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

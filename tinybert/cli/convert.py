@@ -1,4 +1,4 @@
-"""`tinybert convert`: any checkpoint to a folder that Hugging Face transformers reads."""
+"""`tinybert convert`: convert any checkpoint to a folder that transformers can load."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from tinybert.cli.command import Command, add_json_argument
-from tinybert.cli.layout import fold, human_size, print_json, terminal_width
-from tinybert.cli.progress import progress
-from tinybert.cli.source import find_config, home_of, weights_path
+from tinybert.cli.model_files import find_config, folder_of, weights_path
+from tinybert.cli.terminal import human_size, print_json, terminal_width, wrap
 from tinybert.formats.difference import BLOCK, EQUAL, difference
 from tinybert.formats.nemo.checkpoint import is_nemo
 from tinybert.formats.nemo.files import OPTIONS
+from tinybert.progress import progress_bar
 from tinybert.tokenizers.config import MORE_TEMPLATES, TEMPLATE_FILE
 from tinybert.weights import CheckpointError, open_checkpoint, save_sharded
 from tinybert.weights.dtypes import FORMATS, Format
@@ -30,7 +30,7 @@ from tinybert.weights.sharded import Selection
 
 DTYPES = ("float16", "bfloat16", "float32")
 CONFIG = "config.json"
-COMPANIONS = (  # files of a tokenizer, and how to generate
+COMPANIONS = (  # files of the tokenizer, and the generation config
     "vocab.txt",
     "vocab.json",
     "merges.txt",
@@ -46,13 +46,13 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.sa
 
 DETAILS = """\
 Writes the weights of SOURCE into the folder TARGET as safetensors, with
-config.json and the tokenizer's files if they lie beside SOURCE, so that
-tinybert and transformers load it. SOURCE is a folder or file that tinybert
-reads: safetensors, PyTorch (.bin, .pt), Megatron-LM (NGC's .zip),
-TensorFlow (.h5, .ckpt.index), Flax (.msgpack), NeMo's Nemotron (.nemo, or
-model_weights.ckpt beside model_config.yaml). One tensor at a time is in
-memory. Then all is read back and compared. TARGET appears when everything
-is done and right, or not at all."""
+config.json and the tokenizer's files if SOURCE has them; tinybert and
+transformers can load TARGET. SOURCE is a folder or a file: safetensors,
+PyTorch (.bin, .pt), Megatron-LM (NGC's .zip), TensorFlow (.h5, .ckpt.index),
+Flax (.msgpack), or a Nemotron of NeMo (.nemo, or model_weights.ckpt with
+model_config.yaml). Only one tensor at a time is in memory. All tensors are
+read back and compared with SOURCE. If anything fails, TARGET is not created
+or changed."""
 
 EXAMPLE = """\
   $ tinybert convert megatron_bert_345m_v0_1_cased.zip megatron-cased
@@ -65,27 +65,32 @@ EXAMPLE = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """SOURCE, TARGET, --dtype, --max-shard-size, --force, --json."""
-    parser.add_argument("source", metavar="SOURCE", help="a folder, a file of weights, or minilm")
-    parser.add_argument("target", metavar="TARGET", help="the folder to make")
-    parser.add_argument("--dtype", choices=DTYPES, help="of all floats; as they are by default")
+    """Add SOURCE, TARGET, --dtype, --max-shard-size, --force, --json."""
+    parser.add_argument("source", metavar="SOURCE", help="a folder, a weights file, or minilm")
+    parser.add_argument("target", metavar="TARGET", help="the folder to create")
     parser.add_argument(
-        "--max-shard-size", default="5GB", metavar="SIZE", help="of a file (default: 5GB)"
+        "--dtype", choices=DTYPES, help="dtype of all float tensors (default: unchanged)"
     )
     parser.add_argument(
-        "--force", action="store_true", help="replace the model in TARGET; other files stay"
+        "--max-shard-size",
+        default="5GB",
+        metavar="SIZE",
+        help="maximum size of a file (default: 5GB)",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="replace the model in TARGET; keep its other files"
     )
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write, verify, move into place, and say what was done."""
+    """Write the weights to a new folder, verify them, move it to TARGET, and print a summary."""
     source = weights_path(args.source)
     target = Path(os.path.realpath(Path(args.target).expanduser()))
-    _check(source, target, args.force)
+    _check_target(source, target, args.force)
     with open_checkpoint(source) as checkpoint:
-        if is_nemo(checkpoint):  # otherwise the names would be Hugging Face's
-            raise ValueError(f"{source} has NeMo's names, and {OPTIONS} has to lie beside it")
+        if is_nemo(checkpoint):  # with its options, the reader gives the names of transformers
+            raise ValueError(f"{source} is a NeMo checkpoint and needs {OPTIONS} in its folder")
         config = find_config(source, checkpoint)
         origins: dict[str, str] = {}
         with _new_folder(target) as folder:
@@ -93,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
             if config is not None:
                 _write_config(config.options, folder, args.dtype)
                 origins[CONFIG] = "copied" if config.origin == CONFIG else f"from {config.origin}"
-            origins |= dict.fromkeys(_copy_companions(home_of(source), folder), "copied")
+            origins |= dict.fromkeys(_copy_companions(folder_of(source), folder), "copied")
             files = {
                 file.relative_to(folder).as_posix(): file.stat().st_size
                 for file in sorted(folder.rglob("*"))
@@ -106,35 +111,35 @@ def run(args: argparse.Namespace) -> int:
             "files": files,
             "config": config.origin if config else None,
             "tensors": len(checkpoint),
-            "verified": True,  # or there would be an error instead
+            "verified": True,  # otherwise an error was raised
             "rounding": rounding,
         }
     if args.json:
         print_json(result)
     else:
-        print("\n".join(_shown(result, origins, args.dtype)))
+        print("\n".join(_summary(result, origins, args.dtype)))
     return 0
 
 
-def _check(source: Path, target: Path, force: bool) -> None:
-    """Refuse a target that would destroy something."""
-    homes = Path(os.path.realpath(home_of(source))), home_of(Path(os.path.realpath(source)))
-    if any(target == home or target in home.parents for home in homes):
-        raise ValueError(f"TARGET {target} holds SOURCE itself: give another folder")
+def _check_target(source: Path, target: Path, force: bool) -> None:
+    """Raise ValueError for a target whose replacement would destroy files."""
+    folders = Path(os.path.realpath(folder_of(source))), folder_of(Path(os.path.realpath(source)))
+    if any(target == folder or target in folder.parents for folder in folders):
+        raise ValueError(f"TARGET {target} contains SOURCE: give another folder")
     if target.exists() and not target.is_dir():
-        raise ValueError(f"TARGET {target} exists and is no folder")
+        raise ValueError(f"TARGET {target} exists and is not a folder")
     if target.is_dir() and any(target.iterdir()) and not force:
-        raise ValueError(f"TARGET {target} exists and is not empty: --force replaces its model")
+        raise ValueError(f"TARGET {target} is not empty: use --force to replace its model")
 
 
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `target` at the end, unless something fails before.
+    """Yield a temporary folder that becomes `target` at the end; after an error it is deleted.
 
-    It lies on the same disk, so that it moves in one step.
+    It is on the same disk as `target`, where a folder is moved in one step.
     """
-    there = next(folder for folder in target.parents if folder.is_dir())
-    unfinished = there / f".converting-{secrets.token_hex(8)}"
+    parent = next(folder for folder in target.parents if folder.is_dir())
+    unfinished = parent / f".converting-{secrets.token_hex(8)}"
     unfinished.mkdir()
     try:
         yield unfinished
@@ -145,7 +150,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
 
 
 def _replace(target: Path, new: Path) -> None:
-    """Put `new` in the place of `target`; what is not of the model moves over."""
+    """Replace `target` by `new`; files of the old folder that are not of the model are kept."""
     if not target.exists():
         os.rename(new, target)
         return
@@ -162,8 +167,8 @@ def _replace(target: Path, new: Path) -> None:
     shutil.rmtree(old)
 
 
-class _Watched(Selection):
-    """A reader's tensors; every one that is read moves a progress bar."""
+class _WithProgress(Selection):
+    """The tensors of a reader; each tensor that is read advances a progress bar."""
 
     def __init__(self, reader: TensorReader, advance: Callable[[int], object]) -> None:
         super().__init__(reader, reader)
@@ -176,39 +181,40 @@ class _Watched(Selection):
 
 
 def _write(checkpoint: TensorReader, folder: Path, args: argparse.Namespace) -> float:
-    """Write the tensors and compare what was written; returns the largest rounding error."""
+    """Write the tensors, verify the written files, and return the largest rounding error."""
     total = sum(checkpoint.info(name).nbytes for name in checkpoint)
-    with progress("writing", total) as advance:
-        save_sharded(_Watched(checkpoint, advance), folder, args.max_shard_size, dtype=args.dtype)
-    with progress("checking", total) as advance, open_checkpoint(folder) as written:
-        return _verify(_Watched(checkpoint, advance), written, args.dtype, folder)
+    with progress_bar("writing", total, "B") as advance:
+        tensors = _WithProgress(checkpoint, advance)
+        save_sharded(tensors, folder, args.max_shard_size, dtype=args.dtype)
+    with progress_bar("verifying", total, "B") as advance, open_checkpoint(folder) as written:
+        return _verify(_WithProgress(checkpoint, advance), written, args.dtype, folder)
 
 
-def _verify(source: TensorReader, written: TensorReader, dtype: str | None, place: Path) -> float:
-    """Read each tensor back: it must be the source's, rounded to its new format where that is so.
+def _verify(source: TensorReader, written: TensorReader, dtype: str | None, folder: Path) -> float:
+    """Compare each written tensor with its source, rounded to the new dtype.
 
-    Returns the largest rounding error; CheckpointError names a tensor that is not as it should be.
+    Returns the largest rounding error; raises CheckpointError for a tensor that differs.
     """
-    wanted = stored_infos(source, dtype)
-    if set(wanted) != set(written):
-        raise CheckpointError(place, "does not have the tensors that were written to it")
+    expected = stored_infos(source, dtype)
+    if set(expected) != set(written):
+        raise CheckpointError(folder, "does not have the tensors that were written to it")
     rounding = 0.0
-    for name, info in wanted.items():
+    for name, info in expected.items():
         error = _rounding(source[name], written.copy(name), FORMATS[info.dtype])
         if error is None or written.info(name) != info:
             raise CheckpointError(
-                place, f"tensor {name!r} does not read back as it was written; is the disk sound?"
+                folder, f"tensor {name!r} differs from what was written; check the disk"
             )
         rounding = max(rounding, error)
     return rounding
 
 
-def _rounding(array: np.ndarray, back: np.ndarray, fmt: Format) -> float | None:
-    """How far what was read back is off; None if more than by the rounding to the format."""
+def _rounding(array: np.ndarray, written: np.ndarray, fmt: Format) -> float | None:
+    """Return the largest rounding error; None if the arrays differ by more than rounding."""
     assert fmt.narrow is not None
-    flat, flat_back, rounding = array.reshape(-1), back.reshape(-1), 0.0
+    flat, flat_written, rounding = array.reshape(-1), written.reshape(-1), 0.0
     for start in range(0, flat.size, BLOCK):
-        block, read = flat[start : start + BLOCK], flat_back[start : start + BLOCK]
+        block, read = flat[start : start + BLOCK], flat_written[start : start + BLOCK]
         exact = fmt.narrow(block)
         exact = fmt.widen(exact) if fmt.widen else exact
         if difference(exact, read) != EQUAL:
@@ -223,16 +229,16 @@ def _write_config(options: dict[str, Any], folder: Path, dtype: str | None) -> N
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
-def _copy_companions(home: Path, folder: Path) -> list[str]:
-    found = {file for pattern in COMPANIONS for file in home.glob(pattern) if file.is_file()}
-    names = [file.relative_to(home).as_posix() for file in found]
+def _copy_companions(source: Path, folder: Path) -> list[str]:
+    files = {file for pattern in COMPANIONS for file in source.glob(pattern) if file.is_file()}
+    names = [file.relative_to(source).as_posix() for file in files]
     for name in names:
         (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(home / name, folder / name)
+        shutil.copyfile(source / name, folder / name)
     return names
 
 
-def _shown(result: dict[str, Any], origins: dict[str, str], dtype: str | None) -> list[str]:
+def _summary(result: dict[str, Any], origins: dict[str, str], dtype: str | None) -> list[str]:
     files = result["files"]
     width = max(map(len, files))
     sizes = {name: human_size(size) for name, size in files.items()}
@@ -243,14 +249,11 @@ def _shown(result: dict[str, Any], origins: dict[str, str], dtype: str | None) -
         for name in files
     ]
     if CONFIG not in files:
-        lines.append(f"  no {CONFIG}: none lies beside the source, and loading needs one")
-    verdict = f"verified: {result['tensors']} tensors read back, each equal to its source"
+        lines.append(f"  no {CONFIG}: SOURCE has none; add one to load the model")
+    verified = f"verified: {result['tensors']} tensors read back, each equal to its source"
     if result["rounding"]:
-        verdict += f" rounded to {dtype} (by at most {result['rounding']:.2g})"
-    return [*lines, *fold(verdict.split(" "), terminal_width())]
+        verified += f" rounded to {dtype} (by at most {result['rounding']:.2g})"
+    return [*lines, *wrap(verified.split(" "), terminal_width())]
 
 
-COMMAND = Command(
-    "convert", "Turn any checkpoint into a folder of safetensors", DETAILS, EXAMPLE,
-    add_arguments, run,
-)  # fmt: skip
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

@@ -1,26 +1,26 @@
-"""`tinybert diff`: two checkpoints, tensor by tensor."""
+"""`tinybert diff`: compare two checkpoints, tensor by tensor."""
 
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Any
 
+from tinybert.checks import check_number
 from tinybert.cli.command import Command, add_json_argument
-from tinybert.cli.layout import print_json
-from tinybert.cli.progress import progress
-from tinybert.cli.source import weights_path
-from tinybert.cli.tensors import named_table, shape_of
+from tinybert.cli.model_files import weights_path
+from tinybert.cli.tensor_table import shape_text, tensor_table
+from tinybert.cli.terminal import print_json
 from tinybert.formats.difference import difference
+from tinybert.progress import progress_bar
 from tinybert.weights import open_checkpoint
 from tinybert.weights.reader import TensorReader
 
 DETAILS = """\
-Compares two checkpoints of any format: names that only one has, shapes and
-dtypes that differ, and for each tensor the largest and the mean of |a - b|,
-the furthest apart first. NaN equals NaN. Exit code 0 if all is equal, 1 if
-not. With --tolerance, values up to that far apart are equal, and dtypes may
-differ. One tensor at a time is in memory."""
+Compares two checkpoints of any format. Lists tensors that only one has,
+different shapes and dtypes, and for each tensor the maximum and the mean of
+|a - b|, largest first. NaN equals NaN. The exit code is 0 if all tensors are
+equal, else 1. --tolerance X accepts differences up to X, and different dtypes.
+Only one tensor at a time is in memory."""
 
 EXAMPLE = """\
   $ tinybert diff minilm finetuned
@@ -30,41 +30,40 @@ EXAMPLE = """\
 
   104 tensors in both: 102 equal, 2 differ
 
-  $ tinybert diff pytorch_model.bin model.safetensors && echo the same"""
+  $ tinybert diff pytorch_model.bin model.safetensors && echo equal"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A, B, --tolerance, --json."""
+    """Add A, B, --tolerance, --json."""
     for name in "AB":
-        parser.add_argument(
-            name.lower(), metavar=name, help="a folder, a file of weights, or minilm"
-        )
+        parser.add_argument(name.lower(), metavar=name, help="a folder, a weights file, or minilm")
     parser.add_argument(
-        "--tolerance", type=float, metavar="X", help="how far apart is equal (default: 0)"
+        "--tolerance", type=float, metavar="X", help="maximum difference allowed (default: 0)"
     )
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare, print what differs; 1 if anything does beyond the tolerance."""
-    if args.tolerance is not None and not 0 <= args.tolerance < math.inf:
-        raise ValueError(f"--tolerance must be a number of at least 0, got {args.tolerance}")
+    """Compare the checkpoints and print the differences; return 1 if there is one."""
+    if args.tolerance is not None:
+        check_number("--tolerance", args.tolerance)
     paths = weights_path(args.a), weights_path(args.b)
     with open_checkpoint(paths[0]) as a, open_checkpoint(paths[1]) as b:
         result = {"a": str(paths[0]), "b": str(paths[1]), **_compared(a, b, args.tolerance)}
     if args.json:
         print_json(result)
     else:
-        print("\n".join(_shown(result)))
+        print("\n".join(_lines(result)))
     return 0 if result["equal"] else 1
 
 
 def _compared(a: TensorReader, b: TensorReader, tolerance: float | None) -> dict[str, Any]:
     common = [name for name in a if name in b]
-    alike = [name for name in common if a.info(name).shape == b.info(name).shape]
+    same_shape = [name for name in common if a.info(name).shape == b.info(name).shape]
     tensors = []
-    with progress("comparing", sum(a.info(name).nbytes for name in alike)) as advance:
-        for name in alike:
+    total = sum(a.info(name).nbytes for name in same_shape)
+    with progress_bar("comparing", total, "B") as advance:
+        for name in same_shape:
             tensors.append(_tensor(name, a, b, tolerance))
             advance(a.info(name).nbytes)
     tensors.sort(key=lambda t: (-t["unlike"], -t["max_difference"], t["dtype_a"] == t["dtype_b"]))
@@ -74,7 +73,7 @@ def _compared(a: TensorReader, b: TensorReader, tolerance: float | None) -> dict
         "other_shape": [
             {"name": n, "shape_a": list(a.info(n).shape), "shape_b": list(b.info(n).shape)}
             for n in common
-            if n not in set(alike)
+            if n not in set(same_shape)
         ],
     }
     equal = not any(result.values()) and all(t["equal"] for t in tensors)
@@ -88,39 +87,37 @@ def _described(checkpoint: TensorReader, name: str) -> dict[str, Any]:
 
 def _tensor(name: str, a: TensorReader, b: TensorReader, tolerance: float | None) -> dict[str, Any]:
     dtypes = a.info(name).dtype, b.info(name).dtype
-    found = difference(a.copy(name), b.copy(name))
+    gap = difference(a.copy(name), b.copy(name))
     same_dtype = dtypes[0] == dtypes[1] or tolerance is not None
     return {
         "name": name,
         "shape": list(a.info(name).shape),
         "dtype_a": dtypes[0],
         "dtype_b": dtypes[1],
-        "max_difference": found.largest,
-        "mean_difference": found.mean,
-        "unlike": found.unlike,
-        "equal": same_dtype and not found.unlike and found.largest <= (tolerance or 0.0),
+        "max_difference": gap.largest,
+        "mean_difference": gap.mean,
+        "unlike": gap.unlike,
+        "equal": same_dtype and not gap.unlike and gap.largest <= (tolerance or 0.0),
     }
 
 
-def _shown(result: dict[str, Any]) -> list[str]:
+def _lines(result: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     for side in "ab":
         if only := result[f"only_in_{side}"]:
-            rows = [[t["name"], shape_of(t["shape"]), t["dtype"]] for t in only]
-            heads = [f"only in {side.upper()} ({len(only)})", "shape", "dtype"]
-            lines += [*named_table(heads, rows, "lll"), ""]
+            rows = [[t["name"], shape_text(t["shape"]), t["dtype"]] for t in only]
+            header = [f"only in {side.upper()} ({len(only)})", "shape", "dtype"]
+            lines += [*tensor_table(header, rows, "lll"), ""]
     if other := result["other_shape"]:
-        rows = [[t["name"], shape_of(t["shape_a"]), shape_of(t["shape_b"])] for t in other]
-        lines += [
-            *named_table([f"other shapes ({len(other)})", "in A", "in B"], rows, "lll"),
-            "",
-        ]
+        rows = [[t["name"], shape_text(t["shape_a"]), shape_text(t["shape_b"])] for t in other]
+        header = [f"different shapes ({len(other)})", "in A", "in B"]
+        lines += [*tensor_table(header, rows, "lll"), ""]
     differ = [t for t in result["tensors"] if t["max_difference"] or not t["equal"]]
     if differ:
-        heads = ["name", "shape", "dtype", "max diff", "mean diff"]
-        lines += [*named_table(heads, [_cells(t) for t in differ], "lllrr"), ""]
+        header = ["name", "shape", "dtype", "max diff", "mean diff"]
+        lines += [*tensor_table(header, [_cells(t) for t in differ], "lllrr"), ""]
     if any(t["unlike"] for t in differ):
-        lines += ["(+n): elements that are NaN or infinite in one of the two alone", ""]
+        lines += ["(+n): n elements that are NaN or infinite in only one of the two", ""]
     return [*lines, _summary(result)]
 
 
@@ -129,7 +126,7 @@ def _cells(tensor: dict[str, Any]) -> list[str]:
     unlike = f" (+{tensor['unlike']})" if tensor["unlike"] else ""
     return [
         tensor["name"],
-        shape_of(tensor["shape"]),
+        shape_text(tensor["shape"]),
         "/".join(dtypes),
         f"{tensor['max_difference']:.3g}{unlike}",
         f"{tensor['mean_difference']:.3g}",
@@ -144,7 +141,7 @@ def _summary(result: dict[str, Any]) -> str:
     differ = [t for t in tensors if not t["equal"]]
     parts = [f"{len(tensors) - len(differ)} equal{within}", f"{len(differ)} differ"]
     if other := result["other_shape"]:
-        parts.append(f"{len(other)} of another shape")
+        parts.append(f"{len(other)} with different shapes")
     parts += [
         f"{len(only)} only in {side.upper()}"
         for side in "ab"
@@ -153,6 +150,4 @@ def _summary(result: dict[str, Any]) -> str:
     return f"{len(tensors) + len(other)} tensors in both: {', '.join(parts)}"
 
 
-COMMAND = Command(
-    "diff", "Compare two checkpoints, tensor by tensor", DETAILS, EXAMPLE, add_arguments, run
-)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

@@ -1,4 +1,4 @@
-"""`tinybert embed`: texts to vectors, to look at or to keep in a NumPy file."""
+"""`tinybert embed`: compute sentence embeddings, to print or to save as a NumPy file."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from tinybert.cli.command import (
     add_json_argument,
     add_model_argument,
     add_text_arguments,
+    check_output_file,
     read_texts,
 )
-from tinybert.cli.layout import human_size, pad, print_json, shorten, table, terminal_width
+from tinybert.cli.terminal import human_size, pad, print_json, shorten, table, terminal_width
 from tinybert.embedding import SentenceEmbedder
 from tinybert.fetch import model_folder
 from tinybert.weights import atomic_write
 
 SHOWN_TEXTS = 20
 SHOWN_NUMBERS = 4
-ENDINGS = (".npy", ".npz")
+SUFFIXES = (".npy", ".npz")
 
 DETAILS = """\
-Every text becomes one vector; texts of like meaning get vectors of like
-direction. Texts come from the arguments, from --file, or through a pipe,
-a text a line. The model's folder says how its token features are pooled."""
+Computes one vector for each text; similar texts get similar vectors. Texts
+come from the arguments, or one per line from --file or standard input. The
+pooling of token features is that of the model's folder (sentence-transformers
+format), by default the mean over tokens."""
 
 EXAMPLE = """\
   $ tinybert embed "A cat sat." "Rain again."
@@ -41,22 +43,26 @@ EXAMPLE = """\
   $ python -c "import numpy as np; print(np.load('vectors.npy').shape)"
   (200, 384)
 
-  A .npz file holds the texts too: np.load(f)["embeddings"], ["texts"]."""
+  A .npz file also has the texts: np.load(f)["embeddings"], ["texts"]."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """TEXT, --file, --model, --output, --batch-size, --device, --json."""
+    """Add TEXT, --file, --model, --output, --batch-size, --device, --json."""
     add_text_arguments(parser)
     add_model_argument(parser)
-    parser.add_argument("--output", metavar="FILE", help="write a .npy or .npz file")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: 32")
+    parser.add_argument("--output", metavar="FILE", help="save the vectors: .npy or .npz")
+    parser.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="texts per batch (default: 32)"
+    )
     add_device_argument(parser)
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Embed, then write the file or print the first numbers."""
-    output = None if args.output is None else _checked_output(Path(args.output))
+    """Compute the embeddings, then save them or print their first numbers."""
+    output = None if args.output is None else Path(args.output)
+    if output is not None:
+        check_output_file("--output", output, SUFFIXES)
     texts = read_texts(args)
     folder = model_folder(args.model)
     embedder = SentenceEmbedder.from_pretrained(folder, device=args.device)
@@ -72,24 +78,15 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(f"{len(vectors)} vector(s) of {vectors.shape[1]} numbers, {vectors.dtype}")
     if output is not None:
-        print(f"written to {output} ({human_size(output.stat().st_size)})")
+        print(f"saved to {output} ({human_size(output.stat().st_size)})")
     else:
         print("\n" + "\n".join(_table(texts, vectors)))
     return 0
 
 
-def _checked_output(path: Path) -> Path:
-    """Refuse a file that cannot be written before the work is done rather than after."""
-    if path.suffix not in ENDINGS:
-        raise ValueError(f"--output must end in {' or '.join(ENDINGS)}, got {str(path)!r}")
-    if not path.parent.is_dir():
-        raise ValueError(f"--output: there is no folder {str(path.parent)!r}")
-    return path
-
-
 def _write(path: Path, texts: list[str], vectors: np.ndarray) -> None:
     with atomic_write(path) as file:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             np.save(file, vectors)
         else:
             np.savez_compressed(file, embeddings=vectors, texts=np.array(texts))
@@ -100,16 +97,16 @@ def _table(texts: list[str], vectors: np.ndarray) -> list[str]:
         "".join(f"{x:8.4f}" for x in vector[:SHOWN_NUMBERS]) + " ..."
         for vector in vectors[:SHOWN_TEXTS]
     ]
-    room = terminal_width() - len(numbers[0]) - len(str(len(texts))) - 4
-    room = max(8, min(room, 60))
+    width = terminal_width() - len(numbers[0]) - len(str(len(texts))) - 4
+    width = max(8, min(width, 60))
     rows = [
-        [str(number), shorten(text, room), vector]
+        [str(number), shorten(text, width), vector]
         for number, (text, vector) in enumerate(zip(texts, numbers, strict=False), 1)
     ]
     lines = table(["#", "text", pad("", 3) + "vector"], rows, "rll")
     if len(texts) > SHOWN_TEXTS:
-        lines.append(f"... and {len(texts) - SHOWN_TEXTS} more; --output FILE.npy keeps them all")
+        lines.append(f"... and {len(texts) - SHOWN_TEXTS} more; --output FILE.npy saves all")
     return lines
 
 
-COMMAND = Command("embed", "Turn texts into vectors", DETAILS, EXAMPLE, add_arguments, run)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

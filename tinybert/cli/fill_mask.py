@@ -1,4 +1,4 @@
-"""`tinybert fill-mask`: which words may stand where a text says [MASK]."""
+"""`tinybert fill-mask`: predict masked words."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import argparse
 import sys
 from typing import Any
 
-from tinybert.cli.bars import Panel, check_panels, save_bars
+from tinybert.cli.bar_charts import BarChart, check_charts, save_bar_charts
 from tinybert.cli.command import Command, add_text_arguments, read_texts
-from tinybert.cli.layout import print_json, shorten, table, terminal_width
-from tinybert.cli.tasks import add_plot_argument, add_task_arguments, bar, load_task, plot_file
+from tinybert.cli.figures import figure_path
+from tinybert.cli.pipeline_arguments import add_pipeline_arguments, add_plot_argument, load_pipeline
+from tinybert.cli.terminal import print_json, score_bar, shorten, table, terminal_width
 
 DETAILS = """\
-Guesses the words that [MASK] stands for, with their probabilities. Several
-masks are guessed each by itself. --target compares given words only; give it
-once for each. The model must have been trained for it (BertForMaskedLM)."""
+Predicts the words that [MASK] replaces, with their probabilities, using a
+masked language model (BertForMaskedLM). Several masks are predicted
+independently. --target restricts the prediction to given words; repeat it for
+each word."""
 
 EXAMPLE = """\
   $ tinybert fill-mask "Paris is the [MASK] of France." --model my-bert
@@ -26,58 +28,62 @@ EXAMPLE = """\
   center   0.0004
 
   $ tinybert fill-mask "He [MASK] home." --model my-bert --target went
-  $ tinybert fill-mask "A [MASK] sat." --model my-bert --plot guess.png"""
+  $ tinybert fill-mask "A [MASK] sat." --model my-bert --plot words.png"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """TEXT, --file, --model, --top-k, --target, --plot, --device, --json."""
+    """Add TEXT, --file, --model, --top-k, --target, --plot, --device, --json."""
     add_text_arguments(parser)
-    parser.add_argument("--top-k", type=int, default=5, metavar="N", help="words (default: 5)")
-    parser.add_argument("--target", action="append", metavar="WORD", help="compare these alone")
-    add_plot_argument(parser, "a chart")
-    add_task_arguments(parser)
+    parser.add_argument(
+        "--top-k", type=int, default=5, metavar="N", help="number of words per mask (default: 5)"
+    )
+    parser.add_argument(
+        "--target", action="append", metavar="WORD", help="score only this word; can be repeated"
+    )
+    add_plot_argument(parser, "a bar chart")
+    add_pipeline_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Guess, and show the guesses for each mask of each text."""
-    plot = plot_file(args)
+    """Predict the masked words, and print the predictions for each mask of each text."""
+    plot = figure_path("--plot", args.plot)
     texts = read_texts(args)
-    fill = load_task("fill-mask", args, top_k=args.top_k, targets=args.target)
-    found = [_by_mask(fill(text)) for text in texts]
-    charts = [
-        (f"{text}{_which(i, len(masks))}", guesses)
-        for text, masks in zip(texts, found, strict=True)
-        for i, guesses in enumerate(masks)
+    fill = load_pipeline("fill-mask", args, top_k=args.top_k, targets=args.target)
+    results = [(text, _by_mask(fill(text))) for text in texts]
+    predictions = [
+        (f"{text}{_mask_number(i, len(masks))}", words)
+        for text, masks in results
+        for i, words in enumerate(masks)
     ]
     if plot is not None:
-        check_panels(len(charts))
-        bars = [[(g["token_str"], g["score"]) for g in guesses] for _, guesses in charts]
-        titles = [title for title, _ in charts]
-        save_bars(plot, [Panel(*p) for p in zip(titles, bars, strict=True)], "probability")
+        check_charts(len(predictions))
+        charts = [
+            BarChart(title, [(word["token_str"], word["score"]) for word in words])
+            for title, words in predictions
+        ]
+        save_bar_charts(plot, charts, "probability")
     if args.json:
-        results = [{"text": t, "masks": masks} for t, masks in zip(texts, found, strict=True)]
-        print_json({"model": args.model, "results": results})
+        as_dicts = [{"text": text, "masks": masks} for text, masks in results]
+        print_json({"model": args.model, "results": as_dicts})
     else:
-        print("\n\n".join("\n".join(_shown(*chart)) for chart in charts))
+        print("\n\n".join("\n".join(_table(*prediction)) for prediction in predictions))
     if plot is not None:
         print(f"chart: {plot}", file=sys.stderr)
     return 0
 
 
-def _by_mask(guesses: list[Any]) -> list[list[dict[str, Any]]]:
-    """The guesses for each mask, also if there is only one."""
-    return guesses if isinstance(guesses[0], list) else [guesses]
+def _by_mask(predictions: list[Any]) -> list[list[dict[str, Any]]]:
+    """Return a list of predictions for each mask, also for a single mask."""
+    return predictions if isinstance(predictions[0], list) else [predictions]
 
 
-def _which(mask: int, count: int) -> str:
+def _mask_number(mask: int, count: int) -> str:
     return "" if count == 1 else f"  (mask {mask + 1} of {count})"
 
 
-def _shown(title: str, guesses: list[dict[str, Any]]) -> list[str]:
-    rows = [[g["token_str"], f"{g['score']:.4f}", bar(g["score"])] for g in guesses]
+def _table(title: str, words: list[dict[str, Any]]) -> list[str]:
+    rows = [[word["token_str"], f"{word['score']:.4f}", score_bar(word["score"])] for word in words]
     return [shorten(title, terminal_width()), "", *table(["word", "score", ""], rows, "lrl")]
 
 
-COMMAND = Command(
-    "fill-mask", "Guess the words behind [MASK]", DETAILS, EXAMPLE, add_arguments, run
-)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

@@ -1,4 +1,4 @@
-"""`tinybert generate`: how a text may go on."""
+"""`tinybert generate`: text generation."""
 
 from __future__ import annotations
 
@@ -8,31 +8,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinybert.cli.attention import check_tokens, save_attention
-from tinybert.cli.choices import Choice, Token, choices, label, looks, new_ids
+from tinybert.checks import check_integer
+from tinybert.cli.attention_chart import check_tokens, save_attention
 from tinybert.cli.command import Command, add_text_arguments, read_texts
-from tinybert.cli.flow import Flow, FlowStreamer
-from tinybert.cli.layout import columns_of, fold, print_json, shorten, table, terminal_width
-from tinybert.cli.rewriting import RewritingPipeline, load_writer
-from tinybert.cli.tasks import add_plot_argument, add_task_arguments, plot_file
+from tinybert.cli.figures import figure_path
+from tinybert.cli.pipeline_arguments import add_pipeline_arguments, add_plot_argument
+from tinybert.cli.streaming import TerminalStreamer, WordWrapper
+from tinybert.cli.terminal import columns_of, print_json, shorten, table, terminal_width, wrap
+from tinybert.cli.text2text import Text2TextGenerationPipeline, load_generator
+from tinybert.cli.token_probabilities import (
+    Step,
+    Token,
+    attention_weights,
+    generation_steps,
+    label,
+    new_token_ids,
+)
 from tinybert.outputs import ModelOutput
-from tinybert.pipelines.text_generation import Continued
+from tinybert.pipelines.text_generation import Generated
 
 TOKEN_WIDTH = 20  # columns of a token in the table
 
 DETAILS = """\
-Continues each text with a model that was trained for it (BertLMHeadModel with
-is_decoder, Nemotron, MEGA), or rewrites it with an EncoderDecoderModel. Each
-next token is drawn by its probability, at a
---temperature: below 1 likely ones are preferred. --seed makes a draw
-repeatable; --greedy takes the likeliest token each time, --beams N follows the
-N best sequences.
+Continues each text with a causal language model (BertLMHeadModel with
+is_decoder, Nemotron, MEGA), or generates a new text from it with an
+EncoderDecoderModel. By default the next token is sampled from the model's
+probabilities; a --temperature below 1 makes likely tokens more likely. --seed
+makes sampling reproducible. --greedy always takes the most likely token;
+--beams N uses beam search with N beams.
 
-In a terminal the text appears word by word, unless there are beams or several
-texts to choose from (--count); --no-stream shows it at the end. --top N lists
-for each new token its probability and N others that were likely, by the model
-itself, whatever the temperature. --plot draws which tokens were looked at for
-each new one, in the last layer (pip install "tinybert[plot]")."""
+In a terminal the text is streamed word by word, unless it is one of several
+(--count) or found by beam search; --no-stream prints it at the end. --top N
+lists the probability of each new token and N alternatives, as predicted by the
+model, before temperature and other options of sampling. --plot draws the
+attention weights of the last layer (pip install "tinybert[plot]")."""
 
 EXAMPLE = """\
   $ tinybert generate "Call me" --model my-decoder --max-new-tokens 4 --top 2
@@ -45,87 +54,108 @@ EXAMPLE = """\
   some    0.6402  the 0.12  it 0.06
 
   $ tinybert generate "Call me" --model my-decoder --count 3 --new-only
-  $ tinybert generate "Call me" --model my-decoder --greedy --plot looks.png"""
+  $ tinybert generate "Call me" --model my-decoder --greedy --plot attention.png"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """TEXT, --file, --model, the options of the search, of the display, --device, --json."""
+    """Add TEXT, --file, --model, the options of generation and output, --device, --json."""
     add_text_arguments(parser)
-    parser.add_argument("--max-new-tokens", type=int, default=40, metavar="N", help="default: 40")
-    parser.add_argument("--greedy", action="store_true", help="no chance")
-    parser.add_argument("--temperature", type=float, metavar="X", help="default: 0.7")
-    parser.add_argument("--top-k", type=int, metavar="N", help="draw from the N likeliest")
-    parser.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest P of 1")
     parser.add_argument(
-        "--min-p", type=float, metavar="P", help="draw from those P times as likely as the best"
+        "--max-new-tokens", type=int, default=40, metavar="N", help="new tokens (default: 40)"
     )
-    parser.add_argument("--beams", type=int, default=1, metavar="N", help="default: 1")
-    parser.add_argument("--count", type=int, default=1, metavar="N", help="texts (default: 1)")
-    parser.add_argument("--seed", type=int, metavar="N", help="repeats a draw")
-    parser.add_argument("--new-only", action="store_true", help="without the text given")
-    parser.add_argument("--no-stream", action="store_true", help="show the text when it is done")
+    parser.add_argument("--greedy", action="store_true", help="always take the most likely token")
+    parser.add_argument(
+        "--temperature", type=float, metavar="X", help="temperature of sampling (default: 0.7)"
+    )
+    parser.add_argument(
+        "--top-k", type=int, metavar="N", help="sample from the N most likely tokens"
+    )
+    parser.add_argument(
+        "--top-p",
+        type=float,
+        metavar="P",
+        help="sample from the most likely tokens with total probability P",
+    )
+    parser.add_argument(
+        "--min-p",
+        type=float,
+        metavar="P",
+        help="sample from tokens at least P times as likely as the best",
+    )
+    parser.add_argument(
+        "--beams", type=int, default=1, metavar="N", help="beams of beam search (default: 1, off)"
+    )
+    parser.add_argument(
+        "--count", type=int, default=1, metavar="N", help="generated texts per text (default: 1)"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="make sampling reproducible")
+    parser.add_argument("--new-only", action="store_true", help="print the new text only")
+    parser.add_argument("--no-stream", action="store_true", help="print the text when it is done")
     parser.add_argument("--top", type=int, metavar="N", help="show N alternatives of each token")
-    add_plot_argument(parser, "a picture of the attention")
-    add_task_arguments(parser)
+    add_plot_argument(parser, "a chart of the attention weights")
+    add_pipeline_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Continue every text; show it as it comes where a person reads along, else at the end."""
+    """Continue every text; stream it to a terminal, or print it at the end."""
     options = _options(args)
-    plot = plot_file(args)
+    plot = figure_path("--plot", args.plot)
     texts = read_texts(args)
     if plot is not None and len(texts) * args.count > 1:
-        raise ValueError(f"--plot draws one text, got {len(texts) * args.count}")
-    writer = load_writer(args)
-    if isinstance(writer, RewritingPipeline):
+        raise ValueError(f"--plot draws a single generated text, got {len(texts) * args.count}")
+    generator = load_generator(args)
+    if isinstance(generator, Text2TextGenerationPipeline):
         options["return_full_text"] = False
     if plot is not None:
-        check_tokens(len(writer.tokenizer(texts[0])["input_ids"]) + args.max_new_tokens)
-    whole = args.json or args.no_stream or args.count > 1 or args.beams > 1
-    streams = sys.stdout.isatty() and not whole
-    results = []
+        check_tokens(len(generator.tokenizer(texts[0])["input_ids"]) + args.max_new_tokens)
+    at_end = args.json or args.no_stream or args.count > 1 or args.beams > 1
+    streams = sys.stdout.isatty() and not at_end
+    results: list[list[GeneratedText]] = []
     for i, text in enumerate(texts):
         if streams:
             print(end="\n" if i else "")
-            found = _streamed(writer, text, options)
+            generated = _stream(generator, text, options)
         else:
-            found = writer.continued(text, **options)
-        results.append([_written(writer, found, k, args.top) for k in range(args.count)])
+            generated = generator.generate(text, **options)
+        results.append(
+            [_generated_text(generator, generated, k, args.top) for k in range(args.count)]
+        )
         if streams and args.top:
-            print("\n" + _table(results[-1][0].choices))
+            print("\n" + _table(results[-1][0].steps))
         if plot is not None:
-            _draw(plot, writer, found, results[0][0].choices)
+            _plot(plot, generator, generated, results[0][0].steps)
     if args.json:
-        shown = [
-            {"prompt": text, "texts": [_as_json(written, args.top) for written in group]}
+        as_dicts = [
+            {"prompt": text, "texts": [_as_dict(result, args.top) for result in group]}
             for text, group in zip(texts, results, strict=True)
         ]
-        print_json({"model": args.model, "results": shown})
+        print_json({"model": args.model, "results": as_dicts})
     elif not streams:
-        print("\n\n".join(_block(written, args.top) for group in results for written in group))
+        print("\n\n".join(_block(result, args.top) for group in results for result in group))
     if plot is not None:
         print(f"chart: {plot}", file=sys.stderr)
     return 0
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of the pipeline."""
-    drawing = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "min_p")}
-    given = {name: value for name, value in drawing.items() if value is not None}
-    if args.greedy and given:
-        names = ", ".join("--" + name.replace("_", "-") for name in given)
-        raise ValueError(f"--greedy draws nothing, so that {names} cannot be given")
+    """Return the options of the pipeline."""
+    names = ("temperature", "top_k", "top_p", "min_p")
+    sampling = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if args.greedy and sampling:
+        flags = ", ".join("--" + name.replace("_", "-") for name in sampling)
+        raise ValueError(f"--greedy does not sample: remove {flags}, or --greedy")
     if args.greedy and args.count > 1 and args.beams == 1:
-        raise ValueError("--greedy finds one text; for more add --beams, or leave it out")
-    if args.top is not None and args.top < 1:
-        raise ValueError(f"--top must be a whole number from 1, got {args.top}")
+        raise ValueError(
+            f"--count must be 1 with --greedy, got {args.count}; use --beams, or remove --greedy"
+        )
+    check_integer("--top", args.top, 1, optional=True)
     options: dict[str, Any] = {
         "max_new_tokens": args.max_new_tokens,
-        "do_sample": not (args.greedy or (args.beams > 1 and not given)),
+        "do_sample": not (args.greedy or (args.beams > 1 and not sampling)),
         "num_beams": args.beams,
         "num_return_sequences": args.count,
         "return_full_text": not args.new_only,
-        **given,
+        **sampling,
     }
     if args.seed is not None:
         options["seed"] = args.seed
@@ -136,93 +166,95 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-def _streamed(writer: Any, text: str, options: dict[str, Any]) -> Continued:
-    """Continue a text and show it word by word; the line is ended even if it is interrupted."""
-    flow = Flow(lambda part: print(part, end="", flush=True), terminal_width())
-    streamer = FlowStreamer(writer.tokenizer, flow, text if options["return_full_text"] else "")
+def _stream(generator: Any, text: str, options: dict[str, Any]) -> Generated:
+    """Continue a text and print it word by word; end the line even after Ctrl-C."""
+    wrapper = WordWrapper(lambda part: print(part, end="", flush=True), terminal_width())
+    prompt = text if options["return_full_text"] else ""
+    streamer = TerminalStreamer(generator.tokenizer, wrapper, prompt)
     try:
-        return writer.continued(text, streamer=streamer, **options)
+        return generator.generate(text, streamer=streamer, **options)
     finally:
-        flow.end()
+        wrapper.end()
 
 
 @dataclass
-class Written:
-    """One text that was written, and its new tokens if they are wanted."""
+class GeneratedText:
+    """A generated text, with the steps of its new tokens if the output has logits."""
 
     text: str
-    choices: list[Choice]
+    steps: list[Step]
 
 
-def _written(writer: Any, found: Continued, i: int, top: int | None) -> Written:
-    text = found.records[i]["generated_text"]
-    if not isinstance(found.output, ModelOutput):
-        return Written(text, [])
-    ids = new_ids(found.output, i, writer.model.generation_config.eos_ids)
-    return Written(text, choices(found.output, i, ids, writer.tokenizer, top or 0))
+def _generated_text(generator: Any, generated: Generated, i: int, top: int | None) -> GeneratedText:
+    text = generated.records[i]["generated_text"]
+    if not isinstance(generated.output, ModelOutput):
+        return GeneratedText(text, [])
+    ids = new_token_ids(generated.output, i, generator.model.generation_config.eos_ids)
+    steps = generation_steps(generated.output, i, ids, generator.tokenizer, top or 0)
+    return GeneratedText(text, steps)
 
 
-# --- what is shown --------------------------------------------------------------------------------
+# --- output ---------------------------------------------------------------------------------------
 
 
-def _block(written: Written, top: int | None) -> str:
-    """The text in lines that fit, and the table of its new tokens if it is wanted."""
+def _block(result: GeneratedText, top: int | None) -> str:
+    """Return the text, wrapped to the terminal, and with --top the table of its new tokens."""
     parts: list[str] = []
-    flow = Flow(parts.append, terminal_width())
-    flow.add(written.text)
-    flow.end()
+    wrapper = WordWrapper(parts.append, terminal_width())
+    wrapper.add(result.text)
+    wrapper.end()
     text = "".join(parts).removesuffix("\n")
-    return f"{text}\n\n{_table(written.choices)}" if top else text
+    return f"{text}\n\n{_table(result.steps)}" if top else text
 
 
-def _table(found: list[Choice]) -> str:
+def _table(steps: list[Step]) -> str:
     rows = []
-    heads = ["token", "prob"]
-    for choice in found:
-        token = shorten(choice.chosen.label, TOKEN_WIDTH)
-        rows.append([token, f"{choice.chosen.probability:.4f}"])
-    width = terminal_width() - max(map(columns_of, table(heads, rows, "lr"))) - 2
+    header = ["token", "prob"]
+    for step in steps:
+        token = shorten(step.chosen.label, TOKEN_WIDTH)
+        rows.append([token, f"{step.chosen.probability:.4f}"])
+    width = terminal_width() - max(map(columns_of, table(header, rows, "lr"))) - 2
     lines = []
-    for row, choice in zip(rows, found, strict=True):
-        first, *more = fold([_beside(token) for token in choice.alternatives], width, "  ")
+    for row, step in zip(rows, steps, strict=True):
+        first, *more = wrap([_alternative(token) for token in step.alternatives], width, "  ")
         lines += [[*row, first], *(["", "", line] for line in more)]
-    return "\n".join(table([*heads, "alternatives"], lines, "lrl"))
+    return "\n".join(table([*header, "alternatives"], lines, "lrl"))
 
 
-def _beside(token: Token) -> str:
+def _alternative(token: Token) -> str:
     return f"{shorten(token.label, TOKEN_WIDTH)} {token.probability:.2f}"
 
 
-def _as_json(written: Written, top: int | None) -> dict[str, Any]:
-    chosen = [choice.chosen for choice in written.choices]
-    shown: dict[str, Any] = {
-        "text": written.text,
+def _as_dict(result: GeneratedText, top: int | None) -> dict[str, Any]:
+    chosen = [step.chosen for step in result.steps]
+    as_dict: dict[str, Any] = {
+        "text": result.text,
         "ids": [token.id for token in chosen],
         "tokens": [token.token for token in chosen],
         "probabilities": [token.probability for token in chosen],
     }
     if top:
-        shown["alternatives"] = [
-            [{"id": t.id, "token": t.token, "probability": t.probability} for t in c.alternatives]
-            for c in written.choices
+        as_dict["alternatives"] = [
+            [{"id": t.id, "token": t.token, "probability": t.probability} for t in s.alternatives]
+            for s in result.steps
         ]
-    return shown
+    return as_dict
 
 
-def _draw(path: Path, writer: Any, found: Continued, chosen: list[Choice]) -> None:
-    """The picture of --plot."""
-    new = [choice.chosen.label for choice in chosen]
-    weights = looks(found.output, 0, len(new), writer.model.config)
-    rewritten = writer.model.config.is_encoder_decoder
-    ids = found.prompt if rewritten else found.output.sequences.numpy()[0].tolist()
-    ids = ids[: weights.shape[1]]
-    seen = [label(writer.tokenizer, token) for token in ids]
-    save_attention(path, weights, new, seen)
+def _plot(path: Path, generator: Any, generated: Generated, steps: list[Step]) -> None:
+    config = generator.model.config
+    new = [step.chosen.label for step in steps]
+    weights = attention_weights(generated.output, 0, len(new), config)
+    ids = generated.prompt
+    if not config.is_encoder_decoder:
+        ids = generated.output.sequences.numpy()[0].tolist()
+    keys = [label(generator.tokenizer, token) for token in ids[: weights.shape[1]]]
+    save_attention(path, weights, new, keys)
 
 
-SPELLINGS = {
+FLAGS = {
     "num_beams": "--beams",
     "num_return_sequences": "--count",
     "do_sample=False": "--greedy",
 }
-COMMAND = Command("generate", "Continue a text", DETAILS, EXAMPLE, add_arguments, run, SPELLINGS)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run, FLAGS)

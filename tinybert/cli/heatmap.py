@@ -1,60 +1,33 @@
-"""A table of cosines as a picture, in a file that opens anywhere."""
+"""Draw a matrix of cosine similarities as a heat map."""
 
 from __future__ import annotations
 
 import textwrap
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinybert.cli.layout import one_line
-from tinybert.weights import atomic_write
+from tinybert.cli.figures import hide_frame, new_figure, plain_labels
+from tinybert.cli.terminal import one_line
 
-ENDINGS = (".png", ".svg", ".pdf")
-MOST_NUMBERS = 12  # texts up to which every cell shows its number
-MOST_LABELS = 40  # texts up to which labels are texts; beyond, numbers
-MOST_TEXTS = 400  # beyond, a cell would be smaller than a dot
-LABEL_WIDTH = 32  # characters of a line of a label
-# For texts that matplotlib's own font cannot show; those that are installed are used.
-FONTS = (
-    "DejaVu Sans",
-    "Noto Sans CJK JP",
-    "Noto Sans CJK SC",
-    "Hiragino Sans",
-    "Microsoft YaHei",
-    "WenQuanYi Zen Hei",
-    "Noto Sans Arabic",
-    "Noto Sans Hebrew",
-    "Noto Sans Devanagari",
-    "Noto Emoji",
-)
+MAX_TEXTS_WITH_NUMBERS = 12  # with more texts, cells have no numbers
+MAX_TEXTS_WITH_LABELS = 40  # with more texts, rows have no labels
+MAX_TEXTS = 400  # with more texts, a cell would be smaller than a pixel
+LABEL_WIDTH = 32  # characters per line of a label
 
 
-def check_plot(path: Path, count: int) -> None:
-    """Refuse a picture that cannot be drawn or written before the work is done, not after."""
-    if count > MOST_TEXTS:
-        raise ValueError(f"--plot shows at most {MOST_TEXTS} texts, got {count}")
-    if path.suffix.lower() not in ENDINGS:
-        raise ValueError(f"--plot must end in one of {', '.join(ENDINGS)}, got {str(path)!r}")
-    if not path.parent.is_dir():
-        raise ValueError(f"--plot: there is no folder {str(path.parent)!r}")
+def check_heatmap(count: int) -> None:
+    """Raise ValueError for too many texts."""
+    if count > MAX_TEXTS:
+        raise ValueError(f"--plot shows at most {MAX_TEXTS} texts, got {count}")
 
 
 def save_heatmap(path: Path, texts: list[str], cosines: np.ndarray) -> None:
-    """Draw `cosines` (N, N), N texts by N texts, and write the picture."""
+    """Draw the cosines (N, N) of N texts, and save the figure."""
     count = len(texts)
-    import matplotlib
-    from matplotlib import font_manager
-    from matplotlib.figure import Figure
-
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    fonts = [name for name in FONTS if name in installed]
-    with matplotlib.rc_context({"font.family": fonts, "svg.fonttype": "path"}):
-        side = float(np.clip(0.55 * count, 2.2, 12))  # inches of the square; labels come beside it
-        # Not pyplot: a Figure of its own leaves no global state and needs no display.
-        figure = Figure(figsize=(side + 1, side))
+    side = float(np.clip(0.55 * count, 2.2, 12))  # inches of the square without labels
+    with new_figure(path, side + 1, side) as figure:
         axes = figure.add_subplot()
         image = axes.imshow(
             cosines,
@@ -64,39 +37,34 @@ def save_heatmap(path: Path, texts: list[str], cosines: np.ndarray) -> None:
             extent=(0.5, count + 0.5, count + 0.5, 0.5),
         )
         _label(axes, texts)
-        if count <= MOST_NUMBERS:
+        if count <= MAX_TEXTS_WITH_NUMBERS:
             _write_numbers(axes, image, cosines)
-        bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 3 / side), pad=0.02)
-        bar.set_label("cosine similarity")
-        bar.outline.set_visible(False)
-        with warnings.catch_warnings(), atomic_write(path) as file:
-            warnings.filterwarnings("ignore", "Glyph .* missing")  # an empty box says so too
-            figure.savefig(file, format=path.suffix[1:].lower(), dpi=150, bbox_inches="tight")
+        colour_bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 3 / side), pad=0.02)
+        colour_bar.set_label("cosine similarity")
+        colour_bar.outline.set_visible(False)
 
 
 def _label(axes: Any, texts: list[str]) -> None:
-    """Rows are named by their texts, columns by their numbers."""
+    """Label the rows with texts and the columns with numbers."""
     count = len(texts)
-    axes.tick_params(length=0)
+    hide_frame(axes)
     axes.xaxis.tick_top()
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    if count > MOST_LABELS:
+    if count > MAX_TEXTS_WITH_LABELS:
         axes.set_xlabel(f"{count} texts, numbered in the order given")
         return
     wrapped = [
         textwrap.fill(f"{number}  {one_line(text)}", LABEL_WIDTH, max_lines=2, placeholder=" …")
         for number, text in enumerate(texts, 1)
     ]
-    small = 9 if count <= 20 else 7
-    axes.set_yticks(range(1, count + 1), wrapped, fontsize=small)
-    axes.set_xticks(range(1, count + 1), [str(i) for i in range(1, count + 1)], fontsize=small)
-    for text in axes.get_yticklabels():
-        text.set_parse_math(False)  # a dollar sign is a dollar sign
+    font_size = 9 if count <= 20 else 7
+    numbers = range(1, count + 1)
+    axes.set_yticks(numbers, wrapped, fontsize=font_size)
+    axes.set_xticks(numbers, [str(number) for number in numbers], fontsize=font_size)
+    plain_labels(axes)
 
 
 def _write_numbers(axes: Any, image: Any, cosines: np.ndarray) -> None:
-    """The number in every cell, in black or white, whichever has the greater contrast there."""
+    """Write the number into every cell, in black or white, whichever has more contrast."""
     for (row, column), cosine in np.ndenumerate(cosines):
         red, green, blue, _ = (channel**2.2 for channel in image.cmap(image.norm(cosine)))
         luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -1,4 +1,4 @@
-"""`tinybert inspect`: what is in a model's files, without loading them."""
+"""`tinybert inspect`: list the configuration and the tensors of a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from typing import Any
 import numpy as np
 
 from tinybert.cli.command import Command, add_json_argument
-from tinybert.cli.layout import human_size, print_json
-from tinybert.cli.progress import progress
-from tinybert.cli.source import find_config, weights_path
-from tinybert.cli.tensors import named_table, shape_of
+from tinybert.cli.model_files import find_config, weights_path
+from tinybert.cli.tensor_table import shape_text, tensor_table
+from tinybert.cli.terminal import human_size, print_json
+from tinybert.progress import progress_bar
 from tinybert.weights import open_checkpoint
 from tinybert.weights.reader import TensorReader
 
-BLOCK = 1 << 20  # elements of a tensor that are looked at together
+BLOCK = 1 << 20  # elements of a tensor that are processed together
 STATISTICS = ("mean", "std", "min", "max")
 
 DETAILS = """\
-Lists the configuration and every tensor with shape, dtype and size, of a
-model's folder or of a single file of weights: safetensors, PyTorch (.bin,
-.pt), Megatron-LM (NGC's .zip), TensorFlow (.h5, .ckpt.index) or Flax
-(.msgpack). The names are those of transformers' PyTorch classes. The tensors
-are not read, but with --values, one after the other, for their mean, standard
-deviation, minimum and maximum (of the finite values), and the numbers of NaN
-and infinities."""
+Lists the configuration, and every tensor with shape, dtype and size, of a
+model's folder or a weights file: safetensors, PyTorch (.bin, .pt), Megatron-LM
+(NGC's .zip), TensorFlow (.h5, .ckpt.index) or Flax (.msgpack). Names are those
+of transformers' PyTorch classes. Tensors are read only with --values, which
+shows mean, standard deviation, minimum and maximum of the finite values, and
+the numbers of NaN and infinite values."""
 
 EXAMPLE = """\
   $ tinybert inspect minilm
@@ -41,22 +40,24 @@ EXAMPLE = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """MODEL, --values, --json."""
-    parser.add_argument("model", metavar="MODEL", help="a folder, a file of weights, or minilm")
-    parser.add_argument("--values", action="store_true", help="read the tensors: mean, std, ...")
+    """Add MODEL, --values, --json."""
+    parser.add_argument("model", metavar="MODEL", help="a folder, a weights file, or minilm")
+    parser.add_argument(
+        "--values", action="store_true", help="read the tensors and show their statistics"
+    )
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the headers, and print what they say."""
+    """Print the configuration and the tensors."""
     path = weights_path(args.model)
     with open_checkpoint(path) as checkpoint:
         config = find_config(path, checkpoint)
         tensors = _all_described(checkpoint, args.values)
-        metadata, kind = checkpoint.metadata, checkpoint.format
+        metadata, file_format = checkpoint.metadata, checkpoint.format
     result = {
         "path": str(path),
-        "format": kind,
+        "format": file_format,
         "config": config.options if config else None,
         "config_from": config.origin if config else None,
         "metadata": metadata,
@@ -67,12 +68,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(result)
     else:
-        print("\n".join(_shown(result, args.values)))
+        print("\n".join(_lines(result, args.values)))
     return 0
 
 
 def _is_floating(dtype: str) -> bool:
-    """Whether a format's name is that of floats: the others hold positions or masks, no weights."""
+    """Return whether a dtype is floating; integer tensors are position ids or masks."""
     return dtype.startswith(("F", "BF", "C"))
 
 
@@ -80,7 +81,8 @@ def _all_described(checkpoint: TensorReader, values: bool) -> list[dict[str, Any
     if not values:
         return [_described(checkpoint, name) for name in checkpoint]
     described = []
-    with progress("reading", sum(checkpoint.info(name).nbytes for name in checkpoint)) as advance:
+    total = sum(checkpoint.info(name).nbytes for name in checkpoint)
+    with progress_bar("reading", total, "B") as advance:
         for name in checkpoint:
             described.append(_described(checkpoint, name) | statistics(checkpoint.copy(name)))
             advance(checkpoint.info(name).nbytes)
@@ -93,9 +95,10 @@ def _described(checkpoint: TensorReader, name: str) -> dict[str, Any]:
 
 
 def statistics(array: np.ndarray) -> dict[str, Any]:
-    """mean, std, min, max of the finite elements (None if there are none), and how many are not.
+    """Compute mean, std, min and max of the finite elements, and count NaN and infinite ones.
 
-    Sums are float64 and taken block by block, so that the array is never copied as a whole.
+    The statistics are None if no element is finite. Sums are float64, over blocks: the array is
+    never copied as a whole.
     """
     count, total, low, high, nan = 0, 0.0, math.inf, -math.inf, 0
     for block in _blocks(array):
@@ -116,14 +119,14 @@ def statistics(array: np.ndarray) -> dict[str, Any]:
 
 
 def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
-    """The elements in float64, some at a time; of complex ones the absolute value."""
+    """Yield blocks of the elements in float64; absolute values of complex elements."""
     flat = array.reshape(-1)
     for start in range(0, flat.size, BLOCK):
         block = flat[start : start + BLOCK]
         yield np.abs(block) if block.dtype.kind == "c" else block.astype(np.float64)
 
 
-def _shown(result: dict[str, Any], values: bool) -> list[str]:
+def _lines(result: dict[str, Any], values: bool) -> list[str]:
     lines = [f"{result['path']} ({result['format']})"]
     for title, origin in (("config", result["config_from"]), ("metadata", "the file")):
         options = result[title]
@@ -132,21 +135,21 @@ def _shown(result: dict[str, Any], values: bool) -> list[str]:
             lines += ["", f"{title} (from {origin}):"]
             lines += [f"  {k:{width}}  {v}" for k, v in options.items()]
     lines += ["", *_tensor_table(result["tensors"], values), "", _total(result)]
-    bad = [t["name"] for t in result["tensors"] if t.get("nan") or t.get("inf")]
-    if bad:
-        lines.append(f"NaN or infinity in {len(bad)} tensor(s), first in {bad[0]}")
+    not_finite = [t["name"] for t in result["tensors"] if t.get("nan") or t.get("inf")]
+    if not_finite:
+        lines.append(f"NaN or infinity in {len(not_finite)} tensor(s), first in {not_finite[0]}")
     return lines
 
 
 def _tensor_table(tensors: list[dict[str, Any]], values: bool) -> list[str]:
     counts = [n for n in ("nan", "inf") if values and (n == "nan" or any(t[n] for t in tensors))]
-    heads = ["name", "shape", "dtype", *(STATISTICS if values else ["size"]), *counts]
+    header = ["name", "shape", "dtype", *(STATISTICS if values else ["size"]), *counts]
     rows = [_cells(tensor, values, counts) for tensor in tensors]
-    return named_table(heads, rows, "lll" + "r" * (len(heads) - 3))
+    return tensor_table(header, rows, "lll" + "r" * (len(header) - 3))
 
 
 def _cells(tensor: dict[str, Any], values: bool, counts: list[str]) -> list[str]:
-    cells = [tensor["name"], shape_of(tensor["shape"]), tensor["dtype"]]
+    cells = [tensor["name"], shape_text(tensor["shape"]), tensor["dtype"]]
     if not values:
         return [*cells, human_size(tensor["bytes"])]
     numbers = [tensor[name] for name in STATISTICS]
@@ -160,6 +163,4 @@ def _total(result: dict[str, Any]) -> str:
     return f"{count} tensors, {human_size(result['bytes'])}, {shown} parameters"
 
 
-COMMAND = Command(
-    "inspect", "List what is in a model's files", DETAILS, EXAMPLE, add_arguments, run
-)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

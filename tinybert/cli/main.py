@@ -1,4 +1,4 @@
-"""`main`: reads the command line, runs one command, and turns what went wrong into one line."""
+"""`main`: parse the command line, run one command, and report an error in one line."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from typing import NoReturn
 
 from tinybert import __version__
 from tinybert.backend import DeviceError
-from tinybert.cli.command import Command
-from tinybert.cli.layout import one_line, terminal_width
-from tinybert.cli.registry import COMMANDS
+from tinybert.cli.registry import COMMANDS, load_command
+from tinybert.cli.terminal import one_line, terminal_width
 from tinybert.fetch import FetchError
 
-# What a user can cause and cure; anything else is a fault of this program and shows a traceback.
+# Errors that a user can cause and fix. Any other error is a bug and shows a traceback.
 USER_ERRORS = (ValueError, OSError, ImportError, MemoryError, FetchError, DeviceError)
 FAILED, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """An argument parser that reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(FAILED, f"{self.prog}: {one_line(message)} (see {self.prog} --help)\n")
 
 
-def build_parser() -> Parser:
-    """The parser of the command line, with one sub-parser a command."""
+def build_parser(selected: str | None) -> Parser:
+    """Return the parser of the command line.
+
+    Every command has a subparser; only the one of the `selected` command has its arguments.
+    """
     parser = Parser(
         prog="tinybert",
         usage="tinybert COMMAND ...",
@@ -42,25 +44,24 @@ def build_parser() -> Parser:
     version = f"tinybert {__version__}"
     parser.add_argument("--version", action="version", version=version, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(prog="tinybert", metavar="COMMAND", help=argparse.SUPPRESS)
-    for command in COMMANDS:
-        _add(commands, command)
+    for name in COMMANDS:
+        subparser = commands.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if name == selected:
+            _add_command(subparser, name)
     return parser
 
 
-def _add(commands: argparse._SubParsersAction, command: Command) -> None:
-    parser = commands.add_parser(
-        command.name,
-        description=f"{command.summary}.\n\n{_filled(command.details)}",
-        epilog=f"example:\n{command.example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _add_command(parser: argparse.ArgumentParser, name: str) -> None:
+    command = load_command(name)
+    parser.description = f"{COMMANDS[name]}.\n\n{_filled(command.details)}"
+    parser.epilog = f"example:\n{command.example}"
     command.add_arguments(parser)
     flags = {a.dest: a.option_strings[-1] for a in parser._actions if a.option_strings}
-    parser.set_defaults(run=command.run, prog=parser.prog, flags={**flags, **command.spellings})
+    parser.set_defaults(run=command.run, prog=parser.prog, flags={**flags, **command.flags})
 
 
 def _filled(text: str) -> str:
-    """Paragraphs in lines that fit the terminal; indented ones, which are tables, as they are."""
+    """Wrap paragraphs to the terminal's width; paragraphs with indented lines stay as they are."""
     width = min(terminal_width(), 80)
     return "\n\n".join(
         part if "\n  " in part else textwrap.fill(part, width) for part in text.split("\n\n")
@@ -68,19 +69,19 @@ def _filled(text: str) -> str:
 
 
 def _overview() -> str:
-    width = max(len(command.name) for command in COMMANDS)
+    width = max(map(len, COMMANDS))
     return "\n".join(
         [
-            f"tinybert {__version__}: an engine small enough to read, that runs real weights.",
+            f"tinybert {__version__}: run, inspect and convert BERT-family models.",
             "",
-            *(f"  tinybert {c.name:{width}}  {c.summary}" for c in COMMANDS),
+            *(f"  tinybert {name:{width}}  {summary}" for name, summary in COMMANDS.items()),
             "",
-            "First, bring a real model (91 MB), then ask it something:",
+            "First download a pretrained model (91 MB), then use it:",
             "",
             "  tinybert fetch minilm",
             '  tinybert similarity "A cat sat." "A kitten was sitting." "Rain again."',
             "",
-            "More about a command: tinybert COMMAND --help",
+            "Options and an example of each command: tinybert COMMAND --help",
         ]
     )
 
@@ -88,18 +89,20 @@ def _overview() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; `argv` is `sys.argv[1:]` if None.
 
-    Returns the exit code: 0, 1 where a command says no (`compare` found a difference), 2 for an
-    error, which is one line on standard error, 130 after Ctrl-C.
+    Returns the exit code: 0 for success, 1 if a comparison found a difference, 2 for an error,
+    which is one line on standard error, 130 after Ctrl-C.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed by the shell, as by >&-
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (lives as the process does)
+        if getattr(sys, name) is None:  # closed by the shell, for example with >&-
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (open until the process ends)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ?
+            stream.reconfigure(errors="replace")  # print ? for characters the terminal cannot show
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    selected = next((word for word in arguments if not word.startswith("-")), None)
     name, args = "tinybert", argparse.Namespace()
     try:
-        args = build_parser().parse_args(argv)
+        args = build_parser(selected).parse_args(arguments)
         name = getattr(args, "prog", name)
         if not hasattr(args, "run"):
             print(_overview())
@@ -112,16 +115,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
+    except BrokenPipeError:  # the reader of a pipe, for example `head`, has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
     except USER_ERRORS as error:
-        print(f"{name}: {_in_flags(_message(error), args)}", file=sys.stderr)
+        print(f"{name}: {_with_flags(_message(error), args)}", file=sys.stderr)
         return FAILED
 
 
 def _message(error: BaseException) -> str:
-    """What went wrong, in one line."""
+    """Return the message of an error in one line."""
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename is not None else ""
         return f"{where}{error.strerror}"
@@ -130,10 +133,11 @@ def _message(error: BaseException) -> str:
     return one_line(str(error)) or type(error).__name__
 
 
-def _in_flags(message: str, args: argparse.Namespace) -> str:
-    """The message with flags in the place of the names that options have in Python.
+def _with_flags(message: str, args: argparse.Namespace) -> str:
+    """Replace the names of Python arguments in a message by the flags of the command.
 
-    Only options that have a value are meant, and a plain word only where it is what "must be".
+    Only options with a value are replaced, and a name without an underscore only at the beginning,
+    before "must be".
     """
     for name, flag in getattr(args, "flags", {}).items():
         if getattr(args, flag.lstrip("-").replace("-", "_"), None) is not None:
@@ -141,5 +145,5 @@ def _in_flags(message: str, args: argparse.Namespace) -> str:
             message, found = re.subn(pattern, flag, message)
             message = message.replace(" or None,", ",") if found else message
     if re.match(r"input_ids must be from 0 to \d+, got \d+$", message):
-        message += ": the tokenizer has more tokens than the model, so it belongs to another"
+        message += ": the tokenizer has more tokens than the model; use the model's own tokenizer"
     return message

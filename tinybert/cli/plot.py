@@ -1,4 +1,4 @@
-"""`tinybert plot`: what a MEGA remembers, and what the length of a text costs."""
+"""`tinybert plot`: the memory of MEGA's moving averages, and the cost of long sequences."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from pathlib import Path
 import numpy as np
 
 from tinybert.autograd import no_grad
-from tinybert.bench.length import FIT_FROM, LENGTHS, SIDES, Cost, measure
-from tinybert.cli.command import Command, add_device_argument, add_json_argument, optional
-from tinybert.cli.curves import save_costs, save_kernels
-from tinybert.cli.heatmap import check_plot
-from tinybert.cli.layout import print_json, table
+from tinybert.bench.sequence_length import FIT_FROM, LENGTHS, MODELS, Cost, measure
+from tinybert.checks import check, check_integer
+from tinybert.cli.command import Command, add_device_argument, add_json_argument
+from tinybert.cli.figures import figure_path
+from tinybert.cli.mega_charts import save_costs, save_kernels
+from tinybert.cli.terminal import print_json, table
 from tinybert.models import MegaConfig, MegaModel
 
 DETAILS = """\
-ema     the kernels of a MEGA's moving averages: how much each feature still
-        counts after so many steps. MODEL is a folder, or a name on the Hub;
-        without, a fresh model of the default sizes. The text gives, for each
-        layer, after how many steps nine tenths of a kernel's weight have been
-        seen: for the feature that forgets first, for half of the features,
-        and for the one that remembers longest.
-length  time and memory of one layer, forward and backward, against the number
-        of tokens: full attention, MEGA, and MEGA in chunks. Each is fitted by
-        length^exponent. A side stops where a pass would take too long.
+ema     shows the kernels of MEGA's exponential moving averages: the weight of
+        an earlier token against its distance (lag). MODEL is a folder or a
+        name on the Hub; the default is a new model of the default size. The
+        table gives the number of lags that hold 90 % of a kernel's weight, in
+        each layer: the minimum, median and maximum over the features.
+length  measures time and memory of the forward and backward pass of one layer
+        against the number of tokens, for full attention, MEGA, and MEGA with
+        chunks, and fits length^exponent. Lengths whose pass would take longer
+        than --limit are left out.
 
---output writes a picture as well (pip install "tinybert[plot]")."""
+--output also saves a chart (pip install "tinybert[plot]")."""
 
 EXAMPLE = """\
   $ tinybert plot ema my-mega --steps 256 --output kernels.png
@@ -35,30 +36,33 @@ EXAMPLE = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """ema or length, MODEL, --output, and the options of each."""
+    """Add ema or length, MODEL, --output, and the options of each."""
     parser.add_argument("what", choices=("ema", "length"), help="what to show")
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="for ema: a model")
-    parser.add_argument("--output", metavar="FILE", help="the picture: .png, .svg or .pdf")
-    parser.add_argument("--steps", type=int, default=128, help="of the kernels (default: 128)")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="for ema: a MEGA model")
+    parser.add_argument("--output", metavar="FILE", help="save a chart: .png, .svg or .pdf")
+    parser.add_argument(
+        "--steps", type=int, default=128, help="for ema: number of lags (default: 128)"
+    )
     parser.add_argument(
         "--lengths", type=int, nargs="+", default=list(LENGTHS), metavar="N",
-        help=f"numbers of tokens (default: {LENGTHS[0]} to {LENGTHS[-1]})",
+        help=f"for length: numbers of tokens (default: {LENGTHS[0]} to {LENGTHS[-1]})",
     )  # fmt: skip
-    parser.add_argument("--chunk", type=int, default=128, help="tokens of a chunk (default: 128)")
     parser.add_argument(
-        "--limit", type=float, default=20.0, help="most seconds of a pass (default: 20)"
+        "--chunk", type=int, default=128, help="for length: tokens per chunk (default: 128)"
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=20.0,
+        help="for length: maximum seconds per pass (default: 20)",
     )
     add_device_argument(parser)
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show what was asked for; errors are raised before the work."""
-    path = None
-    if args.output is not None:
-        optional("matplotlib", "plot", "--output")
-        path = Path(args.output)
-        check_plot(path, 0)
+    """Print the kernels or the costs; save the chart of --output."""
+    path = figure_path("--output", args.output)
     return _ema(args, path) if args.what == "ema" else _length(args, path)
 
 
@@ -66,8 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ema(args: argparse.Namespace, path: Path | None) -> int:
-    if args.steps < 1:
-        raise ValueError(f"--steps must be at least 1, got {args.steps}")
+    check_integer("--steps", args.steps, 1)
     if args.model is None:
         model = MegaModel(MegaConfig())
     else:
@@ -76,48 +79,48 @@ def _ema(args: argparse.Namespace, path: Path | None) -> int:
     with no_grad():
         kernels = [gate.kernel(args.steps).numpy() for gate in layers]
     size = model.config.hidden_size
-    reaches = [[_reach(rows) for rows in _directions(kernel, size)] for kernel in kernels]
+    ranges = [[_memory(rows) for rows in _directions(kernel, size)] for kernel in kernels]
     if path is not None:
-        first = 1 - kernels[0].shape[1] if model.config.bidirectional else 0
-        save_kernels(path, [_two_sided(kernel, size) for kernel in kernels], first)
+        first_lag = 1 - kernels[0].shape[1] if model.config.bidirectional else 0
+        save_kernels(path, [_two_sided(kernel, size) for kernel in kernels], first_lag)
     names = ("back", "ahead")
     if args.json:
-        shown = [
-            {name: _quantiles(reach) for name, reach in zip(names, layer, strict=False)}
-            for layer in reaches
+        layers = [
+            {name: _quantiles(memory) for name, memory in zip(names, layer, strict=False)}
+            for layer in ranges
         ]
-        print_json({"steps": kernels[0].shape[1], "layers": shown})
+        print_json({"steps": kernels[0].shape[1], "layers": layers})
         return 0
-    heads = ["layer", "looks", "shortest", "half", "longest"]
+    header = ["layer", "direction", "shortest", "half", "longest"]
     rows = [
-        [str(number), name, *(str(n) for n in _quantiles(reach).values())]
-        for number, layer in enumerate(reaches)
-        for name, reach in zip(names, layer, strict=False)
+        [str(number), name, *(str(n) for n in _quantiles(memory).values())]
+        for number, layer in enumerate(ranges)
+        for name, memory in zip(names, layer, strict=False)
     ]
-    print("\n".join(table(heads, rows, "rlrrr")))
-    print(f"\nsteps for nine tenths of a kernel's weight, of {kernels[0].shape[1]} looked at")
+    print("\n".join(table(header, rows, "rlrrr")))
+    print(f"\nlags that hold 90 % of a kernel's weight, of {kernels[0].shape[1]} lags")
     return 0
 
 
 def _directions(kernel: np.ndarray, size: int) -> list[np.ndarray]:
-    """The rows that look back, and those that look ahead if there are any, each (D, M)."""
-    return [kernel[at : at + size] for at in range(0, kernel.shape[0], size)]
+    """Split a kernel by direction, each (D, M): earlier tokens, and later ones if bidirectional."""
+    return [kernel[start : start + size] for start in range(0, kernel.shape[0], size)]
 
 
-def _reach(kernel: np.ndarray) -> np.ndarray:
-    """After how many steps nine tenths of each row's weight have been seen, at least 1."""
-    seen = np.abs(kernel).cumsum(axis=1)
-    return (seen < 0.9 * seen[:, -1:]).sum(axis=1) + 1
+def _memory(kernel: np.ndarray) -> np.ndarray:
+    """Return for each row the number of lags, at least 1, that hold 90 % of its weight."""
+    total = np.abs(kernel).cumsum(axis=1)
+    return (total < 0.9 * total[:, -1:]).sum(axis=1) + 1
 
 
-def _quantiles(reach: np.ndarray) -> dict[str, int]:
-    ordered = np.sort(reach)
-    half = ordered[len(ordered) // 2]
-    return {"shortest": int(ordered[0]), "half": int(half), "longest": int(ordered[-1])}
+def _quantiles(memory: np.ndarray) -> dict[str, int]:
+    ordered = np.sort(memory)
+    median = ordered[len(ordered) // 2]
+    return {"shortest": int(ordered[0]), "half": int(median), "longest": int(ordered[-1])}
 
 
 def _two_sided(kernel: np.ndarray, size: int) -> np.ndarray:
-    """Lags from ahead (negative) to back, (D, 2 M - 1): lag 0 is the sum of both directions."""
+    """Join both directions to (D, 2 M - 1), lags -(M - 1) to M - 1; at lag 0 both are added."""
     if kernel.shape[0] == size:
         return kernel
     back, ahead = kernel[:size], kernel[size:]
@@ -131,20 +134,23 @@ def _two_sided(kernel: np.ndarray, size: int) -> np.ndarray:
 
 def _length(args: argparse.Namespace, path: Path | None) -> int:
     if args.model is not None:
-        raise ValueError(f"plot length takes no model, got {args.model!r}")
-    if min(args.lengths) < 1 or args.chunk < 1:
-        raise ValueError("--lengths and --chunk must be at least 1")
-    wrong = [n for n in args.lengths if n > args.chunk and n % args.chunk]
-    if wrong:
-        raise ValueError(f"--lengths must be multiples of --chunk {args.chunk}, got {wrong[0]}")
-    progress = lambda side, n: print(f"{side}, {n} tokens ...", file=sys.stderr)  # noqa: E731
-    costs = measure(args.lengths, args.chunk, args.limit, args.device, progress)
+        raise ValueError(f"plot length does not use MODEL, got {args.model!r}")
+    check_integer("--chunk", args.chunk, 1)
+    for length in args.lengths:
+        check_integer("--lengths", length, 1)
+        fits = length <= args.chunk or length % args.chunk == 0
+        check("--lengths", length, fits, f"<= --chunk {args.chunk} or a multiple of it")
+
+    def report(model: str, length: int) -> None:
+        print(f"{model}, {length} tokens ...", file=sys.stderr)
+
+    costs = measure(args.lengths, args.chunk, args.limit, args.device, report)
     if path is not None:
         save_costs(path, costs)
     if args.json:
-        print_json({side: _as_dict(cost) for side, cost in costs.items()})
+        print_json({model: _as_dict(cost) for model, cost in costs.items()})
         return 0
-    print("\n".join(_lines(sorted(args.lengths), costs)))
+    print("\n".join(_cost_table(sorted(args.lengths), costs)))
     return 0
 
 
@@ -157,29 +163,26 @@ def _as_dict(cost: Cost) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _lines(lengths: list[int], costs: dict[str, Cost]) -> list[str]:
-    """A row a length, two columns a side, and the fitted exponents beneath."""
-    heads = ["tokens", *(f"{side} s" for side in SIDES), *("MB" for _ in SIDES)]
+def _cost_table(lengths: list[int], costs: dict[str, Cost]) -> list[str]:
+    """Return a table with a row per length, two columns per model, and the exponents below."""
+    header = ["tokens", *(f"{model} s" for model in MODELS), *("MB" for _ in MODELS)]
     rows = []
     for length in lengths:
-        at = {s: c.lengths.index(length) if length in c.lengths else None for s, c in costs.items()}
-        times = [_number(c.seconds, at[s], 3) for s, c in costs.items()]
-        sizes = [_number(c.megabytes, at[s], 1) for s, c in costs.items()]
+        times, sizes = [], []
+        for cost in costs.values():
+            i = cost.lengths.index(length) if length in cost.lengths else None
+            times.append(_number(cost.seconds, i, 3))
+            sizes.append(_number(cost.megabytes, i, 1))
         rows.append([str(length), *times, *sizes])
-    fits = list(zip(*(cost.exponents() for cost in costs.values()), strict=True))
-    shown = [["-" if np.isnan(x) else f"^{x:.2f}" for x in kind] for kind in fits]
-    rows.append(["fit", *shown[0], *shown[1]])
-    note = (
-        f"fit: cost as length^exponent, from {FIT_FROM} tokens on; MB in the order of the seconds"
-    )
-    return [*table(heads, rows, "r" * 7), "", note]
+    exponents = list(zip(*(cost.exponents() for cost in costs.values()), strict=True))
+    fits = [["-" if np.isnan(x) else f"^{x:.2f}" for x in kind] for kind in exponents]
+    rows.append(["fit", *fits[0], *fits[1]])
+    note = f"fit: cost ~ length^exponent, for lengths >= {FIT_FROM}; MB in the order of the seconds"
+    return [*table(header, rows, "r" * 7), "", note]
 
 
-def _number(values: list[float], at: int | None, digits: int) -> str:
-    return "-" if at is None or np.isnan(values[at]) else f"{values[at]:.{digits}f}"
+def _number(values: list[float], i: int | None, digits: int) -> str:
+    return "-" if i is None or np.isnan(values[i]) else f"{values[i]:.{digits}f}"
 
 
-COMMAND = Command(
-    "plot", "Show what a MEGA remembers, and what length costs", DETAILS, EXAMPLE,
-    add_arguments, run,
-)  # fmt: skip
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

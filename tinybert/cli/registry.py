@@ -1,38 +1,35 @@
-"""All commands, in the order of the overview."""
+"""The commands of the command line, one line each, in the order of `tinybert --help`.
 
-from tinybert.cli import (
-    answer,
-    bench,
-    classify,
-    compare,
-    convert,
-    diff,
-    embed,
-    fetch,
-    fill_mask,
-    generate,
-    inspect,
-    plot,
-    similarity,
-    tag,
-    tokenize,
-)
+The command `fill-mask` is the `COMMAND` of `tinybert/cli/fill_mask.py`, and so on. A command's file
+is imported only when the command runs, so that the command line starts fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+
 from tinybert.cli.command import Command
 
-COMMANDS: tuple[Command, ...] = (
-    fetch.COMMAND,
-    similarity.COMMAND,
-    embed.COMMAND,
-    fill_mask.COMMAND,
-    classify.COMMAND,
-    tag.COMMAND,
-    answer.COMMAND,
-    generate.COMMAND,
-    tokenize.COMMAND,
-    inspect.COMMAND,
-    convert.COMMAND,
-    diff.COMMAND,
-    compare.COMMAND,
-    bench.COMMAND,
-    plot.COMMAND,
-)
+# Name and one-line summary.
+COMMANDS = {
+    "fetch": "Download a pretrained model",
+    "similarity": "Compute the similarity of texts",
+    "embed": "Compute sentence embeddings",
+    "fill-mask": "Predict masked words",
+    "classify": "Classify texts",
+    "tag": "Find named entities, or label tokens otherwise",
+    "answer": "Find the answer to a question in a text",
+    "generate": "Generate text from a prompt",
+    "tokenize": "Show the tokens of a text",
+    "inspect": "List the configuration and tensors of a checkpoint",
+    "convert": "Convert a checkpoint of any format to safetensors",
+    "diff": "Compare two checkpoints tensor by tensor",
+    "compare": "Compare our BERT with transformers layer by layer",
+    "bench": "Benchmark against torch and transformers",
+    "plot": "Show the memory of MEGA, or the cost of long texts",
+}
+
+
+def load_command(name: str) -> Command:
+    """Import the file of a command and return its `COMMAND`."""
+    return importlib.import_module(f"tinybert.cli.{name.replace('-', '_')}").COMMAND

@@ -1,4 +1,4 @@
-"""`tinybert tag`: names and other things in a text."""
+"""`tinybert tag`: named entities and other token labels."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from importlib.util import find_spec
 from typing import Any
 
 from tinybert.cli.command import Command, add_text_arguments, read_texts
-from tinybert.cli.layout import fold, print_json, shorten, table, terminal_width
-from tinybert.cli.tasks import add_task_arguments, load_task
+from tinybert.cli.pipeline_arguments import add_pipeline_arguments, load_pipeline
+from tinybert.cli.terminal import print_json, shorten, table, terminal_width, wrap
 from tinybert.pipelines.token_classification import STRATEGIES
 
-# Colours of the terminal's own theme, so that light and dark ones are both readable.
+# Colours of the terminal's theme: readable on a light and on a dark background.
 STYLES = ("bold cyan", "bold magenta", "bold green", "bold yellow", "bold blue", "bold red")
 
 DETAILS = """\
-Marks what a model finds in each text: names, parts of speech, or whatever it
-was trained for (BertForTokenClassification). --strategy says how tokens are
-joined: simple (neighbours of one class), first, average or max (words first,
-by one of their tokens), or none. Long texts are read in windows."""
+Labels named entities, parts of speech, or other classes, with a model trained
+for token classification (BertForTokenClassification). start and end are
+character offsets. --strategy says how tokens are grouped: simple joins
+adjacent tokens of one class; first, average and max first give each word one
+class; none does not group. A long text is split into overlapping windows."""
 
 EXAMPLE = """\
   $ tinybert tag "Ada Lovelace lived in London." --model my-ner-model
@@ -31,28 +32,31 @@ EXAMPLE = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """TEXT, --file, --model, --strategy, --all, --device, --json."""
+    """Add TEXT, --file, --model, --strategy, --all, --device, --json."""
     add_text_arguments(parser)
-    parser.add_argument("--strategy", choices=STRATEGIES, default="simple", help="default: simple")
-    parser.add_argument("--all", action="store_true", help="also show the class O, nothing")
-    add_task_arguments(parser)
+    parser.add_argument(
+        "--strategy", choices=STRATEGIES, default="simple", help="grouping (default: simple)"
+    )
+    parser.add_argument("--all", action="store_true", help="also show the class O (no entity)")
+    add_pipeline_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Tag every text, and show it with its tags."""
+    """Label every text, and print it with its labels."""
     texts = read_texts(args)
     options: dict[str, Any] = {"aggregation_strategy": args.strategy}
     if args.all:
         options["ignore_labels"] = []
-    tag = load_task("token-classification", args, **options)
+    tag = load_pipeline("token-classification", args, **options)
     if args.strategy != "none" and tag.tokenizer.is_fast:
         options["stride"] = min(64, tag.max_length // 4)
-    found = tag(texts, **options)
+    entities_of_texts = tag(texts, **options)
+    results = list(zip(texts, entities_of_texts, strict=True))
     if args.json:
-        results = [{"text": t, "entities": e} for t, e in zip(texts, found, strict=True)]
-        print_json({"model": args.model, "results": results})
+        as_dicts = [{"text": text, "entities": entities} for text, entities in results]
+        print_json({"model": args.model, "results": as_dicts})
         return 0
-    for number, (text, entities) in enumerate(zip(texts, found, strict=True)):
+    for number, (text, entities) in enumerate(results):
         if number:
             print()
         _print_marked(text, entities)
@@ -66,27 +70,27 @@ def _class(entity: dict[str, Any]) -> str:
 
 
 def _parts(text: str, entities: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
-    """The text in parts: (a part, its class or None)."""
+    """Split the text into parts with their class, or None."""
     parts: list[tuple[str, str | None]] = []
-    at = 0
+    end = 0
     for entity in entities:
-        if entity["start"] is None:  # the tokenizer does not know places
+        if entity["start"] is None:  # a tokenizer without offsets
             return [(text, None)]
-        parts += [(text[at : entity["start"]], None), (_written(text, entity), _class(entity))]
-        at = entity["end"]
-    return [*parts, (text[at:], None)]
+        parts += [(text[end : entity["start"]], None), (_text_of(text, entity), _class(entity))]
+        end = entity["end"]
+    return [*parts, (text[end:], None)]
 
 
-def _written(text: str, entity: dict[str, Any]) -> str:
+def _text_of(text: str, entity: dict[str, Any]) -> str:
     return entity["word"] if entity["start"] is None else text[entity["start"] : entity["end"]]
 
 
 def _print_marked(text: str, entities: list[dict[str, Any]]) -> None:
-    """The text with its classes: coloured with rich in a terminal, else in brackets."""
+    """Print the text with its entities: coloured in a terminal with rich, else in brackets."""
     parts = _parts(text, entities)
     if not (sys.stdout.isatty() and find_spec("rich")):
         marked = "".join(part if name is None else f"[{part} {name}]" for part, name in parts)
-        print("\n".join(fold(marked.split(), terminal_width())))
+        print("\n".join(wrap(marked.split(), terminal_width())))
         return
     from rich.console import Console
     from rich.text import Text
@@ -102,20 +106,18 @@ def _print_marked(text: str, entities: list[dict[str, Any]]) -> None:
 
 
 def _table(text: str, entities: list[dict[str, Any]]) -> list[str]:
-    room = max(8, terminal_width() - 24 - max(len(_class(entity)) for entity in entities))
+    width = max(8, terminal_width() - 24 - max(len(_class(entity)) for entity in entities))
     rows = [
         [
             "" if entity["start"] is None else str(entity["start"]),
             "" if entity["end"] is None else str(entity["end"]),
             _class(entity),
             f"{entity['score']:.4f}",
-            shorten(_written(text, entity), room),
+            shorten(_text_of(text, entity), width),
         ]
         for entity in entities
     ]
     return table(["start", "end", "class", "score", "text"], rows, "rrlrl")
 
 
-COMMAND = Command(
-    "tag", "Mark names and other things in a text", DETAILS, EXAMPLE, add_arguments, run
-)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

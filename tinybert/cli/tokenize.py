@@ -1,4 +1,4 @@
-"""`tinybert tokenize`: what a model really reads: pieces of words, and their numbers."""
+"""`tinybert tokenize`: the tokens of a text with their ids."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tinybert.cli.command import (
     folder_or_file,
     read_texts,
 )
-from tinybert.cli.layout import fold, print_json, shorten, table, terminal_width
+from tinybert.cli.terminal import print_json, shorten, table, terminal_width, wrap
 from tinybert.tokenizers import BertTokenizer
 
 DETAILS = """\
-Shows the tokens of each text with their ids and segment types. A piece that
-begins with ## continues the word before it. --pair adds a second segment;
---explain shows what each step of the tokenizer makes of the text."""
+Shows the WordPiece tokens of each text with their ids and token types. A token
+that begins with ## continues the word before it. --pair adds a second
+sequence; --explain shows the result of each step of the tokenizer."""
 
 EXAMPLE = """\
   $ tinybert tokenize "Unbelievable!" --explain
@@ -39,16 +39,16 @@ EXAMPLE = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """TEXT, --file, --pair, --model, --explain, --json."""
+    """Add TEXT, --file, --pair, --model, --explain, --json."""
     add_text_arguments(parser)
-    parser.add_argument("--pair", metavar="TEXT", help="a second segment, the same for each text")
+    parser.add_argument("--pair", metavar="TEXT", help="a second sequence for each text")
     add_model_argument(parser)
-    parser.add_argument("--explain", action="store_true", help="show each step")
+    parser.add_argument("--explain", action="store_true", help="show each step of the tokenizer")
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Tokenize every text and print the tables, or a JSON list with one object a text."""
+    """Tokenize every text; print a table, or a JSON list with one object per text."""
     texts = read_texts(args)
     tokenizer = BertTokenizer.from_pretrained(folder_or_file(args.model))
     results = [_tokenized(tokenizer, text, args.pair, args.explain) for text in texts]
@@ -78,7 +78,7 @@ def _tokenized(
 
 
 def _shown(tokenizer: BertTokenizer, result: dict[str, Any]) -> list[str]:
-    """Both texts, the steps if there are any, and the table."""
+    """Return the lines for a text: text and pair, the steps of --explain, and the table."""
     width = terminal_width()
     lines = [shorten(text, width) for text in (result["text"], result["pair"]) if text is not None]
     for step in result.get("steps", ()):
@@ -88,19 +88,19 @@ def _shown(tokenizer: BertTokenizer, result: dict[str, Any]) -> list[str]:
     lines += ["", *table(["#", "token", "id", "type"], rows, "rlrr")]
     limit, length = tokenizer.model_max_length, len(rows)
     if length > limit:
-        lines.append(f"{length} tokens; the model reads {limit}: truncation cuts the rest")
+        lines.append(f"{length} tokens exceed the model's limit of {limit}: use truncation")
     return lines
 
 
 def _step(step: dict[str, Any], width: int) -> list[str]:
-    """One stretch of text through all steps: the texts, the words, the pieces of each word."""
+    """Return the lines for a part of the text: cleaned text, words, and tokens of each word."""
     margin = 11
     lines = []
     for name in ("text", "cleaned", "spaced"):
-        lines += _margin(name, fold(step[name].split(), width - margin))
-    lines += _margin("words", fold(step["words"], width - margin, " · "))
+        lines += _margin(name, wrap(step[name].split(), width - margin))
+    lines += _margin("words", wrap(step["words"], width - margin, " · "))
     pieces = [" ".join(parts) for parts in step["pieces"]]
-    return lines + _margin("pieces", fold(pieces, width - margin, " · "))
+    return lines + _margin("pieces", wrap(pieces, width - margin, " · "))
 
 
 def _margin(name: str, lines: list[str]) -> list[str]:
@@ -108,6 +108,4 @@ def _margin(name: str, lines: list[str]) -> list[str]:
     return [f"  {head:7}  {line}".rstrip() for head, line in zip(heads, lines, strict=True)]
 
 
-COMMAND = Command(
-    "tokenize", "Show how a text is cut into tokens", DETAILS, EXAMPLE, add_arguments, run
-)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

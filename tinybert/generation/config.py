@@ -1,7 +1,6 @@
-"""`GenerationConfig`: how text is generated, and its `generation_config.json`.
+"""`GenerationConfig`: the options of text generation, and their file `generation_config.json`.
 
-Fields and defaults are those of transformers. Fields of a file that are not known here are kept and
-written back.
+Fields and defaults are those of transformers. Unknown fields of a file are kept and saved again.
 """
 
 from __future__ import annotations
@@ -9,20 +8,24 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinybert.generation.checks import flag, number, token_lists, tokens, whole
+import numpy as np
+
+from tinybert.checks import check, check_integer, is_integer, is_number
+from tinybert.generation.token_ids import read_token_id_lists, read_token_ids
 from tinybert.weights import CheckpointError, atomic_write
 from tinybert.weights.strict_json import parse_json
 
 CONFIG_NAME = "generation_config.json"
-MAX_CONFIG_BYTES = 16 << 20  # bad words can make an honest file longer than its usual kilobyte
+MAX_CONFIG_BYTES = 16 << 20  # bad_words_ids can be long; a usual file has 1 kB
 OUTPUT_FLAGS = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
 
-# What transformers has and we have not, with the value that means "not used".
+# Options of transformers that are not supported, with the value that means "not used".
 UNSUPPORTED: dict[str, Any] = {
     "assistant_early_exit": None,
     "constraints": None,
@@ -49,31 +52,34 @@ class GenerationConfig:
     """The options of `generate`.
 
     Attributes:
-        max_length: tokens of prompt and continuation together.
-        max_new_tokens: tokens of the continuation; wins over `max_length`.
-        min_length, min_new_tokens: an end-of-sequence token is not allowed before.
-        early_stopping: when a beam search ends: True, as soon as there are `num_beams` finished
-            sequences; False, when a better one is unlikely; "never", when there can be none.
-        do_sample: draw tokens from their probabilities instead of taking the best.
-        num_beams: sequences that are followed at once; 1 is no beam search.
-        num_return_sequences: sequences for each prompt.
-        use_cache: keep the keys and values of past tokens.
-        temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff: which tokens can be
-            drawn, see `generation/warpers.py`; used with `do_sample` alone.
+        max_length: the maximum number of tokens, prompt included.
+        max_new_tokens: the maximum number of new tokens; takes precedence over `max_length`.
+        min_length, min_new_tokens: no end-of-sequence token before this length.
+        early_stopping: when beam search stops. True: as soon as there are `num_beams` finished
+            sequences; False: when a better one is unlikely; "never": when no better one is
+            possible.
+        do_sample: sample from the probabilities instead of taking the most likely token.
+        num_beams: the number of beams; 1 means no beam search.
+        num_return_sequences: the number of sequences returned for each prompt.
+        use_cache: use a key/value cache.
+        temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff: options of
+            sampling, see `generation/logits_warpers.py`; ignored without `do_sample`.
         repetition_penalty: above 1, tokens that have occurred become less likely.
         length_penalty: a beam's score is divided by its length to this power.
-        no_repeat_ngram_size: n-grams of this size occur once; 0 for no limit.
-        bad_words_ids: sequences of ids that are not generated.
-        renormalize_logits: log-softmax as the last of the processors.
-        remove_invalid_values: NaN becomes 0, infinity the largest number.
-        forced_bos_token_id, forced_eos_token_id: the second token; the last one (or a list).
-        suppress_tokens, begin_suppress_tokens: ids never generated; not as the first new token.
-        output_scores, output_logits, output_attentions, output_hidden_states: what else to return.
+        no_repeat_ngram_size: no n-gram of this size occurs twice; 0 for no limit.
+        bad_words_ids: sequences of ids that are never generated.
+        renormalize_logits: apply log-softmax after all other processors.
+        remove_invalid_values: replace NaN by 0, and infinity by the largest float.
+        forced_bos_token_id: the second token is this one.
+        forced_eos_token_id: the last token before `max_length` is this one, or one of a list.
+        suppress_tokens, begin_suppress_tokens: ids that are never generated; ids that are not
+            generated as the first new token.
+        output_scores, output_logits, output_attentions, output_hidden_states: further outputs;
+            they need `return_dict_in_generate`.
         return_dict_in_generate: return a ModelOutput instead of the ids.
         pad_token_id, bos_token_id, eos_token_id (one or a list), decoder_start_token_id: ids.
 
-    Raises TypeError for a name that is none of these, and ValueError for a value out of range,
-    naming it, what was given and what is allowed.
+    Raises TypeError for an unknown name, and ValueError for a value that is not allowed.
     """
 
     max_length: int = 20
@@ -116,31 +122,36 @@ class GenerationConfig:
         self.validate()
 
     def validate(self) -> None:
-        """Raise ValueError for the first field whose value, or whose combination, is not allowed.
+        """Raise ValueError for the first field, or combination of fields, that is not allowed.
 
-        What only one strategy uses (the temperature, say) is checked when it is used.
+        Options of a single strategy, such as temperature, are checked when they are used.
         """
-        whole("max_length", self.max_length, 1)
-        whole("max_new_tokens", self.max_new_tokens, 1, optional=True)
-        whole("min_length", self.min_length, 0)
-        whole("min_new_tokens", self.min_new_tokens, 0, optional=True)
-        whole("num_beams", self.num_beams, 1)
-        whole("num_return_sequences", self.num_return_sequences, 1)
-        whole("no_repeat_ngram_size", self.no_repeat_ngram_size, 0)
-        whole("pad_token_id", self.pad_token_id, None, optional=True)
+        check_integer("max_length", self.max_length, 1)
+        check_integer("max_new_tokens", self.max_new_tokens, 1, optional=True)
+        check_integer("min_length", self.min_length, 0)
+        check_integer("min_new_tokens", self.min_new_tokens, 0, optional=True)
+        check_integer("num_beams", self.num_beams, 1)
+        check_integer("num_return_sequences", self.num_return_sequences, 1)
+        check_integer("no_repeat_ngram_size", self.no_repeat_ngram_size, 0)
+        pad, penalty, stopping = self.pad_token_id, self.length_penalty, self.early_stopping
+        check("pad_token_id", pad, is_integer(pad), "an integer", optional=True)
         for name in ("bos_token_id", "forced_bos_token_id", "decoder_start_token_id"):
-            whole(name, getattr(self, name), 0, optional=True)
-        for name in ("eos_token_id", "forced_eos_token_id", "suppress_tokens"):
-            tokens(name, getattr(self, name))
-        tokens("begin_suppress_tokens", self.begin_suppress_tokens)
-        token_lists("bad_words_ids", self.bad_words_ids)
-        number("length_penalty", self.length_penalty)
-        for field in ("do_sample", "use_cache", "return_dict_in_generate", *OUTPUT_FLAGS):
-            flag(field, getattr(self, field))
-        if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
-            raise ValueError(
-                f"early_stopping must be True, False or 'never', got {self.early_stopping!r}"
-            )
+            check_integer(name, getattr(self, name), 0, optional=True)
+        for name in (
+            "eos_token_id",
+            "forced_eos_token_id",
+            "suppress_tokens",
+            "begin_suppress_tokens",
+        ):
+            read_token_ids(name, getattr(self, name))
+        read_token_id_lists("bad_words_ids", self.bad_words_ids)
+        fits = is_number(penalty) and math.isfinite(penalty)
+        check("length_penalty", penalty, fits, "a finite number")
+        for name in ("do_sample", "use_cache", "return_dict_in_generate", *OUTPUT_FLAGS):
+            value = getattr(self, name)
+            check(name, value, isinstance(value, (bool, np.bool_, type(None))), "True or False")
+        fits = isinstance(stopping, bool) or stopping == "never"
+        check("early_stopping", stopping, fits, "True, False or 'never'")
         if self.num_return_sequences > 1 and self.num_beams == 1 and not self.do_sample:
             raise ValueError(
                 f"num_return_sequences must be 1 for greedy search, got "
@@ -158,28 +169,26 @@ class GenerationConfig:
     @property
     def eos_ids(self) -> list[int]:
         """The ids that end a sequence."""
-        return tokens("eos_token_id", self.eos_token_id)
+        return read_token_ids("eos_token_id", self.eos_token_id)
 
     # --- combinations ---------------------------------------------------------------------------
 
     def updated(self, options: dict[str, Any]) -> GenerationConfig:
-        """A copy in which `options` have replaced the fields of their names."""
+        """Return a copy with the fields in `options` replaced."""
         new = copy.deepcopy(self)
         vars(new).update(options)
         new.validate()
         return new
 
     def over(self, base: GenerationConfig) -> GenerationConfig:
-        """A copy whose fields that have their default value take those of `base`."""
-        plain = vars(GenerationConfig())
-        chosen = {k: v for k, v in vars(self).items() if k not in plain or v != plain[k]}
-        return base.updated(chosen)
+        """Return a copy of `base`, updated with the fields that differ from their default."""
+        return base.updated(self.to_diff_dict())
 
     @classmethod
     def from_model_config(cls, config: Any) -> GenerationConfig:
-        """What a model's own config says: its token ids, and options that old files keep there.
+        """Return the options in a model's config: token ids, and options that old files keep there.
 
-        For an encoder-decoder, what it does not say is taken from `config.decoder`.
+        For an encoder-decoder, missing values are taken from `config.decoder`.
         """
         found: dict[str, Any] = {}
         for part in (getattr(config, "decoder", None), config):
@@ -192,17 +201,20 @@ class GenerationConfig:
     # --- to and from files ----------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, unknown ones of the file too; a deep copy."""
+        """Return a deep copy of all fields, unknown fields of the file included."""
         return copy.deepcopy(vars(self))
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """The fields that differ from their default."""
-        plain = vars(GenerationConfig())
-        return {k: v for k, v in self.to_dict().items() if k not in plain or v != plain[k]}
+        """Return the fields that differ from their default."""
+        defaults = vars(GenerationConfig())
+        return {k: v for k, v in self.to_dict().items() if k not in defaults or v != defaults[k]}
 
     @classmethod
     def from_dict(cls, options: dict[str, Any], **overrides: Any) -> GenerationConfig:
-        """A config from a dict whose unknown members are kept; overrides must be known."""
+        """Return a config from a dict; unknown keys of the dict are kept.
+
+        Raises TypeError for an override that is neither a field nor in the dict.
+        """
         unknown = sorted(set(overrides) - {*_FIELDS, *options})
         if unknown:
             raise TypeError(f"GenerationConfig has no field {', '.join(unknown)}")
@@ -210,9 +222,10 @@ class GenerationConfig:
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str], **overrides: Any) -> GenerationConfig:
-        """The `generation_config.json` of a model folder (or a path to the file); overrides win.
+        """Load the `generation_config.json` of a model folder, or a file; `overrides` replace
+        fields.
 
-        Raises FileNotFoundError if there is none, CheckpointError if it cannot be read.
+        Raises FileNotFoundError if there is no file, CheckpointError if it cannot be read.
         """
         path = Path(folder)
         path = path / CONFIG_NAME if path.is_dir() else path
@@ -225,14 +238,14 @@ class GenerationConfig:
         except ValueError as error:
             raise CheckpointError(path, str(error)) from error
         if not isinstance(options, dict):
-            raise CheckpointError(path, f"expected an object, got {type(options).__name__}")
+            raise CheckpointError(path, f"expected a JSON object, got {type(options).__name__}")
         try:
             return cls.from_dict(options, **overrides)
         except ValueError as error:
             raise CheckpointError(path, str(error)) from error
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write `generation_config.json` into a folder, which is made if need be."""
+        """Save `generation_config.json` in a folder, which is created if it does not exist."""
         self.validate()
         text = json.dumps(self.to_diff_dict(), indent=2, sort_keys=True) + "\n"
         Path(folder).mkdir(parents=True, exist_ok=True)

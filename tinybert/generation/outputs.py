@@ -1,4 +1,4 @@
-"""What `generate` returns with `return_dict_in_generate=True`, and how it is gathered."""
+"""The outputs of `generate` with `return_dict_in_generate=True`, collected step by step."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ StepsOfLayers = tuple[Layers, ...]
 
 @dataclass(repr=False, eq=False)
 class GenerateDecoderOnlyOutput(ModelOutput):
-    """The result of greedy search or sampling. N is B, or B * num_return_sequences.
+    """The output of greedy search or sampling. N is B * num_return_sequences.
 
     Attributes:
-        sequences: (N, length) ids, the prompt first, padded at the right.
-        scores: for each step (N, V): what the processors made of the logits.
-        logits: for each step (N, V), as the model gave them.
-        attentions, hidden_states: for each step those of all layers; with a cache the first step is
-            as long as the prompt and the others are one token long.
+        sequences: (N, length) ids, prompt first, padded at the right.
+        scores: for each step (N, V), the logits after all logits processors.
+        logits: for each step (N, V), the logits of the model.
+        attentions, hidden_states: for each step those of all layers; with a cache the first step
+            has the length of the prompt, and the others have length 1.
         past_key_values: the cache after the last step.
     """
 
@@ -37,13 +37,15 @@ class GenerateDecoderOnlyOutput(ModelOutput):
 
 @dataclass(repr=False, eq=False)
 class GenerateBeamDecoderOnlyOutput(ModelOutput):
-    """The result of a beam search, best sequences of each prompt first.
+    """The output of beam search, the best sequence of each prompt first.
 
     Attributes:
         sequences: (N, length) ids, N = B * num_return_sequences.
-        sequences_scores: (N,) sums of log-probabilities over length ** length_penalty; with scores.
+        sequences_scores: (N,) sums of log-probabilities / length ** length_penalty; needs
+            `output_scores`.
         scores, logits: for each step (B * num_beams, V); scores are log-probabilities.
-        beam_indices: (N, new tokens) the row of `scores` that each token was chosen from, then -1.
+        beam_indices: (N, new tokens), the row of `scores` from which each token was selected; -1
+            after the end.
         attentions, hidden_states, past_key_values: as in GenerateDecoderOnlyOutput.
     """
 
@@ -59,7 +61,7 @@ class GenerateBeamDecoderOnlyOutput(ModelOutput):
 
 @dataclass(repr=False, eq=False)
 class GenerateEncoderDecoderOutput(ModelOutput):
-    """As GenerateDecoderOnlyOutput, of an encoder-decoder; the encoder's layers are of one call."""
+    """As GenerateDecoderOnlyOutput, for an encoder-decoder; the encoder runs once."""
 
     sequences: Tensor | None = None
     scores: Steps | None = None
@@ -74,7 +76,7 @@ class GenerateEncoderDecoderOutput(ModelOutput):
 
 @dataclass(repr=False, eq=False)
 class GenerateBeamEncoderDecoderOutput(ModelOutput):
-    """As GenerateBeamDecoderOnlyOutput, of an encoder-decoder."""
+    """As GenerateBeamDecoderOnlyOutput, for an encoder-decoder."""
 
     sequences: Tensor | None = None
     sequences_scores: Tensor | None = None
@@ -89,30 +91,34 @@ class GenerateBeamEncoderDecoderOutput(ModelOutput):
     past_key_values: Any = None
 
 
-class Record:
-    """Gathers, step by step, what the config asks for; nothing without return_dict_in_generate."""
+class OutputCollector:
+    """Collects at each step the outputs that the config asks for; without
+    `return_dict_in_generate` none.
+    """
 
     def __init__(self, config: GenerationConfig, encoder_outputs: Any = None) -> None:
         self.config, self.encoder_outputs = config, encoder_outputs
         prefix = "" if encoder_outputs is None else "decoder_"
-        wanted = {
+        selected = {
             "scores": config.output_scores,
             "logits": config.output_logits,
             f"{prefix}attentions": config.output_attentions,
             "cross_attentions": config.output_attentions and encoder_outputs is not None,
             f"{prefix}hidden_states": config.output_hidden_states,
         }
-        on = config.return_dict_in_generate
-        self.steps: dict[str, list[Any]] = {name: [] for name in wanted if on and wanted[name]}
+        enabled = config.return_dict_in_generate
+        self.steps: dict[str, list[Any]] = {
+            name: [] for name in selected if enabled and selected[name]
+        }
 
     def add(self, output: Any, logits: Array, scores: Array) -> None:
-        """Note one step: the model's output, and logits and scores of the next token (N, V)."""
-        own = {"logits": as_tensor(logits), "scores": as_tensor(scores)}
+        """Add one step: the model's output, and logits and scores (N, V) of the next token."""
+        next_token = {"logits": as_tensor(logits), "scores": as_tensor(scores)}
         for name, steps in self.steps.items():
-            steps.append(own[name] if name in own else output[name])
+            steps.append(next_token[name] if name in next_token else output[name])
 
-    def result(self, sequences: Array, past_key_values: Any, **beam_fields: Any) -> Any:
-        """The ids (N, length) as a Tensor, or the output with all that was gathered."""
+    def output(self, sequences: Array, past_key_values: Any, **beam_fields: Any) -> Any:
+        """Return the ids (N, length) as a Tensor, or a ModelOutput with all collected steps."""
         if not self.config.return_dict_in_generate:
             return as_tensor(sequences)
         fields: dict[str, Any] = {name: tuple(steps) for name, steps in self.steps.items()}
@@ -122,10 +128,10 @@ class Record:
             kind: Any = GenerateBeamDecoderOnlyOutput if beam_fields else GenerateDecoderOnlyOutput
         else:
             kind = GenerateBeamEncoderDecoderOutput if beam_fields else GenerateEncoderDecoderOutput
-            for name, wanted in (
+            for name, selected in (
                 ("attentions", self.config.output_attentions),
                 ("hidden_states", self.config.output_hidden_states),
             ):
                 layers = getattr(self.encoder_outputs, name, None)
-                fields[f"encoder_{name}"] = layers if wanted else None
+                fields[f"encoder_{name}"] = layers if selected else None
         return kind(**fields)

@@ -1,4 +1,4 @@
-"""Tasks for users: text in, answer out; one class a task, in a file of its own."""
+"""Pipelines: one class per task, from text to a readable result."""
 
 from tinybert.pipelines.base import Pipeline
 from tinybert.pipelines.factory import pipeline

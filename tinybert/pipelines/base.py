@@ -1,8 +1,7 @@
-"""What all tasks share: options, inputs one by one or in a list, and the way of a text: to rows of
-tokens, through the model in batches, and back to something that a person can read.
+"""Base classes of the pipelines: options, single inputs and lists, tokenization, batches.
 
-A task's file says how a text becomes rows (`rows`) and how the model's numbers become a result
-(`result`); what stands between the two is here, in `OnePassPipeline`.
+A pipeline tokenizes its inputs (`rows`), runs the model in batches, and turns the outputs into a
+result (`result`). A task's class defines `rows` and `result`; `OnePassPipeline` does the rest.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinybert.autograd import Tensor, no_grad
+from tinybert.checks import check_integer
 from tinybert.models.base import PreTrainedModel
 from tinybert.tokenizer_json.encoding import Encoding
 from tinybert.tokenizers import AutoTokenizer
@@ -30,11 +30,11 @@ PAIR = ("text", "text_pair")
 
 @dataclass
 class Row:
-    """One row of T tokens.
+    """One tokenized sequence, a row of a batch.
 
     Attributes:
-        inputs: what the model is called with, a list of T numbers under each name.
-        encoding: where the tokens stand in the text; None if the tokenizer does not know.
+        inputs: for each argument of the model a list of T numbers.
+        encoding: tokens with their offsets in the text; None for a tokenizer without offsets.
     """
 
     inputs: dict[str, list[int]]
@@ -45,23 +45,24 @@ class Row:
 
 
 class Pipeline(ABC):
-    """A model with its tokenizer, that can be called with texts.
+    """A model with its tokenizer, called with texts.
 
-    A str, or whatever else the task takes, gives one result, a list of them a list of results.
+    One input (a str, or what the task's class says) gives one result; a list gives a list.
 
     Args:
-        model: of the kind that the task needs; it is used in evaluation mode, and left as it was.
-        tokenizer: the one that belongs to it.
-        device: where the model is moved to; None leaves it.
-        batch_size: rows that run through the model together.
-        **options: new defaults for the options of a call, which each class lists.
+        model: a model with the head that the task needs. It runs in evaluation mode; its mode is
+            restored afterwards.
+        tokenizer: the model's tokenizer.
+        device: the device to move the model to; None leaves it where it is.
+        batch_size: the number of sequences that run through the model together.
+        **options: defaults for the options of a call; each class lists its options.
 
-    Raises ValueError for a model of another kind, TypeError for an option that is not known.
+    Raises ValueError for a model without the head, TypeError for an unknown option.
     """
 
     task: ClassVar[str]
-    model_class: ClassVar[type]  # what `model` has to be
-    auto_class: ClassVar[Any]  # what loads it from a folder
+    model_class: ClassVar[type]  # the type that `model` must have
+    auto_class: ClassVar[Any]  # loads the model from a folder
     defaults: ClassVar[Settings] = {}
     options_without_default: ClassVar[frozenset[str]] = frozenset()
 
@@ -75,12 +76,13 @@ class Pipeline(ABC):
     ) -> None:
         if not isinstance(model, self.model_class):
             raise ValueError(
-                f"{self.task} needs a model of the kind {self.auto_class.__name__} loads, "
+                f"{self.task} needs a model that {self.auto_class.__name__} loads, "
                 f"got {type(model).__name__}"
             )
+        check_integer("batch_size", batch_size, 1)
         self.model: Any = model if device is None else model.to(device=device)
         self.tokenizer: Any = tokenizer
-        self.batch_size = _checked_size(batch_size)
+        self.batch_size = int(batch_size)
         self._defaults = dict(self.defaults)
         self._defaults = self._settings(options)
 
@@ -88,33 +90,34 @@ class Pipeline(ABC):
     def from_pretrained(
         cls, folder: Path, tokenizer: Tokenizer | None, device: str | None, **options: Any
     ) -> Pipeline:
-        """With the model of a folder, and its tokenizer unless another is given."""
+        """Load the model of a folder, and its tokenizer unless one is given."""
         model = cls.auto_class.from_pretrained(folder, device=device)
         if tokenizer is None:
             tokenizer = AutoTokenizer.from_pretrained(folder)
         return cls(model, tokenizer, **options)
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
-        """The result for one input, or a list of results for a list of inputs."""
+        """Return the result for one input, or a list of results for a list of inputs."""
         settings = self._settings(options)
-        size = self.batch_size if batch_size is None else _checked_size(batch_size)
-        many = isinstance(inputs, list)
-        results = self.run(inputs if many else [inputs], settings, size)
-        return results if many else results[0]
+        check_integer("batch_size", batch_size, 1, optional=True)
+        size = self.batch_size if batch_size is None else int(batch_size)
+        is_list = isinstance(inputs, list)
+        results = self.run(inputs if is_list else [inputs], settings, size)
+        return results if is_list else results[0]
 
     @abstractmethod
     def run(self, items: list[Any], settings: Settings, batch_size: int) -> list[Any]:
-        """The results for all inputs."""
+        """Return the result for each input."""
 
     def check(self, settings: Settings) -> None:  # noqa: B027 (not every task has options)
-        """Raise ValueError or TypeError for options that are not possible."""
+        """Raise ValueError or TypeError for options that are not allowed."""
 
     def _settings(self, options: Settings) -> Settings:
         known = {**self.defaults, **dict.fromkeys(sorted(self.options_without_default))}
         unknown = sorted(set(options) - set(known))
         if unknown:
             raise TypeError(
-                f"{self.task} has no option {', '.join(unknown)}; it has "
+                f"{self.task} has no option {', '.join(unknown)}; its options are "
                 f"{', '.join(['batch_size', *known])}"
             )
         settings = {**self._defaults, **options}
@@ -123,57 +126,57 @@ class Pipeline(ABC):
 
     @property
     def max_length(self) -> int:
-        """The longest row that both tokenizer and model take."""
+        """The maximum sequence length of tokenizer and model, in tokens."""
         positions = getattr(self.model.config, "max_position_embeddings", None)
         limit = self.tokenizer.model_max_length
         return limit if positions is None else min(limit, positions)
 
 
 class OnePassPipeline(Pipeline):
-    """A pipeline whose model reads every row once: it says something about the text as it is."""
+    """A pipeline that needs one forward pass for each sequence."""
 
-    per_token: ClassVar[bool] = False  # whether the outputs have an axis of tokens
+    per_token: ClassVar[bool] = False  # whether the outputs have a token axis
 
     # --- what a task defines --------------------------------------------------------------------
 
     @abstractmethod
     def rows(self, item: Any, settings: Settings) -> list[Row]:
-        """The rows that the model reads for one input; ValueError for what is no input."""
+        """Tokenize one input to one or several sequences; ValueError for a wrong input."""
 
     @abstractmethod
     def result(self, item: Any, rows: list[Row], outputs: list[Outputs], settings: Settings) -> Any:
-        """The result for one input, from what the model gave for each of its rows."""
+        """Return the result for one input, from the model's outputs for each of its rows."""
 
     def call_model(self, inputs: dict[str, np.ndarray]) -> Mapping[str, Any]:
-        """The model's output for a batch of rows (B, T)."""
+        """Return the model's output for a batch (B, T)."""
         return self.model(**inputs)
 
-    # --- from texts to rows ---------------------------------------------------------------------
+    # --- tokenization ---------------------------------------------------------------------------
 
     def row(self, text: str, text_pair: str | None = None, **options: Any) -> Row:
-        """One row; with truncation it is cut to what the model takes, unless options say where."""
+        """Tokenize a text or pair; truncation without max_length cuts at the model's limit."""
         if options.get("truncation") and options.get("max_length") is None:
             options["max_length"] = self.max_length
-        # Where positions are limited, the model itself refuses what is too long.
+        # A model with limited positions raises an error for a longer sequence itself.
         limited = getattr(self.model.config, "max_position_embeddings", None) is not None
         options = {"verbose": not limited, **options}
         (row,) = self.split(self.tokenizer(text, text_pair, **options))
         return row
 
     def split(self, encoded: BatchEncoding) -> list[Row]:
-        """The rows of what a tokenizer returned for one text."""
-        single = not isinstance(encoded["input_ids"][0], list)
-        columns = {name: encoded[name] for name in self.tokenizer.model_input_names}
-        if single:
-            columns = {name: [values] for name, values in columns.items()}
-        count = len(columns["input_ids"])
+        """Split the tokenizer's output for one text into its sequences."""
+        is_single = not isinstance(encoded["input_ids"][0], list)
+        inputs = {name: encoded[name] for name in self.tokenizer.model_input_names}
+        if is_single:
+            inputs = {name: [values] for name, values in inputs.items()}
+        count = len(inputs["input_ids"])
         encodings: Sequence[Encoding | None] = encoded.encodings or [None] * count
         return [
-            Row({name: values[i] for name, values in columns.items()}, encodings[i])
+            Row({name: values[i] for name, values in inputs.items()}, encodings[i])
             for i in range(count)
         ]
 
-    # --- through the model ----------------------------------------------------------------------
+    # --- the model ------------------------------------------------------------------------------
 
     def run(self, items: list[Any], settings: Settings, batch_size: int) -> list[Any]:
         by_item = [self.rows(item, settings) for item in items]
@@ -184,24 +187,24 @@ class OnePassPipeline(Pipeline):
         ]
 
     def forward(self, rows: list[Row], batch_size: int) -> list[Outputs]:
-        """What the model gives for each row, padding taken off again."""
-        found: list[Outputs] = []
+        """Run the model in batches; return the outputs of each row, without padding."""
+        outputs: list[Outputs] = []
         with no_grad(), evaluation(self.model):
             for start in range(0, len(rows), batch_size):
                 batch = rows[start : start + batch_size]
                 output = self.call_model(padded(self.tokenizer, batch, "right"))
                 arrays = {k: v.numpy() for k, v in output.items() if isinstance(v, Tensor)}
                 for i, row in enumerate(batch):
-                    kept = slice(len(row)) if self.per_token else slice(None)
-                    found.append({name: array[i][kept] for name, array in arrays.items()})
-        return found
+                    tokens = slice(len(row)) if self.per_token else slice(None)
+                    outputs.append({name: array[i][tokens] for name, array in arrays.items()})
+        return outputs
 
 
-# --- what tasks have in common --------------------------------------------------------------------
+# --- helpers of several tasks ---------------------------------------------------------------------
 
 
 def text_and_pair(task: str, item: Any) -> tuple[str, str]:
-    """Two texts: a tuple of them, or {"text": ..., "text_pair": ...}."""
+    """Return the two texts of a tuple, or of {"text": ..., "text_pair": ...}."""
     if isinstance(item, Mapping) and set(item) == set(PAIR):
         item = tuple(item[name] for name in PAIR)
     if not (isinstance(item, tuple) and len(item) == 2 and all(isinstance(t, str) for t in item)):
@@ -213,14 +216,14 @@ def text_and_pair(task: str, item: Any) -> tuple[str, str]:
 
 
 def one_text(task: str, item: Any) -> str:
-    """The item, if it is a str."""
+    """Return the item, which must be a str."""
     if not isinstance(item, str):
         raise ValueError(f"{task} takes a str or a list of str, got {item!r}")
     return item
 
 
 def padded(tokenizer: Any, rows: list[Row], side: str) -> dict[str, np.ndarray]:
-    """Rows of one length, as arrays (B, T); what is shorter is padded at that side."""
+    """Return rows as arrays (B, T), padded to one length at the given side."""
     inputs = [row.inputs for row in rows]
     if len({len(row) for row in rows}) > 1:
         return dict(tokenizer.pad(inputs, padding_side=side, return_tensors="np"))
@@ -228,31 +231,18 @@ def padded(tokenizer: Any, rows: list[Row], side: str) -> dict[str, np.ndarray]:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """exp(x) / sum exp(x) over the last axis, in float64."""
+    """Compute exp(x) / sum exp(x) over the last axis, in float64."""
     x = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     return x / x.sum(axis=-1, keepdims=True)
 
 
-def check_whole(name: str, value: Any, least: int = 1, optional: bool = False) -> None:
-    """Raise ValueError unless `value` is a whole number from `least`, or None if `optional`."""
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not ((whole and value >= least) or (optional and value is None)):
-        or_none = " or None" if optional else ""
-        raise ValueError(f"{name} must be a whole number from {least}{or_none}, got {value!r}")
-
-
-def _checked_size(batch_size: Any) -> int:
-    check_whole("batch_size", batch_size)
-    return int(batch_size)
-
-
 @contextmanager
 def evaluation(model: PreTrainedModel) -> Iterator[None]:
-    """The model in evaluation mode; afterwards every part of it is as it was."""
-    trained = [module for module in model.modules() if module.training]
+    """Put the model in evaluation mode; restore the mode of every module at the end."""
+    in_training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         yield
     finally:
-        for module in trained:
+        for module in in_training:
             module.__dict__["training"] = True

@@ -1,4 +1,4 @@
-"""`pipeline`: the pipeline of a task, with its model and tokenizer."""
+"""`pipeline`: create the pipeline of a task, with its model and tokenizer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TASKS: dict[str, type[Pipeline]] = {
     )
 }
 ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
-FETCHED = "minilm"  # a model without a head, which `tinybert fetch` brings
+FETCHED = "minilm"  # the model that `tinybert fetch` downloads; it has no task head
 HEADLESS = ("feature-extraction", "sentence-similarity")
 WEIGHTS = ("*.safetensors",)
 TOKENIZER_FILES = ("tokenizer_config.json", "config.json")
@@ -50,7 +50,7 @@ def pipeline(
     device: str | int | None = None,
     **options: Any,
 ) -> Any:
-    """A model and tokenizer that do a task: called with texts, it gives what people want to know.
+    """Create a pipeline: a model and tokenizer for a task, called with texts.
 
         classify = pipeline("text-classification", "my-model")
         classify("What a film!")  # [{"label": "positive", "score": 0.98}]
@@ -59,47 +59,46 @@ def pipeline(
         task: fill-mask, feature-extraction, sentence-similarity, text-classification (also
             sentiment-analysis), token-classification (also ner), question-answering,
             next-sentence, multiple-choice or text-generation.
-        model: a model, or the folder or name of one, see `hub.resolve`; "minilm" is the model that
-            `tinybert fetch` brings. It is the default of the two tasks that need no trained head:
-            feature-extraction and sentence-similarity.
-        tokenizer: a tokenizer, or the folder or name of one; by default the model's.
-        device: where the model runs: "cpu", "cuda" or "cuda:1"; or, as in transformers, the number
-            of a GPU, and -1 for the CPU.
-        **options: batch_size, and new defaults for the options of a call, see each class.
+        model: a model, its folder, or its name on the Hub (see `hub.resolve`). "minilm" is the
+            model that `tinybert fetch` downloads; it is the default for the two tasks that need no
+            trained head: feature-extraction and sentence-similarity.
+        tokenizer: a tokenizer, its folder, or its name on the Hub; by default the model's.
+        device: "cpu", "cuda" or "cuda:1"; or, as in transformers, the number of a GPU, or -1 for
+            the CPU.
+        **options: batch_size, and defaults for the options of a call; each class lists its options.
 
-    Results have the shape that they have in transformers. Raises ValueError for an unknown task, a
-    model of the wrong kind, or what is missing; TypeError for unknown options; and what loading
-    raises.
+    Results have the same structure as in transformers. Raises ValueError for an unknown task, a
+    model without the task's head, or a missing model or tokenizer; TypeError for unknown options;
+    and the errors of loading.
     """
     kind = TASKS.get(ALIASES.get(task, task)) if isinstance(task, str) else None
     if kind is None:
         raise ValueError(f"task must be one of {', '.join([*TASKS, *ALIASES])}, got {task!r}")
-    where = device_name(device)
     if model is None:
         if kind.task not in HEADLESS:
             raise ValueError(
-                f"model must be given for {task}: a {kind.model_class.__name__} model, or the "
-                "folder or name of one"
+                f"model is required for {task}: a {kind.model_class.__name__} model, its folder or "
+                "its name on the Hub"
             )
         model = FETCHED
     if isinstance(tokenizer, (str, os.PathLike)):
         tokenizer = AutoTokenizer.from_pretrained(_folder(tokenizer, TOKENIZER_FILES))
     if not (tokenizer is None or isinstance(tokenizer, Tokenizer)):
         raise ValueError(
-            f"tokenizer must be a tokenizer, or the folder or name of one, got {tokenizer!r}"
+            f"tokenizer must be a tokenizer, its folder or its name on the Hub, got {tokenizer!r}"
         )
     if isinstance(model, (str, os.PathLike)):
         folder = _folder(model, WEIGHTS)
-        return kind.from_pretrained(folder, tokenizer, where, **options)
+        return kind.from_pretrained(folder, tokenizer, device_name(device), **options)
     if not isinstance(model, PreTrainedModel):
-        raise ValueError(f"model must be a model, or the folder or name of one, got {model!r}")
+        raise ValueError(f"model must be a model, its folder or its name on the Hub, got {model!r}")
     if tokenizer is None:
-        raise ValueError("tokenizer must be given too, if model is no folder or name")
-    return kind(model, tokenizer, where, **options)
+        raise ValueError("tokenizer is required if model is not a folder or a name on the Hub")
+    return kind(model, tokenizer, device_name(device), **options)
 
 
 def device_name(device: str | int | None) -> str | None:
-    """The name of a device that may be given by its number."""
+    """Return the name of a device; n >= 0 is the GPU "cuda:n", and -1 the CPU."""
     if not isinstance(device, int):
         return device
     return "cpu" if device < 0 else f"cuda:{device}"

@@ -1,4 +1,4 @@
-"""A vector for every token of a text: what a model makes of it before any head."""
+"""Feature extraction: one vector for every token, the last hidden state of the model."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tinybert.pipelines.base import OnePassPipeline, Outputs, Row, Settings, one
 
 
 class FeatureExtractionPipeline(OnePassPipeline):
-    """Gives the last hidden state of a model (of a model with a head, its first output).
+    """Returns the last hidden state of a model (for a model with a head, its first output).
 
         pipeline("feature-extraction", folder)("A cat sat.")
 
     Options of a call:
         return_tensors: True for a Tensor instead of lists.
-        truncation, max_length: cut a text that is too long for the model.
+        truncation, max_length: cut a text that is longer than the model's limit.
         tokenize_kwargs: further options of the tokenizer.
 
-    Returns for each text nested lists (1, T, D) of floats, special tokens included.
+    Returns for each text nested lists of floats (1, T, D), special tokens included.
     """
 
     task = "feature-extraction"
@@ -49,7 +49,7 @@ class FeatureExtractionPipeline(OnePassPipeline):
 
     def result(self, item: Any, rows: list[Row], outputs: list[Outputs], settings: Settings) -> Any:
         features = outputs[0]["features"]
-        if features.ndim == 2:  # (T, D); what a head says of a whole text is (N,)
+        if features.ndim == 2:  # (T, D); a head for whole texts returns (N,)
             features = features[: len(rows[0])]
         features = features[None]
         return as_tensor(features.copy()) if settings["return_tensors"] else features.tolist()

@@ -1,4 +1,4 @@
-"""Which word stands where the text says [MASK]?"""
+"""Fill-mask: predict the tokens that [MASK] replaces, with a masked language model."""
 
 from __future__ import annotations
 
@@ -6,36 +6,30 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinybert.checks import check_integer
 from tinybert.models import AutoModelForMaskedLM
 from tinybert.models.heads import MaskedLM
-from tinybert.pipelines.base import (
-    OnePassPipeline,
-    Outputs,
-    Row,
-    Settings,
-    check_whole,
-    one_text,
-    softmax,
-)
+from tinybert.pipelines.base import OnePassPipeline, Outputs, Row, Settings, one_text, softmax
 
 
 class FillMaskPipeline(OnePassPipeline):
-    """Guesses hidden words.
+    """Predicts masked tokens.
 
         pipeline("fill-mask", folder)("The capital of France is [MASK].")
 
     Options of a call:
-        top_k: how many words are given for each mask.
-        targets: a word or a list of words; only these are compared. Each must be one token.
-        truncation, max_length: cut a text that is too long for the model.
+        top_k: the number of predictions for each mask.
+        targets: a word or a list of words; only these are scored. Each must be a single token.
+        truncation, max_length: cut a text that is longer than the model's limit.
         tokenizer_kwargs: further options of the tokenizer.
 
-    Returns a list of dicts, the likeliest word first, with `score` (its probability), `token` (its
-    id), `token_str` (the word), `sequence` (the text with the word in place). A text with several
-    masks gives such a list for each mask: each is guessed by itself, and in `sequence` the others
-    stay. As in transformers, a list of one text gives what the text itself gives.
+    Returns a list of dicts, most likely first, with `score` (the probability), `token` (the id),
+    `token_str` (the token as text), `sequence` (the text with the mask replaced). A text with
+    several masks gives such a list for each mask: each mask is predicted independently, and
+    `sequence` keeps the other masks. As in transformers, a list of one text gives the same result
+    as the text.
 
-    Raises ValueError for a text without a mask, and for a target that is no token of the model.
+    Raises ValueError for a text without a mask, and for a target that is not a single token.
     """
 
     task = "fill-mask"
@@ -51,12 +45,12 @@ class FillMaskPipeline(OnePassPipeline):
     per_token = True
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
-        """A list of guesses; for several masks, or several texts, a list of such lists."""
+        """Return a list of predictions; for several masks or texts, a list of such lists."""
         results = super().__call__(inputs, **options)
         return results[0] if isinstance(inputs, list) and len(inputs) == 1 else results
 
     def check(self, settings: Settings) -> None:
-        check_whole("top_k", settings["top_k"])
+        check_integer("top_k", settings["top_k"], 1)
 
     def rows(self, item: Any, settings: Settings) -> list[Row]:
         text = one_text(self.task, item)
@@ -69,64 +63,65 @@ class FillMaskPipeline(OnePassPipeline):
             },
         )
         if not self._masks(row):
-            raise ValueError(f"no {self.tokenizer.mask_token} in the text {text!r}")
+            raise ValueError(f"fill-mask needs {self.tokenizer.mask_token} in the text {text!r}")
         return [row]
 
     def result(self, item: Any, rows: list[Row], outputs: list[Outputs], settings: Settings) -> Any:
         (row,), (output,) = rows, outputs
         masks = self._masks(row)
-        words = self._target_ids(settings["targets"])
-        found = []
-        for place in masks:
-            scores = softmax(output["logits"][place])  # (V,)
-            candidates = np.arange(len(scores)) if words is None else words
+        targets = self._target_ids(settings["targets"])
+        predictions = []
+        for position in masks:
+            scores = softmax(output["logits"][position])  # (V,)
+            candidates = np.arange(len(scores)) if targets is None else targets
             order = np.argsort(-scores[candidates], kind="stable")[: settings["top_k"]]
-            found.append(
+            predictions.append(
                 [
-                    self._guess(row, place, int(token), float(scores[token]), len(masks) == 1)
-                    for token in candidates[order]
+                    self._prediction(row, position, int(i), float(scores[i]), len(masks) == 1)
+                    for i in candidates[order]
                 ]
             )
-        return found[0] if len(masks) == 1 else found
+        return predictions[0] if len(masks) == 1 else predictions
 
     def _masks(self, row: Row) -> list[int]:
-        """The places of the masks."""
+        """Return the positions of the masks."""
         mask = self.tokenizer.mask_token_id
         if mask is None:
             raise ValueError("fill-mask needs a tokenizer with a mask_token")
-        return [place for place, token in enumerate(row.inputs["input_ids"]) if token == mask]
+        return [position for position, i in enumerate(row.inputs["input_ids"]) if i == mask]
 
-    def _guess(self, row: Row, place: int, token: int, score: float, only: bool) -> dict[str, Any]:
-        """A word in its place; special tokens are left out, unless other masks are among them."""
+    def _prediction(
+        self, row: Row, position: int, token: int, score: float, skip_special_tokens: bool
+    ) -> dict[str, Any]:
         decode, ids = self.tokenizer.decode, list(row.inputs["input_ids"])
-        ids[place] = token
+        ids[position] = token
         ids = [i for i in ids if i != self.tokenizer.pad_token_id]
         return {
             "score": score,
             "token": token,
             "token_str": decode([token]),
-            "sequence": decode(ids, skip_special_tokens=only),
+            "sequence": decode(ids, skip_special_tokens=skip_special_tokens),
         }
 
     def _target_ids(self, targets: str | list[str] | None) -> np.ndarray | None:
-        """The ids of the words that are compared, each once."""
+        """Return the ids of the target words, each once."""
         if targets is None:
             return None
         words = [targets] if isinstance(targets, str) else list(targets)
         if not words:
-            raise ValueError("targets must name at least one word, got an empty list")
+            raise ValueError("targets must have at least one word, got an empty list")
         return np.array(list(dict.fromkeys(self._target_id(word) for word in words)))
 
     def _target_id(self, word: str) -> int:
-        """The id of a word: as it stands in the vocabulary, or of the one token it becomes."""
+        """Return the id of a word: its own id in the vocabulary, or that of its only token."""
         vocabulary = self.tokenizer.get_vocab()
         if word in vocabulary:
             return vocabulary[word]
         tokens = self.tokenizer.tokenize(word)
         if len(tokens) != 1 or tokens[0] == self.tokenizer.unk_token:
-            pieces = " ".join(tokens) or "nothing"
+            shown = " ".join(tokens) or "no token"
             raise ValueError(
-                f"targets: {word!r} is no word of the vocabulary (the tokenizer makes {pieces} of "
-                "it), and a mask stands for one token"
+                f"targets must be single tokens of the vocabulary, got {word!r}, whose tokens are: "
+                f"{shown}"
             )
         return vocabulary[tokens[0]]

@@ -1,4 +1,4 @@
-"""Which of several continuations is the right one?"""
+"""Multiple choice: find the best of several continuations of a prompt."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tinybert.pipelines.base import OnePassPipeline, Outputs, Row, Settings, sof
 
 
 class MultipleChoicePipeline(OnePassPipeline):
-    """Chooses among continuations of a prompt.
+    """Scores several continuations of a prompt.
 
         pipeline("multiple-choice", folder)(
             {"prompt": "A pizza is eaten", "choices": ["with the hands.", "with a hammer."]}
         )
 
     Options of a call:
-        truncation, max_length: cut a prompt and choice that are too long for the model.
+        truncation, max_length: cut a prompt with choice that is longer than the model's limit.
 
-    Returns a list of dicts with `choice`, `index` (its place among the choices, from 0) and `score`
-    (its probability among them), the best one first.
+    Returns a list of dicts with `choice`, `index` (in the list of choices, from 0) and `score` (the
+    probability), most likely first.
     """
 
     task = "multiple-choice"
@@ -47,8 +47,8 @@ class MultipleChoicePipeline(OnePassPipeline):
         return [self.row(item["prompt"], choice, **settings) for choice in item["choices"]]
 
     def call_model(self, inputs: dict[str, np.ndarray]) -> Any:
-        # The head reads every choice by itself, so that rows of any prompts share a batch: each is
-        # the only choice (B, 1, T) there, and gets its logit (B, 1).
+        # The head scores each choice on its own. Here each row is a prompt's only choice (B, 1, T)
+        # and gets its logit (B, 1), so one batch can hold the choices of several prompts.
         return self.model(**{name: array[:, None] for name, array in inputs.items()})
 
     def result(self, item: Any, rows: list[Row], outputs: list[Outputs], settings: Settings) -> Any:

@@ -1,4 +1,4 @@
-"""Which sentences mean the same as a given one?"""
+"""Sentence similarity: rank sentences by the cosine similarity to a source sentence."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tinybert.tokenizers.base import Tokenizer
 
 
 class SentenceSimilarityPipeline(Pipeline):
-    """Compares a sentence with others, by the cosines of their vectors (`SentenceEmbedder`).
+    """Compares a sentence with others by cosine similarity of embeddings (`SentenceEmbedder`).
 
         pipeline("sentence-similarity", folder)(
             {"source_sentence": "A cat sat.", "sentences": ["A kitten lay.", "Rain again."]}
         )
 
     Args:
-        embedder: how texts become vectors; by default the mean of the model's last hidden state
-            over the tokens. `pipeline` takes it from the model's folder.
+        embedder: computes the sentence embeddings; by default the mean of the model's last hidden
+            state over the tokens. `pipeline` uses the pooling that the model's folder defines.
 
-    Returns a list of dicts with `sentence`, `index` (its place among the sentences, from 0) and
-    `score` (the cosine, from -1 to 1), the most similar one first.
+    Returns a list of dicts with `sentence`, `index` (in the list of sentences, from 0) and `score`
+    (the cosine similarity, from -1 to 1), most similar first.
     """
 
     task = "sentence-similarity"
@@ -48,7 +48,7 @@ class SentenceSimilarityPipeline(Pipeline):
     def from_pretrained(
         cls, folder: Path, tokenizer: Tokenizer | None, device: str | None, **options: Any
     ) -> SentenceSimilarityPipeline:
-        """With the embedder that the files of a folder describe."""
+        """Load the embedder of a folder."""
         embedder = SentenceEmbedder.from_pretrained(folder, device)
         if tokenizer is not None:
             embedder.tokenizer = tokenizer  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Which class, which classes, or what number belongs to a text?"""
+"""Text classification: one label, several labels, or a regression value for a text."""
 
 from __future__ import annotations
 
@@ -7,39 +7,32 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinybert.checks import check_choice, check_integer
 from tinybert.models import AutoModelForSequenceClassification
 from tinybert.models.heads import SequenceClassification
-from tinybert.pipelines.base import (
-    PAIR,
-    OnePassPipeline,
-    Outputs,
-    Row,
-    Settings,
-    check_whole,
-    softmax,
-)
+from tinybert.pipelines.base import PAIR, OnePassPipeline, Outputs, Row, Settings, softmax
 
 FUNCTIONS = ("softmax", "sigmoid", "none")
 UNSET = object()  # None is a value of top_k
 
 
 class TextClassificationPipeline(OnePassPipeline):
-    """Gives a text its class.
+    """Classifies texts or pairs of texts.
 
         pipeline("text-classification", folder)("I love this.")
 
     An input is a str, or {"text": str, "text_pair": str}.
 
     Options of a call:
-        top_k: give the k classes with the highest scores, None for all of them.
-        function_to_apply: "softmax", "sigmoid" or "none" makes scores of the logits. By default
-            what the config's `problem_type` asks for: "none" for a regression, sigmoid for several
-            classes at once and for a single label, else softmax.
-        truncation, max_length, padding: of the tokenizer, as are add_special_tokens and stride.
+        top_k: return the k labels with the highest scores; None returns all labels.
+        function_to_apply: "softmax", "sigmoid" or "none": how logits become scores. The default
+            depends on the config's `problem_type`: "none" for regression, "sigmoid" for
+            multi-label classification and for a single label, else "softmax".
+        truncation, max_length, padding, add_special_tokens, stride: options of the tokenizer.
 
-    Returns a dict with `label` and `score` for each text. As in transformers, the dict stands in a
-    list if the input was a single str; a top_k gives a list of dicts, best first, for every text,
-    and if it was given when the pipeline was made, a single str's stands in a list once more.
+    Returns a dict with `label` and `score` for each text. As in transformers, a single str gives a
+    list with this dict; with top_k every text gives a list of dicts, highest score first; and if
+    top_k was an option of the pipeline, a single str gives a list with this list.
     """
 
     task = "text-classification"
@@ -56,18 +49,15 @@ class TextClassificationPipeline(OnePassPipeline):
     }
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
-        """A list of dicts; see the class."""
+        """Return a list of dicts; see the class."""
         result = super().__call__(inputs, **options)
         return [result] if isinstance(inputs, str) and "top_k" not in options else result
 
     def check(self, settings: Settings) -> None:
         if settings["top_k"] is not UNSET:
-            check_whole("top_k", settings["top_k"], optional=True)
-        function = settings["function_to_apply"]
-        if function is not None and function not in FUNCTIONS:
-            raise ValueError(
-                f"function_to_apply must be one of {', '.join(FUNCTIONS)}, got {function!r}"
-            )
+            check_integer("top_k", settings["top_k"], 1, optional=True)
+        if settings["function_to_apply"] is not None:
+            check_choice("function_to_apply", settings["function_to_apply"], FUNCTIONS)
 
     def rows(self, item: Any, settings: Settings) -> list[Row]:
         if isinstance(item, Mapping) and "text" in item and set(item) <= set(PAIR):
@@ -86,18 +76,18 @@ class TextClassificationPipeline(OnePassPipeline):
         scores = self._scores(outputs[0]["logits"], settings["function_to_apply"])
         names, top_k = self.model.config.id2label, settings["top_k"]
         order = np.argsort(-scores, kind="stable")[: 1 if top_k is UNSET else top_k]
-        found = [{"label": names[int(i)], "score": float(scores[i])} for i in order]
-        return found[0] if top_k is UNSET else found
+        labels = [{"label": names[int(i)], "score": float(scores[i])} for i in order]
+        return labels[0] if top_k is UNSET else labels
 
     def _scores(self, logits: np.ndarray, function: str | None) -> np.ndarray:
-        """Logits (N,) to scores (N,)."""
+        """Compute scores (N,) from logits (N,)."""
         if function is None:
-            kind = self.model.config.problem_type
-            if kind == "regression":
+            problem = self.model.config.problem_type
+            if problem == "regression":
                 function = "none"
             else:
-                several = kind == "multi_label_classification" or len(logits) == 1
-                function = "sigmoid" if several else "softmax"
+                multi_label = problem == "multi_label_classification" or len(logits) == 1
+                function = "sigmoid" if multi_label else "softmax"
         if function == "softmax":
             return softmax(logits)
         if function == "sigmoid":

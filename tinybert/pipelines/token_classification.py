@@ -1,4 +1,4 @@
-"""Which class does each token, or each group of tokens, belong to? Names, parts of speech, ..."""
+"""Token classification: label tokens or groups of tokens (named entities, parts of speech, ...)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinybert.checks import check, check_choice, check_integer
 from tinybert.models import AutoModelForTokenClassification
 from tinybert.models.heads import TokenClassification
-from tinybert.pipelines.base import (
-    OnePassPipeline,
-    Outputs,
-    Row,
-    Settings,
-    check_whole,
-    one_text,
-    softmax,
-)
+from tinybert.pipelines.base import OnePassPipeline, Outputs, Row, Settings, one_text, softmax
 
 STRATEGIES = ("none", "simple", "first", "average", "max")
 BY_WORD = ("first", "average", "max")
@@ -25,11 +18,14 @@ Entity = dict[str, Any]
 
 
 @dataclass
-class Piece:
-    """A token of the text, or a word of several: what it is, where it stands, its classes.
+class ScoredToken:
+    """A token, or a word of several tokens, with its class probabilities.
 
-    scores: (N,) probabilities of the classes.
-    continues: whether it belongs to the same word as the one before.
+    Attributes:
+        word: the text; scores: (N,) class probabilities.
+        start, end: character offsets in the text; None for a tokenizer without offsets.
+        index: the position of the (first) token.
+        continues: whether it belongs to the same word as the token before.
     """
 
     word: str
@@ -41,22 +37,22 @@ class Piece:
 
 
 class TokenClassificationPipeline(OnePassPipeline):
-    """Finds names and other things in a text.
+    """Labels tokens, for example to recognize named entities.
 
         pipeline("token-classification", folder, aggregation_strategy="simple")("Ada was in Rome.")
 
     Options of a call:
-        aggregation_strategy: how tokens are joined. "none": not at all. "simple": neighbours of
-            one class become a group; a label that begins with "B-" begins a new one. The others
-            first give each word one class: "first" that of its first token, "max" that of the
-            token with the highest score, "average" the class with the highest mean.
+        aggregation_strategy: how tokens are grouped. "none": not at all. "simple": adjacent tokens
+            with the same class form a group; a label that begins with "B-" begins a new one. The
+            other strategies first give each word one class: "first" that of its first token, "max"
+            that of the token with the highest score, "average" the class with the highest mean.
         ignore_labels: classes that are left out; ["O"] by default.
-        stride: read a text that is too long for the model in windows that share so many tokens;
-            needs a strategy. Without, what is too long is cut off, as in transformers.
+        stride: split a text that exceeds the model's limit into windows that share this number of
+            tokens; needs a strategy. Without it the text is truncated, as in transformers.
 
-    Returns for each text a list of dicts, in its order: `score`, `word`, `start` and `end`
-    (characters of the text; None if the tokenizer does not know them), and `entity_group`, or for
-    "none" `entity` and `index` (the number of the token).
+    Returns for each text a list of dicts, in the order of the text: `score`, `word`, `start` and
+    `end` (character offsets; None for a tokenizer without offsets), and `entity_group`, or for
+    "none" `entity` and `index` (the position of the token).
     """
 
     task = "token-classification"
@@ -71,22 +67,19 @@ class TokenClassificationPipeline(OnePassPipeline):
 
     def check(self, settings: Settings) -> None:
         strategy, stride = settings["aggregation_strategy"], settings["stride"]
-        if strategy not in STRATEGIES:
-            raise ValueError(
-                f"aggregation_strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}"
-            )
-        if isinstance(settings["ignore_labels"], str):
-            raise ValueError(f"ignore_labels must be a list, got {settings['ignore_labels']!r}")
-        check_whole("stride", stride, 0, optional=True)
+        ignored = settings["ignore_labels"]
+        check_choice("aggregation_strategy", strategy, STRATEGIES)
+        check("ignore_labels", ignored, not isinstance(ignored, str), "a list of labels")
+        check_integer("stride", stride, 0, optional=True)
         if (strategy in BY_WORD or stride is not None) and not self.tokenizer.is_fast:
             raise ValueError(
-                "strategies that go by words, and a stride, need a tokenizer that knows places in "
-                f"the text, such as BertTokenizerFast, got {type(self.tokenizer).__name__}"
+                f"stride and the strategies {', '.join(BY_WORD)} need a tokenizer with offsets, "
+                f"such as BertTokenizerFast, got {type(self.tokenizer).__name__}"
             )
         if stride is not None and strategy == "none":
-            raise ValueError("a stride needs an aggregation_strategy other than 'none'")
-        if stride is not None and stride >= self.max_length:
-            raise ValueError(f"stride must be less than {self.max_length}, got {stride}")
+            raise ValueError("stride needs an aggregation_strategy other than 'none'")
+        limit = self.max_length
+        check("stride", stride, (stride or 0) < limit, f"< {limit}, the model's limit")
 
     def rows(self, item: Any, settings: Settings) -> list[Row]:
         stride = settings["stride"]
@@ -100,78 +93,79 @@ class TokenClassificationPipeline(OnePassPipeline):
         strategy = settings["aggregation_strategy"]
         ignored = settings["ignore_labels"]
         ignored = ("O",) if ignored is None else ignored
-        found: list[Entity] = []
+        results: list[Entity] = []
         for row, output in zip(rows, outputs, strict=True):
-            pieces = self._pieces(item, row, softmax(output["logits"]))
+            tokens = self._tokens(item, row, softmax(output["logits"]))
             if strategy in BY_WORD:
-                pieces = self._words(pieces, strategy)
-            entities = [self._entity(piece) for piece in pieces]
+                tokens = self._words(tokens, strategy)
+            entities = [self._entity(token) for token in tokens]
             if strategy != "none":
                 entities = self._groups(entities)
             name = "entity" if strategy == "none" else "entity_group"
-            found += [entity for entity in entities if entity[name] not in ignored]
-        return _without_overlaps(found) if len(rows) > 1 else found
+            results += [entity for entity in entities if entity[name] not in ignored]
+        return _without_overlaps(results) if len(rows) > 1 else results
 
     # --- tokens ---------------------------------------------------------------------------------
 
-    def _pieces(self, text: str, row: Row, scores: np.ndarray) -> list[Piece]:
-        """The tokens of a row, special ones left out, with their scores (T, N)."""
+    def _tokens(self, text: str, row: Row, scores: np.ndarray) -> list[ScoredToken]:
+        """Return the tokens of a row without special tokens, with their scores (T, N)."""
         ids = row.inputs["input_ids"]
         tokens = self.tokenizer.convert_ids_to_tokens(ids)
-        places = row.encoding
-        if places is None:
+        encoding = row.encoding
+        if encoding is None:
             special = self.tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)
             return [
-                Piece(tokens[i], scores[i], None, None, i, False)
+                ScoredToken(tokens[i], scores[i], None, None, i, False)
                 for i in range(len(row))
                 if not special[i]
             ]
-        found = []
+        scored = []
         for i in range(len(row)):
-            if places.special_tokens_mask[i]:
+            if encoding.special_tokens_mask[i]:
                 continue
-            start, end = places.offsets[i]
-            unknown = ids[i] == self.tokenizer.unk_token_id
-            same = i > 0 and places.word_ids[i] is not None
-            continues = same and places.word_ids[i] == places.word_ids[i - 1]
-            word = text[start:end] if unknown else tokens[i]
-            found.append(Piece(word, scores[i], start, end, i, continues))
-        return found
+            start, end = encoding.offsets[i]
+            is_unknown = ids[i] == self.tokenizer.unk_token_id
+            in_word = i > 0 and encoding.word_ids[i] is not None
+            continues = in_word and encoding.word_ids[i] == encoding.word_ids[i - 1]
+            word = text[start:end] if is_unknown else tokens[i]
+            scored.append(ScoredToken(word, scores[i], start, end, i, continues))
+        return scored
 
-    def _words(self, tokens: list[Piece], strategy: str) -> list[Piece]:
-        """Words of one class each."""
-        words: list[list[Piece]] = []
+    def _words(self, tokens: list[ScoredToken], strategy: str) -> list[ScoredToken]:
+        """Join the tokens of each word, and give each word one class."""
+        words: list[list[ScoredToken]] = []
         for token in tokens:
             if token.continues and words:
                 words[-1].append(token)
             else:
                 words.append([token])
-        return [self._word(parts, strategy) for parts in words]
+        return [self._word(tokens, strategy) for tokens in words]
 
-    def _word(self, parts: list[Piece], strategy: str) -> Piece:
-        scores = parts[0].scores
+    def _word(self, tokens: list[ScoredToken], strategy: str) -> ScoredToken:
+        scores = tokens[0].scores
         if strategy == "max":
-            scores = max(parts, key=lambda part: part.scores.max()).scores
+            scores = max(tokens, key=lambda token: token.scores.max()).scores
         elif strategy == "average":
-            scores = np.mean([part.scores for part in parts], axis=0)
-        text = self.tokenizer.convert_tokens_to_string([part.word for part in parts])
-        return Piece(text, scores, parts[0].start, parts[-1].end, parts[0].index, False)
+            scores = np.mean([token.scores for token in tokens], axis=0)
+        text = self.tokenizer.convert_tokens_to_string([token.word for token in tokens])
+        first, last = tokens[0], tokens[-1]
+        return ScoredToken(text, scores, first.start, last.end, first.index, False)
 
     # --- entities -------------------------------------------------------------------------------
 
-    def _entity(self, piece: Piece) -> Entity:
-        best = int(piece.scores.argmax())
+    def _entity(self, token: ScoredToken) -> Entity:
+        best = int(token.scores.argmax())
         return {
             "entity": self.model.config.id2label[best],
-            "score": float(piece.scores[best]),
-            "index": piece.index,
-            "word": piece.word,
-            "start": piece.start,
-            "end": piece.end,
+            "score": float(token.scores[best]),
+            "index": token.index,
+            "word": token.word,
+            "start": token.start,
+            "end": token.end,
         }
 
     def _groups(self, entities: list[Entity]) -> list[Entity]:
-        """Neighbours of one class as one entity."""
+        """Join adjacent entities of the same class."""
         groups: list[list[Entity]] = []
         for entity in entities:
             begins, tag = _begins_and_tag(entity["entity"])
@@ -192,18 +186,18 @@ class TokenClassificationPipeline(OnePassPipeline):
 
 
 def _begins_and_tag(label: str) -> tuple[bool, str]:
-    """Whether a label begins a group, and its class: "B-PER" and "I-PER" are both of "PER"."""
+    """Return whether a label begins a group, and its class: "B-PER" and "I-PER" give "PER"."""
     return label.startswith("B-"), label[2:] if label[:2] in ("B-", "I-") else label
 
 
 def _without_overlaps(entities: list[Entity]) -> list[Entity]:
-    """Of entities of several windows that overlap, the longest, or of equal ones the likeliest."""
+    """Of overlapping entities from several windows, keep the longest, then the most likely."""
     kept: list[Entity] = []
     for entity in sorted(entities, key=lambda entity: entity["start"]):
         if not kept or entity["start"] >= kept[-1]["end"]:
             kept.append(entity)
             continue
-        weight = [(e["end"] - e["start"], e["score"]) for e in (entity, kept[-1])]
-        if weight[0] > weight[1]:
+        new, old = ((e["end"] - e["start"], e["score"]) for e in (entity, kept[-1]))
+        if new > old:
             kept[-1] = entity
     return kept

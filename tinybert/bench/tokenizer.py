@@ -1,4 +1,4 @@
-"""Our tokenizers against both of transformers': the one in Python and the one in Rust."""
+"""Benchmark our tokenizers against those of transformers, in Python and in Rust."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tinybert.tokenizers.base import Tokenizer
 
 
 def tokenizer(device: str, sentences: int = 1000, folder: Path | None = None) -> Prepared:
-    """Generated sentences to ids, with the vocabulary of MiniLM; the device plays no part.
+    """Tokenize generated sentences with the vocabulary of MiniLM; the device is not used.
 
-    Every run gets new sentences, since our tokenizer remembers words that it has met: common ones
-    will be in its cache, as in real text, and rare ones will not.
+    Every run gets new sentences, because our tokenizer caches words: as in real text, common words
+    are in the cache and rare ones are not.
     """
     import transformers
 
@@ -43,10 +43,9 @@ def byte_level_tokenizer(
     from_json: bool = False,
     folder: Path | None = None,
 ) -> Prepared:
-    """The same with byte-level BPE, whose merges are learnt from sentences like those before.
+    """Tokenize with byte-level BPE, whose merges are learnt from similar sentences.
 
-    from_json: the tokenizers are made of the parts that a tokenizer.json names, without a class of
-        transformers in Python.
+    from_json: load both tokenizers from a tokenizer.json; transformers has no Python version of it.
     """
     import transformers
 
@@ -54,20 +53,20 @@ def byte_level_tokenizer(
     texts = generate_text(words, 3 * sentences, random.Random(1))
     kinds = (transformers.RobertaTokenizer, transformers.RobertaTokenizerFast)
     with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary)
-        save_bpe(*train_bpe(texts, vocab_size), place / "vocab.json", place / "merges.txt")
-        ours: Tokenizer = MegaTokenizer.from_pretrained(place)
+        bpe = Path(temporary)
+        save_bpe(*train_bpe(texts, vocab_size), bpe / "vocab.json", bpe / "merges.txt")
+        ours: Tokenizer = MegaTokenizer.from_pretrained(bpe)
         if from_json:
-            ours.save_pretrained(place)
-            ours = TokenizerJSON.from_pretrained(place)
+            ours.save_pretrained(bpe)
+            ours = TokenizerJSON.from_pretrained(bpe)
             kinds = (None, transformers.PreTrainedTokenizerFast)
-        return _compared(ours, kinds, place, words, sentences)
+        return _compared(ours, kinds, bpe, words, sentences)
 
 
 def _compared(
     ours: Tokenizer, kinds: tuple[Any, Any], folder: Path, vocabulary: list[str], sentences: int
 ) -> Prepared:
-    """Our tokenizer and the classes of transformers, on texts made of the same words."""
+    """Compare our tokenizer with classes of transformers, on texts of the same words."""
     names = "transformers, Python", "tokenizers, Rust"
     works: dict[str, Work] = {
         name: _work(kind.from_pretrained(folder, local_files_only=True))
@@ -86,22 +85,26 @@ def _compared(
     )
 
 
-def _work(side: Any) -> Callable[[list[str]], list[list[int]]]:
-    return lambda texts: side(texts)["input_ids"]
+def _work(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
+    return lambda texts: tokenizer(texts)["input_ids"]
 
 
 def generate_text(
     vocabulary: list[str], sentences: int, rng: random.Random, words: int = 20
 ) -> list[str]:
-    """Sentences like English in what a tokenizer has to do: common words often, rare ones cut into
-    pieces, capitals, commas and full stops (Zipf's law: a word's frequency is one by its rank).
+    """Generate sentences with word frequencies as in English, by Zipf's law: 1 / rank.
+
+    Each sentence has a rare word that is split into several tokens, a capital letter, a comma and a
+    full stop.
     """
-    whole = [word for word in vocabulary if word.isalpha() and word.isascii() and len(word) > 1]
+    full_words = [
+        word for word in vocabulary if word.isalpha() and word.isascii() and len(word) > 1
+    ]
     endings = [word[2:] for word in vocabulary if word.startswith("##") and word[2:].isalpha()]
-    weights = list(itertools.accumulate(1 / rank for rank in range(1, len(whole) + 1)))
+    weights = list(itertools.accumulate(1 / rank for rank in range(1, len(full_words) + 1)))
     texts = []
     for _ in range(sentences):
-        chosen = rng.choices(whole, cum_weights=weights, k=words)
+        chosen = rng.choices(full_words, cum_weights=weights, k=words)
         rare = rng.randrange(words)
         chosen[rare] += rng.choice(endings)
         chosen[rng.randrange(words - 1)] += ","

@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from tinybert.cli.layout import (
+from tinybert.cli.terminal import (
     columns_of,
-    fold,
     human_size,
     print_json,
     shorten,
     shorten_start,
     table,
+    wrap,
 )
 
 
@@ -40,9 +40,9 @@ def test_table_aligns_wide_characters() -> None:
 
 
 def test_fold() -> None:
-    assert fold(["aa", "bb", "cccc"], 5) == ["aa bb", "cccc"]
-    assert fold(["toolongaword", "b"], 6, " · ") == ["toolo…", "b"]
-    assert fold([], 5) == [""]
+    assert wrap(["aa", "bb", "cccc"], 5) == ["aa bb", "cccc"]
+    assert wrap(["toolongaword", "b"], 6, " · ") == ["toolo…", "b"]
+    assert wrap([], 5) == [""]
 
 
 def test_human_size() -> None:

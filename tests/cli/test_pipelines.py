@@ -15,7 +15,7 @@ import pytest
 
 from tests.pipelines.twins import Make, model_folder  # noqa: F401 (a fixture)
 from tinybert.cli import tag as tag_command
-from tinybert.cli.tasks import BAR, bar
+from tinybert.cli.terminal import BAR_WIDTH, score_bar
 from tinybert.pipelines import pipeline
 
 TEXT = "King George of England went to Washington."
@@ -150,7 +150,7 @@ def test_answer(ask, folders: dict[str, Path], tmp_path: Path) -> None:
     for answer in result["answers"]:  # characters of the file, blank line included
         assert CONTEXT[answer["start"] : answer["end"]] == answer["answer"]
     heads, *rows = ask("answer", "Who?", "--file", file, "--top-k", 3).out.splitlines()
-    assert heads.split() == ["answer", "score", "start", "end", "where"]
+    assert heads.split() == ["answer", "score", "start", "end", "context"]
     assert all("[" in row and "]" in row for row in rows)
     assert max(map(len, rows)) <= 80
     options = ["--impossible", "--top-k", 99, "--max-answer-len", 1, "--json"]
@@ -162,7 +162,7 @@ def test_answer(ask, folders: dict[str, Path], tmp_path: Path) -> None:
 def test_answer_in_a_narrow_terminal(ask, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "30")
     out = ask("answer", "Who?", "--context", CONTEXT, "--top-k", 3).out
-    assert "where" not in out
+    assert "context" not in out
 
 
 # --- generate ------------------------------------------------------------------------------------
@@ -213,9 +213,9 @@ def test_pictures(ask, tmp_path: Path, name: str, words: list[str]) -> None:
 
 
 def test_bars_are_as_long_as_scores() -> None:
-    assert len(bar(1.0)) == BAR
-    assert len(bar(0.5)) == BAR // 2
-    assert (bar(0.0), bar(-3.0), bar(7.0)) == ("", "", bar(1.0))
+    assert len(score_bar(1.0)) == BAR_WIDTH
+    assert len(score_bar(0.5)) == BAR_WIDTH // 2
+    assert (score_bar(0.0), score_bar(-3.0), score_bar(7.0)) == ("", "", score_bar(1.0))
 
 
 # --- what goes wrong -----------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def test_bars_are_as_long_as_scores() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_model_is_needed(refused, name: str) -> None:
     error = refused(name, "a [MASK]", *(["--context", "b"] if name == "answer" else []))
-    assert "--model is needed" in error
+    assert "--model is required" in error
     assert "AutoModelFor" in error
 
 
@@ -239,18 +239,18 @@ def test_a_head_that_was_drawn_at_random_is_said(folders: dict[str, Path]) -> No
 def test_what_is_refused(refused, folders: dict[str, Path], tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for command, words, message in (
-        ("fill-mask", ["no mask"], "no [MASK] in the text 'no mask'"),
+        ("fill-mask", ["no mask"], "needs [MASK] in the text 'no mask'"),
         ("fill-mask", ["[MASK]", "--target", "zzqq"], "'zzqq' is no word of the vocabulary"),
-        ("fill-mask", ["[MASK]", "--top-k", "0"], "--top-k must be a whole number from 1"),
+        ("fill-mask", ["[MASK]", "--top-k", "0"], "--top-k must be an integer >= 1"),
         ("fill-mask", ["[MASK] " * 100], "max_position_embeddings is 64"),
         ("fill-mask", ["[MASK]"] * 13 + ["--plot", tmp_path / "x.png"], "at most 12 charts"),
-        ("fill-mask", ["[MASK]", "--plot", "x.jpg"], "must end in one of .png"),
+        ("fill-mask", ["[MASK]", "--plot", "x.jpg"], "must end in .png"),
         ("classify", [], "no text given"),
         ("tag", ["a", "--strategy", "mean"], "invalid choice: 'mean'"),
         ("answer", ["Who?"], "no text to look in"),
         ("answer", ["Who?", "--context", " "], "no text to look in"),
         ("answer", ["Who?", "--context", "a", "--file", "b"], "not both"),
-        ("answer", ["", "--context", "a"], "question must be a str that is not empty"),
+        ("answer", ["", "--context", "a"], "question must be a non-empty str"),
         ("generate", ["a", "--greedy", "--top-p", "1"], "so that --top-p cannot be given"),
         ("generate", ["a", "--greedy", "--count", "2"], "--greedy finds one text"),
         ("generate", ["a", "--temperature", "0"], "temperature"),

@@ -1,4 +1,4 @@
-"""`Feed`: gives the model what it has not seen yet, and keeps what it remembers."""
+"""Incremental decoding: each step calls the model with the new tokens and the key/value cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from tinybert.nn import KeyValueCache
 
 
 def forward_arguments(model: Any) -> set[str]:
-    """What the model can be called with; a head hands on what is its base model's."""
+    """Return the names of the arguments of the model's forward.
+
+    A head with **kwargs passes them to its base model, so the base model's arguments count too.
+    """
     found = dict(inspect.signature(model.forward).parameters)
     if any(p.kind is p.VAR_KEYWORD for p in found.values()):
         found |= inspect.signature(getattr(model, "base_model", model).forward).parameters
@@ -23,19 +26,20 @@ def forward_arguments(model: Any) -> set[str]:
     return {name for name, p in found.items() if p.kind not in variable}
 
 
-class Feed:
-    """A model that is called with ever longer sequences, and reads each token once.
+class IncrementalDecoder:
+    """Calls a model with growing sequences; with a cache the model reads each token once.
 
     Args:
-        model: has `prepare_inputs_for_generation` and gives logits (N, T, V).
-        prompt: with what forward gets beside ids; masks, types and positions grow with these.
-        config: whether to use a cache, and which layers' outputs are wanted.
-        past: `past_key_values` of the first tokens of the prompt, to go on from; or None.
+        model: has `prepare_inputs_for_generation` and returns logits (N, T, V).
+        prompt: its `inputs` are further arguments of forward; attention mask, token types and
+            position ids are extended with every new token.
+        config: whether to use a cache, and which outputs of the layers to return.
+        past: `past_key_values` of the first tokens of the prompt, or None.
 
-    Raises ValueError, naming past_key_values, if the model or the call cannot go on from them.
+    Raises ValueError, naming past_key_values, if the model or the call cannot use them.
 
-    The cache is what the model's `make_cache` gives, with room for no more than will be written; or
-    else whatever nested tuples of Tensors the model returns, with N as their first axis.
+    The cache is created by the model's `make_cache`, for `max_length` tokens at most. Without that
+    method it is what the model returns: nested tuples of Tensors whose first axis is N.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class Feed:
         self.past_key_values: Any = make_cache(limit) if make_cache and config.use_cache else None
         self.past_length = 0
         if past is not None:
-            self._go_on_from(past, prompt, config)
+            self._use_past(past, prompt, config)
         self.options: dict[str, Any] = {"return_dict": True}
         arguments = forward_arguments(model)
         if "use_cache" in arguments:
@@ -62,7 +66,9 @@ class Feed:
                     self.options[name] = True
 
     def __call__(self, ids: Array) -> tuple[Any, Array]:
-        """The output for ids (N, T), all so far; and logits of the next token (N, V) in float32."""
+        """Return the model's output for all ids so far (N, T), and the float32 logits (N, V) of the
+        next token.
+        """
         prepared = self.model.prepare_inputs_for_generation(
             as_tensor(ids[:, self.embedded_ids :]),
             past_key_values=self.past_key_values,
@@ -71,20 +77,21 @@ class Feed:
         )
         output = self.model(**prepared, **self.options)
         if self.options.get("use_cache"):
-            self._remember(output, ids.shape[1])
-        self._grow()
+            self._store_cache(output, ids.shape[1])
+        self._extend_inputs()
         return output, output.logits.data[:, -1].astype("float32")
 
-    def _go_on_from(self, past: Any, prompt: Prompt, config: GenerationConfig) -> None:
+    def _use_past(self, past: Any, prompt: Prompt, config: GenerationConfig) -> None:
+        """Check `past_key_values` and continue from them."""
         name = type(self.model).__name__
         if self.past_key_values is None or self.model.config.is_encoder_decoder:
-            why = (
-                "keeps no KeyValueCache" if config.use_cache else "was called with use_cache=False"
+            reason = (
+                "has no KeyValueCache" if config.use_cache else "was called with use_cache=False"
             )
-            raise ValueError(f"past_key_values: {name} {why}, so it cannot go on from one")
+            raise ValueError(f"past_key_values cannot be used: {name} {reason}")
         if "inputs_embeds" in prompt.inputs:
-            raise ValueError("past_key_values go with input_ids, all of them, not inputs_embeds")
-        length = past_length(past)
+            raise ValueError("past_key_values needs all input_ids, and no inputs_embeds")
+        length = cached_length(past)
         if length >= prompt.ids.shape[1]:
             raise ValueError(
                 f"past_key_values holds {length} tokens; input_ids must be these and at least one "
@@ -92,7 +99,7 @@ class Feed:
             )
         self.past_key_values, self.past_length = past, length
 
-    def _remember(self, output: Any, length: int) -> None:
+    def _store_cache(self, output: Any, length: int) -> None:
         self.past_key_values = getattr(output, "past_key_values", None)
         if self.past_key_values is not None:
             self.past_length = length + self.hidden_length
@@ -100,12 +107,12 @@ class Feed:
             name = type(self.model).__name__
             reason = "" if self.model.config.is_decoder else " (config.is_decoder is False)"
             warn_once(
-                f"{name} keeps no cache{reason}: every step reads the whole sequence again, and if "
-                "it is no decoder, every token sees those after it"
+                f"{name} returns no cache{reason}: every step reads the whole sequence again; "
+                "without a causal mask every token also attends to later tokens"
             )
 
-    def _grow(self) -> None:
-        """One more column for the token to come: it is no padding, of the last type, and next."""
+    def _extend_inputs(self) -> None:
+        """Add a column for the next token: mask 1, the last token type, the next position."""
         two_masks = self.model.config.is_encoder_decoder
         mask = "decoder_attention_mask" if two_masks else "attention_mask"
         for name, step in ((mask, None), ("token_type_ids", 0), ("position_ids", 1)):
@@ -114,13 +121,16 @@ class Feed:
                 new = columns[:, -1:] * 0 + 1 if step is None else columns[:, -1:] + step
                 self.inputs[name] = F.concat([columns, new], axis=1)
 
-    def reorder(self, rows: Array) -> None:
-        """Let sequence i go on from what was sequence rows[i]."""
-        self.past_key_values = _take_rows(self.past_key_values, rows)
+    def reorder_cache(self, rows: Array) -> None:
+        """Give sequence i the cache of sequence rows[i]."""
+        self.past_key_values = _select_rows(self.past_key_values, rows)
 
 
-def past_length(past: Any) -> int:
-    """The tokens in a KeyValueCache, or in the tuple of tuples of arrays (B, G, T, K) for it."""
+def cached_length(past: Any) -> int:
+    """Return the number of tokens in a KeyValueCache, or in a tuple of (keys, values) per layer.
+
+    Keys and values have shape (B, G, T, K). Raises TypeError for anything else.
+    """
     if isinstance(past, KeyValueCache):
         return past.length
     try:
@@ -132,22 +142,22 @@ def past_length(past: Any) -> int:
         ) from None
 
 
-def repeated_past(past: Any, ids: Array, times: int) -> Any:
-    """`past_key_values` with every row `times` times in a row; what was given stays as it is."""
+def repeat_cache(past: Any, ids: Array, times: int) -> Any:
+    """Return `past_key_values` with every row `times` times in a row; `past` is not changed."""
     if past is None or times == 1:
         return past
-    past_length(past)  # so that anything else is refused
+    cached_length(past)  # raises TypeError if it is no cache
     rows = array_module(ids).arange(len(ids)).repeat(times)
-    taken = _take_rows(tuple(past), rows)
-    return KeyValueCache.from_legacy(taken) if isinstance(past, KeyValueCache) else taken
+    repeated = _select_rows(tuple(past), rows)
+    return KeyValueCache.from_legacy(repeated) if isinstance(past, KeyValueCache) else repeated
 
 
-def _take_rows(state: Any, rows: Array) -> Any:
-    if isinstance(state, KeyValueCache):
-        state.reorder(rows)
-        return state
-    if isinstance(state, Tensor) or is_array(state):
-        return as_tensor(array_module(rows).take(as_tensor(state).data, rows, axis=0))
-    if isinstance(state, (tuple, list)):
-        return tuple(_take_rows(part, rows) for part in state)
-    return state
+def _select_rows(cache: Any, rows: Array) -> Any:
+    if isinstance(cache, KeyValueCache):
+        cache.reorder(rows)
+        return cache
+    if isinstance(cache, Tensor) or is_array(cache):
+        return as_tensor(array_module(rows).take(as_tensor(cache).data, rows, axis=0))
+    if isinstance(cache, (tuple, list)):
+        return tuple(_select_rows(part, rows) for part in cache)
+    return cache

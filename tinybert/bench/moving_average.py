@@ -1,4 +1,4 @@
-"""MEGA's moving average over a long sequence, beside torch doing the same by its own transforms."""
+"""Benchmark MEGA's moving average over a long sequence against torch's FFT."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from tinybert.bench.timing import Prepared
 def moving_average(
     device: str, length: int, features: int, memories: int = 16, train: bool = False
 ) -> Prepared:
-    """Kernels from their coefficients, and the convolution; with `train` the gradients of all
-    inputs as well. The other side is written as transformers' MegaMultiDimensionDampedEma is.
+    """Compute the kernels and the convolution; with `train` also the gradients of all inputs.
+
+    The torch implementation follows MegaMultiDimensionDampedEma of transformers.
     """
     import torch
 
@@ -31,7 +32,7 @@ def moving_average(
                 return [F.long_convolution(x, kernel).numpy()]
         y = F.long_convolution(x, F.power_sums(enter * leave, decay, length))
         y.backward(x.detach())
-        return [y.numpy(), *(_taken(leaf).numpy() for leaf in leaves)]
+        return [y.numpy(), *(_pop_grad(leaf).numpy() for leaf in leaves)]
 
     def theirs(_: Any = None) -> list[np.ndarray]:
         x, decay, enter, leave = twins
@@ -42,19 +43,19 @@ def moving_average(
             y = _convolution(x, kernel)
         if train:
             y.backward(x.detach())
-        taken = [_taken(leaf) for leaf in twins] if train else []
-        return [tensor.detach().cpu().numpy() for tensor in (y, *taken)]
+        gradients = [_pop_grad(leaf) for leaf in twins] if train else []
+        return [tensor.detach().cpu().numpy() for tensor in (y, *gradients)]
 
     return Prepared(ours, {"torch": theirs}, {"torch": _difference(ours(), theirs())})
 
 
 def convolution(device: str, length: int, features: int) -> Prepared:
-    """The convolution alone, with a kernel as long as the sequence."""
+    """Compute only the convolution, with a kernel as long as the sequence."""
     import torch
 
     x, decay, enter, leave = (Tensor(a, device=device) for a in _inputs(length, features, 16))
     kernel = F.power_sums(enter * leave, decay, length)
-    there = [torch.from_numpy(t.numpy()).to(device) for t in (x, kernel)]
+    tensors = [torch.from_numpy(t.numpy()).to(device) for t in (x, kernel)]
 
     def ours(_: Any = None) -> list[np.ndarray]:
         with no_grad():
@@ -62,13 +63,13 @@ def convolution(device: str, length: int, features: int) -> Prepared:
 
     def theirs(_: Any = None) -> list[np.ndarray]:
         with torch.inference_mode():
-            return [_convolution(*there).cpu().numpy()]
+            return [_convolution(*tensors).cpu().numpy()]
 
     return Prepared(ours, {"torch": theirs}, {"torch": _difference(ours(), theirs())})
 
 
 def _convolution(x: Any, kernel: Any) -> Any:
-    """The causal convolution of x (B, T, D) and a kernel (D, T) in torch, laid out as x is."""
+    """Compute the causal convolution of x (B, T, D) with a kernel (D, T) in torch: (B, T, D)."""
     import torch
 
     n = 2 * x.shape[1]
@@ -77,7 +78,7 @@ def _convolution(x: Any, kernel: Any) -> Any:
 
 
 def _inputs(length: int, features: int, memories: int) -> list[np.ndarray]:
-    """x (1, T, D), and the coefficients (D, N) of a fresh model."""
+    """Return x (1, T, D) and the coefficients (D, N) of a new model."""
     rng = np.random.default_rng(0)
     shape = (features, memories)
     p, a = (1 / (1 + np.exp(-0.2 * rng.standard_normal(shape))) for _ in range(2))
@@ -87,14 +88,14 @@ def _inputs(length: int, features: int, memories: int) -> list[np.ndarray]:
     return [array.astype(np.float32) for array in (x, 1 - p * a, enter, leave)]
 
 
-def _taken(leaf: Any) -> Any:
-    """The gradient of a leaf, which is left without one."""
+def _pop_grad(leaf: Any) -> Any:
+    """Return the gradient of a leaf, and reset it to None."""
     grad, leaf.grad = leaf.grad, None
     return grad
 
 
 def _difference(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
-    """The largest difference of the results, each as a share of its largest number."""
+    """Return the largest difference, each relative to the largest value of its array."""
     return max(
         float(np.abs(mine - other).max() / np.abs(other).max())
         for mine, other in zip(ours, theirs, strict=True)

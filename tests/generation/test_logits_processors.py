@@ -11,8 +11,10 @@ from transformers.generation import logits_process as oracle
 
 from tinybert.autograd import Tensor
 from tinybert.backend import Array, to_host
-from tinybert.generation import GenerationConfig, processors, warpers
-from tinybert.generation.processors import processors_for
+from tinybert.generation import GenerationConfig
+from tinybert.generation import logits_processors as processors
+from tinybert.generation import logits_warpers as warpers
+from tinybert.generation.logits_processors import processors_for
 
 NEVER = -np.inf
 
@@ -199,36 +201,42 @@ def test_what_is_not_asked_for_is_not_done() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: warpers.TemperatureLogitsWarper(2), "temperature must be a float above 0, got 2"),
-        (lambda: warpers.TemperatureLogitsWarper(0.0), "got 0.0; .* use do_sample=False"),
-        (lambda: warpers.TopKLogitsWarper(0), "top_k must be an integer from 1 on, got 0"),
-        (lambda: warpers.TopPLogitsWarper(1.5), "top_p must be from 0 to 1, got 1.5"),
-        (lambda: warpers.TopPLogitsWarper("1"), "top_p must be a number, got '1'"),
+        (lambda: warpers.TemperatureLogitsWarper(2), "temperature must be a float > 0 .*, got 2"),
+        (lambda: warpers.TemperatureLogitsWarper(0.0), "do_sample=False .*, got 0.0"),
+        (lambda: warpers.TopKLogitsWarper(0), "top_k must be an integer >= 1, got 0"),
+        (lambda: warpers.TopPLogitsWarper(1.5), "top_p must be a number from 0 to 1, got 1.5"),
+        (lambda: warpers.TopPLogitsWarper("1"), "top_p must be a number from 0 to 1, got '1'"),
         (
             lambda: warpers.TopPLogitsWarper(0.5, 0),
-            "min_tokens_to_keep must be .* from 1 on, got 0",
+            "min_tokens_to_keep must be an integer >= 1, got 0",
         ),
-        (lambda: warpers.MinPLogitsWarper(-0.1), "min_p must be from 0 to 1, got -0.1"),
-        (lambda: warpers.TypicalLogitsWarper(0), "typical_p must be above 0 and below 1, got 0"),
-        (lambda: warpers.EpsilonLogitsWarper(1.0), "epsilon_cutoff must be above 0 and below 1"),
-        (lambda: warpers.EtaLogitsWarper(float("nan")), "eta_cutoff must be finite, got nan"),
+        (lambda: warpers.MinPLogitsWarper(-0.1), "min_p must be a number from 0 to 1, got -0.1"),
+        (lambda: warpers.TypicalLogitsWarper(0), "typical_p must be a number > 0 and < 1, got 0"),
+        (lambda: warpers.EpsilonLogitsWarper(1.0), "epsilon_cutoff must be a number > 0 and < 1"),
+        (
+            lambda: warpers.EtaLogitsWarper(float("nan")),
+            "eta_cutoff must be a number > 0 and < 1, got nan",
+        ),
         (
             lambda: processors.RepetitionPenaltyLogitsProcessor(-1.0),
-            "repetition_penalty must be a float above 0, got -1.0",
+            "repetition_penalty must be a float > 0, got -1.0",
         ),
         (
             lambda: processors.RepetitionPenaltyLogitsProcessor(2),
-            "repetition_penalty must be a float above 0, got 2",
+            "repetition_penalty must be a float > 0, got 2",
         ),
         (lambda: processors.NoRepeatNGramLogitsProcessor(-1), "no_repeat_ngram_size"),
         (lambda: processors.NoBadWordsLogitsProcessor([]), "bad_words_ids must be a list of lists"),
-        (lambda: processors.NoBadWordsLogitsProcessor([[]]), "none empty"),
-        (lambda: processors.NoBadWordsLogitsProcessor([[-1]]), "ids from 0 on"),
+        (lambda: processors.NoBadWordsLogitsProcessor([[]]), "non-empty list"),
+        (
+            lambda: processors.NoBadWordsLogitsProcessor([[-1]]),
+            "each token id in bad_words_ids must be an integer >= 0",
+        ),
         (
             lambda: processors.NoBadWordsLogitsProcessor([[9]])(
                 np.zeros((1, 1), int), np.zeros((1, 3), np.float32)
             ),
-            "bad_words_ids must be ids below 3, got 9",
+            "bad_words_ids must be ids < 3, .*, got 9",
         ),
     ],
 )

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from tinybert import BertTokenizerFast
-from tinybert.cli.flow import Flow, FlowStreamer
-from tinybert.cli.layout import columns_of
+from tinybert.cli.streaming import TerminalStreamer, WordWrapper
+from tinybert.cli.terminal import columns_of
 
 VOCAB = Path(__file__).parents[1] / "tokenizers" / "vocab.txt"
 WORDS = ["a", "it", "went", "home", "quickly", "unbelievable", "and", "(so)", "they", "said"]
 
 
-def flowed(*parts: str, width: int = 20) -> str:
+def wrapped(*parts: str, width: int = 20) -> str:
     written: list[str] = []
-    flow = Flow(written.append, width)
+    wrapper = WordWrapper(written.append, width)
     for part in parts:
-        flow.add(part)
-    flow.end()
+        wrapper.add(part)
+    wrapper.end()
     return "".join(written)
 
 
@@ -32,16 +32,16 @@ def test_lines_break_where_textwrap_breaks_them(width: int) -> None:
     for _ in range(50):
         lines = [" ".join(draw.choices(WORDS, k=draw.randint(1, 30))) for _ in range(3)]
         expected = "\n".join(textwrap.fill(line, width) for line in lines)
-        assert flowed("\n".join(lines), width=width) == expected + "\n"
+        assert wrapped("\n".join(lines), width=width) == expected + "\n"
 
 
 def test_parts_and_special_places() -> None:
-    assert flowed("one", " two", " three four five six") == "one two three four\nfive six\n"
-    assert flowed("  \n a \n\n  b  ", "\n\n") == "a\n\n  b\n"
-    assert flowed("x" * 45) == "x" * 20 + "\n" + "x" * 20 + "\n" + "x" * 5 + "\n"
-    assert flowed("a \x1b[2J b\tc") == "a ?[2J b c\n"
-    assert flowed("") == flowed(" \n") == ""
-    wide = flowed("你好" * 13 + " ok", width=20).splitlines()
+    assert wrapped("one", " two", " three four five six") == "one two three four\nfive six\n"
+    assert wrapped("  \n a \n\n  b  ", "\n\n") == "a\n\n  b\n"
+    assert wrapped("x" * 45) == "x" * 20 + "\n" + "x" * 20 + "\n" + "x" * 5 + "\n"
+    assert wrapped("a \x1b[2J b\tc") == "a ?[2J b c\n"
+    assert wrapped("") == wrapped(" \n") == ""
+    wide = wrapped("你好" * 13 + " ok", width=20).splitlines()
     assert [columns_of(line) for line in wide] == [20, 20, 15]
 
 
@@ -56,17 +56,17 @@ def test_a_stream_shows_what_the_whole_is() -> None:
         prompt = tokenizer("The king didn't")["input_ids"][:-1]
         new = [draw.choice([*hard, draw.randrange(5, len(tokenizer))]) for _ in range(25)]
         parts: list[str] = []
-        streamer = FlowStreamer(tokenizer, Flow(parts.append, 40), "The king didn't")
+        streamer = TerminalStreamer(tokenizer, WordWrapper(parts.append, 40), "The king didn't")
         streamer.put(np.array([prompt]))
         for token in new:
             streamer.put(np.array([token]))
         shown_early += len("".join(parts))
         streamer.end()
-        streamer.flow.end()
+        streamer.wrapper.end()
         raw = [
             tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
             for ids in (prompt, prompt + new)
         ]
         text = "The king didn't" + tokenizer.clean_up_tokenization(raw[1][len(raw[0]) :])
-        assert "".join(parts) == flowed(text, width=40)
+        assert "".join(parts) == wrapped(text, width=40)
     assert shown_early > 150 * 40  # most of it before the end

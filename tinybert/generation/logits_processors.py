@@ -1,7 +1,7 @@
-"""Logits processors: each looks at the tokens so far and changes the scores of the next one.
+"""Logits processors: each changes the scores of the next token, given the tokens so far.
 
 A processor is called with raw arrays, input_ids (B, T) and scores (B, V), and returns new scores; a
-score of -inf rules a token out. Names, order and results are those of transformers.
+score of -inf excludes a token. Names, order and results are those of transformers.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 from tinybert import functional as F
 from tinybert.autograd import as_tensor
 from tinybert.backend import Array, array_module
-from tinybert.generation.checks import positive_float, token_lists, tokens, whole
+from tinybert.checks import check_integer
 from tinybert.generation.config import GenerationConfig
-from tinybert.generation.warpers import (
+from tinybert.generation.logits_warpers import (
     EpsilonLogitsWarper,
     EtaLogitsWarper,
     MinPLogitsWarper,
@@ -22,14 +22,16 @@ from tinybert.generation.warpers import (
     TopKLogitsWarper,
     TopPLogitsWarper,
     TypicalLogitsWarper,
+    positive_float,
 )
+from tinybert.generation.token_ids import read_token_id_lists, read_token_ids
 
 LogitsProcessor = Callable[[Array, Array], Array]
-_NEVER = float("-inf")
+_EXCLUDED = float("-inf")
 
 
 class LogitsProcessorList(list[LogitsProcessor]):
-    """Processors that are applied one after the other; itself a processor."""
+    """A list of processors, applied one after the other; the list is a processor too."""
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         for processor in self:
@@ -37,11 +39,11 @@ class LogitsProcessorList(list[LogitsProcessor]):
         return scores
 
 
-# --- what has been said already -------------------------------------------------------------------
+# --- repetition -----------------------------------------------------------------------------------
 
 
 class RepetitionPenaltyLogitsProcessor:
-    """Scores of tokens that have occurred are divided by `penalty`, negative ones multiplied.
+    """Divides the scores of tokens that have occurred by `penalty`; negative scores are multiplied.
 
     Source   Keskar et al. 2019, arXiv:1909.05858, section 4.1
     """
@@ -58,40 +60,40 @@ class RepetitionPenaltyLogitsProcessor:
 
 
 class NoRepeatNGramLogitsProcessor:
-    """Rules out every token that would complete an n-gram that has occurred.
+    """Excludes every token that would repeat an n-gram.
 
     Source   Paulus et al. 2017, arXiv:1705.04304, section 2.5
     """
 
     def __init__(self, ngram_size: int) -> None:
-        whole("no_repeat_ngram_size", ngram_size, 1)
+        check_integer("no_repeat_ngram_size", ngram_size, 1)
         self.size = int(ngram_size)
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         batch, length = input_ids.shape
-        count = length - self.size + 1  # of the n-grams so far
+        count = length - self.size + 1  # n-grams so far
         if count < 1:
             return scores
         xp = array_module(scores)
-        repeats = xp.ones((batch, count), bool)  # those that begin as the sequence ends
+        repeats = xp.ones((batch, count), bool)  # n-grams that begin with the last n - 1 tokens
         for i in range(self.size - 1):
             repeats &= input_ids[:, i : i + count] == input_ids[:, count + i, None]
-        # The others point at a column that is cut off again.
+        # The other n-grams mark an extra column, which is removed again.
         last_tokens = xp.where(repeats, input_ids[:, self.size - 1 :], scores.shape[1])
-        banned = xp.zeros((batch, scores.shape[1] + 1), bool)
-        banned[xp.arange(batch)[:, None], last_tokens] = True
-        return xp.where(banned[:, :-1], _NEVER, scores)
+        excluded = xp.zeros((batch, scores.shape[1] + 1), bool)
+        excluded[xp.arange(batch)[:, None], last_tokens] = True
+        return xp.where(excluded[:, :-1], _EXCLUDED, scores)
 
 
 class NoBadWordsLogitsProcessor:
-    """Rules out the last token of every sequence in `bad_words_ids` whose other tokens precede it.
+    """Excludes the last token of every sequence in `bad_words_ids` whose other tokens precede it.
 
-    An end-of-sequence token on its own is no bad word.
+    A sequence that is a single end-of-sequence token is ignored.
     """
 
     def __init__(self, bad_words_ids: list[list[int]], eos_token_id: Any = None) -> None:
-        allowed = [[i] for i in tokens("eos_token_id", eos_token_id)]
-        words = [w for w in token_lists("bad_words_ids", bad_words_ids) if w not in allowed]
+        allowed = [[i] for i in read_token_ids("eos_token_id", eos_token_id)]
+        words = [w for w in read_token_id_lists("bad_words_ids", bad_words_ids) if w not in allowed]
         self.single = [word[0] for word in words if len(word) == 1]
         self.longer = [word for word in words if len(word) > 1]
         self.largest = max((i for word in words for i in word), default=0)
@@ -99,56 +101,57 @@ class NoBadWordsLogitsProcessor:
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         if self.largest >= scores.shape[1]:
             raise ValueError(
-                f"bad_words_ids must be ids below {scores.shape[1]}, got {self.largest}"
+                f"bad_words_ids must be ids < {scores.shape[1]}, the vocabulary size, got "
+                f"{self.largest}"
             )
         xp = array_module(scores)
         scores = _without(scores, self.single).copy()
         for *before, last in self.longer:
             if len(before) <= input_ids.shape[1]:
                 matches = (input_ids[:, -len(before) :] == xp.asarray(before)).all(axis=1)
-                scores[:, last] = xp.where(matches, _NEVER, scores[:, last])
+                scores[:, last] = xp.where(matches, _EXCLUDED, scores[:, last])
         return scores
 
 
-# --- when to begin and to end ---------------------------------------------------------------------
+# --- begin and end of the sequence ----------------------------------------------------------------
 
 
 class MinLengthLogitsProcessor:
-    """Rules out the end of a sequence, prompt included, before `min_length`."""
+    """Excludes end-of-sequence tokens before `min_length` tokens, prompt included."""
 
     def __init__(self, min_length: int, eos_token_id: int | list[int]) -> None:
-        whole("min_length", min_length, 0)
-        self.min_length, self.eos = min_length, tokens("eos_token_id", eos_token_id)
+        check_integer("min_length", min_length, 0)
+        self.min_length, self.eos = min_length, read_token_ids("eos_token_id", eos_token_id)
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         return _without(scores, self.eos) if input_ids.shape[1] < self.min_length else scores
 
 
 class MinNewTokensLengthLogitsProcessor(MinLengthLogitsProcessor):
-    """Rules out the end before `min_new_tokens` tokens after the prompt."""
+    """Excludes end-of-sequence tokens before `min_new_tokens` new tokens."""
 
     def __init__(
         self, prompt_length: int, min_new_tokens: int, eos_token_id: int | list[int]
     ) -> None:
-        whole("min_new_tokens", min_new_tokens, 0)
+        check_integer("min_new_tokens", min_new_tokens, 0)
         super().__init__(prompt_length + min_new_tokens, eos_token_id)
 
 
 class ForcedBOSTokenLogitsProcessor:
-    """Only `bos_token_id` may follow the first token."""
+    """Forces the second token to be `bos_token_id`."""
 
     def __init__(self, bos_token_id: int) -> None:
-        self.bos = tokens("forced_bos_token_id", bos_token_id)
+        self.bos = read_token_ids("forced_bos_token_id", bos_token_id)
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         return _only("forced_bos_token_id", scores, self.bos) if input_ids.shape[1] == 1 else scores
 
 
 class ForcedEOSTokenLogitsProcessor:
-    """The last token before `max_length` is reached must be (one of) `eos_token_id`."""
+    """Forces the last token before `max_length` to be (one of) `eos_token_id`."""
 
     def __init__(self, max_length: int, eos_token_id: int | list[int]) -> None:
-        self.max_length, self.eos = max_length, tokens("forced_eos_token_id", eos_token_id)
+        self.max_length, self.eos = max_length, read_token_ids("forced_eos_token_id", eos_token_id)
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         if input_ids.shape[1] != self.max_length - 1:
@@ -156,11 +159,11 @@ class ForcedEOSTokenLogitsProcessor:
         return _only("forced_eos_token_id", scores, self.eos)
 
 
-# --- which tokens at all --------------------------------------------------------------------------
+# --- invalid values and excluded tokens -----------------------------------------------------------
 
 
 class InfNanRemoveLogitsProcessor:
-    """NaN becomes 0, infinity the largest number of the dtype, and -infinity the smallest."""
+    """Replaces NaN by 0, infinity by the largest number of the dtype, -infinity by the smallest."""
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         xp = array_module(scores)
@@ -169,45 +172,46 @@ class InfNanRemoveLogitsProcessor:
 
 
 class SuppressTokensLogitsProcessor:
-    """Rules out `suppress_tokens`, always."""
+    """Excludes `suppress_tokens`."""
 
     def __init__(self, suppress_tokens: Sequence[int]) -> None:
-        self.ids = tokens("suppress_tokens", suppress_tokens)
+        self.ids = read_token_ids("suppress_tokens", suppress_tokens)
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         return _without(scores, self.ids)
 
 
 class SuppressTokensAtBeginLogitsProcessor:
-    """Rules out `begin_suppress_tokens` while there are `begin_index` tokens."""
+    """Excludes `begin_suppress_tokens` when the sequence has `begin_index` tokens."""
 
     def __init__(self, begin_suppress_tokens: Sequence[int], begin_index: int) -> None:
-        self.ids = tokens("begin_suppress_tokens", begin_suppress_tokens)
+        self.ids = read_token_ids("begin_suppress_tokens", begin_suppress_tokens)
         self.begin_index = begin_index
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         return _without(scores, self.ids) if input_ids.shape[1] == self.begin_index else scores
 
 
-# --- at last --------------------------------------------------------------------------------------
+# --- normalization --------------------------------------------------------------------------------
 
 
 class LogitNormalization:
-    """Scores as log-probabilities of the tokens that are left."""
+    """Turns the scores into log-probabilities of the tokens that are not excluded."""
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         return F.log_softmax(as_tensor(scores)).data
 
 
-# --- all together ---------------------------------------------------------------------------------
+# --- the processors of a config -------------------------------------------------------------------
 
 
 def processors_for(
     config: GenerationConfig, prompt_length: int, custom: Sequence[LogitsProcessor] = ()
 ) -> LogitsProcessorList:
-    """The processors that `config` asks for, in transformers' order; `custom` before sampling's.
+    """Return the processors for `config` in transformers' order; `custom` come before sampling.
 
-    `config.max_length` is where generation really ends. min_new_tokens wins over min_length.
+    `config.max_length` is the final length, prompt included. `min_new_tokens` takes precedence over
+    `min_length`.
     """
     found = LogitsProcessorList()
     eos = config.eos_ids
@@ -230,7 +234,7 @@ def processors_for(
     if config.suppress_tokens is not None:
         found.append(SuppressTokensLogitsProcessor(config.suppress_tokens))
     if config.begin_suppress_tokens is not None:
-        # A forced first token is no choice: the ban is for the one after it.
+        # The first token that is not forced.
         forced = prompt_length <= 1 and config.forced_bos_token_id is not None
         found.append(
             SuppressTokensAtBeginLogitsProcessor(
@@ -246,8 +250,8 @@ def processors_for(
 
 
 def _warpers_for(config: GenerationConfig) -> list[LogitsProcessor]:
-    """What sampling adds to the processors, without those whose value leaves all scores alone."""
-    # A beam search needs a token to go on with besides those that end the sequence.
+    """Return the processors of sampling, without those whose value changes nothing."""
+    # Beam search needs at least one token besides the end-of-sequence tokens.
     keep = 1 if config.num_beams == 1 else max(2, len(config.eos_ids) + 1)
     found: list[LogitsProcessor] = []
     if config.temperature not in (None, 1.0):
@@ -266,20 +270,20 @@ def _warpers_for(config: GenerationConfig) -> list[LogitsProcessor]:
     return found
 
 
-def _among(scores: Array, ids: list[int]) -> Array:
-    """(V,) whether each token is one of `ids`."""
+def _is_in(scores: Array, ids: list[int]) -> Array:
+    """Return for each token (V,) whether it is in `ids`."""
     xp = array_module(scores)
     return xp.isin(xp.arange(scores.shape[1]), xp.asarray(ids, dtype="int64"))
 
 
 def _without(scores: Array, ids: list[int]) -> Array:
-    """The scores, -inf for `ids`."""
-    return array_module(scores).where(_among(scores, ids), _NEVER, scores)
+    """Return the scores with -inf for `ids`."""
+    return array_module(scores).where(_is_in(scores, ids), _EXCLUDED, scores)
 
 
 def _only(name: str, scores: Array, ids: list[int]) -> Array:
-    """0 for `ids`, -inf for all other tokens. ValueError if one is no token."""
+    """Return 0 for `ids` and -inf for all other tokens; ValueError for ids out of range."""
     if not all(0 <= i < scores.shape[1] for i in ids):
-        raise ValueError(f"{name} must be below {scores.shape[1]} and not negative, got {ids}")
+        raise ValueError(f"{name} must be >= 0 and < {scores.shape[1]}, got {ids}")
     xp = array_module(scores)
-    return xp.where(_among(scores, ids), xp.zeros_like(scores), _NEVER)
+    return xp.where(_is_in(scores, ids), xp.zeros_like(scores), _EXCLUDED)

@@ -18,7 +18,7 @@ import numpy as np
 
 from tinybert.autograd import Tensor, no_grad, set_default_dtype
 from tinybert.backend import is_array, to_host
-from tinybert.comparison import Comparison, Row, WeightDifference
+from tinybert.comparison.report import Comparison, Row, WeightDifference
 from tinybert.nn import Module
 
 __all__ = ["Comparison", "Row", "WeightDifference", "compare"]

@@ -1,35 +1,35 @@
-"""The encoder-decoder behind `tinybert generate`: it reads a text, and writes another."""
+"""The encoder-decoder pipeline of `tinybert generate`: read a text, generate another one."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any, ClassVar
 
-from tinybert.cli.tasks import load_task
+from tinybert.cli.pipeline_arguments import load_pipeline
 from tinybert.models import AutoConfig, AutoModelForSeq2SeqLM, EncoderDecoderModel
 from tinybert.pipelines.base import Row, Settings
 from tinybert.pipelines.text_generation import TextGenerationPipeline
 
 
-class RewritingPipeline(TextGenerationPipeline):
-    """Writes, for each text, another: what is returned is the new text alone."""
+class Text2TextGenerationPipeline(TextGenerationPipeline):
+    """Generates a text from each input text; the result is the new text without the input."""
 
     model_class: ClassVar[type] = EncoderDecoderModel
     auto_class: ClassVar[Any] = AutoModelForSeq2SeqLM
 
     def _prompt(self, item: Any, settings: Settings) -> Row:
-        """What the encoder reads: a whole text, with the token that ends it."""
+        """Tokenize the encoder's input, with all special tokens."""
         return super()._prompt(item, {**settings, "add_special_tokens": True})
 
     def _record(self, prompt: str, row: Row, ids: list[int], settings: Settings) -> dict[str, Any]:
-        """The text was not continued: all but the decoder's first token is new."""
+        """Return all tokens after the decoder's start token as new text."""
         return super()._record("", Row({"input_ids": []}), ids[1:], settings)
 
 
-def load_writer(args: argparse.Namespace) -> Any:
-    """The pipeline that suits the model of --model; what `load_task` raises."""
+def load_generator(args: argparse.Namespace) -> Any:
+    """Return the pipeline for --model: text generation, or text-to-text for encoder-decoders."""
     if args.model not in (None, "minilm"):
         config = AutoConfig.from_pretrained(args.model)
         if config.is_encoder_decoder:
-            return RewritingPipeline.from_pretrained(args.model, None, args.device)
-    return load_task("text-generation", args)
+            return Text2TextGenerationPipeline.from_pretrained(args.model, None, args.device)
+    return load_pipeline("text-generation", args)

@@ -1,4 +1,4 @@
-"""Where a command finds weights, and the configuration that belongs to them."""
+"""Find the weights of a model, and the configuration that belongs to them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tinybert.weights.reader import TensorReader
 
 
 class FoundConfig(NamedTuple):
-    """A configuration, and where it was found: a file's name, or `the checkpoint`."""
+    """A configuration, and its origin: a file name, or `the checkpoint`."""
 
     options: dict[str, Any]
     origin: str
 
 
 def weights_path(name: str) -> Path:
-    """The file or folder of that name, or MiniLM's folder; ValueError if there is none.
+    """Return the path of a file or folder, or the folder of minilm; ValueError if there is none.
 
-    A TensorFlow 1 checkpoint may be named as TensorFlow does, without `.index`.
+    A TensorFlow 1 checkpoint can be given without the suffix `.index`, as in TensorFlow.
     """
     path = Path(name).expanduser()
     if path.exists():
@@ -30,24 +30,24 @@ def weights_path(name: str) -> Path:
     index = path.with_name(path.name + ".index")
     if path.name and index.is_file():
         return index
-    raise ValueError(f"there is no file or folder {name!r}, nor is it minilm")
+    raise ValueError(f"{name!r} is neither a file or folder nor a known model name (minilm)")
 
 
-def home_of(path: Path) -> Path:
-    """The folder in which the companions of the weights lie."""
+def folder_of(path: Path) -> Path:
+    """Return the folder with the config and tokenizer of the weights."""
     return path if path.is_dir() else path.parent
 
 
 def find_config(path: Path, checkpoint: TensorReader) -> FoundConfig | None:
-    """The configuration that a checkpoint stores itself, or that lies beside it.
+    """Return the configuration stored in the checkpoint or in its folder; None if there is none.
 
-    Google's `bert_config.json` does not say of what it is the configuration: `model_type` is added.
+    `model_type` is added to Google's `bert_config.json`, which lacks it.
     """
     stored = getattr(checkpoint, "model_config", None)
     if stored is not None:
         return FoundConfig(stored(), "the checkpoint")
     for name in ("config.json", "bert_config.json"):
-        file = home_of(path) / name
+        file = folder_of(path) / name
         if file.is_file():
             options = read_json_object(file)
             if name == "bert_config.json":

@@ -1,6 +1,6 @@
-"""Plain text for terminals: aligned tables, cut and wrapped texts, sizes for people.
+"""Plain text for terminals: aligned tables, shortened and wrapped text, bars, sizes, JSON.
 
-Widths are counted in columns of the terminal, of which a Chinese character takes two.
+Widths are counted in columns of the terminal; a Chinese character takes two.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-NARROWEST = 30
+MIN_WIDTH = 30
+BAR_WIDTH = 24  # columns of a bar for a score of 1
+EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def terminal_width() -> int:
-    """Columns that a line may take: those of the terminal or of $COLUMNS, else 80."""
-    return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
+    """Return the width of the terminal in columns: $COLUMNS, the terminal's own, or 80."""
+    return max(MIN_WIDTH, shutil.get_terminal_size((80, 24)).columns)
 
 
 def columns_of(text: str) -> int:
-    """The columns that a text takes."""
+    """Return the number of columns that a text takes."""
     return sum(_columns(character) for character in text)
 
 
@@ -32,12 +34,12 @@ def _columns(character: str) -> int:
 
 
 def one_line(text: str) -> str:
-    """The text with every run of white space as one space, and control characters shown as ?."""
+    """Replace every run of whitespace by one space, and control characters by ?."""
     return "".join("?" if c < " " or c == "\x7f" else c for c in " ".join(text.split()))
 
 
 def shorten(text: str, width: int) -> str:
-    """The text in one line of at most `width` columns; a cut is marked by an ellipsis."""
+    """Return the text in one line of at most `width` columns, cut with an ellipsis if longer."""
     text = one_line(text)
     if columns_of(text) <= width:
         return text
@@ -51,31 +53,37 @@ def shorten(text: str, width: int) -> str:
 
 
 def shorten_start(text: str, width: int) -> str:
-    """Like `shorten`, but keeps the end: the last parts of a dotted name tell most."""
+    """Like `shorten`, but keep the end, which matters most in a dotted name."""
     return shorten(text[::-1], width)[::-1]
 
 
 def pad(text: str, width: int, right: bool = False) -> str:
-    """The text filled up with spaces; `right` aligns it there."""
-    filling = " " * max(0, width - columns_of(text))
-    return filling + text if right else text + filling
+    """Pad the text with spaces to `width` columns, aligned at the left, or at the `right`."""
+    spaces = " " * max(0, width - columns_of(text))
+    return spaces + text if right else text + spaces
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> list[str]:
-    """Lines with aligned columns, the heads first; `sides` has "l" or "r" for every column."""
-    lines = [heads, *rows]
-    widths = [max(columns_of(line[i]) for line in lines) for i in range(len(heads))]
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
+    """Return the lines of a table, header first; `alignment` has "l" or "r" for every column."""
+    lines = [header, *rows]
+    widths = [max(columns_of(line[i]) for line in lines) for i in range(len(header))]
     return [
         "  ".join(
             pad(cell, width, side == "r")
-            for cell, width, side in zip(line, widths, sides, strict=True)
+            for cell, width, side in zip(line, widths, alignment, strict=True)
         ).rstrip()
         for line in lines
     ]
 
 
-def fold(words: Sequence[str], width: int, separator: str = " ") -> list[str]:
-    """Words in lines of at most `width` columns, never cut within a word unless it is longer."""
+def score_bar(score: float) -> str:
+    """Return a bar for a score from 0 to 1, in steps of an eighth of a column."""
+    full, eighths = divmod(round(min(max(score, 0.0), 1.0) * BAR_WIDTH * 8), 8)
+    return ("█" * full + EIGHTHS[eighths]).rstrip()
+
+
+def wrap(words: Sequence[str], width: int, separator: str = " ") -> list[str]:
+    """Join words to lines of at most `width` columns; a word that is longer is shortened."""
     lines = [""]
     for word in words:
         longer = lines[-1] + separator + word if lines[-1] else word
@@ -89,7 +97,7 @@ def fold(words: Sequence[str], width: int, separator: str = " ") -> list[str]:
 
 
 def human_size(size: float) -> str:
-    """Bytes in units of 1000: `90.9 MB`."""
+    """Format a number of bytes in units of 1000, such as `90.9 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 999.95:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
@@ -98,10 +106,10 @@ def human_size(size: float) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print a result as JSON: rows of numbers and small objects in a line each.
+    """Print a value as JSON, with each innermost list or object in one line.
 
-    Where the output's encoding lacks a character, all are written as \\uXXXX, which says the same.
-    Raises ValueError for NaN and infinities, which JSON does not have.
+    If the output's encoding lacks a character, all non-ASCII characters are written as \\uXXXX.
+    Raises ValueError for NaN and infinity, which JSON does not have.
     """
     text = _json(value, "", False)
     try:
@@ -112,8 +120,9 @@ def print_json(value: Any) -> None:
 
 
 def _json(value: Any, margin: str, ascii_only: bool) -> str:
-    members = list(value.values() if isinstance(value, dict) else value) if _is_nest(value) else []
-    if not any(map(_is_nest, members)):
+    nested = _is_nested(value)
+    members = list(value.values() if isinstance(value, dict) else value) if nested else []
+    if not any(map(_is_nested, members)):
         return json.dumps(value, ensure_ascii=ascii_only, allow_nan=False)
     inner = margin + "  "
     parts = [_json(member, inner, ascii_only) for member in members]
@@ -122,9 +131,9 @@ def _json(value: Any, margin: str, ascii_only: bool) -> str:
             f"{json.dumps(key, ensure_ascii=ascii_only)}: {part}"
             for key, part in zip(value, parts, strict=True)
         ]
-    first, last = "{}" if isinstance(value, dict) else "[]"
-    return first + ",".join(f"\n{inner}{part}" for part in parts) + f"\n{margin}{last}"
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return opening + ",".join(f"\n{inner}{part}" for part in parts) + f"\n{margin}{closing}"
 
 
-def _is_nest(value: Any) -> bool:
+def _is_nested(value: Any) -> bool:
     return isinstance(value, (dict, list, tuple))
