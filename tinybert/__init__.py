@@ -34,7 +34,7 @@ from tinybert.autograd import (
     set_default_device,
     set_default_dtype,
 )
-from tinybert.backend import DeviceError, cuda_is_available, manual_seed
+from tinybert.backend import DeviceError, cuda_is_available, manual_seed, plain
 from tinybert.checkpoints import CheckpointError, load_checkpoint, load_file, save_file
 from tinybert.compare import compare
 from tinybert.deviations import deviations
@@ -46,6 +46,7 @@ from tinybert.generation import (
     TextIteratorStreamer,
     TextStreamer,
 )
+from tinybert.methods import attach_methods as _attach_methods
 from tinybert.models import (
     AutoConfig,
     AutoModel,
@@ -140,6 +141,7 @@ from tinybert.tokenizers import (
     train_wordpiece,
 )
 
+_attach_methods()
 register_tensor_type("tb", as_tensor)
 
 __version__ = "0.1.0"
