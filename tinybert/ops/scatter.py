@@ -24,12 +24,9 @@ def scatter_sum(values: Array, positions: Array, count: int) -> Array:
 
 @scatter_sum.on("cpu")
 def scatter_sum_on_cpu(values: Array, positions: Array, count: int) -> Array:
-    """Sort the positions, and add each run of equal ones by one `reduceat`.
-
-    Single real numbers are counted with weights instead.
-    """
-    if values.ndim == 1 and values.dtype.kind == "f":
-        return np.bincount(positions, values, count).astype(values.dtype, copy=False)
+    """Sort the positions, and add each run of equal rows by one `reduceat`."""
+    if values.ndim == 1:
+        return scatter_sum.formula(values, positions, count)
     out = np.zeros((count, *values.shape[1:]), values.dtype)
     if positions.size:
         order = np.argsort(positions, kind="stable")
