@@ -62,8 +62,8 @@ class Tensor(Methods):
 
     __slots__ = (
         "__weakref__",
+        "_changes",
         "_output_index",
-        "_version",
         "data",
         "grad",
         "grad_fn",
@@ -91,7 +91,7 @@ class Tensor(Methods):
         self.grad = None
         self.grad_fn = None
         self._output_index = 0
-        self._version = Version()
+        self._changes: Version | None = None
 
     @classmethod
     def _wrap(cls, array: Array) -> Tensor:
@@ -99,6 +99,13 @@ class Tensor(Methods):
         tensor = Tensor.__new__(cls)
         tensor._init(array)
         return tensor
+
+    @property
+    def _version(self) -> Version:
+        """The counter of in-place changes, made when it is first asked for."""
+        if self._changes is None:
+            self._changes = Version()
+        return self._changes
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -159,7 +166,7 @@ class Tensor(Methods):
     def detach(self) -> Tensor:
         """The same data outside the graph: memory is shared, gradients are not."""
         tensor = Tensor._wrap(self.data)
-        tensor._version = self._version
+        tensor._changes = self._version
         return tensor
 
     @torch_keywords(gradient="grad")

@@ -18,7 +18,7 @@ def operands(a: Any, b: Any) -> tuple[Any, Any]:
     A number stays a number, since it takes the dtype of the other operand.
     """
     if isinstance(a, Tensor):
-        return a, operand(b, a)
+        return a, b if isinstance(b, Tensor) else operand(b, a)
     if isinstance(b, Tensor):
         return operand(a, b), b
     a = as_tensor(a)
@@ -43,6 +43,8 @@ def promote(a: Any, b: Any) -> tuple[Any, Any]:
     An integer array with a floating array takes the float's dtype, and an integer array with a
     Python float takes the default dtype (NumPy alone gives float64 for both).
     """
+    if getattr(a, "dtype", a) is getattr(b, "dtype", b):
+        return a, b
     return _beside(a, b), _beside(b, a)
 
 

@@ -19,9 +19,12 @@ from tinybert.ops.arguments import as_floating, conjugate, operands, promote, un
 class Binary:
     """Mixin for two operands that broadcast; a Python number takes part as a constant."""
 
+    needs_input_grad: tuple[bool, ...]
+
     def operands(self, a: Any, b: Any) -> tuple[Any, Any]:
         """Return the operands in matching dtypes; `give_back` needs what they were."""
-        self.kinds = _shape_and_kind(a), _shape_and_kind(b)
+        if True in self.needs_input_grad:
+            self.kinds = _shape_and_kind(a), _shape_and_kind(b)
         return promote(a, b)
 
     def give_back(self, position: int, grad: Any) -> Any:

@@ -138,22 +138,25 @@ def layer_norm_on_cpu(
 def layer_norm_backward_on_cpu(
     dy: Array, x_hat: Array, rstd: Array, weight: Array
 ) -> tuple[Array, Array, Array]:
-    """Do every step on a block of rows while it is in the cache."""
-    dx, product = np.empty_like(x_hat), np.empty_like(x_hat)
+    """Do every step on a block of rows while it is in the cache; the sums of blocks are added."""
+    dx = np.empty_like(x_hat)
+    sums = {0: np.zeros((2, *weight.shape), x_hat.dtype)}  # first row: dweight and dbias
 
     def work(block: slice) -> None:
-        hats, out, scratch = x_hat[block], dx[block], product[block]
-        np.multiply(dy[block], weight, out=out)  # dx_hat
+        dys, hats, out = dy[block], x_hat[block], dx[block]
+        scratch = dys * hats
+        sums[block.start] = np.stack([scratch.sum(axis=0), dys.sum(axis=0)])
+        np.multiply(dys, weight, out=out)  # dx_hat
         np.multiply(out, hats, out=scratch)
         slope = scratch.mean(axis=-1, keepdims=True)
         out -= out.mean(axis=-1, keepdims=True)
         np.multiply(hats, slope, out=scratch)
         out -= scratch
         out *= rstd[block]
-        np.multiply(dy[block], hats, out=scratch)
 
     cpu.in_blocks(work, *x_hat.shape)
-    return dx, product.sum(axis=0), dy.sum(axis=0)
+    dweight, dbias = np.sum([sums[start] for start in sorted(sums)], axis=0)
+    return dx, dweight, dbias
 
 
 @layer_norm_forward.on("cuda")
