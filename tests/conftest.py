@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tinybert.ops  # noqa: F401  (gives Tensor its methods)
 from tinybert import backend
 from tinybert.autograd import get_default_device, get_default_dtype, is_grad_enabled
+
+PLAIN = backend.is_plain()  # as the environment has it
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +26,9 @@ def clean_modes() -> Iterator[None]:
     """Seed the generators before each test, and fail a test that leaves a global mode changed."""
     backend.manual_seed(0)
     yield
-    left = is_grad_enabled(), get_default_dtype(), get_default_device()
-    assert left == (True, np.float32, "cpu"), f"the test left grad mode, dtype, device at {left}"
+    left = is_grad_enabled(), get_default_dtype(), get_default_device(), backend.is_plain()
+    expected = (True, np.float32, "cpu", PLAIN)
+    assert left == expected, f"the test left grad mode, dtype, device, plain mode at {left}"
 
 
 @pytest.fixture(params=["cpu", "strict", pytest.param("cuda", marks=pytest.mark.gpu)])

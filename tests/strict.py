@@ -17,7 +17,6 @@ import numpy as np
 
 from tests.strict_array import StrictArray, plain, plain_option, quietly, wrap
 from tinybert.backend import Backend, register_backend
-from tinybert.backend.reference import Reference
 
 
 def _ufunc(name: str) -> Callable[..., Any]:
@@ -102,6 +101,11 @@ def _bincount(x: StrictArray, weights: Any = None, minlength: int | None = None)
     return wrap(np.bincount(plain(x), doubles, minlength or 0))
 
 
+def _add_at(array: StrictArray, indices: StrictArray, values: StrictArray) -> None:
+    """As CuPy's `add.at`: indices that occur several times add up."""
+    np.add.at(plain(array), plain(indices), plain(values))
+
+
 _UFUNCS = """
     abs absolute add arccos arcsin arctan bitwise_and bitwise_or bitwise_xor ceil conj copysign cos
     cosh divide equal exp expm1 floor floor_divide fmax fmin greater greater_equal invert isfinite
@@ -136,6 +140,8 @@ strict: Any = SimpleNamespace(
     fft=SimpleNamespace(**{n: _on_arrays(n, np.fft) for n in ("fft", "ifft", "rfft", "irfft")}),
 )  # fmt: skip
 
+strict.add.at = _add_at
+
 
 class StrictGenerator:
     """Random numbers "on the device", by the methods that CuPy's `Generator` has."""
@@ -158,7 +164,7 @@ register_backend(
         name="strict",
         xp=strict,
         array_type=StrictArray,
-        kernels=Reference(strict, StrictGenerator),
+        new_generator=StrictGenerator,
         from_host=lambda array, index: StrictArray(array.copy()),
         to_host=lambda array: array.get(),
         index_of=lambda array: 0,

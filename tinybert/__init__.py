@@ -34,7 +34,7 @@ from tinybert.autograd import (
     set_default_device,
     set_default_dtype,
 )
-from tinybert.backend import DeviceError, cuda_is_available, manual_seed
+from tinybert.backend import DeviceError, cuda_is_available, manual_seed, plain
 from tinybert.comparison import compare
 from tinybert.deviations import deviations
 from tinybert.embedding import SentenceEmbedder
@@ -45,6 +45,7 @@ from tinybert.generation import (
     TextIteratorStreamer,
     TextStreamer,
 )
+from tinybert.methods import attach_methods as _attach_methods
 from tinybert.models.families import *
 from tinybert.outputs import (
     BaseModelOutput,
@@ -89,6 +90,7 @@ from tinybert.tokenizers import (
 )
 from tinybert.weights import CheckpointError, load_checkpoint, load_file, save_file
 
+_attach_methods()
 register_tensor_type("tb", as_tensor)
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Derives the coefficients of erf in `tinybert/backend/cpu.py`; run it to print them.
+"""Derives the coefficients of erf in `tinybert/ops/erf.py` and `gelu.py`; run it to print them.
 
 erf(x / sqrt 2) = tanh(x P(x^2)) asks for P(x^2) = atanh(erf(x / sqrt 2)) / x, which is smooth and
 almost constant. Remez's exchange finds the polynomial whose largest error on 0 < x <= LIMIT is as

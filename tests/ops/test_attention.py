@@ -11,7 +11,8 @@ import torch
 from tests.support import check_op
 from tinybert import functional as F
 from tinybert.autograd import Tensor
-from tinybert.backend import cpu, manual_seed
+from tinybert.backend import manual_seed
+from tinybert.ops import attention
 
 SHAPES = [(2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6)]  # query, key, value: all sizes differ
 torch_attention = torch.nn.functional.scaled_dot_product_attention
@@ -23,7 +24,7 @@ ALLOWED = rng.random((2, 1, 1, 7)) < 0.6
 @pytest.fixture(params=[(1, 1), (2, 3), (7, 2), (100, 100)])
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
     """How many queries and keys a block holds, from the least to all."""
-    monkeypatch.setattr(cpu, "attention_blocks", lambda heads, size: request.param)
+    monkeypatch.setattr(attention, "block_sizes", lambda query, size: request.param)
     return request.param
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tests.support import check_op
-from tinybert import Tensor, ops
+from tinybert import Tensor
 from tinybert import functional as F
+from tinybert.ops.layer_norm import LayerNorm
 
 T = torch.nn.functional
 
@@ -119,7 +120,7 @@ def test_refused() -> None:
     with pytest.raises(ValueError, match="layer_norm"):
         F.layer_norm(x, (2,))
     with pytest.raises(ValueError, match=r"must end in the normalised shape \(4,\)"):
-        ops.LayerNorm.apply(x, Tensor(np.ones(4)), None, eps=1e-5)
+        LayerNorm.apply(x, Tensor(np.ones(4)), None, eps=1e-5)
     with pytest.raises(ValueError, match="running_mean and running_var are needed"):
         F.batch_norm(x, None, None)
     with pytest.raises(ValueError, match="more than one value a channel"):

@@ -10,8 +10,8 @@ import torch
 
 from tests.support import check_op
 from tinybert import functional as F
-from tinybert import ops
 from tinybert.autograd import Tensor
+from tinybert.ops.join import Concat, Stack
 
 
 @pytest.mark.parametrize(
@@ -205,8 +205,8 @@ def test_views_share_memory_and_their_in_place_changes_are_seen() -> None:
         (lambda x: F.concat([x, x[0]]), "same number of axes"),
         (lambda x: F.concat([x[0, 0], x[0, 0]]), "use stack"),
         (lambda x: F.stack([x, x.T]), "tensor 1 has size 3 on axis 0"),
-        (lambda x: ops.Concat.apply(axis=0), "at least one"),
-        (lambda x: ops.Stack.apply(axis=0), "at least one"),
+        (lambda x: Concat.apply(axis=0), "at least one"),
+        (lambda x: Stack.apply(axis=0), "at least one"),
         (lambda x: x.split([1, 2], 0), r"sizes \[1, 2\] must add up to 2"),
         (lambda x: x.split([3, -1], 0), "must add up to 2"),
         (lambda x: x.split(0), "at least 1"),

@@ -27,12 +27,13 @@ def run_backward(root: Any, output_index: int, gradient: Any, retain_graph: bool
     ready = [root]
     while ready:
         node = ready.pop()
-        outputs = [grad for grad, _ in _complete(node, pending.pop(node, {}))]
-        node.keep_retained(outputs)
+        outputs = _complete(node, pending.pop(node, {}))
+        if node._retained:
+            node.keep_retained(outputs)
         gradients = node.backward(*outputs)
         if not isinstance(gradients, tuple):
             gradients = (gradients,)
-        gradients = tuple(None if grad is None else _as_array(grad) for grad in gradients)
+        gradients = tuple([None if grad is None else _as_array(grad) for grad in gradients])
         node.check_gradients(gradients)
         parents = node.parents
         for position, parent in enumerate(parents):
@@ -59,7 +60,7 @@ def run_backward(root: Any, output_index: int, gradient: Any, retain_graph: bool
 
 
 def _count_edges(root: Any) -> dict[Any, int]:
-    """For every node reachable from `root`: the number of edges that lead to it."""
+    """Return for every node reachable from `root` the number of edges that lead to it."""
     waiting = {root: 0}
     stack = [root]
     while stack:
@@ -80,7 +81,7 @@ def _count_edges(root: Any) -> dict[Any, int]:
 
 
 def _skip(node: Any, waiting: dict[Any, int], pending: dict[Any, Any]) -> list[Any]:
-    """Nodes that become ready when `node`, which got no gradient at all, is passed over."""
+    """Return the nodes that become ready when `node`, which got no gradient, is skipped."""
     ready: list[Any] = []
     stack = [node]
     while stack:
@@ -94,8 +95,9 @@ def _skip(node: Any, waiting: dict[Any, int], pending: dict[Any, Any]) -> list[A
 
 
 def _add(slots: dict[int, tuple[Any, bool]], index: int, grad: Any) -> None:
-    """Add `grad` to the gradient collected for one output; from the third on in place, since the
-    sum is ours.
+    """Add `grad` to the gradient collected for one output.
+
+    The sum of the first two is a new array; later ones are added to it in place.
     """
     if index not in slots:
         slots[index] = grad, False
@@ -108,18 +110,18 @@ def _add(slots: dict[int, tuple[Any, bool]], index: int, grad: Any) -> None:
     slots[index] = total, True
 
 
-def _complete(node: Any, slots: dict[int, tuple[Any, bool]]) -> list[tuple[Any, bool]]:
-    """The gradients of all outputs of `node`, zeros for an output that nobody used."""
+def _complete(node: Any, slots: dict[int, tuple[Any, bool]]) -> list[Any]:
+    """Return the gradients of all outputs of `node`, zeros for an output that was not used."""
     if len(slots) < len(node.outputs):
         xp = array_module(next(iter(slots.values()))[0])
         for index, (shape, dtype) in enumerate(node.outputs):
             if index not in slots:
                 slots[index] = xp.zeros(shape, dtype), True
-    return [slots[index] for index in range(len(node.outputs))]
+    return [slots[index][0] for index in range(len(node.outputs))]
 
 
 def _as_array(grad: Any) -> Any:
-    """`grad` itself; as an array where NumPy made a scalar of a result without axes."""
+    """Return `grad` as an array, also where NumPy made a scalar of a result without axes."""
     return grad if is_array(grad) else np.asarray(grad)
 
 
@@ -127,9 +129,7 @@ def _is_fresh(
     grad: Any, position: int, gradients: tuple[Any, ...], outputs: list[Any], node: Any
 ) -> bool:
     """Whether a leaf may keep `grad` as its own: a new array that nothing else refers to."""
-    shared = any(grad is other for other in outputs) or any(
-        grad is other for place, other in enumerate(gradients) if place != position
-    )
-    return (
-        not shared and grad.base is None and not any(grad is value for value in vars(node).values())
-    )
+    if grad.base is not None:
+        return False
+    others = [*outputs, *gradients[:position], *gradients[position + 1 :], *vars(node).values()]
+    return id(grad) not in [id(other) for other in others]

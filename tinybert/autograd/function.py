@@ -41,6 +41,7 @@ class Function:
     parents: tuple[Any, ...] = ()  # an input's leaf Tensor, its (node, output index), or None
     outputs: tuple[tuple[tuple[int, ...], np.dtype], ...] = ()  # shape and dtype of each output
     released = False
+    _retained: dict[int, weakref.ref[Tensor]] = {}  # noqa: RUF012  (outputs that keep gradients)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -62,15 +63,14 @@ class Function:
         raise NotImplementedError
 
     def backward(self, *dy: Any) -> Any:
-        """From the gradient of each output, the gradient of each input (a tuple for several; None
-        where none is).
+        """Return the gradient of each input (a tuple for several; None for no gradient) from those
+        of the outputs.
         """
         raise NotImplementedError
 
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:
-        """Run the operation on Tensors, arrays and Python numbers; the one place that every
-        operation passes.
+        """Run the operation on Tensors, arrays and Python numbers; every operation runs here.
 
         Returns a Tensor, or a tuple of Tensors if `forward` returns a tuple. The graph is recorded
         if grad mode is on and an input requires a gradient. All arrays must be on one device
@@ -84,12 +84,10 @@ class Function:
                 "move them with .to(device)"
             )
         node = cls()
-        if is_grad_enabled():
-            node.needs_input_grad = tuple(
-                [isinstance(value, Tensor) and value.requires_grad for value in inputs]
-            )
-        else:
-            node.needs_input_grad = (False,) * len(inputs)
+        recorded = is_grad_enabled()
+        node.needs_input_grad = tuple(
+            [recorded and isinstance(value, Tensor) and value.requires_grad for value in inputs]
+        )
         try:
             result = node.forward(*arrays, **options)
         except ValueError as error:
@@ -97,49 +95,38 @@ class Function:
                 raise
             shapes = " and ".join(str(array.shape) for array in arrays if is_array(array))
             raise ValueError(f"{cls.__name__}: the shapes {shapes} do not broadcast") from error
-        results = result if isinstance(result, tuple) else (result,)
-        outputs = [node._output(array, index, inputs) for index, array in enumerate(results)]
+        several = isinstance(result, tuple)
+        outputs = [_as_tensor(y, inputs, arrays) for y in (result if several else (result,))]
         if True in node.needs_input_grad:
-            node._connect(inputs, outputs)
-        return tuple(outputs) if isinstance(result, tuple) else outputs[0]
+            node._connect(inputs, arrays, outputs)
+        return tuple(outputs) if several else outputs[0]
 
-    def _output(self, array: Any, index: int, inputs: tuple[Any, ...]) -> Tensor:
-        """Output `index` as a Tensor. A view of an input counts its in-place changes with it."""
-        if not is_array(array):  # NumPy reductions give scalars
-            array = np.asarray(array)
-        output = Tensor._wrap(array)
-        owner = _owner(array)
-        for value in inputs:
-            if isinstance(value, Tensor) and _owner(value.data) is owner:
-                output._version = value._version
-                break
-        if True in self.needs_input_grad and array.dtype.kind in "fc":
-            output.requires_grad, output.grad_fn, output._output_index = True, self, index
-        return output
+    def _connect(self, inputs: tuple[Any, ...], arrays: list[Any], outputs: list[Tensor]) -> None:
+        """Make this node the `grad_fn` of its outputs, and link it to the nodes of its inputs.
 
-    def _connect(self, inputs: tuple[Any, ...], outputs: list[Tensor]) -> None:
-        """Link this node to the nodes of its inputs, and remember the versions of the arrays that
-        it saved.
+        The versions of the arrays that it saved are remembered, so that `check_versions` can tell
+        whether they were changed since.
         """
-        tensors = [value if isinstance(value, Tensor) else None for value in inputs]
+        saved = {id(_owner(array)) for value in vars(self).values() for array in _arrays_in(value)}
+        tensors = [value for value in (*inputs, *outputs) if isinstance(value, Tensor)]
+        versions = [t._version for t in tensors if id(_owner(t.data)) in saved] if saved else []
+        self._versions = [(version, version.count) for version in versions]
         self.parents = tuple(
             [
                 None
-                if tensor is None or not tensor.requires_grad
-                else (tensor if tensor.grad_fn is None else (tensor.grad_fn, tensor._output_index))
-                for tensor in tensors
+                if not needed
+                else (value if value.grad_fn is None else (value.grad_fn, value._output_index))
+                for value, needed in zip(inputs, self.needs_input_grad, strict=True)
             ]
         )
-        self.outputs = tuple([(output.shape, output.dtype) for output in outputs])
-        self._expected = tuple([(t.shape, t.dtype) if t is not None else None for t in tensors])
-        saved = {id(_owner(array)) for value in vars(self).values() for array in _arrays_in(value)}
-        self._versions = tuple(
-            [
-                (tensor._version, tensor._version.count)
-                for tensor in (*tensors, *outputs)
-                if tensor is not None and id(_owner(tensor.data)) in saved
-            ]
-        )
+        self._shapes = [
+            array.shape if isinstance(value, Tensor) else None
+            for value, array in zip(inputs, arrays, strict=True)
+        ]
+        self.outputs = tuple([(output.data.shape, output.data.dtype) for output in outputs])
+        for index, output in enumerate(outputs):
+            if output.data.dtype.kind in "fc":
+                output.requires_grad, output.grad_fn, output._output_index = True, self, index
 
     def check_versions(self) -> None:
         """Raise if an array that this node saved was changed in place since: its gradient would be
@@ -161,25 +148,26 @@ class Function:
                 f"{name}.backward returned {len(gradients)} gradients "
                 f"for {len(self.parents)} inputs"
             )
-        for position, (grad, expected) in enumerate(zip(gradients, self._expected, strict=True)):
-            if grad is not None and expected is not None and grad.shape != expected[0]:
+        for position, (grad, shape) in enumerate(zip(gradients, self._shapes, strict=True)):
+            if grad is not None and shape is not None and grad.shape != shape:
                 raise RuntimeError(
                     f"{name}.backward returned a gradient of shape {grad.shape} "
-                    f"for input {position} of shape {expected[0]}"
+                    f"for input {position} of shape {shape}"
                 )
 
     def keep_retained(self, gradients: list[Any]) -> None:
-        """Store the gradients of outputs whose tensors asked for it by `retain_grad()`."""
-        for index, reference in vars(self).get("_retained", {}).items():
+        """Store the gradients of outputs for which `retain_grad()` was called."""
+        for index, reference in self._retained.items():
             tensor = reference()
             if tensor is not None:
                 tensor.accumulate_grad(gradients[index], fresh=False)
 
     def retain(self, tensor: Tensor) -> None:
-        """Note that `tensor`, an output, wants its gradient; weakly, since a node never keeps its
-        outputs alive.
+        """Store the gradient of `tensor`, an output, in backward.
+
+        It is referred to weakly: a node never keeps its outputs alive.
         """
-        self.__dict__.setdefault("_retained", {})[tensor._output_index] = weakref.ref(tensor)
+        self._retained = {**self._retained, tensor._output_index: weakref.ref(tensor)}
 
     def release(self) -> None:
         """Drop all that was saved, and the links to the inputs."""
@@ -187,18 +175,32 @@ class Function:
         self.released = True
 
 
+def _as_tensor(array: Any, inputs: tuple[Any, ...], arrays: list[Any]) -> Tensor:
+    """Return an output as a Tensor; a view of an input counts its in-place changes with it."""
+    if not is_array(array):  # NumPy reductions give scalars
+        array = np.asarray(array)
+    output = Tensor._wrap(array)
+    if array.base is not None or id(array) in [id(other) for other in arrays]:
+        owner = _owner(array)
+        for value, other in zip(inputs, arrays, strict=True):
+            if isinstance(value, Tensor) and _owner(other) is owner:
+                output._changes = value._version
+                break
+    return output
+
+
 def _weak(value: Any) -> Any:
-    """A NumPy scalar as a Python number, whose dtype gives way to that of an array beside it."""
+    """Return a NumPy scalar as a Python number: the dtype of the other operand then decides."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _arrays_in(value: Any) -> list[Array]:
-    """The arrays that one saved attribute holds: itself, or the members of a tuple."""
+    """Return the arrays that one saved attribute holds: itself, or the members of a tuple."""
     return [part for part in (value if isinstance(value, tuple) else (value,)) if is_array(part)]
 
 
 def _owner(array: Array) -> Any:
-    """The object whose memory `array` shows: views of one array share it."""
+    """Return the object that owns the memory of `array`; views of one array share it."""
     base = getattr(array, "base", None)
     while base is not None:
         array, base = base, getattr(base, "base", None)

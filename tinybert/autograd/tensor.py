@@ -1,21 +1,18 @@
 """`Tensor`: an array that remembers how it was made.
 
-Here is what a tensor is: its data, its place in the graph, its gradient. What can be done with it,
-the operators and methods, stands in `operators.py`; the walk from a loss back to the leaves in
-`engine.py`.
+This file has its data, its node in the graph and its gradient. Its operators and methods are listed
+in `tinybert/methods.py`; the walk from a loss back to the leaves is in `engine.py`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinybert.autograd import operators
 from tinybert.autograd.engine import run_backward
 from tinybert.autograd.keywords import torch_keywords
 from tinybert.autograd.modes import get_default_device, get_default_dtype, is_grad_enabled
-from tinybert.autograd.operators import Operators
 from tinybert.backend import (
     Array,
     array_module,
@@ -25,6 +22,11 @@ from tinybert.backend import (
     to_device,
     to_host,
 )
+
+if TYPE_CHECKING:
+    from tinybert.methods import Methods
+else:
+    Methods = object  # `attach_methods` adds them to Tensor when the package is imported
 
 
 class Version:
@@ -39,7 +41,7 @@ class Version:
         self.last_change = operation
 
 
-class Tensor(Operators):
+class Tensor(Methods):
     """An n-dimensional array on a device, with automatic differentiation.
 
     Args:
@@ -60,8 +62,8 @@ class Tensor(Operators):
 
     __slots__ = (
         "__weakref__",
+        "_changes",
         "_output_index",
-        "_version",
         "data",
         "grad",
         "grad_fn",
@@ -89,7 +91,7 @@ class Tensor(Operators):
         self.grad = None
         self.grad_fn = None
         self._output_index = 0
-        self._version = Version()
+        self._changes: Version | None = None
 
     @classmethod
     def _wrap(cls, array: Array) -> Tensor:
@@ -97,6 +99,13 @@ class Tensor(Operators):
         tensor = Tensor.__new__(cls)
         tensor._init(array)
         return tensor
+
+    @property
+    def _version(self) -> Version:
+        """The counter of in-place changes, made when it is first asked for."""
+        if self._changes is None:
+            self._changes = Version()
+        return self._changes
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -138,78 +147,6 @@ class Tensor(Operators):
         """
         return to_host(self.data)
 
-    def item(self) -> Any:
-        """The single element as a Python number; ValueError if there is not exactly one."""
-        if self.size != 1:
-            raise ValueError(
-                f"item() needs a tensor with one element, this one has shape {self.shape}"
-            )
-        return self.numpy().item()
-
-    def tolist(self) -> Any:
-        """Nested Python lists of numbers."""
-        return self.numpy().tolist()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if self.device != "cpu":
-            raise TypeError(
-                f"a tensor on {self.device} is not turned into a NumPy array unasked; "
-                "use tensor.numpy()"
-            )
-        return (
-            np.array(self.data, dtype=dtype, copy=copy)
-            if copy
-            else np.asarray(self.data, dtype=dtype)
-        )
-
-    def nonzero(self) -> Tensor:
-        """The places of all elements that are not 0, (N, ndim) integers, in order."""
-        xp = array_module(self.data)
-        return Tensor._wrap(xp.stack(xp.nonzero(self.data), axis=-1))
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("a tensor without axes has no length")
-        return self.shape[0]
-
-    def __iter__(self) -> Any:
-        return (self[i] for i in range(len(self)))
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if self.dtype.kind not in "iu":
-            raise TypeError(f"only an integer tensor can be an index, this one is {self.dtype}")
-        return int(self.item())
-
-    def __bool__(self) -> bool:
-        if self.size != 1:
-            raise ValueError(
-                f"the truth of a tensor of shape {self.shape} is not clear; "
-                "use (t != 0).numpy().any() or .all()"
-            )
-        return bool(self.item())
-
-    def __repr__(self) -> str:
-        body = np.array2string(
-            self.numpy(), precision=4, threshold=50, separator=", ", prefix="Tensor("
-        )
-        notes = [f"dtype={self.dtype}"] if self.dtype != get_default_dtype() else []
-        notes += [f"device={self.device!r}"] if self.device != "cpu" else []
-        if self.grad_fn is not None:
-            notes.append(f"grad_fn={type(self.grad_fn).__name__}")
-        elif self.requires_grad:
-            notes.append("requires_grad=True")
-        return f"{type(self).__name__}({', '.join([body, *notes])})"
-
-    def __format__(self, spec: str) -> str:
-        """A single element as the number it is, f"{loss:.3f}"; without a format any tensor."""
-        return format(self.item(), spec) if spec else str(self)
-
     # --- gradients --------------------------------------------------------------------------------
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -229,7 +166,7 @@ class Tensor(Operators):
     def detach(self) -> Tensor:
         """The same data outside the graph: memory is shared, gradients are not."""
         tensor = Tensor._wrap(self.data)
-        tensor._version = self._version
+        tensor._changes = self._version
         return tensor
 
     @torch_keywords(gradient="grad")
@@ -317,38 +254,6 @@ class Tensor(Operators):
         self._version.bump(operation)
         return self.data
 
-    @torch_keywords(other="source", src="source")
-    def copy_(self, source: Any) -> Tensor:
-        """Overwrite the data with `source`, broadcast to this shape."""
-        array = to_array(source, None, self.device)
-        self._changed("copy_")[...] = array
-        return self
-
-    def fill_(self, value: float) -> Tensor:
-        """Overwrite every element with `value`."""
-        self._changed("fill_")[...] = value
-        return self
-
-    def zero_(self) -> Tensor:
-        """Overwrite every element with 0."""
-        return self.fill_(0)
-
-    def add_(self, other: Any) -> Tensor:
-        """Add `other` to the data in place."""
-        array = self._changed("add_")
-        array += _operand(other, self)
-        return self
-
-    def mul_(self, other: Any) -> Tensor:
-        """Multiply the data by `other` in place."""
-        array = self._changed("mul_")
-        array *= _operand(other, self)
-        return self
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        places, _ = operators.ops.normal_index(index, self.data)
-        self._changed("item assignment")[places] = _operand(value, self)
-
 
 def to_array(data: Any, dtype: Any = None, device: str | None = None) -> Array:
     """`data` (array, Tensor, number, nested list) as an array; copies only where dtype or device
@@ -397,12 +302,3 @@ def _checked_list(data: Any) -> Any:
             f"data must be an array, a number or nested lists of numbers, got {type(data).__name__}"
         )
     return data
-
-
-def _operand(value: Any, like: Tensor) -> Any:
-    """`value` for an in-place operation on `like`: a number, or an array on the same device."""
-    return (
-        value
-        if isinstance(value, (bool, int, float, complex))
-        else to_array(value, None, like.device)
-    )

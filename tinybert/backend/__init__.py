@@ -1,6 +1,4 @@
-"""The ground floor of arrays: which library holds an array, devices, random generators, and the
-fused kernels.
-"""
+"""Arrays: which library holds an array, devices, random generators, and how kernels are chosen."""
 
 from tinybert.backend.device import (
     Array,
@@ -13,12 +11,12 @@ from tinybert.backend.device import (
     is_array,
     is_device_name,
     is_mixed,
-    kernels_of,
     parse_device,
     register_backend,
     to_device,
     to_host,
 )
+from tinybert.backend.kernels import Kernel, is_plain, kernel, plain
 from tinybert.backend.random import (
     Rewind,
     draw_seed,
@@ -32,6 +30,7 @@ __all__ = [
     "Array",
     "Backend",
     "DeviceError",
+    "Kernel",
     "Rewind",
     "array_module",
     "backend_of",
@@ -43,9 +42,11 @@ __all__ = [
     "is_array",
     "is_device_name",
     "is_mixed",
-    "kernels_of",
+    "is_plain",
+    "kernel",
     "manual_seed",
     "parse_device",
+    "plain",
     "register_backend",
     "seeded_generator",
     "to_device",

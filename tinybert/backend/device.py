@@ -1,13 +1,13 @@
 """Which library holds an array, and how arrays travel between the host and a device.
 
 The array decides: `array_module(x)` is `numpy` for a NumPy array and `cupy` for a CuPy array, so
-code above this floor is written once against `xp`. Nothing outside `backend/` imports CuPy, and
+code above this package is written once against `xp`. Nothing outside `backend/` imports CuPy, and
 CuPy is imported only when a GPU is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,42 +19,53 @@ Array = Any  # numpy.ndarray, cupy.ndarray, or the strict double that the tests 
 
 
 class DeviceError(RuntimeError):
-    """A device was asked for that this machine or this installation cannot give."""
+    """A device was requested that this machine or this installation does not have."""
+
+
+def _one_by_one(work: Callable[[Any], None], items: Sequence[Any]) -> None:
+    for item in items:
+        work(item)
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One array library, with the kernels written for it.
+    """One array library.
 
-    `from_host(array, index)` and `to_host(array)` are the only two ways across; `index_of(array)`
-    is the number of the device that holds the array.
+    Attributes:
+        name: of its devices, as in `device="cuda:1"`. xp: its module. array_type: of its arrays.
+        new_generator: from a seed to a random generator.
+        from_host, to_host: the only functions that move arrays between host and device.
+        index_of: from an array to the number of the device that holds it.
+        for_each: call a function on every item of a list, in parallel where that is faster.
     """
 
     name: str
     xp: Any
     array_type: type
-    kernels: Any
+    new_generator: Callable[[Any], Any]
     from_host: Callable[[np.ndarray, int], Array]
     to_host: Callable[[Array], np.ndarray]
     index_of: Callable[[Array], int]
+    for_each: Callable[[Callable[[Any], None], Sequence[Any]], None] = _one_by_one
 
 
 CPU = Backend(
     name="cpu",
     xp=np,
     array_type=np.ndarray,
-    kernels=cpu,
+    new_generator=cpu.new_generator,
     from_host=lambda array, index: array,
     to_host=lambda array: array,
     index_of=lambda array: 0,
+    for_each=cpu.for_each,
 )
 _backends: dict[str, Backend] = {"cpu": CPU}
 _array_types: tuple[type, ...] = (np.ndarray,)
 
 
 def register_backend(backend: Backend) -> None:
-    """Make `device=backend.name` known. CuPy registers itself when it is first asked for; the tests
-    add a double.
+    """Make `device=backend.name` known. CuPy is registered when it is first requested; the tests
+    register a stand-in for it.
     """
     global _array_types
     _backends[backend.name] = backend
@@ -62,8 +73,11 @@ def register_backend(backend: Backend) -> None:
 
 
 def backend_of(array: Array) -> Backend:
-    """The backend that holds `array`. Raises TypeError for anything that is no array."""
-    if isinstance(array, np.ndarray):
+    """Return the backend of `array`. Raises TypeError for a value that is not an array.
+
+    A NumPy scalar counts as an array: NumPy computes scalars from arrays without axes.
+    """
+    if isinstance(array, (np.ndarray, np.generic)):
         return CPU
     for backend in _backends.values():
         if isinstance(array, backend.array_type):
@@ -72,13 +86,8 @@ def backend_of(array: Array) -> Backend:
 
 
 def array_module(array: Array) -> Any:
-    """`numpy` or `cupy`, whichever holds `array`; by habit `xp`."""
+    """Return `numpy` or `cupy`, whichever holds `array`; by convention called `xp`."""
     return backend_of(array).xp
-
-
-def kernels_of(array: Array) -> Any:
-    """The fused kernels (`cpu.py`, `cuda.py`) for the library that holds `array`."""
-    return backend_of(array).kernels
 
 
 def is_array(value: Any) -> bool:
@@ -170,7 +179,7 @@ def _load_cuda() -> tuple[Backend, int]:
                 "cuda",
                 cuda.cupy,
                 cuda.cupy.ndarray,
-                cuda,
+                cuda.new_generator,
                 cuda.from_host,
                 cuda.to_host,
                 cuda.index_of,

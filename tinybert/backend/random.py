@@ -44,7 +44,7 @@ def generator(device: str = "cpu") -> Any:
     backend, index = parse_device(device)
     key = f"{backend.name}:{index}"
     if key not in _generators:
-        _generators[key] = backend.kernels.new_generator(_seed)
+        _generators[key] = backend.new_generator(_seed)
     return _generators[key]
 
 
@@ -62,7 +62,7 @@ def draw_seed() -> int:
 
 def seeded_generator(array: Array, *seed: int) -> Any:
     """A new generator on the device of `array` whose stream depends on `seed` alone."""
-    return backend_of(array).kernels.new_generator(seed)
+    return backend_of(array).new_generator(seed)
 
 
 class Rewind:
@@ -74,7 +74,7 @@ class Rewind:
 
     def __init__(self, device: str) -> None:
         backend, index = parse_device(device)
-        self._key, self._new = f"{backend.name}:{index}", backend.kernels.new_generator
+        self._key, self._new = f"{backend.name}:{index}", backend.new_generator
         if backend.name != "cpu":  # its new seed comes from the CPU's generator, so this is first
             self._seed = draw_seed()
             _generators[self._key] = self._new(self._seed)

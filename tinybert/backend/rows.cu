@@ -1,5 +1,5 @@
 // Kernels over the rows of a matrix: one block of threads takes one row, each thread every
-// blockDim.x-th element of it. The formulas are those of reference.py. T is what is stored (half,
+// blockDim.x-th element of it. The formulas are in tinybert/ops. T is what is stored (half,
 // float or double), Wide<T> what is computed in. Compiled by cuda.py on first use.
 
 #include <cuda_fp16.h>

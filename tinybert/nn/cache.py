@@ -12,7 +12,7 @@ import numpy as np
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor, is_grad_enabled
 from tinybert.backend import Array, array_module
-from tinybert.ops import check_range
+from tinybert.ops.embedding import check_range
 
 
 class LayerCache:

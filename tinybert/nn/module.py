@@ -107,9 +107,8 @@ class Module:
         registry_for_value[name] = value
 
     def __getattr__(self, name: str) -> Any:
-        own = self.__dict__
         for registry in ("_parameters", "_modules", "_buffers"):
-            members = own.get(registry, ())
+            members = self.__dict__.get(registry, ())
             if name in members:
                 return members[name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
@@ -147,7 +146,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self.is_watched:
+        if not (self._forward_hooks or self._forward_pre_hooks):
             return self.forward(*args, **kwargs)
         for hook in tuple(self._forward_pre_hooks.values()):
             changed = hook(self, args)

@@ -13,7 +13,7 @@ from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor, is_grad_enabled
 from tinybert.backend import Array, parse_device, to_device
 from tinybert.nn.module import Parameter
-from tinybert.ops import check_range
+from tinybert.ops.embedding import check_range
 
 BLOCK = 1 << 18  # numbers converted at once: 1 MB in float32, which fits into the cache
 

@@ -1,35 +1,50 @@
-"""How operations read their arguments: axes, shapes, operands, and the dtypes that mixed inputs
-take.
-"""
+"""How operations read their arguments: axes, shapes, operands, and the dtypes of mixed inputs."""
 
 from __future__ import annotations
 
-import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tinybert.autograd import Tensor, get_default_dtype, to_array
+from tinybert.autograd import Tensor, as_tensor, get_default_dtype, to_array
 from tinybert.backend import Array, is_array
 
 
-def operand(value: Any, like: Tensor) -> Any:
-    """`value` as an input of `apply` beside `like`: Tensors, arrays and numbers as they are, lists
-    as arrays.
+def operands(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return two values as inputs of `apply`; at least one becomes a Tensor or an array.
+
+    A number stays a number, since it takes the dtype of the other operand.
     """
+    if isinstance(a, Tensor):
+        return a, b if isinstance(b, Tensor) else operand(b, a)
+    if isinstance(b, Tensor):
+        return operand(a, b), b
+    a = as_tensor(a)
+    return a, operand(b, a)
+
+
+def operand(value: Any, like: Tensor) -> Any:
+    """Return `value` as an input of `apply`; a list becomes an array on the device of `like`."""
     if isinstance(value, (Tensor, bool, int, float, complex, np.generic)) or is_array(value):
         return value
     return to_array(value, None, like.device)
 
 
-def promote(a: Any, b: Any) -> tuple[Any, Any]:
-    """Two operands (arrays or Python numbers) in dtypes whose result NumPy does not widen to
-    float64 unasked.
+def optional(value: Any, like: Tensor) -> Tensor | None:
+    """Return `value` as a Tensor on the device of `like`; None stays None."""
+    return None if value is None else as_tensor(value, like.device)
 
-    As in torch, an integer array beside a floating array takes the float's dtype, and an integer
-    array beside a Python float takes the default dtype (NumPy alone gives float64 for both).
+
+def promote(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return two operands (arrays or Python numbers) in dtypes whose result is torch's.
+
+    An integer array with a floating array takes the float's dtype, and an integer array with a
+    Python float takes the default dtype (NumPy alone gives float64 for both).
     """
+    if getattr(a, "dtype", a) is getattr(b, "dtype", b):
+        return a, b
     return _beside(a, b), _beside(b, a)
 
 
@@ -42,12 +57,22 @@ def _beside(a: Any, b: Any) -> Any:
 
 
 def as_floating(x: Any) -> Any:
-    """An integer or boolean array in the default dtype; floating and complex arrays as they are."""
+    """Return an integer or boolean array in the default dtype, any other array unchanged."""
     return x.astype(get_default_dtype()) if is_array(x) and x.dtype.kind in "biu" else x
 
 
+def widened(x: Any) -> Any:
+    """Return a float16 array in float32, in which it is summed; any other array unchanged."""
+    return x.astype("float32") if x.dtype == "float16" else x
+
+
+def conjugate(x: Any) -> Any:
+    """Return the complex conjugate of a complex array, anything else unchanged."""
+    return x.conj() if is_array(x) and x.dtype.kind == "c" else x
+
+
 def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
-    """Sum `grad` over the axes that broadcasting added to, or stretched in, an array of `shape`."""
+    """Sum `grad` over the axes that broadcasting added to an array of `shape` or repeated in it."""
     if grad.shape == shape:
         return grad
     added = grad.ndim - len(shape)
@@ -57,7 +82,7 @@ def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
 
 
 def normal_axis(axis: Any, ndim: int, name: str = "axis") -> int:
-    """`axis` as a number from 0 to ndim - 1; ValueError naming the limits."""
+    """Return `axis` as a number from 0 to ndim - 1; ValueError naming the limits."""
     try:
         value = operator.index(axis)
     except TypeError:
@@ -70,7 +95,7 @@ def normal_axis(axis: Any, ndim: int, name: str = "axis") -> int:
 
 
 def normal_axes(axis: Any, ndim: int) -> tuple[int, ...]:
-    """`axis` (None for all, an int, or a tuple) as distinct numbers from 0 to ndim - 1."""
+    """Return `axis` (None for all, an int, or a tuple) as distinct numbers from 0 to ndim - 1."""
     if axis is None:
         return tuple(range(ndim))
     axes = tuple(
@@ -82,7 +107,7 @@ def normal_axes(axis: Any, ndim: int) -> tuple[int, ...]:
 
 
 def shape_argument(shape: tuple[Any, ...]) -> tuple[int, ...]:
-    """`(2, 3)` from `f(2, 3)`, `f((2, 3))` or `f([2, 3])`."""
+    """Return (2, 3) from the arguments of `f(2, 3)`, `f((2, 3))` or `f([2, 3])`."""
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = tuple(shape[0])
     try:
@@ -91,46 +116,28 @@ def shape_argument(shape: tuple[Any, ...]) -> tuple[int, ...]:
         raise TypeError(f"expected integers, got {shape}") from None
 
 
-def flattened_shape(x: Tensor, start_axis: int, end_axis: int) -> tuple[int, ...]:
-    """The shape with axes `start_axis` to `end_axis` joined."""
-    if x.ndim == 0:
-        return (1,)
-    start, end = (
-        normal_axis(start_axis, x.ndim, "start_axis"),
-        normal_axis(end_axis, x.ndim, "end_axis"),
-    )
-    if start > end:
-        raise ValueError(f"start_axis {start_axis} must not come after end_axis {end_axis}")
-    return (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :])
+def several(tensors: Sequence[Any]) -> list[Tensor]:
+    """Return at least one Tensor; arrays are wrapped on the device of the first Tensor."""
+    if isinstance(tensors, Tensor) or not tensors:
+        raise TypeError("tensors must be a list or tuple with at least one tensor")
+    like = next((x for x in tensors if isinstance(x, Tensor)), None)
+    return [as_tensor(x, None if like is None else like.device) for x in tensors]
 
 
-def transposed_axes(x: Tensor, axes: tuple[Any, ...]) -> tuple[int, ...]:
-    """The permutation that `transpose(*axes)` means: none reverses, two swap, a list permutes."""
-    if not axes:
-        return tuple(reversed(range(x.ndim)))
-    given = shape_argument(axes)
-    if len(given) == 2:
-        a, b = normal_axis(given[0], x.ndim), normal_axis(given[1], x.ndim)
-        order = list(range(x.ndim))
-        order[a], order[b] = b, a
-        return tuple(order)
-    return given
+def check_shape(function: str, name: str, given: Tensor | None, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless `given` is None or has the shape `shape`."""
+    if given is not None and given.shape != shape:
+        raise ValueError(f"{function}: {name} must have shape {shape}, got {given.shape}")
 
 
-def unsqueezed_shape(x: Tensor, axis: int) -> tuple[int, ...]:
-    """The shape with a 1 inserted so that it stands at `axis`."""
-    at = normal_axis(axis, x.ndim + 1)
-    return (*x.shape[:at], 1, *x.shape[at:])
-
-
-def squeezed_shape(x: Tensor, axis: Any) -> tuple[int, ...]:
-    """The shape without the axes of size 1 among `axis` (None: all)."""
-    dropped = normal_axes(axis, x.ndim)
-    return tuple(size for i, size in enumerate(x.shape) if not (i in dropped and size == 1))
-
-
-def chunk_size(x: Tensor, chunks: int, axis: int) -> int:
-    """The length of a piece when `axis` is cut into at most `chunks` equal pieces."""
-    if chunks < 1:
-        raise ValueError(f"chunks must be at least 1, got {chunks}")
-    return max(1, -(-x.shape[normal_axis(axis, x.ndim)] // chunks))
+def trailing_shape(
+    name: str, x: Tensor, normalized_shape: Sequence[int], weight: Tensor | None
+) -> tuple[int, ...]:
+    """Return `normalized_shape` as a tuple; ValueError unless x and weight end in it."""
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if x.shape[x.ndim - len(shape) :] != shape or (weight is not None and weight.shape != shape):
+        found = "" if weight is None else f" and weight of shape {weight.shape}"
+        raise ValueError(
+            f"{name}: input of shape {x.shape}{found} must end in normalized_shape {shape}"
+        )
+    return shape

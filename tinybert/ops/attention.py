@@ -1,197 +1,390 @@
-"""Attention without the attention matrix: exact, a block of queries and keys at a time."""
+"""Attention: its formula, and the same in blocks, without ever holding the attention matrix."""
 
 from __future__ import annotations
 
 import math
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
-from tinybert.autograd import Function
-from tinybert.backend import array_module, draw_seed, kernels_of, seeded_generator
+from tinybert.autograd import Function, Tensor, as_tensor
+from tinybert.backend import (
+    Array,
+    array_module,
+    backend_of,
+    draw_seed,
+    kernel,
+    seeded_generator,
+)
 
 
 class ScaledDotProductAttention(Function):
-    """y = softmax(query @ key^T * scale + mask) @ value, without ever holding all of the scores.
+    """y = softmax(query @ key^T * scale + mask) @ value.
 
     Shapes   query (B, H, Tq, K)   key (B, G, Tk, K)   value (B, G, Tk, Kv)   y (B, H, Tq, Kv)
              mask broadcasts to (B, H, Tq, Tk): floating, added to the scores; or boolean, True
-             where a query may look (a row that may look nowhere gives zeros)
+             where a query may see a key (a query whose keys are all masked gives zeros)
     Source   Vaswani et al. 2017, arXiv:1706.03762, eq. 1; in blocks: Dao et al. 2022,
              arXiv:2205.14135, algorithm 1; in groups: Ainslie et al. 2023, arXiv:2305.13245
     Oracle   torch.nn.functional.scaled_dot_product_attention
 
-    A softmax over many keys can be summed up block by block. With the largest score seen so far,
-    top, and p = exp(S - top), keep total = sum p and gathered = p @ value; when a later block has a
-    larger score, what was summed before is multiplied by exp(old top - new top). In the end
-    y = gathered / total. Memory grows with the length, not with its square.
-
-    Backward computes the scores S of each block again. With P = exp(S - top) / total:
+    With the scores S = query @ key^T * scale + mask, top the largest score of a query and
+    total = sum exp(S - top) over its keys, the attention weights are P = exp(S - top) / total.
+    Backward computes them again:
 
         dvalue = P^T @ dy          dP = dy @ value^T          dS = P * (dP - rowsum(dy * y))
         dquery = scale * dS @ key          dkey = scale * dS^T @ query
 
     (rowsum(dP * P), which the softmax's backward asks for, equals rowsum(dy * y).) Saved: top and
-    total, (B, H, Tq, 1) each. Dropout on P is drawn again from a seed and the place of the block.
+    total, (B, H, Tq, 1) each. Dropout on P is drawn again from a seed.
 
-    Keys and values may have fewer heads, G: then R = H / G heads of queries in a row look at the
-    same one. Nothing is repeated for that: inside, queries have the axes (B, G, R, Tq, K), and keys
-    have an axis of size 1 in the place of R. With `is_causal` query i looks at keys 0 to first + i.
+    Keys and values may have fewer heads, G: then R = H / G consecutive heads of queries use the
+    same one. Nothing is repeated for that: queries get the axes (B, G, R, Tq, K), keys and values
+    (B, G, 1, Tk, K). With `is_causal` query i sees keys 0 to first + i.
+
+    In blocks. A softmax over many keys can be summed up block by block. With the largest score seen
+    so far, top, and p = exp(S - top), keep total = sum p and gathered = p @ value; when a later
+    block has a larger score, what was summed before is multiplied by exp(old top - new top). In the
+    end y = gathered / total. Memory grows with the length, not with its square.
     """
 
     def forward(
         self, query: Any, key: Any, value: Any, mask: Any = None, *,
         scale: float, dropout_p: float, is_causal: bool, first: int = 0,
     ) -> Any:  # fmt: skip
-        self.query, self.key, self.value, self.mask = query, key, value, mask
-        self.scale, self.dropout_p, self.is_causal, self.first = scale, dropout_p, is_causal, first
-        self.seed = draw_seed() if dropout_p else 0
-        xp, kernels = array_module(query), kernels_of(query)
-        batch, heads, length, _ = query.shape
-        self.groups = key.shape[1]
-        lowest = float(xp.finfo(query.dtype).min)
-        self.top = xp.full((batch, heads, length, 1), lowest, query.dtype)
-        self.total = xp.zeros((batch, heads, length, 1), query.dtype)
-        # In memory (B, T, H, K), so that joining the heads afterwards moves nothing.
-        self.y = xp.zeros((batch, length, heads, value.shape[-1]), query.dtype).swapaxes(1, 2)
-        tops, totals, ys = (self._grouped(array) for array in (self.top, self.total, self.y))
-        row_blocks, query_blocks, key_blocks = self._blocks(kernels)
-
-        def some_queries(place: tuple[slice, slice]) -> None:
-            rows, queries = place
-            at = (rows, slice(None), slice(None), queries)
-            top, total, gathered = tops[at], totals[at], ys[at]
-            for keys in self._in_sight(key_blocks, queries):
-                scores = self._scores(at, keys)  # (rows, G, R, queries, keys)
-                higher = xp.maximum(top, scores.max(axis=-1, keepdims=True))
-                scores -= higher
-                xp.exp(scores, out=scores)
-                sums = scores.sum(axis=-1, keepdims=True)
-                if dropout_p:
-                    scores *= self._keep(scores, at, keys)
-                values = value[rows, :, None, keys]
-                if keys.start == 0:
-                    total[...] = sums
-                    xp.matmul(scores, values, out=gathered)
-                else:
-                    before = xp.exp(top - higher)
-                    total *= before
-                    total += sums
-                    gathered *= before
-                    gathered += scores @ values
-                top[...] = higher
-            total[total == 0] = 1  # a query that may look nowhere has gathered zeros
-            gathered /= total
-
-        kernels.for_each(some_queries, list(product(row_blocks, query_blocks)))
-        return self.y
+        groups = key.shape[1]
+        self.shapes = query.shape, key.shape, value.shape
+        self.query = _grouped(query, groups)
+        self.key, self.value = key[:, :, None], value[:, :, None]
+        if mask is not None:
+            mask = mask[:, None] if mask.shape[1] == 1 else _grouped(mask, groups)
+        self.scale, self.mask = scale, mask
+        self.seen = Visibility(mask, is_causal, first, dropout_p, draw_seed() if dropout_p else 0)
+        self.y, self.top, self.total = attention_forward(
+            self.query, self.key, self.value, scale, self.seen
+        )
+        return self.y.reshape(*query.shape[:-1], value.shape[-1])
 
     def backward(self, dy: Any) -> Any:
-        xp, kernels = array_module(dy), kernels_of(dy)
-        query, key, value = self.query, self.key, self.value
-        dquery, dkey, dvalue = (_zeros_like_heads(xp, array) for array in (query, key, value))
-        queries_in, dqueries, dys, ys, tops, totals = (
-            self._grouped(array) for array in (query, dquery, dy, self.y, self.top, self.total)
+        gradients = attention_backward(
+            self.query, self.key, self.value, self.scale, self.seen,
+            _grouped(dy, self.key.shape[1]), self.y, self.top, self.total,
+        )  # fmt: skip
+        pairs = zip(gradients, self.shapes, strict=True)
+        gradients = (*(grad.reshape(shape) for grad, shape in pairs), None)
+        return gradients[: len(self.needs_input_grad)]
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    *,
+    first: int = 0,
+) -> Tensor:
+    """Return softmax(query @ key^T * scale + attn_mask) @ value, in memory linear in the length.
+
+    Args:
+        query (..., Tq, K), key (..., Tk, K), value (..., Tk, Kv), with the same leading axes.
+        attn_mask: broadcasts to (..., Tq, Tk). Floating: added to the scores. Boolean: True where
+            a query may see a key; a query whose keys are all masked gives zeros. It carries no
+            gradient.
+        dropout_p: probability of dropping a weight; 0 except in training.
+        is_causal: query i sees keys 0 to first + i only; `first` is how many keys came before.
+        scale: of the scores; 1 / sqrt(K) if None, which keeps their variance at 1 when queries and
+            keys have variance 1.
+        enable_gqa: key and value (B, G, Tk, K) may have fewer heads than query (B, H, Tq, K): with
+            R = H / G, query heads g R to g R + R - 1 use head g.
+    """
+    query, key, value = as_tensor(query), as_tensor(key), as_tensor(value)
+    lead, (length, size) = query.shape[:-2], query.shape[-2:]
+    grouped = enable_gqa and query.ndim == key.ndim == 4 and key.shape[:2] != lead
+    if grouped and (key.shape[0] != lead[0] or not key.shape[1] or lead[1] % key.shape[1]):
+        raise ValueError(
+            f"scaled_dot_product_attention: the {lead[1]} heads of query must be a multiple of the "
+            f"{key.shape[1]} of key, of one batch; got {query.shape} and {key.shape}"
         )
-        row_blocks, query_blocks, key_blocks = self._blocks(kernels)
+    if (
+        key.shape[:-1] != value.shape[:-1]
+        or (key.shape[:-2] != lead and not grouped)
+        or key.shape[-1] != size
+    ):
+        raise ValueError(
+            "scaled_dot_product_attention: expected query (..., Tq, K), key (..., Tk, K) and "
+            f"value (..., Tk, Kv), got {query.shape}, {key.shape} and {value.shape}"
+        )
+    if not 0 <= dropout_p <= 1:
+        raise ValueError(f"scaled_dot_product_attention: dropout_p must be 0 to 1, got {dropout_p}")
+    mask = None if attn_mask is None else as_tensor(attn_mask, query.device)
+    if mask is not None:
+        full = (*lead, length, key.shape[-2])
+        if mask.ndim > len(full) or any(
+            m not in (1, f) for m, f in zip(mask.shape[::-1], full[::-1], strict=False)
+        ):
+            raise ValueError(
+                f"scaled_dot_product_attention: attn_mask of shape {mask.shape} does not "
+                f"broadcast to {full}"
+            )
+        if mask.requires_grad:
+            raise ValueError("scaled_dot_product_attention: attn_mask cannot require a gradient")
+        mask = mask.reshape(*(1,) * (max(len(full), 4) - mask.ndim), *mask.shape)
+    four = [_four_axes(x) for x in (query, key, value)]
+    if mask is not None and mask.ndim > 4:
+        mask = mask.expand(*lead, *mask.shape[-2:]).reshape(four[0].shape[:2] + mask.shape[-2:])
+    y = ScaledDotProductAttention.apply(
+        *four,
+        mask,
+        scale=1 / math.sqrt(max(size, 1)) if scale is None else scale,
+        dropout_p=dropout_p,
+        is_causal=is_causal,
+        first=first,
+    )
+    return y if query.ndim == 4 else y.reshape(*lead, length, value.shape[-1])
 
-        def some_heads(place: tuple[slice, slice]) -> None:
-            """All blocks of some heads, one after the other: they add to the same dkey."""
-            rows, part = place
-            for queries in query_blocks:
-                at = (rows, part, slice(None), queries)
-                products = (dys[at] * ys[at]).sum(axis=-1, keepdims=True)
-                for keys in self._in_sight(key_blocks, queries):
-                    those = (rows, part, keys)
-                    weights = self._scores(at, keys)
-                    weights -= tops[at]
-                    xp.exp(weights, out=weights)
-                    weights /= totals[at]
-                    dweights = dys[at] @ value[rows, part, None, keys].swapaxes(-1, -2)
-                    dropped = weights
-                    if self.dropout_p:
-                        keep = self._keep(weights, at, keys)
-                        dropped = weights * keep
-                        dweights *= keep
-                    dvalue[those] += (dropped.swapaxes(-1, -2) @ dys[at]).sum(axis=2)
-                    dweights -= products
-                    dweights *= weights
-                    dweights *= self.scale  # now dS * scale
-                    dqueries[at] += dweights @ key[rows, part, None, keys]
-                    dkey[those] += (dweights.swapaxes(-1, -2) @ queries_in[at]).sum(axis=2)
 
-        groups = key.shape[1]
-        parts = [slice(0, groups)] if len(row_blocks) > 1 else _cut(groups, -(-groups // 4))
-        kernels.for_each(some_heads, list(product(row_blocks, parts)))
-        return (dquery, dkey, dvalue, None)[: len(self.needs_input_grad)]
+def _four_axes(x: Tensor) -> Tensor:
+    """Return (..., T, K) as (B, H, T, K): leading axes joined, or axes of size 1 added."""
+    if x.ndim == 4:
+        return x
+    if x.ndim < 4:
+        return x.reshape(*(1,) * (4 - x.ndim), *x.shape)
+    return x.reshape(-1, *x.shape[-3:])
 
-    def _blocks(self, kernels: Any) -> tuple[list[slice], list[slice], list[slice]]:
-        """Blocks of rows of the batch, of queries and of keys: the fewer queries there are, the
-        more keys at once, and the less there is of both, the more rows.
-        """
-        batch, heads, length, size = self.query.shape
-        past = self.key.shape[2]
-        queries, keys = kernels.attention_blocks(heads, max(size, self.value.shape[-1]))
-        scores = queries * keys
-        queries = min(queries, max(length, 1))
-        keys = min(scores // queries // keys * keys, max(past, 1))
-        rows = max(1, scores // (queries * keys))
-        return _cut(batch, rows), _cut(length, queries), _cut(past, keys)
 
-    def _in_sight(self, blocks: list[slice], queries: slice) -> list[slice]:
-        """The blocks of keys that some of the queries may look at; at least the first."""
-        if not self.is_causal:
-            return blocks
-        return [b for b in blocks if b.start == 0 or b.start < self.first + queries.stop]
+def _grouped(array: Any, groups: int) -> Any:
+    """Return (B, H, T, K) as (B, G, R, T, K): a view."""
+    batch, heads, *rest = array.shape
+    return array.reshape(batch, groups, heads // max(groups, 1), *rest)
 
-    def _grouped(self, array: Any) -> Any:
-        """(B, H, T, K) as (B, G, R, T, K): a view."""
-        batch, heads, *rest = array.shape
-        return array.reshape(batch, self.groups, heads // max(self.groups, 1), *rest)
 
-    def _scores(self, at: tuple[slice, ...], keys: slice) -> Any:
-        """query @ key^T * scale + mask for one block; -inf where a boolean mask forbids to look."""
-        xp = array_module(self.query)
-        rows, part, _, queries = at
-        scaled = self._grouped(self.query)[at] * self.scale
-        scores = scaled @ self.key[rows, part, None, keys].swapaxes(-1, -2)
+Block = tuple[slice, slice, slice, slice]  # rows of the batch, groups, queries, keys
+
+
+class Visibility(NamedTuple):
+    """Which keys each query sees, for any block of the scores, and dropout of what it sees."""
+
+    mask: Any  # (B or 1, G or 1, R or 1, Tq or 1, Tk or 1), or None
+    is_causal: bool
+    first: int
+    dropout_p: float
+    seed: int
+
+    def masked(self, scores: Array, block: Block) -> Array:
+        """Return scores with the mask added, or -inf where a key is masked; may overwrite them."""
+        rows, groups, queries, keys = block
+        xp = array_module(scores)
         allowed = None
         if self.is_causal and keys.stop > self.first + queries.start + 1:
-            places = xp.arange(self.first + queries.start, self.first + queries.stop)
-            allowed = xp.arange(keys.start, keys.stop) <= places[:, None]
+            last = xp.arange(self.first + queries.start, self.first + queries.stop)
+            allowed = xp.arange(keys.start, keys.stop) <= last[:, None]
         if self.mask is not None:
-            block = self._part_of_mask(at, keys)
-            if block.dtype.kind == "b":
-                allowed = block if allowed is None else block & allowed
+            wanted = zip(self.mask.shape, (rows, groups, slice(None), queries, keys), strict=True)
+            part = self.mask[tuple(slice(None) if size == 1 else at for size, at in wanted)]
+            if part.dtype.kind == "b":
+                allowed = part if allowed is None else part & allowed
             else:
-                scores += block
+                scores += part
         return scores if allowed is None else xp.where(allowed, scores, -xp.inf)
 
-    def _part_of_mask(self, at: tuple[slice, ...], keys: slice) -> Any:
-        """The part of a mask (B or 1, H or 1, Tq or 1, Tk or 1) for one block."""
-        mask = self.mask[:, None] if self.mask.shape[1] == 1 else self._grouped(self.mask)
-        wanted = zip(mask.shape, (*at, keys), strict=True)
-        return mask[tuple(slice(None) if size == 1 else part for size, part in wanted)]
+    def kept(self, weights: Array, block: Block, groups: int) -> Array:
+        """Return the dropout factors of a block: 0 with probability p, 1 / (1 - p) otherwise.
 
-    def _keep(self, scores: Any, at: tuple[slice, ...], keys: slice) -> Any:
-        """Dropout factors of one block: 0 with probability p, 1 / (1 - p) otherwise."""
-        p = self.dropout_p
-        # All heads are drawn, so that it does not matter how many of them a block has.
-        drawn = seeded_generator(scores, self.seed, at[0].start, at[3].start, keys.start).random(
-            (scores.shape[0], self.groups, *scores.shape[2:]), dtype="float32"
-        )[:, at[1]]
-        return (drawn >= p).astype(scores.dtype) * (1 / (1 - p) if p < 1 else 0.0)
+        They are drawn for all groups, so that they do not depend on how many a block has.
+        """
+        rows, part, queries, keys = block
+        generator = seeded_generator(weights, self.seed, rows.start, queries.start, keys.start)
+        shape = (weights.shape[0], groups, *weights.shape[2:])
+        keep = generator.random(shape, dtype="float32")[:, part] >= self.dropout_p
+        scale = 1 / (1 - self.dropout_p) if self.dropout_p < 1 else 0.0
+        return keep.astype(weights.dtype) * scale
 
 
-def default_scale(head_size: int) -> float:
-    """1 / sqrt(K): keeps the variance of a score at 1 when queries and keys have variance 1."""
-    return 1 / math.sqrt(max(head_size, 1))
+# --- the formula ----------------------------------------------------------------------------------
+
+
+@kernel
+def attention_forward(
+    query: Array, key: Array, value: Array, scale: float, seen: Visibility
+) -> tuple[Array, Array, Array]:
+    """Return y = softmax(query @ key^T * scale + mask) @ value (B, G, R, Tq, Kv), top and total."""
+    xp = array_module(query)
+    scores = _scores(query, key, scale, seen)  # (B, G, R, Tq, Tk)
+    lowest = xp.full((*scores.shape[:-1], 1), float(xp.finfo(query.dtype).min), query.dtype)
+    top = xp.maximum(scores.max(axis=-1, keepdims=True), lowest) if key.shape[-2] else lowest
+    weights = xp.exp(scores - top)
+    total = weights.sum(axis=-1, keepdims=True)
+    total = xp.where(total == 0, xp.ones_like(total), total)  # a query without keys gives zeros
+    return _dropped(weights / total, query, key, value, seen) @ value, top, total
+
+
+@kernel
+def attention_backward(
+    query: Array, key: Array, value: Array, scale: float, seen: Visibility,
+    dy: Array, y: Array, top: Array, total: Array,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Return dquery, dkey and dvalue, in the shapes of query, key and value."""
+    weights = array_module(query).exp(_scores(query, key, scale, seen) - top) / total
+    dropped = _dropped(weights, query, key, value, seen)
+    dvalue = (dropped.swapaxes(-1, -2) @ dy).sum(axis=2, keepdims=True)
+    dweights = _dropped(dy @ value.swapaxes(-1, -2), query, key, value, seen)
+    dscores = weights * (dweights - (dy * y).sum(axis=-1, keepdims=True)) * scale
+    dkey = (dscores.swapaxes(-1, -2) @ query).sum(axis=2, keepdims=True)
+    return dscores @ key, dkey, dvalue
+
+
+def _scores(query: Array, key: Array, scale: float, seen: Visibility) -> Array:
+    """Return all scores (B, G, R, Tq, Tk)."""
+    sizes = (*query.shape[:2], query.shape[3], key.shape[3])
+    batch, groups, queries, keys = (slice(0, size) for size in sizes)
+    return seen.masked((query * scale) @ key.swapaxes(-1, -2), (batch, groups, queries, keys))
+
+
+def _dropped(weights: Array, query: Array, key: Array, value: Array, seen: Visibility) -> Array:
+    """Return all weights after dropout, which is drawn block by block."""
+    if not seen.dropout_p:
+        return weights
+    weights, groups = weights.copy(), slice(0, key.shape[1])
+    for rows, queries, keys in product(*_blocks(query, key, value)):
+        part = weights[rows, :, :, queries, keys]
+        part *= seen.kept(part, (rows, groups, queries, keys), key.shape[1])
+    return weights
+
+
+# --- in blocks ------------------------------------------------------------------------------------
+
+# OpenBLAS does products of up to this many multiplications on the calling thread. Blocks of that
+# size run in parallel on our own threads, and their scores never leave the cache.
+ONE_THREAD_PRODUCT = 1 << 18
+KEYS = 128
+
+
+def block_sizes(query: Array, size: int) -> tuple[int, int]:
+    """Return how many queries, and how many keys, a block should hold."""
+    if backend_of(query).name != "cpu":
+        return 1024, 1024
+    return max(4, ONE_THREAD_PRODUCT // (KEYS * max(1, size))), KEYS
+
+
+def _blocks(query: Array, key: Array, value: Array) -> tuple[list[slice], list[slice], list[slice]]:
+    """Return blocks of rows of the batch, of queries and of keys.
+
+    The fewer queries there are, the more keys a block has, and the fewer of both, the more rows.
+    """
+    batch, length, past = query.shape[0], query.shape[3], key.shape[3]
+    queries, keys = block_sizes(query, max(query.shape[-1], value.shape[-1]))
+    scores = queries * keys
+    queries = min(queries, max(length, 1))
+    keys = min(scores // queries // keys * keys, max(past, 1))
+    rows = max(1, scores // (queries * keys))
+    return _cut(batch, rows), _cut(length, queries), _cut(past, keys)
 
 
 def _cut(length: int, step: int) -> list[slice]:
+    """Return slices of `step` elements that cover `length`."""
     return [slice(start, min(start + step, length)) for start in range(0, length, max(step, 1))]
 
 
-def _zeros_like_heads(xp: Any, array: Any) -> Any:
-    """Zeros of the shape of `array` (B, H, T, K), laid out as (B, T, H, K)."""
-    batch, heads, length, size = array.shape
-    return xp.zeros((batch, length, heads, size), array.dtype).swapaxes(1, 2)
+def _in_sight(keys: list[slice], queries: slice, seen: Visibility) -> list[slice]:
+    """Return the blocks of keys that some of the queries see; at least the first."""
+    if not seen.is_causal:
+        return keys
+    return [block for block in keys if block.start < max(1, seen.first + queries.stop)]
+
+
+@attention_forward.on("cpu", "cuda")
+def attention_in_blocks(
+    query: Array, key: Array, value: Array, scale: float, seen: Visibility
+) -> tuple[Array, Array, Array]:
+    """Sum up exp(S - top) and its product with the values, one block of keys after the other."""
+    xp = array_module(query)
+    batch, groups, repeats, length, _ = query.shape
+    lowest = float(xp.finfo(query.dtype).min)
+    top = xp.full((batch, groups, repeats, length, 1), lowest, query.dtype)
+    total = xp.zeros(top.shape, query.dtype)
+    # In memory (B, T, H, K): joining the heads afterwards moves nothing.
+    y = xp.zeros((batch, length, groups, repeats, value.shape[-1]), query.dtype)
+    y = y.transpose(0, 2, 3, 1, 4)
+    row_blocks, query_blocks, key_blocks = _blocks(query, key, value)
+    all_groups = slice(0, groups)
+
+    def some_queries(part: tuple[slice, slice]) -> None:
+        rows, queries = part
+        at = (rows, slice(None), slice(None), queries)
+        tops, totals, gathered = top[at], total[at], y[at]
+        scaled = query[at] * scale
+        for keys in _in_sight(key_blocks, queries, seen):
+            block = (rows, all_groups, queries, keys)
+            scores = seen.masked(scaled @ key[rows, :, :, keys].swapaxes(-1, -2), block)
+            higher = xp.maximum(tops, scores.max(axis=-1, keepdims=True))
+            scores -= higher
+            xp.exp(scores, out=scores)
+            sums = scores.sum(axis=-1, keepdims=True)
+            if seen.dropout_p:
+                scores *= seen.kept(scores, block, groups)
+            values = value[rows, :, :, keys]
+            if keys.start == 0:
+                totals[...] = sums
+                xp.matmul(scores, values, out=gathered)
+            else:
+                before = xp.exp(tops - higher)
+                totals *= before
+                totals += sums
+                gathered *= before
+                gathered += scores @ values
+            tops[...] = higher
+        totals[totals == 0] = 1  # a query whose keys are all masked has gathered zeros
+        gathered /= totals
+
+    backend_of(query).for_each(some_queries, list(product(row_blocks, query_blocks)))
+    return y, top, total
+
+
+@attention_backward.on("cpu", "cuda")
+def attention_backward_in_blocks(
+    query: Array, key: Array, value: Array, scale: float, seen: Visibility,
+    dy: Array, y: Array, top: Array, total: Array,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Compute the weights of each block again, and add up its part of the gradients."""
+    xp, groups = array_module(query), key.shape[1]
+    dquery, dkey, dvalue = (_zeros_like_heads(array) for array in (query, key, value))
+    row_blocks, query_blocks, key_blocks = _blocks(query, key, value)
+
+    def some_heads(share: tuple[slice, slice]) -> None:
+        rows, part = share  # all blocks of some heads, in turn: they add to the same dkey
+        for queries in query_blocks:
+            at = (rows, part, slice(None), queries)
+            scaled, dys = query[at] * scale, dy[at]
+            products = (dys * y[at]).sum(axis=-1, keepdims=True)
+            for keys in _in_sight(key_blocks, queries, seen):
+                block, those = (rows, part, queries, keys), (rows, part, slice(None), keys)
+                weights = seen.masked(scaled @ key[those].swapaxes(-1, -2), block)
+                weights -= top[at]
+                xp.exp(weights, out=weights)
+                weights /= total[at]
+                dweights = dys @ value[those].swapaxes(-1, -2)
+                dropped = weights
+                if seen.dropout_p:
+                    keep = seen.kept(weights, block, groups)
+                    dropped = weights * keep
+                    dweights *= keep
+                dvalue[those] += (dropped.swapaxes(-1, -2) @ dys).sum(axis=2, keepdims=True)
+                dweights -= products
+                dweights *= weights
+                dweights *= scale  # now dS * scale
+                dquery[at] += dweights @ key[those]
+                dkey[those] += (dweights.swapaxes(-1, -2) @ query[at]).sum(axis=2, keepdims=True)
+
+    parts = [slice(0, groups)] if len(row_blocks) > 1 else _cut(groups, -(-groups // 4))
+    backend_of(query).for_each(some_heads, list(product(row_blocks, parts)))
+    return dquery, dkey, dvalue
+
+
+def _zeros_like_heads(array: Array) -> Array:
+    """Return zeros of the shape of `array` (B, G, R, T, K), laid out as (B, T, G, R, K)."""
+    batch, groups, repeats, length, size = array.shape
+    zeros = array_module(array).zeros((batch, length, groups, repeats, size), array.dtype)
+    return zeros.transpose(0, 2, 3, 1, 4)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from tinybert.autograd import Function
-from tinybert.backend import array_module, kernels_of
-from tinybert.ops.reductions import widened
+import numpy as np
+
+from tinybert.autograd import Function, Tensor, as_tensor
+from tinybert.backend import Array, array_module, backend_of, kernel
+from tinybert.ops.arguments import widened
 
 LINE = 16  # float32 numbers in a line of the cache
 BLOCK = 1 << 17  # numbers that are transformed at once: with their spectrum they fit the cache
@@ -16,21 +18,21 @@ BLOCK = 1 << 17  # numbers that are transformed at once: with their spectrum the
 class LongConvolution(Function):
     """y_t = sum_j back_j x_(t-j) + sum_j ahead_j x_(t+j), each of the D features on its own.
 
-    `back` looks at the past, `ahead`, if there is one, at what is to come; j = 0 ... M - 1, and x
-    is 0 outside of its T steps. With both, x_t itself counts twice.
+    `back` weights past steps, `ahead`, if it is given, future ones; j = 0 ... M - 1, and x is 0
+    outside of its T steps. With both, x_t itself counts twice.
     Shapes   x, y (B, T, D)   back, ahead (D, M)
     Source   Ma et al. 2022, arXiv:2209.10655, section 3.3
     Oracle   torch.fft.rfft and irfft, or a loop over t and j
 
-    A Fourier transform F turns the convolution into a product, in O(T log T). A look ahead is a
-    correlation, whose transform is the complex conjugate of that of `back`:
+    A Fourier transform F turns the convolution into a product, in O(T log T). The sum over future
+    steps is a correlation, whose transform is the complex conjugate of that of `back`:
 
         G = F back + conj(F ahead)          y = F^-1 (G * F x)
 
-    The transform takes sequences as circles. On one of n >= T + M - 1 places the zeros that follow
-    x keep its end from reaching its beginning, in both directions.
+    The transform treats sequences as circular. With length n >= T + M - 1, the zeros that follow x
+    separate its end from its beginning, in both directions.
 
-    Backward. y is linear in x: the transpose of a look back by j is a look ahead by j, so
+    Backward. y is linear in x: the transpose of a step back by j is a step ahead by j, so
 
         dx = F^-1 (conj(G) * F dy)
 
@@ -45,95 +47,79 @@ class LongConvolution(Function):
 
     def forward(self, x: Any, back: Any, ahead: Any = None) -> Any:
         self.x, self.back, self.ahead = x, back, ahead
-        self.n = good_length(x.shape[1] + back.shape[1] - 1)
-        y, length, transposed = array_module(x).empty_like(x), x.shape[1], kernels_of(x).transposed
-
-        def some(part: slice) -> None:
-            batch = [transposed(x[number, :, part]) for number in range(x.shape[0])]
-            for rows in self._rows(part):
-                response = self._response(part, rows)
-                for lines in batch:  # (features, T)
-                    spectrum = self._spectrum(lines[rows])
-                    spectrum *= response
-                    lines[rows] = self._sequence(spectrum)[:, :length]
-            for number, lines in enumerate(batch):
-                y[number, :, part] = lines.T
-
-        kernels_of(x).for_each(some, self._parts(x.shape[2]))
-        return y
+        return convolution_forward(x, back, ahead)
 
     def backward(self, dy: Any) -> Any:
-        x, xp, transposed = self.x, array_module(dy), kernels_of(dy).transposed
-        length, width = x.shape[1], self.back.shape[1]
         need = (*self.needs_input_grad, False)[:3]
-        dx = xp.empty_like(x) if need[0] else None
-        dback = xp.zeros_like(self.back) if need[1] else None
-        dahead = xp.zeros_like(self.ahead) if need[2] else None
+        gradients = convolution_backward(dy, self.x, self.back, self.ahead, need)
+        return gradients[: len(self.needs_input_grad)]
 
-        def some(part: slice) -> None:
-            numbers, of_kernels = range(x.shape[0]), need[1] or need[2]
-            batch = [transposed(dy[number, :, part]) for number in numbers]
-            inputs = [transposed(x[number, :, part]) if of_kernels else None for number in numbers]
-            for rows in self._rows(part):
-                response = self._response(part, rows).conj() if need[0] else None
-                total: Any = None  # F dy * conj(F x), summed over the batch
-                for lines, of_x in zip(batch, inputs, strict=True):
-                    spectrum = self._spectrum(lines[rows])
-                    if of_x is not None:
-                        product = self._spectrum(of_x[rows]).conj()
-                        product *= spectrum
-                        total = product if total is None else total + product
-                    if response is not None:
-                        spectrum *= response
-                        lines[rows] = self._sequence(spectrum)[:, :length]
-                if dback is not None:
-                    dback[part][rows] = self._sequence(total)[:, :width] * self._scale
-                if dahead is not None:
-                    dahead[part][rows] = self._sequence(total.conj())[:, :width] * self._scale
-            if dx is not None:
-                for number, lines in enumerate(batch):
-                    dx[number, :, part] = lines.T
 
-        kernels_of(dy).for_each(some, self._parts(x.shape[2]) if x.shape[0] else [])
-        return (dx, dback, dahead)[: len(self.needs_input_grad)]
+def long_convolution(input: Any, back: Any, ahead: Any = None) -> Tensor:
+    """Return sum_j back_j x_(t-j) + ahead_j x_(t+j), for x (B, T, D) and kernels (D, M), by FFT."""
+    x = as_tensor(input)
+    kernels = [as_tensor(kernel, x.device) for kernel in (back, ahead) if kernel is not None]
+    if x.ndim != 3 or any(k.shape != (x.shape[2], kernels[0].shape[-1]) for k in kernels):
+        shapes = ", ".join(str(t.shape) for t in (x, *kernels))
+        raise ValueError(
+            f"long_convolution: expected input (B, T, D) and kernels (D, M), got {shapes}"
+        )
+    return LongConvolution.apply(x, *kernels)
 
-    def _parts(self, features: int) -> list[slice]:
-        """The features in shares of work: no fewer than lie in one line of the cache."""
-        return _cut(features, max(LINE, BLOCK // self.n))
 
-    def _rows(self, part: slice) -> list[slice]:
-        """The features of a share, as many as are transformed at once."""
-        return _cut(part.stop - part.start, max(1, BLOCK // self.n))
+# --- the formula ----------------------------------------------------------------------------------
 
-    @property
-    def _scale(self) -> float:
-        """What takes the factors 1 / n of two spectra back."""
-        return float(self.n) ** 2
 
-    def _response(self, part: slice, rows: slice) -> Any:
-        """G of some features, for a product with `_spectrum`."""
-        response = self._spectrum(self.back[part][rows])
-        if self.ahead is not None:
-            response += self._spectrum(self.ahead[part][rows]).conj()
-        response *= self._scale
-        return response
+@kernel
+def convolution_forward(x: Array, back: Array, ahead: Array | None) -> Array:
+    """Return y = F^-1 (G * F x), for x (B, T, D)."""
+    n = good_length(x.shape[1] + back.shape[1] - 1)
+    spectrum = _response(back, ahead, n) * _spectrum(x.swapaxes(1, 2), n)  # (B, D, n // 2 + 1)
+    y = _sequence(spectrum, n)[..., : x.shape[1]]
+    return y.swapaxes(1, 2).astype(x.dtype, copy=False)
 
-    def _spectrum(self, rows: Any) -> Any:
-        """F rows / n, for rows (features, time).
 
-        With that factor NumPy transforms float32 in float32; without, in float64, and then rounds.
-        """
-        rows = widened(rows)
-        return array_module(rows).fft.rfft(rows, self.n, -1, norm="forward")
+@kernel
+def convolution_backward(
+    dy: Array, x: Array, back: Array, ahead: Array | None, need: tuple[bool, ...]
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Return dx, dback and dahead, None where not needed."""
+    n, width = good_length(x.shape[1] + back.shape[1] - 1), back.shape[1]
+    of_dy, of_x = (_spectrum(array.swapaxes(1, 2), n) for array in (dy, x))
+    product = (of_dy * of_x.conj()).sum(axis=0) * n**2
+    dx = _sequence(_response(back, ahead, n).conj() * of_dy, n)[..., : x.shape[1]].swapaxes(1, 2)
+    dback, dahead = (_sequence(s, n)[:, :width] for s in (product, product.conj()))
+    gradients = (g.astype(x.dtype, copy=False) for g in (dx, dback, dahead))
+    dx, dback, dahead = (g if wanted else None for g, wanted in zip(gradients, need, strict=True))
+    return dx, dback, dahead
 
-    def _sequence(self, spectrum: Any) -> Any:
-        """F^-1 spectrum, all n values, in the precision of the spectrum."""
-        return array_module(spectrum).fft.irfft(spectrum, self.n, -1)
+
+def _response(back: Array, ahead: Array | None, n: int) -> Array:
+    """Return G * n, for a product with `_spectrum`: F^-1 of F / n by G * n."""
+    response = _spectrum(back, n)
+    if ahead is not None:
+        response += _spectrum(ahead, n).conj()
+    response *= float(n) ** 2
+    return response
+
+
+def _spectrum(rows: Array, n: int) -> Array:
+    """Return F rows / n, for rows (..., time).
+
+    With that factor NumPy transforms float32 in float32; without, in float64, and then rounds.
+    """
+    rows = widened(rows)
+    return array_module(rows).fft.rfft(rows, n, -1, norm="forward")
+
+
+def _sequence(spectrum: Array, n: int) -> Array:
+    """Return F^-1 spectrum, all n values, in the precision of the spectrum."""
+    return array_module(spectrum).fft.irfft(spectrum, n, -1)
 
 
 @lru_cache(maxsize=1024)
 def good_length(least: int) -> int:
-    """The smallest 2^a 3^b 5^c from `least` on: lengths that are transformed fast."""
+    """Return the smallest 2^a 3^b 5^c >= `least`: such lengths are transformed fast."""
     best = 1 << max(0, least - 1).bit_length()
     five = 1
     while five < best:
@@ -146,5 +132,103 @@ def good_length(least: int) -> int:
     return best
 
 
+# --- in blocks ------------------------------------------------------------------------------------
+
+
+@convolution_forward.on("cpu", "cuda")
+def convolution_in_blocks(x: Array, back: Array, ahead: Array | None) -> Array:
+    """Transform some features at a time, so that their spectra fit the cache."""
+    y, length = array_module(x).empty_like(x), x.shape[1]
+    n = good_length(length + back.shape[1] - 1)
+
+    def some(part: slice) -> None:
+        batch = [transposed(x[number, :, part]) for number in range(x.shape[0])]
+        for rows in _rows(part, n):
+            response = _response(back[part][rows], None if ahead is None else ahead[part][rows], n)
+            for lines in batch:  # (features, T)
+                spectrum = _spectrum(lines[rows], n)
+                spectrum *= response
+                lines[rows] = _sequence(spectrum, n)[:, :length]
+        for number, lines in enumerate(batch):
+            y[number, :, part] = lines.T
+
+    backend_of(x).for_each(some, _parts(x.shape[2], n))
+    return y
+
+
+@convolution_backward.on("cpu", "cuda")
+def convolution_backward_in_blocks(
+    dy: Array, x: Array, back: Array, ahead: Array | None, need: tuple[bool, ...]
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Transform some features at a time, so that their spectra fit the cache."""
+    xp, length, width = array_module(dy), x.shape[1], back.shape[1]
+    n = good_length(length + width - 1)
+    dx = xp.empty_like(x) if need[0] else None
+    dback = xp.zeros_like(back) if need[1] else None
+    dahead = xp.zeros_like(ahead) if need[2] else None
+
+    def some(part: slice) -> None:
+        numbers, of_kernels = range(x.shape[0]), need[1] or need[2]
+        batch = [transposed(dy[number, :, part]) for number in numbers]
+        inputs = [transposed(x[number, :, part]) if of_kernels else None for number in numbers]
+        for rows in _rows(part, n):
+            response = None
+            if need[0]:
+                of_ahead = None if ahead is None else ahead[part][rows]
+                response = _response(back[part][rows], of_ahead, n).conj()
+            total: Any = None  # F dy * conj(F x), summed over the batch
+            for lines, of_x in zip(batch, inputs, strict=True):
+                spectrum = _spectrum(lines[rows], n)
+                if of_x is not None:
+                    product = _spectrum(of_x[rows], n).conj()
+                    product *= spectrum
+                    total = product if total is None else total + product
+                if response is not None:
+                    spectrum *= response
+                    lines[rows] = _sequence(spectrum, n)[:, :length]
+            if dback is not None:
+                dback[part][rows] = _sequence(total, n)[:, :width] * float(n) ** 2
+            if dahead is not None:
+                dahead[part][rows] = _sequence(total.conj(), n)[:, :width] * float(n) ** 2
+        if dx is not None:
+            for number, lines in enumerate(batch):
+                dx[number, :, part] = lines.T
+
+    backend_of(dy).for_each(some, _parts(x.shape[2], n) if x.shape[0] else [])
+    return dx, dback, dahead
+
+
+def _parts(features: int, n: int) -> list[slice]:
+    """Return the features in shares of work, at least as many as fill a line of the cache."""
+    return _cut(features, max(LINE, BLOCK // n))
+
+
+def _rows(part: slice, n: int) -> list[slice]:
+    """Return the features of a share, as many at a time as are transformed at once."""
+    return _cut(part.stop - part.start, max(1, BLOCK // n))
+
+
 def _cut(count: int, size: int) -> list[slice]:
+    """Return slices of `size` elements that cover `count`."""
     return [slice(at, min(at + size, count)) for at in range(0, count, size)]
+
+
+@kernel
+def transposed(x: Array) -> Array:
+    """Return x (T, D) as a new array (D, T) in C order."""
+    return x.T.copy()
+
+
+STRIP = 512  # rows that are turned at once: they stay in cache until all their columns are written
+
+
+@transposed.on("cpu")
+def transposed_on_cpu(x: Array) -> Array:
+    """Copy strips of rows; D should be no more than some lines of the cache.
+
+    NumPy's own copy walks column by column through all of x, and so loads every line D times.
+    """
+    y = np.empty(x.shape[::-1], x.dtype)
+    for at in range(0, x.shape[0], STRIP):
+        y[:, at : at + STRIP] = x[at : at + STRIP].T
+    return y

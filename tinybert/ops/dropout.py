@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinybert.autograd import Function
+from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import generator_for
 
 
@@ -24,3 +24,11 @@ class Dropout(Function):
 
     def backward(self, dy: Any) -> Any:
         return dy * self.keep * self.scale
+
+
+def dropout(input: Any, p: float = 0.5, training: bool = True) -> Tensor:
+    """Return input, in training with elements set to 0 with probability p, the others / (1 - p)."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p must be from 0 to 1, got {p}")
+    x = as_tensor(input)
+    return Dropout.apply(x, p=p) if training and p else x

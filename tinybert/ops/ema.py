@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinybert.autograd import Function
+from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import array_module
-from tinybert.ops.reductions import widened
+from tinybert.ops.arguments import widened
 
 
 class EMARecurrence(Function):
@@ -61,3 +61,16 @@ class EMARecurrence(Function):
             dstate = dstate * self.decay
         gradients = (dx, ddecay, denter, dleave, dstate)[: len(self.needs_input_grad)]
         return tuple(g.astype(self.dtype, copy=False) for g in gradients)
+
+
+def ema_recurrence(
+    input: Any, decay: Any, enter: Any, leave: Any, state: Any = None
+) -> tuple[Tensor, Tensor]:
+    """Compute step by step state = decay * state + enter * x_t and y_t = sum_n leave_n state_n.
+
+    input (B, T, D); decay, enter and leave (D, N); state (B, D, N), zeros if None. Returns y
+    (B, T, D) and the last state.
+    """
+    x = as_tensor(input)
+    given = [t for t in (decay, enter, leave, state) if t is not None]
+    return EMARecurrence.apply(x, *(as_tensor(t, x.device) for t in given))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinybert.autograd import Function
+from tinybert.autograd import Function, Tensor, as_tensor
+from tinybert.autograd.keywords import torch_keywords
 from tinybert.backend import array_module
-from tinybert.ops.arguments import as_floating, normal_axis
-from tinybert.ops.reductions import widened
+from tinybert.ops.arguments import as_floating, normal_axis, widened
 
 
 class RFFT(Function):
@@ -41,6 +41,12 @@ class RFFT(Function):
         return _resized(dx, self.length, self.axis).astype(self.dtype, copy=False)
 
 
+@torch_keywords(dim="axis")
+def rfft(input: Any, n: int | None = None, axis: int = -1) -> Tensor:
+    """Return the Fourier transform of real values: complex, n // 2 + 1 long along `axis`."""
+    return RFFT.apply(as_tensor(input), n=n, axis=axis)
+
+
 class IRFFT(Function):
     """y_t = 1/n Re sum_k c_k x_k exp(+2 pi i k t / n) for t = 0 ... n - 1: the inverse of `RFFT`.
 
@@ -50,7 +56,7 @@ class IRFFT(Function):
     Oracle   torch.fft.irfft
 
     Backward. A change of x_k changes L by Re sum_t dy_t c_k/n exp(2 pi i k t / n) * change, which
-    shall be Re conj(dx_k) * change, hence
+    equals Re conj(dx_k) * change, hence
 
         dx_k = c_k/n sum_t dy_t exp(-2 pi i k t / n) = c_k/n (rfft dy)_k
 
@@ -70,6 +76,12 @@ class IRFFT(Function):
         return (dx if self.dtype.kind == "c" else dx.real).astype(self.dtype, copy=False)
 
 
+@torch_keywords(dim="axis")
+def irfft(input: Any, n: int | None = None, axis: int = -1) -> Tensor:
+    """Return the inverse of `rfft`: n real values along `axis`."""
+    return IRFFT.apply(as_tensor(input), n=n, axis=axis)
+
+
 def _length(name: str, n: int) -> int:
     if n < 1:
         raise ValueError(f"{name}: n, the number of real values, must be at least 1, got {n}")
@@ -77,6 +89,7 @@ def _length(name: str, n: int) -> int:
 
 
 def _rfft(x: Any, n: int, axis: int) -> Any:
+    """Return the transform in the precision of x."""
     return array_module(x).fft.rfft(widened(x), n, axis)
 
 
@@ -85,7 +98,7 @@ def _irfft(x: Any, n: int, axis: int) -> Any:
 
 
 def _multiplicity(like: Any, n: int, axis: int) -> Any:
-    """c_k along `axis`: how many of the n frequencies the kth of the half spectrum stands for."""
+    """Return c_k along `axis`: how many of the n frequencies share value k of the half spectrum."""
     xp = array_module(like)
     c = xp.full(
         n // 2 + 1, 2, dtype="float64" if like.dtype in ("float64", "complex128") else "float32"
@@ -97,7 +110,7 @@ def _multiplicity(like: Any, n: int, axis: int) -> Any:
 
 
 def _resized(x: Any, length: int, axis: int) -> Any:
-    """x cut, or padded with zeros at the end, to `length` along `axis`."""
+    """Return x cut, or padded with zeros at the end, to `length` along `axis`."""
     front = (slice(None),) * axis
     if x.shape[axis] >= length:
         return x[(*front, slice(length))]

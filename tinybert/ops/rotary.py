@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinybert.autograd import Function
+from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import array_module
+from tinybert.ops.arguments import operand
 
 
 class RotaryEmbedding(Function):
@@ -44,3 +45,18 @@ class RotaryEmbedding(Function):
         by_sin = turned * self.sin
         back = xp.concatenate([by_sin[..., half:], -by_sin[..., :half]], axis=-1)
         return xp.concatenate([turned * self.cos + back, rest], axis=-1), None, None
+
+
+def rotary_embedding(input: Any, cos: Any, sin: Any) -> Tensor:
+    """Return input with the first R features of every vector turned by the angles of its position.
+
+    input (..., T, K); cos and sin (..., T, R), R even, at most K. Features i and i + R/2 turn
+    together; features from R on pass unchanged.
+    """
+    x = as_tensor(input)
+    angles = operand(cos, x), operand(sin, x)
+    if any(isinstance(a, Tensor) and a.requires_grad for a in angles):
+        raise ValueError(
+            "rotary_embedding: cos and sin are constants and cannot require a gradient"
+        )
+    return RotaryEmbedding.apply(x, *angles)

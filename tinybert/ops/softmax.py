@@ -1,4 +1,4 @@
-"""Softmax and its logarithm."""
+"""Softmax."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.autograd import Function
-from tinybert.backend import array_module, kernels_of
-from tinybert.ops.arguments import as_floating, normal_axes, normal_axis
+from tinybert.autograd import Function, Tensor, as_tensor
+from tinybert.autograd.keywords import torch_keywords
+from tinybert.backend import Array, array_module, cpu, kernel
+from tinybert.ops.arguments import as_floating, normal_axis
 
 
 class Softmax(Function):
@@ -21,69 +22,96 @@ class Softmax(Function):
 
     def forward(self, x: Any, *, axis: int) -> Any:
         self.axis = normal_axis(axis, x.ndim)
-        moved = as_floating(x).swapaxes(self.axis, -1)
-        self.y = kernels_of(x).softmax_(moved.copy(order="C"))  # the axis in question last
+        self.y = softmax_forward(as_floating(x).swapaxes(self.axis, -1))
         return self.y.swapaxes(self.axis, -1)
 
     def backward(self, dy: Any) -> Any:
-        return (
-            kernels_of(dy)
-            .softmax_backward(self.y, dy.swapaxes(self.axis, -1))
-            .swapaxes(self.axis, -1)
-        )
+        return softmax_backward(self.y, dy.swapaxes(self.axis, -1)).swapaxes(self.axis, -1)
 
 
-class LogSoftmax(Function):
-    """y = x - logsumexp(x) over one axis.
-
-    Oracle   torch.log_softmax.   dx = dy - exp(y) * sum(dy).   Saved: y.
-    """
-
-    def forward(self, x: Any, *, axis: int) -> Any:
-        self.axis = normal_axis(axis, x.ndim)
-        x = as_floating(x)
-        if not x.shape[self.axis]:
-            self.y = x
-            return self.y
-        with np.errstate(invalid="ignore"):  # a row of -inf alone is nan, as in torch
-            shifted = x - x.max(axis=self.axis, keepdims=True)
-            total = array_module(x).exp(shifted).sum(axis=self.axis, keepdims=True)
-            self.y = shifted - array_module(x).log(total)  # small numbers, rounded less than x
-        return self.y
-
-    def backward(self, dy: Any) -> Any:
-        return dy - array_module(dy).exp(self.y) * dy.sum(axis=self.axis, keepdims=True)
+@torch_keywords(dim="axis")
+def softmax(input: Any, axis: int = -1) -> Tensor:
+    """Return exp(x) / sum exp(x) over `axis`."""
+    return Softmax.apply(as_tensor(input), axis=axis)
 
 
-class LogSumExp(Function):
-    """y = log(sum(exp(x))) over some axes. dx = dy * exp(x - y), the softmax. Oracle
-    torch.logsumexp.
-    """
-
-    def forward(self, x: Any, *, axis: Any, keepdims: bool) -> Any:
-        self.x = as_floating(x)
-        axes = normal_axes(axis, x.ndim)
-        self.y = logsumexp(self.x, axes)  # reduced axes kept with size 1
-        return (
-            self.y
-            if keepdims
-            else self.y.reshape(tuple(n for i, n in enumerate(x.shape) if i not in axes))
-        )
-
-    def backward(self, dy: Any) -> Any:
-        with np.errstate(invalid="ignore"):  # -inf - -inf is nan, as in torch
-            return dy.reshape(self.y.shape) * array_module(dy).exp(self.x - self.y)
+# --- kernels, over the last axis ------------------------------------------------------------------
 
 
-def logsumexp(x: Any, axes: tuple[int, ...]) -> Any:
-    """log(sum(exp(x))) of an array over `axes`, which stay with size 1; -inf for a sum over
-    nothing.
-    """
-    xp = array_module(x)
-    if any(x.shape[axis] == 0 for axis in axes):
-        kept = tuple(1 if i in axes else size for i, size in enumerate(x.shape))
-        return xp.full(kept, -xp.inf, dtype=x.dtype)
-    top = x.max(axis=axes, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    with np.errstate(divide="ignore"):
-        return xp.log(xp.exp(x - top).sum(axis=axes, keepdims=True)) + top
+@kernel
+def softmax_forward(x: Array) -> Array:
+    """Return exp(x - max) / sum exp(x - max)."""
+    if not x.shape[-1]:
+        return x.copy()
+    with np.errstate(invalid="ignore"):  # a row of -inf alone is nan
+        y = array_module(x).exp(x - x.max(axis=-1, keepdims=True))
+    return y / y.sum(axis=-1, keepdims=True)
+
+
+@kernel
+def softmax_backward(y: Array, dy: Array) -> Array:
+    """Return dx = y * (dy - sum(dy * y))."""
+    return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+
+
+@softmax_forward.on("cpu")
+def softmax_on_cpu(x: Array) -> Array:
+    """Overwrite a copy of x in blocks."""
+    y = x.copy(order="C")
+    if not y.size:
+        return y
+    rows = y.reshape(-1, y.shape[-1])
+
+    def work(block: slice) -> None:
+        part = rows[block]
+        with np.errstate(invalid="ignore"):  # a row of -inf alone is nan
+            part -= part.max(axis=-1, keepdims=True)
+        np.exp(part, out=part)
+        part *= 1 / part.sum(axis=-1, keepdims=True)
+
+    cpu.in_blocks(work, rows.shape[0], rows.shape[1])
+    return y
+
+
+@softmax_backward.on("cpu")
+def softmax_backward_on_cpu(y: Array, dy: Array) -> Array:
+    """Do every step on a block of rows while it is in the cache."""
+    shape = y.shape
+    if y.size == 0:
+        return np.empty_like(y)
+    y, dy = (np.ascontiguousarray(a).reshape(-1, shape[-1]) for a in (y, dy))
+    dx = np.empty_like(y)
+
+    def work(block: slice) -> None:
+        ys, dys, dxs = y[block], dy[block], dx[block]
+        np.multiply(dys, ys, out=dxs)
+        np.subtract(dys, dxs.sum(axis=-1, keepdims=True), out=dxs)
+        dxs *= ys
+
+    cpu.in_blocks(work, *y.shape)
+    return dx.reshape(shape)
+
+
+@softmax_forward.on("cuda")
+def softmax_on_cuda(x: Array) -> Array:
+    """Run the kernel of rows.cu, one block of threads for each row."""
+    from tinybert.backend import cuda
+
+    y = x.copy(order="C")
+    if y.size:
+        rows = y.reshape(-1, y.shape[-1])
+        cuda.on_rows("softmax", rows.shape, rows, rows.shape[1])
+    return y
+
+
+@softmax_backward.on("cuda")
+def softmax_backward_on_cuda(y: Array, dy: Array) -> Array:
+    """Run the kernel of rows.cu, one block of threads for each row."""
+    from tinybert.backend import cuda
+
+    dx = array_module(y).empty(y.shape, y.dtype)
+    if y.size:
+        rows = cuda.matrix(y)
+        dys = cuda.matrix(dy, y.dtype)
+        cuda.on_rows("softmax_backward", rows.shape, rows, dys, dx, rows.shape[1])
+    return dx

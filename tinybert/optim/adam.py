@@ -1,16 +1,15 @@
-"""`Adam` and `AdamW`: steps of a size that each weight finds for itself.
-
-The arithmetic is one fused kernel an array library, `adam_` in `backend/`; its plain form is in
-`backend/reference.py`.
-"""
+"""`Adam` and `AdamW`: gradient descent with a step size for each weight."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from tinybert.autograd import Tensor
-from tinybert.backend import Array, kernels_of
+from tinybert.backend import Array, array_module, cpu, kernel
 from tinybert.optim.optimizer import Optimizer, check_range
 
 
@@ -63,7 +62,7 @@ class Adam(Optimizer):
         state = self.state[param]
         state["step"] = state.get("step", 0) + 1
         target = _contiguous(data)
-        kernels_of(data).adam_(
+        adam_step(
             target,
             _contiguous(grad),
             mean,
@@ -112,3 +111,90 @@ class AdamW(Adam):
 def _contiguous(array: Array) -> Array:
     """`array` in C order, itself if it is so already."""
     return array if array.flags.c_contiguous else array.copy(order="C")
+
+
+# --- kernel ---------------------------------------------------------------------------------------
+
+
+@kernel
+def adam_step(
+    param: Array, grad: Array, mean: Array, square: Array, *, lr: float, beta1: float,
+    beta2: float, eps: float, weight_decay: float, decoupled: bool, step: int,
+) -> None:  # fmt: skip
+    """Do one step of Adam (or AdamW, if `decoupled`) to the arrays in place."""
+    if weight_decay and decoupled:
+        param *= 1 - lr * weight_decay
+    elif weight_decay:
+        grad = grad + param * weight_decay
+    mean *= beta1
+    mean += grad * (1 - beta1)
+    square *= beta2
+    square += grad * grad * (1 - beta2)
+    correction = math.sqrt(1 - beta2**step)
+    root = array_module(square).sqrt(square)
+    param -= mean * (lr / (1 - beta1**step)) / (root / correction + eps)
+
+
+@adam_step.on("cpu")
+def adam_step_on_cpu(
+    param: Array, grad: Array, mean: Array, square: Array, *, lr: float, beta1: float,
+    beta2: float, eps: float, weight_decay: float, decoupled: bool, step: int,
+) -> None:  # fmt: skip
+    """Do every step on a block of elements while it is in the cache."""
+    if not (param.flags.c_contiguous and grad.flags.c_contiguous):
+        raise ValueError("adam_step needs contiguous arrays")
+    flat = [array.reshape(-1) for array in (param, grad, mean, square)]
+    correction = math.sqrt(1 - beta2**step)
+
+    def work(block: slice) -> None:
+        p, g, m, v = (array[block] for array in flat)
+        if weight_decay and decoupled:
+            p *= 1 - lr * weight_decay
+        elif weight_decay:
+            g = g + p * weight_decay
+        scratch = g * (1 - beta1)
+        m *= beta1
+        m += scratch
+        np.multiply(g, g, out=scratch)
+        scratch *= 1 - beta2
+        v *= beta2
+        v += scratch
+        np.sqrt(v, out=scratch)
+        scratch /= correction
+        scratch += eps
+        np.divide(m, scratch, out=scratch)
+        scratch *= lr / (1 - beta1**step)
+        p -= scratch
+
+    cpu.in_blocks(work, param.size, 1)
+
+
+@adam_step.on("cuda")
+def adam_step_on_cuda(
+    param: Array, grad: Array, mean: Array, square: Array, *, lr: float, beta1: float,
+    beta2: float, eps: float, weight_decay: float, decoupled: bool, step: int,
+) -> None:  # fmt: skip
+    """Update each element in one pass."""
+    from tinybert.backend import cuda
+
+    keep = 1 - lr * weight_decay if decoupled else 1.0
+    decay = 0.0 if decoupled else weight_decay
+    rate, correction = lr / (1 - beta1**step), math.sqrt(1 - beta2**step)
+    update = cuda.elementwise(
+        "T grad, float64 keep, float64 decay, float64 beta1, float64 beta2, float64 rate, "
+        "float64 correction, float64 eps",
+        "T param, T mean, T square",
+        _UPDATE,
+        "adam",
+    )
+    update(grad, keep, decay, beta1, beta2, rate, correction, eps, param, mean, square)
+
+
+_UPDATE = """
+    const W p = W(param) * W(keep), g = W(grad) + W(decay) * p;
+    const W m = W(mean) * W(beta1) + g * W(1 - beta1);
+    const W v = W(square) * W(beta2) + g * g * W(1 - beta2);
+    mean = T(m);
+    square = T(v);
+    param = T(p - m * W(rate) / (sqrt(v) / W(correction) + W(eps)));
+"""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tinybert.autograd import Function
+from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import array_module
-from tinybert.ops.arguments import unbroadcast
-from tinybert.ops.reductions import widened
+from tinybert.ops.arguments import unbroadcast, widened
 
 
 class PowerSums(Function):
@@ -45,8 +44,14 @@ class PowerSums(Function):
         return _in_dtype(self.dtype, dweight, dbase)
 
 
+def power_sums(weight: Any, base: Any, length: int) -> Tensor:
+    """Return sum_n weight_n base_n^t for t < length: (..., D, N) and (D, N) to (..., D, length)."""
+    x = as_tensor(weight)
+    return PowerSums.apply(x, as_tensor(base, x.device), length=length)
+
+
 class Polynomials(Function):
-    """y_n = sum_t coefficient_t base_n^t: polynomials, each at N places.
+    """y_n = sum_t coefficient_t base_n^t: polynomials, each at N points.
 
     Shapes   coefficient (..., D, T)   base (D, N)   y (..., D, N), each feature on its own
     Oracle   numpy.polynomial.polynomial.polyval
@@ -72,6 +77,12 @@ class Polynomials(Function):
         return _in_dtype(self.dtype, dcoefficient, dbase)
 
 
+def polynomials(coefficient: Any, base: Any) -> Tensor:
+    """Return sum_t coefficient_t base_n^t: (..., D, T) and (D, N) to (..., D, N)."""
+    x = as_tensor(coefficient)
+    return Polynomials.apply(x, as_tensor(base, x.device))
+
+
 def _power_sums(weight: Any, base: Any, length: int) -> Any:
     powers, leaps = _powers(base, length)  # (D, N, S), (D, N, R)
     rows = (weight[..., None] * leaps).swapaxes(-1, -2)  # (..., D, R, N)
@@ -91,7 +102,7 @@ def _polynomials(coefficient: Any, base: Any) -> Any:
 
 
 def _powers(base: Any, length: int) -> tuple[Any, Any]:
-    """base^s for s < S, (D, N, S), and base^(r S) for r < R, (D, N, R), with R S >= length."""
+    """Return base^s for s < S, (D, N, S), and base^(r S) for r < R, (D, N, R); R S >= length."""
     size = max(1, math.isqrt(length))
     steps = -(-length // size)
     wide = base.astype("float64")  # so that the powers are rounded once
@@ -101,7 +112,7 @@ def _powers(base: Any, length: int) -> tuple[Any, Any]:
 
 
 def _ladder(base: Any, count: int) -> Any:
-    """base^0, base^1, ... (..., count): each step of the ladder doubles how many are known."""
+    """Return base^0, base^1, ... (..., count): each step doubles how many are known."""
     y = array_module(base).ones((*base.shape, count), base.dtype)
     known, step = 1, base[..., None]  # step is base^known
     while known < count:
@@ -112,7 +123,7 @@ def _ladder(base: Any, count: int) -> Any:
 
 
 def _derived(coefficient: Any) -> Any:
-    """The coefficients of the derivative: 1 c_1, 2 c_2, ..."""
+    """Return the coefficients of the derivative: 1 c_1, 2 c_2, ..."""
     factors = array_module(coefficient).arange(1, max(coefficient.shape[-1], 1))
     return coefficient[..., 1:] * factors.astype(coefficient.dtype)
 

@@ -1,0 +1,22 @@
+"""The table of activations: which function a config means by a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from tinybert.autograd import Tensor
+
+F = TypeVar("F", bound=Callable[..., Tensor])
+
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {}
+
+
+def activation(*names: str) -> Callable[[F], F]:
+    """Return a decorator that makes a function the activation that configs call `names`."""
+
+    def register(function: F) -> F:
+        ACTIVATIONS.update(dict.fromkeys(names, function))
+        return function
+
+    return register

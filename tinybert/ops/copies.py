@@ -1,0 +1,71 @@
+"""The same values in another dtype, in other memory, or on another device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinybert.autograd import Function, Tensor, as_tensor
+from tinybert.backend import device_of, to_device
+
+
+class Cast(Function):
+    """The same values in another dtype; dx = dy in the dtype of x."""
+
+    def forward(self, x: Any, *, dtype: Any) -> Any:
+        new = np.dtype(dtype)
+        if new.kind not in "biufc":
+            raise TypeError(f"dtype must be a numeric NumPy dtype, got {new}")
+        self.dtype = x.dtype
+        return x.astype(new)
+
+    def backward(self, dy: Any) -> Any:
+        return dy.astype(self.dtype)
+
+
+def astype(input: Any, dtype: Any) -> Tensor:
+    """Return the same values in another dtype; the gradient comes back in that of `input`."""
+    return Cast.apply(as_tensor(input), dtype=dtype)
+
+
+def to_float32(input: Any) -> Tensor:
+    """Return the same values in float32."""
+    return astype(input, "float32")
+
+
+class Clone(Function):
+    """y = a copy of x in C order. dx = dy."""
+
+    def forward(self, x: Any) -> Any:
+        return x.copy(order="C")
+
+    def backward(self, dy: Any) -> Any:
+        return dy
+
+
+def clone(input: Any) -> Tensor:
+    """Return a copy that is connected to the graph."""
+    return Clone.apply(as_tensor(input))
+
+
+def contiguous(input: Any) -> Tensor:
+    """Return the same values in C order: `input` itself if it is in that order already."""
+    x = as_tensor(input)
+    return x if x.data.flags.c_contiguous else clone(x)
+
+
+class ToDevice(Function):
+    """The same values on another device; the gradient is moved back."""
+
+    def forward(self, x: Any, *, device: str) -> Any:
+        self.device = device_of(x)
+        return to_device(x, device)
+
+    def backward(self, dy: Any) -> Any:
+        return to_device(dy, self.device)
+
+
+def move(input: Any, device: str) -> Tensor:
+    """Return the same values on another device."""
+    return ToDevice.apply(as_tensor(input), device=device)

@@ -1,0 +1,188 @@
+"""Layer normalisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinybert.autograd import Function, Tensor, as_tensor
+from tinybert.backend import Array, array_module, cpu, kernel
+from tinybert.ops.arguments import check_shape, trailing_shape
+
+
+class LayerNorm(Function):
+    """Bring every feature vector to mean 0 and variance 1, then scale and shift it.
+
+        x_hat = (x - mean(x)) / sqrt(var(x) + eps)          y = x_hat * weight + bias
+
+    Shapes   x, y (..., D)   weight, bias (D,); D may be several trailing axes
+    Source   Ba, Kiros & Hinton 2016, arXiv:1607.06450, eq. 3-4
+    Oracle   torch.nn.functional.layer_norm: biased variance, eps inside the root
+
+    Backward, with rstd = 1 / sqrt(var + eps) and dx_hat = dy * weight:
+
+        dbias = sum dy      dweight = sum dy * x_hat      (over all rows)
+        dx = rstd * (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat))
+
+    The two means are the paths through mean(x) and var(x): to shift or to stretch all of x leaves
+    x_hat as it is, so these two directions are taken out of dx_hat. Saved: x_hat and rstd, not x.
+    float16 is computed in float32.
+    """
+
+    def forward(self, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+        xp = array_module(x)
+        if weight is not None and x.shape[x.ndim - weight.ndim :] != weight.shape:
+            raise ValueError(
+                f"layer_norm: x of shape {x.shape} must end in the normalised shape {weight.shape}"
+            )
+        wide = x.dtype if x.dtype != "float16" else xp.float32
+        self.shape, self.weight_shape = x.shape, weight.shape
+        self.weight = weight.reshape(-1).astype(wide, copy=False)
+        shift = (
+            xp.zeros_like(self.weight)
+            if bias is None
+            else bias.reshape(-1).astype(wide, copy=False)
+        )
+        count = math.prod(x.shape[: x.ndim - weight.ndim])
+        rows = x.reshape(count, weight.size).astype(wide, copy=False)
+        y, self.x_hat, self.rstd = layer_norm_forward(rows, self.weight, shift, eps)
+        return y.reshape(x.shape).astype(x.dtype, copy=False)
+
+    def backward(self, dy: Any) -> Any:
+        rows = dy.reshape(self.x_hat.shape).astype(self.x_hat.dtype, copy=False)
+        dx, dweight, dbias = layer_norm_backward(rows, self.x_hat, self.rstd, self.weight)
+        need = self.needs_input_grad
+        return (
+            dx.reshape(self.shape),
+            dweight.reshape(self.weight_shape) if need[1] else None,
+            dbias.reshape(self.weight_shape) if need[2] else None,
+        )
+
+
+def layer_norm(
+    input: Any,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Return input with its last axes brought to mean 0 and variance 1.
+
+    They have the sizes `normalized_shape`; they are then scaled by `weight` and shifted by `bias`.
+    """
+    x = as_tensor(input)
+    shape = trailing_shape("layer_norm", x, normalized_shape, weight)
+    check_shape("layer_norm", "bias", bias, shape)
+    if weight is None:
+        weight = as_tensor(array_module(x.data).ones(shape, x.dtype))
+    return LayerNorm.apply(x, weight, bias, eps=eps)
+
+
+# --- kernels --------------------------------------------------------------------------------------
+
+
+@kernel
+def layer_norm_forward(
+    x: Array, weight: Array, bias: Array, eps: float
+) -> tuple[Array, Array, Array]:
+    """Return y = x_hat * weight + bias for rows x (N, D), x_hat (N, D) and rstd (N, 1)."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred * centred).mean(axis=-1, keepdims=True)
+    rstd = 1 / array_module(x).sqrt(variance + eps)
+    x_hat = centred * rstd
+    return x_hat * weight + bias, x_hat, rstd
+
+
+@kernel
+def layer_norm_backward(
+    dy: Array, x_hat: Array, rstd: Array, weight: Array
+) -> tuple[Array, Array, Array]:
+    """Return dx, dweight and dbias for rows dy (N, D)."""
+    dx_hat = dy * weight
+    mean = dx_hat.mean(axis=-1, keepdims=True)
+    slope = (dx_hat * x_hat).mean(axis=-1, keepdims=True)
+    return rstd * (dx_hat - mean - x_hat * slope), (dy * x_hat).sum(axis=0), dy.sum(axis=0)
+
+
+@layer_norm_forward.on("cpu")
+def layer_norm_on_cpu(
+    x: Array, weight: Array, bias: Array, eps: float
+) -> tuple[Array, Array, Array]:
+    """Do every step on a block of rows while it is in the cache."""
+    x_hat, y = np.empty_like(x, order="C"), np.empty_like(x, order="C")
+    rstd = np.empty((x.shape[0], 1), x.dtype)
+    width = x.shape[1]
+
+    def work(block: slice) -> None:
+        xs, centred, ys, scale = x[block], x_hat[block], y[block], rstd[block]
+        np.add.reduce(xs, axis=-1, keepdims=True, out=scale)
+        scale /= width  # mean
+        np.subtract(xs, scale, out=centred)
+        np.einsum("nd,nd->n", centred, centred, out=scale[:, 0])
+        scale /= width  # variance
+        scale += eps
+        np.sqrt(scale, out=scale)
+        np.divide(1, scale, out=scale)
+        centred *= scale
+        np.multiply(centred, weight, out=ys)
+        ys += bias
+
+    cpu.in_blocks(work, *x.shape)
+    return y, x_hat, rstd
+
+
+@layer_norm_backward.on("cpu")
+def layer_norm_backward_on_cpu(
+    dy: Array, x_hat: Array, rstd: Array, weight: Array
+) -> tuple[Array, Array, Array]:
+    """Do every step on a block of rows while it is in the cache; the sums of blocks are added."""
+    dx = np.empty_like(x_hat)
+    sums = {0: np.zeros((2, *weight.shape), x_hat.dtype)}  # first row: dweight and dbias
+
+    def work(block: slice) -> None:
+        dys, hats, out = dy[block], x_hat[block], dx[block]
+        scratch = dys * hats
+        sums[block.start] = np.stack([scratch.sum(axis=0), dys.sum(axis=0)])
+        np.multiply(dys, weight, out=out)  # dx_hat
+        np.multiply(out, hats, out=scratch)
+        slope = scratch.mean(axis=-1, keepdims=True)
+        out -= out.mean(axis=-1, keepdims=True)
+        np.multiply(hats, slope, out=scratch)
+        out -= scratch
+        out *= rstd[block]
+
+    cpu.in_blocks(work, *x_hat.shape)
+    dweight, dbias = np.sum([sums[start] for start in sorted(sums)], axis=0)
+    return dx, dweight, dbias
+
+
+@layer_norm_forward.on("cuda")
+def layer_norm_on_cuda(
+    x: Array, weight: Array, bias: Array, eps: float
+) -> tuple[Array, Array, Array]:
+    """Run the kernel of rows.cu, one block of threads for each row."""
+    from tinybert.backend import cuda
+
+    xp = array_module(x)
+    x = xp.ascontiguousarray(x)
+    weight, bias = (xp.ascontiguousarray(a, x.dtype) for a in (weight, bias))
+    y, x_hat, rstd = xp.empty_like(x), xp.empty_like(x), xp.empty((len(x), 1), x.dtype)
+    cuda.on_rows("layer_norm", x.shape, x, weight, bias, y, x_hat, rstd, x.shape[1], float(eps))
+    return y, x_hat, rstd
+
+
+@layer_norm_backward.on("cuda")
+def layer_norm_backward_on_cuda(
+    dy: Array, x_hat: Array, rstd: Array, weight: Array
+) -> tuple[Array, Array, Array]:
+    """Run the kernel of rows.cu, one block of threads for each row."""
+    from tinybert.backend import cuda
+
+    xp = array_module(dy)
+    dy, weight = (xp.ascontiguousarray(a, x_hat.dtype) for a in (dy, weight))
+    dx = xp.empty_like(x_hat)
+    cuda.on_rows("layer_norm_backward", dy.shape, dy, x_hat, rstd, weight, dx, dy.shape[1])
+    return dx, cuda.sum_of_products(dy, x_hat, axis=0), dy.sum(axis=0)

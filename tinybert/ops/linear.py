@@ -1,0 +1,55 @@
+"""The linear layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tinybert.autograd import Function, Tensor, as_tensor
+
+
+class Linear(Function):
+    """y = x @ weight^T + bias: the affine map of every dense layer.
+
+    Shapes   x (..., I)   weight (O, I)   bias (O,) or None   y (..., O)
+    Oracle   torch.nn.functional.linear
+
+        dx = dy @ weight      dweight = dy^T @ x      dbias = sum of dy over all rows
+
+    All axes but the last are rows: one large product is faster than one for each sequence.
+    """
+
+    def forward(self, x: Any, weight: Any, bias: Any = None) -> Any:
+        if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+            raise ValueError(
+                f"linear: x of shape {x.shape} must end in in_features of weight (out, in) = "
+                f"{weight.shape}"
+            )
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise ValueError(f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}")
+        self.x, self.weight = x, weight
+        self.rows = math.prod(x.shape[:-1])
+        y = self.product(x.reshape(self.rows, x.shape[-1]), weight, bias)  # (rows, O)
+        return y.reshape(*x.shape[:-1], weight.shape[0])
+
+    def product(self, rows: Any, weight: Any, bias: Any) -> Any:
+        """Return the output (N, O) for rows (N, I)."""
+        y = rows @ weight.T
+        if bias is not None:
+            y += bias
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        x, weight = self.x, self.weight
+        rows = dy.reshape(self.rows, dy.shape[-1])  # (rows, O)
+        need = (*self.needs_input_grad, False)[:3]
+        dx = (rows @ weight).reshape(x.shape) if need[0] else None
+        dweight = rows.T @ x.reshape(self.rows, x.shape[-1]) if need[1] else None
+        dbias = rows.sum(axis=0) if need[2] else None
+        return (dx, dweight, dbias)[: len(self.needs_input_grad)]
+
+
+def linear(input: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return input @ weight^T + bias, (..., O), for input (..., I), weight (O, I) and bias (O,)."""
+    inputs = (as_tensor(input), weight) if bias is None else (as_tensor(input), weight, bias)
+    return Linear.apply(*inputs)
