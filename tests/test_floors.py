@@ -94,7 +94,9 @@ def test_no_import_runs_upward(module: str) -> None:
         there = floor_of(target)
         assert there == here or LEVEL[there] < LEVEL[here], f"{module} imports {target}"
         if here in ALONE:
-            assert there in (here, "hub", "checks"), f"{module} should stand alone, but imports {target}"
+            assert there in (here, "hub", "checks"), (
+                f"{module} should stand alone, but imports {target}"
+            )
 
 
 def test_no_two_files_import_each_other() -> None:

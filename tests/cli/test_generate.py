@@ -335,6 +335,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 runpy.run_module("tinybert", run_name="__main__", alter_sys=True)
 """
 
+
 class Terminal:
     """`tinybert generate` with a pseudo-terminal as its standard output, 40 columns wide."""
 
