@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import check_op
+from tests.support import assert_as_precise, check_op
 from tests.test_devices import CASES, OPERATIONS
 from tinybert import Function, Tensor, gradcheck
 from tinybert import functional as F
@@ -224,3 +224,13 @@ def test_check_op_compares_shapes_and_numbers_of_results() -> None:
         check_op(lambda x: x + 0, lambda x: x.T + 0, shapes=[(2, 3)], differences=False)
     with pytest.raises(AssertionError, match="torch's have"):
         check_op(lambda x: (x + 0, x + 1), lambda x: x + 0, shapes=[(2, 3)], differences=False)
+
+
+@pytest.mark.parametrize("fault", [1e-6, 1e-3, np.nan])
+def test_assert_as_precise_sees_an_error(fault: float) -> None:
+    rng = np.random.default_rng(0)
+    exact, noise = rng.standard_normal((2, 8, 11))
+    right = exact.astype(np.float32)
+    assert_as_precise(right, right, exact)
+    with pytest.raises(AssertionError, match="times that of the other"):
+        assert_as_precise((exact * (1 + fault * noise)).astype(np.float32), right, exact)

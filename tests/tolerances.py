@@ -15,10 +15,13 @@ FLOAT16_EPS = 2.0**-10
 # off by far more.
 OP_FLOAT64 = 1e-12  # of the element, plus as much of the RMS
 
-# float32 against torch float64, in units of what torch float32 itself loses on the same input. A
+# float32 against torch float64, in units of what torch float32 itself loses on the same inputs. A
 # kernel that rounds more often than torch's is a worse kernel; half as much again is left because
-# the largest error of a few dozen elements is a matter of luck.
+# sums are taken in another order. The largest error of a few dozen elements is a matter of luck:
+# the claim is about the median of some draws, and the worst of them is held to a wide bound.
 OP_FLOAT32_RATIO = 1.5
+OP_FLOAT32_DRAWS = 5
+OP_FLOAT32_WORST = 4  # times as much
 # Where torch happens to round to the very result there is no error to compare with: some units in
 # the last place of the RMS are always granted (a chain of ten roundings, each half a unit, of
 # elements up to three times the RMS).
@@ -66,12 +69,12 @@ MODEL_FLOAT64 = 1e-11
 BATCH_INVARIANCE = 1e-5  # float32: BLAS sums in another order for another batch, never equal bits
 # Gradients pass every layer twice, and the norms of the toy models enlarge them.
 MODEL_GRADIENT_FLOAT64 = 1e-9
-# float32: the error of a gradient against torch float64, divided by the error of torch float32, as a
-# geometric mean over models. One ratio is luck (its logarithm has a standard deviation of 0.3), and
-# a mean over the 24 to 72 ratios of one kind of parameter has a standard error of at most 6 %. Sums
-# in another order, on six processors, moved these means between 0.8 and 1.2, and the mean over all
-# parameters between 0.98 and 1.08. A relative error of 1e-5 in one kernel breaks a bound, which a
-# test shows.
+# float32: the error of a gradient against torch float64, divided by the error of torch float32, as
+# a geometric mean over models. One ratio is luck (its logarithm has a standard deviation of 0.3),
+# and a mean over the 24 to 72 ratios of a kind of parameter has a standard error of at most 6 %.
+# Sums in another order, on six processors, moved these means between 0.8 and 1.2, and the mean
+# over all parameters between 0.98 and 1.08. A relative error of 1e-5 in one kernel breaks a bound,
+# which a test shows.
 MODEL_FLOAT32_RATIO = 1.4
 MODEL_FLOAT32_MEAN_RATIO = 1.25
 # The gradient of a key's bias is 0, and what is found is rounding alone: the error of the key's

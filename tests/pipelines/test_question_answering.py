@@ -153,15 +153,15 @@ def test_an_answer_that_several_windows_see_counts_once(
 
 
 def test_spans_that_are_no_answers(pair: tuple[Any, Any]) -> None:
-    """Where fewer spans are possible than are asked for, transformers fills up with spans that end
-    before they start, or are too long, or are no part of the context; their score is 0.
+    """Where fewer spans are possible than are asked for, transformers adds spans that end before
+    they start or are too long; their score is 0. Which of them depends on how NumPy partitions
+    equal scores, and so on the processor; those outside the context it then drops.
     """
     ours, theirs = pair
     options: dict[str, Any] = {"question": QUESTION, "context": "men went", "top_k": 9}
     found, expected = ours(**options), theirs(**options)
     assert {answer["answer"] for answer in found} == {"men", "went", "men went"}
     assert_same(found, [answer for answer in expected if answer["score"] > 0])
-    assert len(expected) > len(found)
 
 
 def test_a_long_question_is_cut(pair: tuple[Any, Any]) -> None:
