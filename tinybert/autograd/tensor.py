@@ -97,7 +97,10 @@ class Tensor(Methods):
     def _wrap(cls, array: Array) -> Tensor:
         """A Tensor around `array` itself, without a copy."""
         tensor = Tensor.__new__(cls)
-        tensor._init(array)
+        tensor.data = array  # as in `_init`, which would be one call more for every operation
+        tensor.requires_grad = False
+        tensor.grad = tensor.grad_fn = tensor._changes = None
+        tensor._output_index = 0
         return tensor
 
     @property

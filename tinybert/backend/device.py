@@ -146,6 +146,8 @@ def to_device(array: Array, device: str) -> Array:
     """`array` on `device`, the same object if it is there already. Host and device memory meet
     nowhere else.
     """
+    if device == "cpu" and isinstance(array, np.ndarray):
+        return array
     backend, index = parse_device(device)
     source = backend_of(array)
     if source is backend and source.index_of(array) == index:
