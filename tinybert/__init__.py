@@ -6,10 +6,10 @@
     output = model(**tokenizer("Hello, world!", return_tensors="tb"))
     output.last_hidden_state.shape
 
-Floors, from the ground up: `backend` (arrays and kernels), `tokenizers` and `checkpoints`;
-`autograd` (the tape); `ops` (every operation, forward and backward); `functional`; `nn`, `optim`;
-`models`; `embedding`, `compare`; `pipelines`; `bench`; and on top the command line. A floor imports
-only from floors below it.
+Floors, from the ground up: `backend` (arrays, devices), `tokenizers` and `checkpoints`; `autograd`
+(the tape); `ops` (every operation and its kernels); `functional` and `methods` (the lists of them);
+`nn`, `optim`; `models`; `embedding`, `compare`; `pipelines`; `bench`; and on top the command line.
+A floor imports only from floors below it.
 """
 
 from os import environ as _environ

@@ -259,8 +259,8 @@ class Tensor(Methods):
 
 
 def to_array(data: Any, dtype: Any = None, device: str | None = None) -> Array:
-    """`data` (array, Tensor, number, nested list) as an array; copies only where dtype or device
-    demand it.
+    """Return `data` (array, Tensor, number, nested list) as an array; copied only where dtype or
+    device require it.
 
     Floats in lists take the default dtype; lists go to the default device unless `device` says
     otherwise.
@@ -282,7 +282,7 @@ def to_array(data: Any, dtype: Any = None, device: str | None = None) -> Array:
 
 
 def as_tensor(data: Any, device: str | None = None) -> Tensor:
-    """`data` as a Tensor; a Tensor is returned as it is, an array is wrapped without a copy."""
+    """Return `data` as a Tensor; a Tensor is returned unchanged, an array is not copied."""
     return data if isinstance(data, Tensor) else Tensor._wrap(to_array(data, None, device))
 
 

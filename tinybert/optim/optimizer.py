@@ -1,7 +1,8 @@
 """`Optimizer`: what all optimizers share: parameter groups, their options, and the step.
 
-Saving and loading the state is in `state.py`. A subclass holds the update rule alone. Updates write into the memory of the parameters and count as
-a change in place, so that a `backward` through a graph from before the update raises.
+Saving and loading the state is in `state.py`. A subclass holds the update rule alone. Updates write
+into the memory of the parameters and count as a change in place: a `backward` through a graph from
+before the update raises.
 """
 
 from __future__ import annotations

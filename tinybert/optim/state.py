@@ -27,7 +27,7 @@ class SavedState:
         }
 
     def load_state_dict(self: Any, state_dict: Mapping[str, Any]) -> None:
-        """Continue where another optimizer, over Tensors of the same shapes, stopped; copies arrays.
+        """Continue where another optimizer over Tensors of the same shapes stopped; copies arrays.
 
         Raises ValueError, before anything is changed, if groups, options or shapes do not fit.
         """
