@@ -6,10 +6,11 @@
     output = model(**tokenizer("Hello, world!", return_tensors="tb"))
     output.last_hidden_state.shape
 
-Packages, from the ground up: `backend` (arrays and kernels), `tokenizers` and `weights`
-(safetensors files and model folders); `formats` (weight files of other frameworks); `autograd`;
-`ops` (every operation, forward and backward); `functional`; `nn`, `optim`; `generation`; `models`;
-`embedding`, `comparison`; `pipelines`; `bench`; `cli`. A package imports only from those before it.
+Packages, from the ground up: `backend` (arrays and devices); `text` (text to tokens), `tokenizers`;
+`weights` (safetensors files and model folders); `autograd`; `ops` (every operation, forward and
+backward, and its kernels); `functional` and `methods` (the lists of them); `nn`, `optim`;
+`generation`; `models`; `formats` (weight files of other frameworks); `embedding`, `comparison`;
+`pipelines`; `bench`; `cli`. A package imports only from those before it.
 """
 
 from os import environ as _environ

@@ -8,9 +8,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,6 +119,16 @@ def test_every_version_has_the_signature_of_its_formula() -> None:
         assert kernel.versions, f"{name} has no faster version, so it need not be a kernel"
         for version in kernel.versions.values():
             assert list(inspect.signature(version).parameters) == expected, name
+
+
+def test_every_kernel_over_rows_is_used() -> None:
+    """Those that `rows.cu` defines are those that operations run, by name."""
+    folder = Path(backend.__file__).parent
+    source = (folder / "rows.cu").read_text(encoding="utf-8")
+    defined = re.findall(r"__global__ void (\w+)\(", source)
+    text = "".join(p.read_text("utf-8") for p in sorted((folder.parent / "ops").glob("*.py")))
+    assert sorted(defined) == sorted(re.findall(r'cuda.on_rows\(\s*"(\w+)"', text))
+    assert len(defined) == source.count("__global__")
 
 
 def test_the_device_of_the_first_array_decides(device: str) -> None:

@@ -117,7 +117,7 @@ def _complete(node: Any, slots: dict[int, tuple[Any, bool]]) -> list[Any]:
         for index, (shape, dtype) in enumerate(node.outputs):
             if index not in slots:
                 slots[index] = xp.zeros(shape, dtype), True
-    return [slots[index][0] for index in range(len(node.outputs))]
+    return [slots[index][0] for index in sorted(slots)]
 
 
 def _as_array(grad: Any) -> Any:
@@ -131,5 +131,12 @@ def _is_fresh(
     """Whether a leaf may keep `grad` as its own: a new array that nothing else refers to."""
     if grad.base is not None:
         return False
-    others = [*outputs, *gradients[:position], *gradients[position + 1 :], *vars(node).values()]
-    return id(grad) not in [id(other) for other in others]
+    for other in (
+        *outputs,
+        *gradients[:position],
+        *gradients[position + 1 :],
+        *vars(node).values(),
+    ):
+        if other is grad:
+            return False
+    return True

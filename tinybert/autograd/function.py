@@ -84,10 +84,12 @@ class Function:
                 "move them with .to(device)"
             )
         node = cls()
-        recorded = is_grad_enabled()
-        node.needs_input_grad = tuple(
-            [recorded and isinstance(value, Tensor) and value.requires_grad for value in inputs]
-        )
+        if is_grad_enabled():
+            node.needs_input_grad = tuple(
+                [isinstance(value, Tensor) and value.requires_grad for value in inputs]
+            )
+        else:
+            node.needs_input_grad = (False,) * len(inputs)
         try:
             result = node.forward(*arrays, **options)
         except ValueError as error:
@@ -107,7 +109,11 @@ class Function:
         The versions of the arrays that it saved are remembered, so that `check_versions` can tell
         whether they were changed since.
         """
-        saved = {id(_owner(array)) for value in vars(self).values() for array in _arrays_in(value)}
+        saved = set()
+        for value in vars(self).values():
+            for part in value if isinstance(value, tuple) else (value,):
+                if is_array(part):
+                    saved.add(id(_owner(part)))
         tensors = [value for value in (*inputs, *outputs) if isinstance(value, Tensor)]
         versions = [t._version for t in tensors if id(_owner(t.data)) in saved] if saved else []
         self._versions = [(version, version.count) for version in versions]
@@ -142,16 +148,15 @@ class Function:
 
     def check_gradients(self, gradients: tuple[Any, ...]) -> None:
         """Raise if `backward` returned the wrong number of gradients, or one of the wrong shape."""
-        name = type(self).__name__
         if len(gradients) != len(self.parents):
             raise RuntimeError(
-                f"{name}.backward returned {len(gradients)} gradients "
+                f"{type(self).__name__}.backward returned {len(gradients)} gradients "
                 f"for {len(self.parents)} inputs"
             )
         for position, (grad, shape) in enumerate(zip(gradients, self._shapes, strict=True)):
             if grad is not None and shape is not None and grad.shape != shape:
                 raise RuntimeError(
-                    f"{name}.backward returned a gradient of shape {grad.shape} "
+                    f"{type(self).__name__}.backward returned a gradient of shape {grad.shape} "
                     f"for input {position} of shape {shape}"
                 )
 
@@ -177,26 +182,21 @@ class Function:
 
 def _as_tensor(array: Any, inputs: tuple[Any, ...], arrays: list[Any]) -> Tensor:
     """Return an output as a Tensor; a view of an input counts its in-place changes with it."""
-    if not is_array(array):  # NumPy reductions give scalars
+    if type(array) is not np.ndarray and not is_array(array):  # NumPy reductions give scalars
         array = np.asarray(array)
     output = Tensor._wrap(array)
-    if array.base is not None or id(array) in [id(other) for other in arrays]:
-        owner = _owner(array)
-        for value, other in zip(inputs, arrays, strict=True):
-            if isinstance(value, Tensor) and _owner(other) is owner:
-                output._changes = value._version
-                break
+    owner = array if array.base is None else _owner(array)
+    for position, other in enumerate(arrays):
+        if other is array or (owner is not array and _owner(other) is owner):
+            value = inputs[position]
+            output._changes = value._version if isinstance(value, Tensor) else None
+            break
     return output
 
 
 def _weak(value: Any) -> Any:
     """Return a NumPy scalar as a Python number: the dtype of the other operand then decides."""
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _arrays_in(value: Any) -> list[Array]:
-    """Return the arrays that one saved attribute holds: itself, or the members of a tuple."""
-    return [part for part in (value if isinstance(value, tuple) else (value,)) if is_array(part)]
 
 
 def _owner(array: Array) -> Any:

@@ -97,7 +97,10 @@ class Tensor(Methods):
     def _wrap(cls, array: Array) -> Tensor:
         """A Tensor around `array` itself, without a copy."""
         tensor = Tensor.__new__(cls)
-        tensor._init(array)
+        tensor.data = array  # as in `_init`, which would be one call more for every operation
+        tensor.requires_grad = False
+        tensor.grad = tensor.grad_fn = tensor._changes = None
+        tensor._output_index = 0
         return tensor
 
     @property
@@ -256,8 +259,8 @@ class Tensor(Methods):
 
 
 def to_array(data: Any, dtype: Any = None, device: str | None = None) -> Array:
-    """`data` (array, Tensor, number, nested list) as an array; copies only where dtype or device
-    demand it.
+    """Return `data` (array, Tensor, number, nested list) as an array; copied only where dtype or
+    device require it.
 
     Floats in lists take the default dtype; lists go to the default device unless `device` says
     otherwise.
@@ -279,7 +282,7 @@ def to_array(data: Any, dtype: Any = None, device: str | None = None) -> Array:
 
 
 def as_tensor(data: Any, device: str | None = None) -> Tensor:
-    """`data` as a Tensor; a Tensor is returned as it is, an array is wrapped without a copy."""
+    """Return `data` as a Tensor; a Tensor is returned unchanged, an array is not copied."""
     return data if isinstance(data, Tensor) else Tensor._wrap(to_array(data, None, device))
 
 

@@ -143,9 +143,11 @@ def device_of(array: Array) -> str:
 
 
 def to_device(array: Array, device: str) -> Array:
-    """`array` on `device`, the same object if it is there already. Host and device memory meet
-    nowhere else.
+    """Return `array` on `device`: the same object if it is there already. No other function moves
+    arrays between devices.
     """
+    if device == "cpu" and isinstance(array, np.ndarray):
+        return array
     backend, index = parse_device(device)
     source = backend_of(array)
     if source is backend and source.index_of(array) == index:
@@ -154,7 +156,7 @@ def to_device(array: Array, device: str) -> Array:
 
 
 def to_host(array: Array) -> np.ndarray:
-    """`array` as a NumPy array; a NumPy array is returned as it is."""
+    """Return `array` as a NumPy array; a NumPy array is returned unchanged."""
     return backend_of(array).to_host(array)
 
 

@@ -1,4 +1,6 @@
-"""`Module` and `Parameter`: how layers are put together, named, saved and loaded.
+"""`Module` and `Parameter`: how layers are put together, named and called.
+
+Moving a module to a device is in `conversion.py`, loading its weights in `state.py`.
 
 A module keeps its parameters, its buffers and its parts, and nothing of a call: whatever `forward`
 computes is returned. So one module can be used twice in a graph, and its weights are plain named
@@ -9,13 +11,13 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import numpy as np
-
-from tinybert.autograd import Tensor, to_array
-from tinybert.backend import Array, is_array, is_device_name
+from tinybert.autograd import Tensor
+from tinybert.backend import is_array
+from tinybert.nn.conversion import Conversion
+from tinybert.nn.state import StateLoading
 
 
 class Parameter(Tensor):
@@ -31,13 +33,6 @@ class Parameter(Tensor):
             super().__init__(data, requires_grad=requires_grad)
 
 
-class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict` could not match: names only in the module, names only in the file."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-
 class HookHandle:
     """Returned by the `register_..._hook` methods; `remove()` takes the hook away again."""
 
@@ -49,7 +44,7 @@ class HookHandle:
         self._hooks.pop(self._number, None)
 
 
-class Module:
+class Module(Conversion, StateLoading):
     """Base class of layers and models.
 
     Subclasses assign Parameters, Modules and buffers as attributes in `__init__` and define
@@ -276,48 +271,6 @@ class Module:
             else:
                 parameter.grad.zero_()
 
-    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Any:
-        """Move all parameters, gradients and buffers, and convert the floating ones, in place.
-
-        Raises TypeError for a dtype that is not floating.
-        """
-        for target in targets:
-            if isinstance(target, str) and is_device_name(target):
-                device = target
-            elif target is not None:
-                dtype = target
-        if dtype is not None and np.dtype(dtype).kind != "f":
-            raise TypeError(f"dtype must be floating, got {np.dtype(dtype)}")
-        for tensor in (*self.parameters(), *self.buffers()):
-            wanted = dtype if tensor.dtype.kind == "f" else None
-            for holder in (tensor, tensor.grad) if tensor.grad is not None else (tensor,):
-                if wanted in (None, holder.dtype) and device in (None, holder.device):
-                    continue  # without a look at the numbers, which may be in a file
-                moved = holder.detach().to(device=device, dtype=wanted)
-                if moved.data is not holder.data:
-                    holder.data = moved.data
-        return self
-
-    def cpu(self) -> Any:
-        """Move everything into the memory of the CPU."""
-        return self.to("cpu")
-
-    def cuda(self) -> Any:
-        """Move everything to the GPU; DeviceError if there is none."""
-        return self.to("cuda")
-
-    def half(self) -> Any:
-        """Convert to float16."""
-        return self.to(np.float16)
-
-    def float(self) -> Any:
-        """Convert to float32."""
-        return self.to(np.float32)
-
-    def double(self) -> Any:
-        """Convert to float64."""
-        return self.to(np.float64)
-
     # --- weights --------------------------------------------------------------------------------
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
@@ -335,47 +288,6 @@ class Module:
                 yield prefix + name, buffer
         for name, module in self.named_children():
             yield from module.named_state(f"{prefix}{name}.")
-
-    def load_state_dict(self, mapping: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Copy arrays into parameters and buffers by name.
-
-        Args:
-            mapping: dotted name -> NumPy or CuPy array, Tensor, or torch tensor; left unchanged.
-            strict: raise if names are missing or unexpected.
-
-        Returns the missing and unexpected names. Raises ValueError, before anything is changed, for
-        arrays of the wrong shape (naming key and both shapes), for what is no array of real
-        numbers, and, if `strict`, for names.
-        """
-        own = dict(self.named_state())
-        keys = IncompatibleKeys(
-            [name for name in own if name not in mapping],
-            [name for name in mapping if name not in own],
-        )
-        arrays = {name: _foreign_array(mapping[name]) for name in own if name in mapping}
-        faults = [
-            f"{name}: expected shape {own[name].shape}, got {array.shape}"
-            for name, array in arrays.items()
-            if array.shape != own[name].shape
-        ]
-        faults += [
-            f"{name}: expected real numbers, got dtype {array.dtype}"
-            for name, array in arrays.items()
-            if array.dtype.kind not in "biuf"
-        ]
-        if strict:
-            faults += [f"missing: {name}" for name in keys.missing_keys]
-            faults += [f"unexpected: {name}" for name in keys.unexpected_keys]
-        if faults:
-            shown = "\n  ".join(
-                faults[:20] + ([f"... {len(faults) - 20} more"] * (len(faults) > 20))
-            )
-            raise ValueError(f"state_dict does not fit {type(self).__name__}:\n  {shown}")
-        for name, array in arrays.items():
-            tensor = own[name]
-            tensor.data[...] = to_array(array, tensor.dtype, tensor.device)
-            tensor._version.bump("load_state_dict")
-        return keys
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -446,13 +358,3 @@ def _add_hook(hooks: dict[int, Any], hook: Any) -> HookHandle:
     number = next(_hook_numbers)
     hooks[number] = hook
     return HookHandle(hooks, number)
-
-
-def _foreign_array(value: Any) -> Array:
-    """The array of a Tensor, an array, a list, or (without importing torch) a torch tensor."""
-    if isinstance(value, Tensor):
-        return value.data
-    if type(value).__module__.partition(".")[0] == "torch":
-        value = value.detach().cpu()
-        return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
-    return value if is_array(value) else np.asarray(value)

@@ -43,8 +43,6 @@ def promote(a: Any, b: Any) -> tuple[Any, Any]:
     An integer array with a floating array takes the float's dtype, and an integer array with a
     Python float takes the default dtype (NumPy alone gives float64 for both).
     """
-    if getattr(a, "dtype", a) is getattr(b, "dtype", b):
-        return a, b
     return _beside(a, b), _beside(b, a)
 
 

@@ -19,16 +19,19 @@ from tinybert.ops.arguments import as_floating, conjugate, operands, promote, un
 class Binary:
     """Mixin for two operands that broadcast; a Python number takes part as a constant."""
 
-    needs_input_grad: tuple[bool, ...]
+    kinds: Any = None  # the shape of each, and whether it is complex; None if they are alike
 
     def operands(self, a: Any, b: Any) -> tuple[Any, Any]:
         """Return the operands in matching dtypes; `give_back` needs what they were."""
-        if True in self.needs_input_grad:
-            self.kinds = _shape_and_kind(a), _shape_and_kind(b)
+        if type(a) is type(b) and is_array(a) and a.dtype is b.dtype and a.shape == b.shape:
+            return a, b
+        self.kinds = _shape_and_kind(a), _shape_and_kind(b)
         return promote(a, b)
 
     def give_back(self, position: int, grad: Any) -> Any:
         """Return `grad` in the shape of operand `position`, its real part for a real operand."""
+        if self.kinds is None:
+            return grad
         shape, is_complex = self.kinds[position]
         if grad.dtype.kind == "c" and not is_complex:
             grad = grad.real

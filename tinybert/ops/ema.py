@@ -16,7 +16,7 @@ class EMARecurrence(Function):
 
     Shapes   x, y (B, T, D)   decay, enter, leave (D, N)   state (B, D, N), zeros if None
     Source   Ma et al. 2022, arXiv:2209.10655, eq. 6
-    Returns  y and the state after the last step, from which the next call goes on.
+    Returns  y and the state after the last step, from which the next call continues.
 
     Unrolled it is the convolution of x with `PowerSums`(enter * leave, decay). What comes later has
     no part in what was computed before: causal to the last bit, which a Fourier transform is not.

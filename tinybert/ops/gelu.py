@@ -120,7 +120,9 @@ def linear_gelu_forward(
 ) -> tuple[Array, Array | None]:
     """Return y = gelu(x @ weight^T + bias) for rows x (N, I), and the slope of gelu if wanted."""
     y = x @ weight.T
-    return gelu_forward(y if bias is None else y + bias, want_slope)
+    if bias is not None:
+        y += bias
+    return gelu_forward(y, want_slope)
 
 
 @gelu_forward.on("cpu")

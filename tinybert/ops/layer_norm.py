@@ -27,8 +27,8 @@ class LayerNorm(Function):
         dbias = sum dy      dweight = sum dy * x_hat      (over all rows)
         dx = rstd * (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat))
 
-    The two means are the paths through mean(x) and var(x): to shift or to stretch all of x leaves
-    x_hat as it is, so these two directions are taken out of dx_hat. Saved: x_hat and rstd, not x.
+    The two means are the paths through mean(x) and var(x): shifting or stretching all of x leaves
+    x_hat unchanged, and these two directions are removed from dx_hat. Saved: x_hat and rstd, not x.
     float16 is computed in float32.
     """
 

@@ -15,7 +15,7 @@ class RotaryEmbedding(Function):
         y_i       = x_i * cos_i       - x_(i+R/2) * sin_i            for i < R/2
         y_(i+R/2) = x_(i+R/2) * cos_(i+R/2) + x_i * sin_(i+R/2)
 
-    Shapes   x, y (..., T, K)   cos, sin (..., T, R), R even and at most K; features from R on
+    Shapes   x, y (..., T, K)   cos, sin (..., T, R), R even and at most K; other features
              pass unchanged (partial rotation)
     Source   Su et al. 2021, arXiv:2104.09864, eq. 34, in the half-split order of GPT-NeoX
 

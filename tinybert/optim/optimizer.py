@@ -1,7 +1,8 @@
-"""`Optimizer`: what all optimizers share, parameter groups, their options, and saved state.
+"""`Optimizer`: what all optimizers share: parameter groups, their options, and the step.
 
-A subclass holds the update rule alone. Updates write into the memory of the parameters and count as
-a change in place, so that a `backward` through a graph from before the update raises.
+Saving and loading the state is in `state.py`. A subclass holds the update rule alone. Updates write
+into the memory of the parameters and count as a change in place: a `backward` through a graph from
+before the update raises.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import numpy as np
 
 from tinybert.autograd import Tensor, no_grad, to_array
 from tinybert.backend import Array, array_module
+from tinybert.optim.state import SavedState
 
 
-class Optimizer:
+class Optimizer(SavedState):
     """Base of all optimizers.
 
     Args:
@@ -139,56 +141,8 @@ class Optimizer:
             else:
                 param.grad.zero_()
 
-    # --- saved state ------------------------------------------------------------------------------
-
     def _all(self) -> Iterator[Tensor]:
         return (param for group in self.param_groups for param in group["params"])
-
-    def state_dict(self) -> dict[str, Any]:
-        """`{"state": {number: {name: value}}, "param_groups": [...]}`, laid out as torch's.
-
-        Parameters are numbered in the order in which they were given. Tensors share their memory
-        with the optimizer.
-        """
-        numbers = {param: number for number, param in enumerate(self._all())}
-        return {
-            "state": {numbers[param]: dict(state) for param, state in self.state.items()},
-            "param_groups": [
-                {**group, "params": [numbers[param] for param in group["params"]]}
-                for group in self.param_groups
-            ],
-        }
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on where another optimizer, over Tensors of the same shapes, stopped; copies arrays.
-
-        Raises ValueError, before anything is changed, if groups, options or shapes do not fit.
-        """
-        saved = state_dict["param_groups"]
-        sizes = [len(group["params"]) for group in saved]
-        own = [len(group["params"]) for group in self.param_groups]
-        if sizes != own:
-            raise ValueError(
-                f"state_dict holds groups of {sizes} parameters, this optimizer has {own}"
-            )
-        options = [{k: v for k, v in group.items() if k != "params"} for group in saved]
-        for given in options:
-            self._check_names(given)
-            missing = [name for name in self.defaults if name not in given]
-            if missing:
-                raise ValueError(f"state_dict: a group lacks the option {missing[0]!r}")
-            self.check_options(given)
-        numbers = (number for group in saved for number in group["params"])
-        state = {
-            param: _copied(state_dict["state"][number], param, number)
-            for number, param in zip(numbers, self._all(), strict=True)
-            if number in state_dict["state"]
-        }
-        self.state = state
-        for group, given in zip(self.param_groups, options, strict=True):
-            tensors = group["params"]
-            group.clear()
-            group.update(params=tensors, **given)
 
     def __repr__(self) -> str:
         lines = [
@@ -197,23 +151,6 @@ class Optimizer:
             for group in self.param_groups
         ]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
-
-
-def _copied(state: Mapping[str, Any], param: Tensor, number: int) -> dict[str, Any]:
-    """A copy of one parameter's saved state in its dtype and on its device; counts stay numbers."""
-    copy: dict[str, Any] = {}
-    for name, value in state.items():
-        if isinstance(value, int):
-            copy[name] = value
-            continue
-        array = to_array(value, param.dtype, param.device)
-        if array.shape != param.shape:
-            raise ValueError(
-                f"state_dict: {name} of parameter {number} has shape {array.shape}, "
-                f"expected {param.shape}"
-            )
-        copy[name] = Tensor._wrap(array.copy(order="C"))
-    return copy
 
 
 def check_range(name: str, value: Any, below: float | None = None) -> None:

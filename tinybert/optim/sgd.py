@@ -22,7 +22,7 @@ class SGD(Optimizer):
 
     Without momentum the middle lines fall away. The momentum is that of Sutskever et al. 2013
     ("On the importance of initialization and momentum in deep learning"), in torch's form, where
-    the learning rate stands outside of b; arguments and results are those of `torch.optim.SGD`.
+    the learning rate is not part of b; arguments and results are those of `torch.optim.SGD`.
 
     Raises as `Optimizer` does, and ValueError for `nesterov` without momentum or with dampening.
     """

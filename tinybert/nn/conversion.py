@@ -1,0 +1,55 @@
+"""Moving a module to another device, or converting it to another dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinybert.backend import is_device_name
+
+
+class Conversion:
+    """Base of Module: methods that move and convert all its tensors."""
+
+    def to(self: Any, *targets: Any, device: str | None = None, dtype: Any = None) -> Any:
+        """Move all parameters, gradients and buffers, and convert the floating ones, in place.
+
+        Raises TypeError for a dtype that is not floating.
+        """
+        for target in targets:
+            if isinstance(target, str) and is_device_name(target):
+                device = target
+            elif target is not None:
+                dtype = target
+        if dtype is not None and np.dtype(dtype).kind != "f":
+            raise TypeError(f"dtype must be floating, got {np.dtype(dtype)}")
+        for tensor in (*self.parameters(), *self.buffers()):
+            wanted = dtype if tensor.dtype.kind == "f" else None
+            for holder in (tensor, tensor.grad) if tensor.grad is not None else (tensor,):
+                if wanted in (None, holder.dtype) and device in (None, holder.device):
+                    continue  # without a look at the numbers, which may be in a file
+                moved = holder.detach().to(device=device, dtype=wanted)
+                if moved.data is not holder.data:
+                    holder.data = moved.data
+        return self
+
+    def cpu(self: Any) -> Any:
+        """Move everything into the memory of the CPU."""
+        return self.to("cpu")
+
+    def cuda(self: Any) -> Any:
+        """Move everything to the GPU; DeviceError if there is none."""
+        return self.to("cuda")
+
+    def half(self: Any) -> Any:
+        """Convert to float16."""
+        return self.to(np.float16)
+
+    def float(self: Any) -> Any:
+        """Convert to float32."""
+        return self.to(np.float32)
+
+    def double(self: Any) -> Any:
+        """Convert to float64."""
+        return self.to(np.float64)
