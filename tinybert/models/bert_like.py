@@ -200,7 +200,8 @@ class BertLikeModel(PreTrainedModel):
         self.embeddings = self.make_embeddings(config)
         self.encoder = self.make_encoder(config)
         self.pooler = Pooler(config) if add_pooling_layer else None
-        self.prune_heads(config.pruned_heads)
+        if config.pruned_heads:
+            self.prune_heads(config.pruned_heads)
         self.init_weights()
 
     def make_embeddings(self, config: Any) -> Embeddings:
