@@ -16,6 +16,8 @@ from tests.models.oracle import TOY, as_torch, config, twin_heads
 from tests.support import assert_close
 from tests.tolerances import MODEL_FLOAT64
 from tinybert import BertConfig, BertForMaskedLM, BertForPreTraining, BertModel, nn
+from tinybert.models import auto
+from tinybert.models.base import PreTrainedModel
 
 rng = np.random.default_rng(0)
 IDS = rng.integers(1, 20, size=(2, 6))
@@ -355,6 +357,38 @@ def test_a_model_of_your_own_can_be_registered(monkeypatch: Any) -> None:
     tinybert.AutoModel.register(OwnConfig, OwnModel)
     made = tinybert.AutoModel.from_config(tinybert.AutoConfig.for_model("own", **TOY))
     assert isinstance(made, OwnModel)
+
+
+def test_the_tables_of_the_auto_classes_follow_from_the_classes_of_a_family(
+    monkeypatch: Any,
+) -> None:
+    class OwnConfig(BertConfig):
+        model_type = "own"
+
+    class OwnModel(BertModel):
+        config_class = OwnConfig
+
+    class OwnForMaskedLM(tinybert.BertForMaskedLM):
+        config_class = OwnConfig
+        base_class = OwnModel
+
+    kinds = [getattr(auto, name) for name in auto.__all__]
+    for kind in kinds:
+        monkeypatch.setattr(kind, "classes", dict(kind.classes))
+    auto.register_family([OwnConfig, OwnModel, OwnForMaskedLM, "a text", OwnConfig])
+    own = tinybert.AutoConfig.for_model("own", **TOY)
+    assert type(tinybert.AutoModel.from_config(own)) is OwnModel
+    assert type(tinybert.AutoModelForMaskedLM.from_config(own)) is OwnForMaskedLM
+    known = [kind.__name__ for kind in kinds[1:] if OwnConfig in kind.classes]
+    assert known == ["AutoModel", "AutoModelForMaskedLM"]
+
+
+def test_every_public_model_is_found_by_an_auto_class() -> None:
+    found = {model for kind in auto.__all__[1:] for model in getattr(auto, kind).classes.values()}
+    models = [getattr(tinybert, name) for name in tinybert.__all__]
+    models = [m for m in models if isinstance(m, type) and issubclass(m, PreTrainedModel)]
+    assert set(models) == found
+    assert len(models) > 20
 
 
 def test_a_model_by_its_name_in_the_cache(tmp_path: Any, monkeypatch: Any) -> None:

@@ -34,7 +34,6 @@ class PreTrainedModel(Surgery):
 
     config_class: ClassVar[type[PretrainedConfig]] = PretrainedConfig
     base_model_prefix: ClassVar[str] = ""
-    supports_gradient_checkpointing: ClassVar[bool] = False
     zero_padding_row: ClassVar[bool] = True  # of fresh embeddings
 
     def __init__(self, config: PretrainedConfig) -> None:
@@ -125,32 +124,6 @@ class PreTrainedModel(Surgery):
             if (p.requires_grad or not only_trainable)
             and not (exclude_embeddings and id(p) in tables)
         )
-
-    # --- gradient checkpointing -----------------------------------------------------------------
-
-    def gradient_checkpointing_enable(self) -> None:
-        """In training, recompute each layer in the backward pass instead of keeping its
-        activations: less memory for more time.
-
-        Raises ValueError for models that do not support it.
-        """
-        if not self.supports_gradient_checkpointing:
-            raise ValueError(f"{type(self).__name__} does not support gradient checkpointing")
-        self._set_gradient_checkpointing(True)
-
-    def gradient_checkpointing_disable(self) -> None:
-        """Keep the activations of all layers again."""
-        self._set_gradient_checkpointing(False)
-
-    @property
-    def is_gradient_checkpointing(self) -> bool:
-        """Whether layers are recomputed in the backward pass."""
-        return any(getattr(m, "gradient_checkpointing", False) for m in self.modules())
-
-    def _set_gradient_checkpointing(self, value: bool) -> None:
-        for module in self.modules():
-            if hasattr(module, "gradient_checkpointing"):
-                module.gradient_checkpointing = value
 
     # --- fresh weights --------------------------------------------------------------------------
 

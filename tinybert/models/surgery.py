@@ -1,9 +1,11 @@
-"""Changes to a model that exists: the size of its vocabulary, and which attention heads it has."""
+"""Changes to a model that exists: the size of its vocabulary, its attention heads, and whether it
+recomputes layers in the backward pass.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from tinybert.autograd import no_grad, set_default_device
 from tinybert.checks import check_integer
@@ -13,6 +15,8 @@ from tinybert.nn.init import full, normal_, skip_init
 
 class Surgery(Module):
     """The part of a `PreTrainedModel` that changes its structure; the config follows."""
+
+    supports_gradient_checkpointing: ClassVar[bool] = False
 
     config: Any
     base_model: Any
@@ -82,6 +86,32 @@ class Surgery(Module):
 
     def _prune_layer(self, layer: int, heads: set[int]) -> None:
         raise NotImplementedError(f"{type(self).__name__} does not support prune_heads")
+
+    # --- gradient checkpointing -----------------------------------------------------------------
+
+    def gradient_checkpointing_enable(self) -> None:
+        """In training, recompute each layer in the backward pass instead of keeping its
+        activations: less memory for more time.
+
+        Raises ValueError for models that do not support it.
+        """
+        if not self.supports_gradient_checkpointing:
+            raise ValueError(f"{type(self).__name__} does not support gradient checkpointing")
+        self._set_gradient_checkpointing(True)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep the activations of all layers again."""
+        self._set_gradient_checkpointing(False)
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether layers are recomputed in the backward pass."""
+        return any(getattr(m, "gradient_checkpointing", False) for m in self.modules())
+
+    def _set_gradient_checkpointing(self, value: bool) -> None:
+        for module in self.modules():
+            if hasattr(module, "gradient_checkpointing"):
+                module.gradient_checkpointing = value
 
 
 def resized(old: Parameter, size: int, std: float | None = None) -> Parameter:
