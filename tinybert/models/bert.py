@@ -348,7 +348,8 @@ class BertModel(BertPreTrainedModel, BaseModel):
         self.embeddings: Any = self.embeddings_class(config)
         self.encoder: Any = self.encoder_class(config)
         self.pooler = Pooler(config) if add_pooling_layer else None
-        self.prune_heads(config.pruned_heads)
+        if config.pruned_heads:
+            self.prune_heads(config.pruned_heads)
         self.init_weights()
 
     def forward(
