@@ -18,15 +18,47 @@ ROOT = Path(tinybert.__file__).parent
 README = ROOT.parent / "README.md"
 START, END = "<!-- wing -->", "<!-- /wing -->"
 
-# In the order of reading: from the numbers up to the models, then the text and the files.
+# In the order of reading: from the numbers up to the models, then the text and the files. For each
+# part, what it is, and its first files; the others follow by name.
 PARTS = {
-    "backend": "arrays and devices, and the machinery of fast kernels",
-    "autograd": "the tensor, the graph of operations, and the walk backwards",
-    "ops": "every operation: forward, backward, and the derivation between them",
-    "nn": "modules and layers",
-    "models": "the four families, their heads and losses, how they are loaded and saved",
-    "text": "from text to tokens: WordPiece, byte pairs, Unigram",
-    "weights": "safetensors files, read and written",
+    "backend": ("arrays and devices, and how a kernel is chosen", "device cpu kernels"),
+    "autograd": (
+        "the tensor, the graph of operations, and the walk backwards",
+        "tensor function engine modes",
+    ),
+    "ops": (
+        "every operation: its derivation, forward and backward, and its kernels",
+        "arithmetic matmul linear gelu softmax layer_norm attention embedding dropout "
+        "cross_entropy",
+    ),
+    "nn": ("modules and layers", "module layers attention init"),
+    "models": (
+        "BERT, MegatronBERT and Nemotron: layers, heads, losses, loading and saving",
+        "bert attention stack call arguments masks heads/with_head heads/words bert_heads losses "
+        "base config loading megatron_bert",
+    ),
+    "text": ("from text to tokens: WordPiece and byte pairs", "basic wordpiece byte_level bpe"),
+    "weights": ("safetensors files, read and written", "header safetensors folder"),
+}
+# What a first reading can leave out, with the folders and files that belong to it.
+LATER = {
+    "MEGA and the moving average": (
+        "models/mega/ nn/ema.py ops/ema.py ops/convolution.py ops/fourier.py ops/power_sums.py "
+        "ops/laplace.py ops/batch_norm.py"
+    ),
+    "CUDA": "backend/cuda.py",
+    "checking gradients": "autograd/gradcheck.py",
+    "changing, pairing and choosing models": (
+        "models/surgery.py models/pruning.py models/encoder_decoder.py models/auto.py "
+        "models/families.py"
+    ),
+    "models larger than the memory": "models/low_memory.py nn/stored.py",
+    "learning a vocabulary": "text/train_bpe.py text/train_wordpiece.py text/pair_counts.py",
+    "Unicode and Unigram, for `BertTokenizerFast` and `tokenizer.json`": (
+        "text/unigram.py text/rust_unicode.py text/unicode_forms.py text/bert_normalizer.py "
+        "text/aligned_text.py text/token_matcher.py text/detokenize.py"
+    ),
+    "weights in several files": "weights/sharded.py",
 }
 _NO_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
@@ -51,14 +83,31 @@ def code_lines(path: Path) -> int:
 
 
 def files(part: str) -> list[Path]:
-    """Return the files of a part that define something: no front pages."""
-    found = sorted((ROOT / part).rglob("*.py"))
-    return [path for path in found if path.name != "__init__.py"]
+    """Return the files of a part in the order of reading, without front pages and `LATER`."""
+    later = " ".join(LATER.values()).split()
+    first = [ROOT / part / f"{name}.py" for name in PARTS[part][1].split()]
+    found = [
+        path
+        for path in sorted((ROOT / part).rglob("*.py"))
+        if path.name != "__init__.py"
+        and not any(path.relative_to(ROOT).as_posix().startswith(prefix) for prefix in later)
+    ]
+    return [*first, *(path for path in found if path not in first)]
 
 
 def size() -> int:
     """Return the code lines of the whole wing."""
     return sum(code_lines(path) for part in PARTS for path in files(part))
+
+
+def later_size(paths: str) -> int:
+    """Return the code lines of one member of `LATER`."""
+    found = [path for name in paths.split() for path in _python_files(ROOT / name)]
+    return sum(map(code_lines, found))
+
+
+def _python_files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
 def summary(path: Path) -> str:
@@ -71,21 +120,27 @@ def summary(path: Path) -> str:
 
 def section() -> str:
     """Return the section of the README, between its two markers."""
-    lines = [START, ""]
-    total = size()
     count = sum(len(files(part)) for part in PARTS)
-    lines.append(
-        f"The weekend wing has {total:,} lines of code in {count} files (without docstrings, "
-        "comments and blank lines). Read it in this order:"
-    )
-    for part, what in PARTS.items():
+    rest = {name: later_size(paths) for name, paths in LATER.items()}
+    lines = [
+        START,
+        "",
+        f"The weekend wing has {size():,} lines of code in {count} files, without docstrings, "
+        f"comments and blank lines. The same folders hold {sum(rest.values()):,} more that a first "
+        "reading can leave out: "
+        + "; ".join(f"{name} ({number:,})" for name, number in rest.items())
+        + ".",
+        "",
+        "<details><summary>The files in the order of reading</summary>",
+    ]
+    for part, (what, _) in PARTS.items():
         found = files(part)
         code = sum(map(code_lines, found))
         lines += ["", f"**[`{part}/`](tinybert/{part})**, {code:,} lines: {what}.", ""]
         for path in found:
             name = path.relative_to(ROOT / part).as_posix()
             lines.append(f"- [`{name}`](tinybert/{part}/{name}): {summary(path)}")
-    return "\n".join([*lines, "", END])
+    return "\n".join([*lines, "", "</details>", "", END])
 
 
 def write() -> None:
