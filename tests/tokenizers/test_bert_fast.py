@@ -275,9 +275,9 @@ def test_five_times_faster_than_the_slow_class_of_transformers(minilm, capsys):
     for _ in range(3):
         for name, make in makes.items():
             tokenizer = make(str(minilm / "vocab.txt"))
-            start = time.perf_counter()
+            start = time.process_time()
             tokenizer(text)
-            best[name] = min(best[name], time.perf_counter() - start)
+            best[name] = min(best[name], time.process_time() - start)
     rust, slow = best["ours"] / best["Rust"], best["ours"] / best["slow"]
     with capsys.disabled():
         print(

@@ -195,7 +195,7 @@ def test_five_times_faster_than_transformers():
     times = {"theirs": [], "ours": []}
     for _ in range(3):
         for name, tokenizer in zip(times, both(), strict=True):
-            start = time.perf_counter()
+            start = time.process_time()
             tokenizer(text)
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.process_time() - start)
     assert min(times["ours"]) * 5 < min(times["theirs"])
