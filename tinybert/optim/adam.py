@@ -10,7 +10,8 @@ import numpy as np
 
 from tinybert.autograd import Tensor
 from tinybert.backend import Array, array_module, cpu, kernel
-from tinybert.optim.optimizer import Optimizer, check_range
+from tinybert.checks import check, check_number, is_number
+from tinybert.optim.optimizer import Optimizer
 
 
 class Adam(Optimizer):
@@ -49,12 +50,13 @@ class Adam(Optimizer):
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError for an option that is out of range."""
         super().check_options(options)
-        check_range("eps", options["eps"])
+        check_number("eps", options["eps"])
         betas = options["betas"]
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise ValueError(f"betas must be a pair of numbers, got {betas!r}")
         for index, beta in enumerate(betas):
-            check_range(f"betas[{index}]", beta, below=1.0)
+            fits = is_number(beta) and 0 <= beta < 1
+            check(f"betas[{index}]", beta, fits, "a number >= 0 and < 1")
 
     def update(self, param: Tensor, data: Array, grad: Array, group: dict[str, Any]) -> None:
         """One step for one parameter."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from tinybert.autograd import Tensor, no_grad, to_array
 from tinybert.backend import Array, array_module
+from tinybert.checks import check_number
 from tinybert.optim.state import SavedState
 
 
@@ -97,7 +96,7 @@ class Optimizer(SavedState):
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError for an option that is out of range; subclasses add their own."""
         for name in ("lr", "weight_decay"):
-            check_range(name, options[name])
+            check_number(name, options[name])
 
     # --- a step -----------------------------------------------------------------------------------
 
@@ -151,11 +150,3 @@ class Optimizer(SavedState):
             for group in self.param_groups
         ]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
-
-
-def check_range(name: str, value: Any, below: float | None = None) -> None:
-    """Raise ValueError unless `value` is a number, at least 0 and, if given, less than `below`."""
-    is_number = isinstance(value, (int, float, np.integer, np.floating))
-    if not (is_number and value >= 0 and (below is None or value < below)):
-        allowed = "at least 0" if below is None else f"from 0 up to, but not, {below:g}"
-        raise ValueError(f"{name} must be a number, {allowed}, got {value!r}")

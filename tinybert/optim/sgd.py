@@ -7,7 +7,8 @@ from typing import Any
 
 from tinybert.autograd import Tensor
 from tinybert.backend import Array
-from tinybert.optim.optimizer import Optimizer, check_range
+from tinybert.checks import check_number
+from tinybert.optim.optimizer import Optimizer
 
 
 class SGD(Optimizer):
@@ -48,7 +49,7 @@ class SGD(Optimizer):
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError for an option that is out of range."""
         super().check_options(options)
-        check_range("momentum", options["momentum"])
+        check_number("momentum", options["momentum"])
         if options["nesterov"] and (options["momentum"] == 0 or options["dampening"] != 0):
             raise ValueError(
                 "nesterov needs momentum > 0 and dampening = 0, got "
