@@ -332,7 +332,9 @@ def overlooks(ours: TokenizerJSON) -> bool:
 
     The library finds the first between any two characters, and loses its way with the second.
     """
-    return any(not ours._pipeline.normalized(token.content).strip() for token in ours._added.values())
+    return any(
+        not ours._pipeline.normalized(token.content).strip() for token in ours._added.values()
+    )
 
 
 def load(value: str, path: Path) -> tuple[Tokenizer, TokenizerJSON]:

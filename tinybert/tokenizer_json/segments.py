@@ -141,9 +141,10 @@ class Segment(NamedTuple):
                 for start, end in part.spans
             ]
         first = self.origin
-        shift = first - self.n_inserted
+        if shift := first - self.n_inserted:
+            starts = [shift + start for start in starts]
         found = [
-            (shift + at + start, shift + at + end)
+            (at + start, at + end)
             for part, at in zip(self.parts, starts, strict=True)
             for start, end in part.spans
         ]
