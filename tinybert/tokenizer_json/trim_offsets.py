@@ -32,7 +32,7 @@ def trimmed(text: Encoding, add_prefix_space: bool) -> list[Span]:
 class _Spaces(WordCache[tuple[int, int]]):
     """How many characters at the beginning and at the end of a token are spaces."""
 
-    def work_out(self, word: str) -> tuple[int, int]:
+    def compute(self, word: str) -> tuple[int, int]:
         spaces = _all_spaces()
         return len(word) - len(word.lstrip(spaces)), len(word) - len(word.rstrip(spaces))
 
