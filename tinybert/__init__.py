@@ -6,7 +6,8 @@
     output = model(**tokenizer("Hello, world!", return_tensors="tb"))
     output.last_hidden_state.shape
 
-Floors, from the ground up: `backend` (arrays and kernels), `tokenizers` and `checkpoints`;
+Floors, from the ground up: `backend` (arrays and kernels), `text`, `tokenizer_json`, `tokenizers`
+and `checkpoints`;
 `autograd` (the tape); `ops` (every operation, forward and backward); `functional`; `nn`, `optim`;
 `models`; `embedding`, `compare`; `pipelines`; `bench`; and on top the command line. A floor imports
 only from floors below it.

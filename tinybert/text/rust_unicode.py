@@ -1,7 +1,7 @@
 """The Unicode tables of the Rust library `tokenizers`; they are the same on every Python version.
 
-The tables are in `rust_unicode.txt`; tests/text/make_rust_unicode.py makes it with the library. They
-differ from Python's `unicodedata` in new characters, and in one error of the library: its
+The tables are in `rust_unicode.txt`; tests/text/make_rust_unicode.py makes it with the library.
+They differ from Python's `unicodedata` in new characters, and in one error of the library: its
 Extension E of the Chinese characters begins at U+2B920 instead of U+2B820.
 """
 

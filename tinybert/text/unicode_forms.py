@@ -1,8 +1,8 @@
 """The normal forms of Unicode, with the alignment of the result to the text.
 
 The algorithms are those of Unicode Standard Annex 15. The decomposition of a character never
-changes once it is in the standard: Python's table is right on every version. Only the characters that the
-Rust library knows are changed, to give the same result.
+changes once it is in the standard: Python's table is right on every version. Only the characters
+that the Rust library knows are changed, to give the same result.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def unstable(text: str, form: str) -> Iterator[tuple[int, int]]:
     """Yield the segments (start, end) of a text that a normal form may change, each by itself.
 
     A character is stable if it is its own normal form, and neither composes with the character
-    before it nor moves before it. The next character may compose with it: a segment therefore begins with
-    the last stable character before the unstable ones.
+    before it nor moves before it. The next character may compose with it: a segment therefore
+    begins with the last stable character before the unstable ones.
     """
     pattern = _unstable(form, 0xFFFF if max(text) <= "\uffff" else 0x10FFFF)
     for match in pattern.finditer(text):

@@ -40,21 +40,21 @@ class Unigram(WordCache[tuple[Token, ...]]):
         super().__init__()
         if unk_id is not None and not 0 <= unk_id < len(vocab):
             raise ValueError(f"unk_id must be an id of the vocabulary, got {unk_id}")
-        if sum(len(piece) ** 2 // 2 for piece, _ in vocab) > MAX_PREFIXES:
-            raise ValueError("the vocabulary has pieces that are too long and too many")
-        self.vocab = {piece: piece_id for piece_id, (piece, _) in enumerate(vocab)}
+        if sum(len(token) ** 2 // 2 for token, _ in vocab) > MAX_PREFIXES:
+            raise ValueError("the tokens of the vocabulary are too long and too many")
+        self.vocab = {token: token_id for token_id, (token, _) in enumerate(vocab)}
         self.unk_id = unk_id
         self.byte_fallback = byte_fallback
         self.unknown_score = min((score for _, score in vocab), default=0.0) - UNKNOWN_PENALTY
-        # Every beginning of a piece, with its score if it is one: where a text leaves this
-        # dictionary, no longer piece can begin either.
+        # Every prefix of a token, with the score of the token if it is one itself. A text that is
+        # not in this dictionary is not a prefix of any token.
         self.scores: dict[str, float | None] = {}
-        for piece, score in vocab:
-            for end in range(len(piece) - 1, 0, -1):
-                if piece[:end] in self.scores:  # and so is every beginning of it
+        for token, score in vocab:
+            for end in range(len(token) - 1, 0, -1):
+                if token[:end] in self.scores:  # and so are all its prefixes
                     break
-                self.scores[piece[:end]] = None
-            self.scores[piece] = score
+                self.scores[token[:end]] = None
+            self.scores[token] = score
 
     def compute(self, word: str) -> tuple[Token, ...]:
         """Return the tokens to cache."""
@@ -64,22 +64,22 @@ class Unigram(WordCache[tuple[Token, ...]]):
         """Return the tokens of a word, with their offsets in it."""
         tokens: list[Token] = []
         for start, end in self.best_cut(word):
-            piece = word[start:end]
-            token_id = self.vocab.get(piece)
-            if token_id is None and (found := self._bytes_of(piece)):
+            text = word[start:end]
+            token_id = self.vocab.get(text)
+            if token_id is None and (found := self._bytes_of(text)):
                 tokens += [Token(i, name, start, end) for i, name in found]
                 continue
             if token_id is None:
                 token_id = self.unk_id
             if token_id is None:
-                raise ValueError(f"{piece!r} is unknown, and the vocabulary has no unknown token")
-            tokens.append(Token(token_id, piece, start, end))
+                raise ValueError(f"{text!r} is unknown, and the vocabulary has no unknown token")
+            tokens.append(Token(token_id, text, start, end))
         return tuple(tokens)
 
-    def _bytes_of(self, piece: str) -> list[tuple[int, str]] | None:
+    def _bytes_of(self, text: str) -> list[tuple[int, str]] | None:
         if not self.byte_fallback:
             return None
-        names = [f"<0x{byte:02X}>" for byte in piece.encode("utf-8", "surrogatepass")]
+        names = [f"<0x{byte:02X}>" for byte in text.encode("utf-8", "surrogatepass")]
         found = [(self.vocab[name], name) for name in names if name in self.vocab]
         return found if len(found) == len(names) else None
 

@@ -119,7 +119,7 @@ class Segment(NamedTuple):
 
     starts: returns the start of each part in the segment; None if the parts follow each other.
     spans: the original characters of each character of the segment; None if the segment is the
-        original text from `origin` up, behind `n_inserted` characters.
+        original text from `origin` up, with `n_inserted` characters before it.
     is_word: whether all parts together are one word.
     """
 
