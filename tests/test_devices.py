@@ -122,7 +122,7 @@ CASES: dict[str, list[Case]] = {
             {**ATTEND, "is_causal": True, "first": 2},
         ),
     ],
-    # softmax and normalisation
+    # softmax and normalization
     "Softmax": [((normal(2, 3, 5),), {"axis": -1}), ((normal(2, 3, 5),), {"axis": 0})],
     "LogSoftmax": [((normal(2, 3, 5),), {"axis": 1})],
     "LogSumExp": [

@@ -19,7 +19,7 @@ from tinybert.models import BertConfig, BertModel
 SENTENCES = (Path(__file__).parent / "data" / "sentences.txt").read_text("utf-8").splitlines()
 
 # float32 over six layers: both sides round, each in its own order; elements of the features are
-# about 1, those of a normalised vector about 0.05. A wrong layer or mask is off by hundredths.
+# about 1, those of a normalized vector about 0.05. A wrong layer or mask is off by hundredths.
 FEATURES_ATOL = 1e-5
 VECTOR_ATOL = 1e-6
 
@@ -191,9 +191,9 @@ def write(path: Path, content: object) -> None:
     path.write_text(json.dumps(content), "utf-8")
 
 
-def test_plain_folder_means_without_normalising(folder: Path) -> None:
+def test_plain_folder_means_without_normalizing(folder: Path) -> None:
     embedder = SentenceEmbedder.from_pretrained(folder)
-    assert (embedder.pooling, embedder.normalise) == (["pooling_mode_mean_tokens"], False)
+    assert (embedder.pooling, embedder.normalize) == (["pooling_mode_mean_tokens"], False)
     assert embedder.max_length == 40
     assert embedder.encode(["word " * 100]).shape == (1, 12)
 

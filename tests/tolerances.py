@@ -63,7 +63,7 @@ OPTIM_FLOAT32_FLOOR = 8 * FLOAT32_EPS
 
 # --- a whole model against transformers (tests/models) ------------------------------------------
 
-# float64: a few layers, each a few sums over at most some dozen terms and a normalisation that can
+# float64: a few layers, each a few sums over at most some dozen terms and a normalization that can
 # enlarge an error ten times. A wrong eps in a norm (1e-5 for 1e-12) is off by 1e-6.
 MODEL_FLOAT64 = 1e-11
 BATCH_INVARIANCE = 1e-5  # float32: BLAS sums in another order for another batch, never equal bits

@@ -158,9 +158,9 @@ def test_training_arguments(tmp_path):
     ("vocab", "merges", "message"),
     [
         ("[]", "", "object"),
-        ("{}", "", "not empty"),
+        ("{}", "", "non-empty"),
         ('{"a": "b"}', "", "an int"),
-        ('{"a": 0, "b": 0}', "", "of its own"),
+        ('{"a": 0, "b": 0}', "", "unique id"),
         ('{"a": 0}', "#version: 0.2\na b c\n", "merge 1 must be two tokens"),
         ('{"a": 0}', "#version: 0.2\nab\n", "merge 1 must be two tokens"),
     ],

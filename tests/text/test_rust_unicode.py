@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 import tokenizers
-from tokenizers.normalizers import BertNormalizer
+from tokenizers.normalizers import BertNormalizer as Original
 
 from tests.text import make_rust_unicode
 from tinybert.text.bert_normalizer import BertNormalizer
@@ -61,9 +61,9 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: str([*options.values()]))
-def test_normalise_against_the_library(options):
+def test_normalize_against_the_library(options):
     """Any characters, and many combining ones, whose order decomposition may change."""
-    ours, theirs = BertNormalizer(**options), BertNormalizer(**options)
+    ours, theirs = BertNormalizer(**options), Original(**options)
     rng = random.Random(3)
     combining = [*UNICODE.combining]
     special = "aé가中 A\ufa0e\u0f73\u0344\u0cc0\u302e\u302f\U0001d15e\U0001d160\U0001e029"
@@ -73,9 +73,9 @@ def test_normalise_against_the_library(options):
         parts += [chr(rng.choice(plane)) for plane in planes]
         rng.shuffle(parts)
         text = "".join(parts)
-        normalised, origins = ours.normalize(text)
-        assert normalised == theirs.normalize_str(text), ascii(text)
-        assert len(origins) == len(normalised)
+        normalized, origins = ours.normalize(text)
+        assert normalized == theirs.normalize_str(text), ascii(text)
+        assert len(origins) == len(normalized)
         assert origins == sorted(origins)
 
 

@@ -328,7 +328,7 @@ def changed(**parts: Any) -> dict[str, Any]:
 
 
 def overlooks(ours: TokenizerJSON) -> bool:
-    """Whether an added token is nothing, or only white space, once it is normalised.
+    """Whether an added token is nothing, or only white space, once it is normalized.
 
     The library finds the first between any two characters, and loses its way with the second.
     """

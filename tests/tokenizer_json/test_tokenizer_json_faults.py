@@ -30,7 +30,7 @@ def added(*tokens):
 
 
 FAULTS = [
-    (added({"content": "x"}), r"added_tokens\[0\]\.id must be an int of at least 0, got None"),
+    (added({"content": "x"}), r"added_tokens\[0\]\.id must be an integer >= 0, got None"),
     (added({"id": 2, "content": "x"}, {"id": 3}), r"added_tokens\[1\]\.content must be a string"),
     (added({"id": -1, "content": "x"}), r"added_tokens\[0\]\.id must be .* got -1"),
     (added({"id": 2**40, "content": "x"}), r"added_tokens\[0\]\.id must be at most 2147483647"),
@@ -46,11 +46,11 @@ FAULTS = [
     ({"version": None}, r"version must be '1\.0', got None"),
     (
         {"post_processor": TEMPLATE | {"single": [{"Sequence": {"id": "A", "type_id": -1}}]}},
-        r"post_processor\.single\[0\]\.Sequence\.type_id must be an int of at least 0, got -1",
+        r"post_processor\.single\[0\]\.Sequence\.type_id must be an integer >= 0, got -1",
     ),
     (
         {"model": WORD_PIECE | {"max_input_chars_per_word": -1}},
-        r"model\.max_input_chars_per_word must be an int of at least 0, got -1",
+        r"model\.max_input_chars_per_word must be an integer >= 0, got -1",
     ),
 ]
 
@@ -70,7 +70,7 @@ def test_what_the_library_refuses_too(parts, message, tmp_path):
     [
         (
             added({"id": 1, "content": "<x>"}),
-            "added_tokens: '<x>' has the id 1, which in the vocabulary 'b' has",
+            "added_tokens: '<x>' has the id 1, which 'b' has in the vocabulary",
         ),
         (
             added({"id": 2, "content": "<x>"}, {"id": 2, "content": "<y>"}),

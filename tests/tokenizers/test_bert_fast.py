@@ -113,8 +113,8 @@ def test_characters_of_a_token_give_the_token():
         for i, token in enumerate(encoding.tokens()):
             span = encoding.token_to_chars(i)
             if span is not None and token not in ours.all_special_tokens:
-                normalised = ours.normalizer.normalize(text[slice(*span)])[0]
-                assert normalised.strip() == token.removeprefix("##")
+                normalized = ours.normalizer.normalize(text[slice(*span)])[0]
+                assert normalized.strip() == token.removeprefix("##")
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -220,7 +220,7 @@ def test_added_tokens():
                 assert ours.decode(ids, skip) == theirs.decode(ids, skip)
 
 
-def test_added_tokens_of_one_normalised_form():
+def test_added_tokens_of_one_normalized_form():
     """A special one wins, then the one that was added first."""
     theirs, ours = both_fast()
     for tokenizer, kind in ((theirs, OriginalToken), (ours, AddedToken)):

@@ -1,8 +1,7 @@
-"""A stretch of text that changes step by step, and remembers where each character comes from.
+"""A text that changes step by step and remembers the original offsets of each character.
 
-This is what the parts of a tokenizer.json work on: normalisers change it, pre-tokenizers cut it,
-a model makes tokens of it. The rules by which an inserted or replaced character gets its place are
-those of the Rust library.
+Normalizers change it, pre-tokenizers cut it, a model turns it into tokens. Inserted and replaced
+characters get their offsets by the rules of the Rust library.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ Span = tuple[int, int]
 
 
 class Token(NamedTuple):
-    """A token of a stretch of text: its id, its name, and characters start <= i < end."""
+    """A token of a text: its id, its name, and its characters start <= i < end."""
 
     id: int
     text: str
@@ -26,9 +25,9 @@ _SPANS = [(i, i + 1) for i in range(1000)]  # shared by all texts of usual lengt
 
 
 class AlignedText:
-    """Characters, each with the characters (start, end) of the original text it stands for.
+    """Characters, each with the offsets (start, end) that it has in the original text.
 
-    start: where the stretch begins in the original; what is inserted in front has this place.
+    start: the start of this text in the original; text inserted in front gets this offset.
     """
 
     __slots__ = ("spans", "start", "text")
@@ -47,19 +46,19 @@ class AlignedText:
         return cls(text, [(i, i + 1) for i in range(start, end)], start)
 
     def part(self, start: int, end: int) -> AlignedText:
-        """The characters start <= i < end, which must not be none."""
+        """Return the characters start <= i < end, at least one."""
         spans = self.spans[start:end]
         return AlignedText(self.text[start:end], spans, spans[0][0])
 
     def set(self, text: str, spans: list[Span]) -> None:
-        """Let the stretch be another text, with the places of its characters."""
+        """Replace the text and the offsets of its characters."""
         self.text, self.spans = text, spans
 
     def transform(self, changes: Iterable[tuple[str, int]]) -> None:
-        """Replace the whole text, given each new character with a number that tells its place.
+        """Replace the whole text by new characters, each given with a number.
 
-        0: it stands for the next old character; -n: for that and the n after it, and has the place
-        of the first; 1: it is inserted, and has the place of the old one before it.
+        0: it replaces the next old character; -n: that one and the n after it, and gets the offsets
+        of the first; 1: it is inserted, and gets the offsets of the old character before it.
         """
         spans: list[Span] = []
         chars: list[str] = []
@@ -73,17 +72,17 @@ class AlignedText:
                 next_old += 1 - change
         self.set("".join(chars), spans)
 
-    def keep(self, places: Iterable[int]) -> None:
-        """Drop all characters but those at `places`, which rise."""
-        places = list(places)
-        self.set("".join([self.text[i] for i in places]), [self.spans[i] for i in places])
+    def keep(self, indices: Iterable[int]) -> None:
+        """Drop all characters but those at `indices`, in increasing order."""
+        indices = list(indices)
+        self.set("".join([self.text[i] for i in indices]), [self.spans[i] for i in indices])
 
     def prepend(self, text: str) -> None:
-        """Put `text`, which gets the place of the first character, in front."""
+        """Insert `text` in front; it gets the offsets of the first character."""
         self.set(text + self.text, self.spans[:1] * len(text) + self.spans)
 
     def replace(self, matches: Iterable[Span], content: str) -> None:
-        """Put `content` for each stretch in `matches`; it gets the place of its last character."""
+        """Replace each match by `content`, which gets the offsets of its last character."""
         text: list[str] = []
         spans: list[Span] = []
         done = 0
@@ -96,9 +95,9 @@ class AlignedText:
 
 
 def char_spans(text: str, sizes: Iterable[int]) -> list[Span]:
-    """Where tokens stand that follow each other, from their sizes in bytes of UTF-8.
+    """Return the offsets of consecutive tokens, given their sizes in UTF-8 bytes.
 
-    A token that begins or ends within a character has all of it.
+    A token that begins or ends within a character covers the whole character.
     """
     spans: list[Span] = []
     start = 0

@@ -1,8 +1,8 @@
-"""Basic tokenization: from raw text to the words that WordPiece cuts into pieces.
+"""Basic tokenization: from raw text to the words that WordPiece splits.
 
-Five steps, each a function here: clean, put spaces round Chinese characters, compose (NFC), lower
-the case and strip accents, split off punctuation. All rules go by Python's `unicodedata`, so
-very new characters depend on the version of Python. Special tokens are not known here.
+It has five steps: clean the text, put spaces around Chinese characters, compose accents (NFC),
+lower-case and strip accents, split off punctuation. All rules use Python's `unicodedata`: the
+result for very new characters depends on the version of Python.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection
 
 MAX_CACHED_CHARACTERS = 100_000
 
-# The blocks of Chinese characters. Kana, Hangul, 々, 〇 and the blocks after U+2FA1F are not in
-# the list of the original BERT and stay parts of words.
+# The blocks of Chinese characters. The original BERT does not list kana, Hangul, 々, 〇 and the
+# blocks after U+2FA1F: they are letters of words.
 CJK_BLOCKS = (
     (0x4E00, 0x9FFF),  # CJK Unified Ideographs
     (0x3400, 0x4DBF),  # Extension A
@@ -30,24 +30,24 @@ CJK_BLOCKS = (
 
 
 def is_whitespace(char: str) -> bool:
-    """Tab, newline, carriage return, and every space separator (category Zs)."""
+    """Return whether it is tab, newline, carriage return or a space separator (category Zs)."""
     return char in " \t\n\r" or unicodedata.category(char) == "Zs"
 
 
 def is_control(char: str) -> bool:
-    """Every category C* (control, format, surrogate, private, unassigned) but \\t, \\n, \\r."""
+    """Return whether its category is C* (control, format, ...); \\t, \\n and \\r do not count."""
     return char not in "\t\n\r" and unicodedata.category(char)[0] == "C"
 
 
 def is_punctuation(char: str) -> bool:
-    """Every category P*, and every ASCII sign that is neither letter nor digit ($ + < ^ ` | ~)."""
+    """Return whether its category is P*, or it is another ASCII sign ($ + < ^ ` | ~)."""
     if char.isascii():
         return char.isprintable() and not char.isalnum() and char != " "
     return unicodedata.category(char)[0] == "P"
 
 
 def is_cjk(char: str) -> bool:
-    """A character of one of the `CJK_BLOCKS`."""
+    """Return whether it is in one of the `CJK_BLOCKS`."""
     return any(first <= ord(char) <= last for first, last in CJK_BLOCKS)
 
 
@@ -55,9 +55,9 @@ def is_cjk(char: str) -> bool:
 
 
 class CharTable(dict[int, str | None]):
-    """A table for `str.translate` that asks `rule(char)` once for each new character.
+    """A table for `str.translate` that calls `rule(char)` once for each new character.
 
-    `str.translate` runs in C, so a text costs one Python call for each *distinct* character.
+    `str.translate` runs in C: a text costs one Python call for each *distinct* character.
     The rule returns the replacement, or None to drop the character.
     """
 
@@ -85,16 +85,16 @@ _SPACED_PUNCTUATION = CharTable(lambda char: f" {char} " if is_punctuation(char)
 
 
 def clean_text(text: str) -> str:
-    """Drop NUL, U+FFFD and control characters; turn every whitespace character into a space.
+    """Drop NUL, U+FFFD and control characters; replace each whitespace character by a space.
 
-    Zero-width spaces, soft hyphens, vertical tabs and private-use characters are control
-    characters here, so that what stood on either side of one is glued together.
+    Zero-width spaces, soft hyphens, vertical tabs and private-use characters count as control
+    characters: the text on both sides of one is joined.
     """
     return text.translate(_CLEAN)
 
 
 def space_cjk(text: str) -> str:
-    """Put a space on each side of every Chinese character, which makes it a word of its own."""
+    """Put a space on each side of every Chinese character: each becomes a word."""
     return text if text.isascii() else text.translate(_SPACED_CJK)
 
 
@@ -104,7 +104,7 @@ def strip_accents(text: str) -> str:
 
 
 def space_punctuation(text: str) -> str:
-    """Put a space on each side of every punctuation character: each is a word of its own."""
+    """Put a space on each side of every punctuation character: each becomes a word."""
     return text.translate(_SPACED_PUNCTUATION)
 
 
@@ -112,8 +112,8 @@ class BasicTokenizer:
     """Turns text into words, as the original BERT does before WordPiece.
 
     Arguments:
-        do_lower_case: lower the case of each word.
-        never_split: words (between spaces, case-sensitive) that pass through untouched.
+        do_lower_case: lower-case each word.
+        never_split: words (between spaces, case-sensitive) that are not changed.
         tokenize_chinese_chars: make each Chinese character a word.
         strip_accents: remove accents; None means "if do_lower_case".
     """
@@ -131,20 +131,20 @@ class BasicTokenizer:
         self.strip_accents = do_lower_case if strip_accents is None else strip_accents
 
     def tokenize(self, text: str, never_split: Collection[str] = ()) -> list[str]:
-        """The words of `text`; those in `never_split` (or the constructor's) are left alone."""
+        """Return the words of `text`; keep those in `never_split` or `self.never_split`."""
         never_split = self.never_split.union(never_split)
         text = self.space(clean_text(text))
         text = _apply_outside(never_split, self.simplify, text)
         return _apply_outside(never_split, space_punctuation, text).split()
 
     def space(self, text: str) -> str:
-        """Put spaces round Chinese characters (if asked to) and compose accents (NFC)."""
+        """Put spaces around Chinese characters (if asked to) and compose accents (NFC)."""
         if self.tokenize_chinese_chars:
             text = space_cjk(text)
         return unicodedata.normalize("NFC", text)
 
     def simplify(self, text: str) -> str:
-        """Lower the case and strip accents (each if asked to)."""
+        """Lower-case and strip accents (each if asked to)."""
         if self.do_lower_case:
             text = text.lower()
         return strip_accents(text) if self.strip_accents else text
@@ -153,8 +153,8 @@ class BasicTokenizer:
 def _apply_outside(kept: frozenset[str], step: Callable[[str], str], text: str) -> str:
     """Apply `step` to every word of `text` that is not in `kept`.
 
-    No step looks across a space, so that where there is nothing to keep, all words of a text
-    can be given to it in one go.
+    No step depends on more than one word. If there is nothing to keep, it is applied to the whole
+    text at once.
     """
     words = text.split()
     if kept.isdisjoint(words):

@@ -1,7 +1,7 @@
-"""Normalised text that remembers where each of its characters comes from.
+"""The normalizer of BERT, with the origin of each character of the result.
 
-The steps are those of `basic.py`, in the order and by the tables of the Rust library: clean,
-space Chinese characters, strip accents, lower the case. Pieces are not known here.
+The steps are those of `basic.py`, in the order and with the tables of the Rust library: clean, put
+spaces around Chinese characters, strip accents, lower-case.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from tinybert.text.rust_unicode import rust_unicode
 
 
 class BertNormalizer:
-    """What a BERT tokenizer does to a text before it looks for words.
+    """Normalizes a text before it is split into words, as the "Fast" tokenizer of BERT does.
 
     Arguments:
-        lowercase: lower the case, character by character.
+        lowercase: lower-case each character by itself.
         strip_accents: decompose (NFD) and drop non-spacing marks; None means "if lowercase".
         handle_chinese_chars: put a space on each side of a Chinese character.
-        clean_text: drop control characters, and turn whitespace into spaces.
+        clean_text: drop control characters, and replace whitespace by spaces.
 
-    `chunk_pattern` finds what stands between two spaces in a text; one chunk can be normalised
-    without the next. `word_pattern` finds the words of normalised text.
+    `chunk_pattern` matches the chunks between whitespace in a text; each can be normalized by
+    itself. `word_pattern` matches the words of normalized text.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class BertNormalizer:
         self._movable = re.compile(f"[{''.join(map(re.escape, self._movable_chars()))}]")
 
     def normalize(self, text: str) -> tuple[str, list[int]]:
-        """The normalised text, and for each of its characters the index of its origin in `text`."""
+        """Return the normalized text, and for each of its characters the index of its origin."""
         if self.strip_accents and self._movable.search(text):
             return self._normalize_in_order(text)
         images = [self._images[char] for char in text]
-        normalised = "".join(images)
-        if len(normalised) == len(text) and "" not in images:
-            return normalised, list(range(len(text)))
-        return normalised, [i for i, image in enumerate(images) for _ in image]
+        normalized = "".join(images)
+        if len(normalized) == len(text) and "" not in images:
+            return normalized, list(range(len(text)))
+        return normalized, [i for i, image in enumerate(images) for _ in image]
 
     def _separators(self) -> str:
-        """The whitespace that stays whitespace, as the inside of the [] of a pattern."""
+        """Return the whitespace that is not removed, as the inside of the [] of a pattern."""
         unicode = self._unicode
         chars = [chr(c) for first, last in unicode.whitespace.runs for c in range(first, last + 1)]
         kept = [c for c in chars if not (self.clean_text and c in unicode.removed)]
@@ -64,7 +64,7 @@ class BertNormalizer:
     # One character at a time ----------------------------------------------------------------
 
     def image(self, char: str) -> str:
-        """What all steps together make of one character."""
+        """Return the result of all steps for one character."""
         spaced = self._spaced(char)
         if self.strip_accents:
             spaced = "".join(map(self._unicode.without_accents, spaced))
@@ -81,10 +81,10 @@ class BertNormalizer:
     def _lowered(self, char: str) -> str:
         return self._unicode.lower.get(char, char) if self.lowercase else char
 
-    # Marks that change places ---------------------------------------------------------------
+    # Marks that are reordered ---------------------------------------------------------------
 
     def _movable_chars(self) -> Iterator[str]:
-        """Characters that decomposition may move, and that are not dropped afterwards."""
+        """Yield the characters that decomposition may reorder, and that are not dropped later."""
         combining = self._unicode.combining
         yield from (char for char in combining if char not in self._unicode.mark)
         for char, image in self._unicode.stripped.items():
@@ -92,10 +92,10 @@ class BertNormalizer:
                 yield char
 
     def _normalize_in_order(self, text: str) -> tuple[str, list[int]]:
-        """`normalize` where combining characters may have to be sorted.
+        """`normalize` for texts whose combining characters may have to be sorted.
 
-        The library numbers the characters after sorting them: the place that a character moves
-        to, not the one that it comes from, is its origin.
+        The library numbers the characters after it sorts them: the origin of a character is the
+        position that it moves to, not the one that it comes from.
         """
         spaced = [(char, i) for i, whole in enumerate(text) for char in self._spaced(whole)]
         parts: list[tuple[int, str, bool]] = []  # class, what is left of it, opens a character?
@@ -105,16 +105,16 @@ class BertNormalizer:
                 parts += [(combining.get(c, 0), c, k == 0) for k, c in enumerate(left)]
             else:
                 parts.append((combining.get(char, 0), "", True))
-        normalised: list[tuple[str, int]] = []
-        place = -1
+        normalized: list[tuple[str, int]] = []
+        position = -1
         for _, char, opens in _in_canonical_order(parts):
-            place += opens
-            normalised += [(low, spaced[place][1]) for c in char for low in self._lowered(c)]
-        return "".join(char for char, _ in normalised), [origin for _, origin in normalised]
+            position += opens
+            normalized += [(low, spaced[position][1]) for c in char for low in self._lowered(c)]
+        return "".join(char for char, _ in normalized), [origin for _, origin in normalized]
 
 
 def _in_canonical_order(parts: list[tuple[int, str, bool]]) -> list[tuple[int, str, bool]]:
-    """Sort each run of parts of a class above 0 by class, those of one class as they stand."""
+    """Sort each run of parts of a class above 0 by class; the sort is stable."""
     ordered: list[tuple[int, str, bool]] = []
     run: list[tuple[int, str, bool]] = []
     for part in parts:
@@ -131,7 +131,7 @@ def _combining_class(part: tuple[int, str, bool]) -> int:
 
 
 class _Images(dict[str, str]):
-    """`BertNormalizer.image` of each character that was seen."""
+    """A cache of `BertNormalizer.image` by character."""
 
     def __init__(self, normalizer: BertNormalizer) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Byte-pair encoding: join the symbols of a word, pair after pair, as the merges were learnt.
+"""Byte-pair encoding (BPE): merge the symbols of a word, in the order in which merges were learnt.
 
-The symbols may be bytes (`byte_level.py`) or characters, and a word a word or a whole text: that
-is known to the caller. How merges are learnt is in `train_bpe.py`.
+Symbols are bytes (`byte_level.py`) or characters; a word may be a whole text. `train_bpe.py` learns
+merges.
 """
 
 from __future__ import annotations
@@ -14,28 +14,29 @@ from itertools import accumulate, pairwise
 from tinybert.text.aligned_text import Token, char_spans
 from tinybert.text.word_cache import WordCache
 
-LONGEST_SEARCHED = 100  # symbols, of which the pair to merge next is found by looking at all
-WORDS = re.compile("▁+[^▁]*|[^▁]+")  # where ▁ stands for a space
+LONGEST_SEARCHED = 100  # symbols; in longer words a heap finds the pair to merge next
+WORDS = re.compile("▁+[^▁]*|[^▁]+")  # ▁ stands for a space
 
 
 class BPE(WordCache[tuple[Token, ...]]):
-    """Sennrich et al. 2016 (arXiv:1508.07909): of all pairs of neighbours, the one that was learnt
-    first becomes one token, the leftmost if it occurs more than once, and so on until none is left.
+    """BPE (Sennrich et al. 2016, arXiv:1508.07909): of all pairs of neighbours, merge the one that
+    was learnt first, at its leftmost position; repeat until no pair can be merged.
 
         BPE({"l": 0, "o": 1, "w": 2, "lo": 3, "low": 4}, [("l", "o"), ("lo", "w")])["low"]
 
-    The object is a dictionary from words to tokens, which `tokenize` works out.
+    The object is a dictionary from words to their tokens, filled by `tokenize`.
 
     Arguments:
         vocab: token -> id.
         merges: pairs of tokens in the order in which they were learnt.
-        unk_token: stands for a character that the vocabulary lacks; None drops such characters.
-            If the vocabulary lacks the token itself, a word that needs it is a ValueError.
-        fuse_unk: unknown characters in a row become one token.
+        unk_token: the token of a character that the vocabulary lacks; None drops such characters.
+            If the vocabulary lacks unk_token itself, a word that needs it raises ValueError.
+        fuse_unk: consecutive unknown characters become one token.
         byte_fallback: an unknown character becomes the tokens <0x00> to <0xFF> of its bytes, if
             the vocabulary has them all.
-        ignore_merges: a word that the vocabulary has is a token, whatever the merges.
-        prefix, suffix: what every symbol but the first, and the last one, have in the vocabulary.
+        ignore_merges: a word in the vocabulary is one token, whatever the merges.
+        prefix: what every symbol but the first begins with in the vocabulary.
+        suffix: what the last symbol ends with in the vocabulary.
 
     Raises ValueError if a merge is not in the vocabulary.
     """
@@ -61,9 +62,9 @@ class BPE(WordCache[tuple[Token, ...]]):
         self.ignore_merges = ignore_merges
         self.prefix, self.suffix = prefix, suffix
         self.ranks: dict[tuple[int, int], int] = {}
-        self.merged: list[int] = []  # what a pair becomes, by rank
-        # A text that is one word to the caller falls into its own words if no merge joins them,
-        # and nothing else that is done at one place depends on another.
+        self.merged: list[int] = []  # the id of a merged pair, by rank
+        # A whole text can be tokenized word by word if no merge crosses a word, and no other rule
+        # depends on more than one word.
         self.has_words = "▁" in vocab and unk_token is not None
         self.has_words &= not (ignore_merges or prefix or suffix)
         for rank, (left, right) in enumerate(merges):
@@ -77,12 +78,12 @@ class BPE(WordCache[tuple[Token, ...]]):
             self.merged.append(vocab[merged])
             self.has_words &= len(self.parts(merged)) == 1
 
-    def work_out(self, word: str) -> tuple[Token, ...]:
-        """What is kept of a word."""
+    def compute(self, word: str) -> tuple[Token, ...]:
+        """Return the tokens to cache."""
         return self.tokenize(word)
 
     def tokenize(self, word: str) -> tuple[Token, ...]:
-        """The tokens of a word, with their places in it."""
+        """Return the tokens of a word, with their offsets in it."""
         if self.ignore_merges and word in self.vocab:
             return (Token(self.vocab[word], word, 0, len(word)),)
         if self.has_words and len(parts := self.parts(word)) > 1:
@@ -105,18 +106,18 @@ class BPE(WordCache[tuple[Token, ...]]):
         return tuple(Token(i, self.token_of[i], *span) for i, span in zip(ids, spans, strict=True))
 
     def parts(self, text: str) -> list[str]:
-        """The words of a text, for a model that `has_words`."""
+        """Return the words of a text, for a model that `has_words`."""
         return WORDS.findall(text)
 
     def _symbols(self, word: str) -> tuple[list[int], list[int]]:
-        """The ids of the characters of a word, and how many bytes each stands for."""
+        """Return the ids of the characters of a word, and the number of bytes of each."""
         ids: list[int] = []
         sizes: list[int] = []
-        unknown = 0  # bytes that wait to become one unknown token
+        unknown = 0  # bytes of the unknown token that is being collected
         last = len(word) - 1
-        for place, char in enumerate(word):
+        for i, char in enumerate(word):
             size = len(char.encode("utf-8", "surrogatepass"))
-            symbol = (self.prefix if place else "") + char + (self.suffix if place == last else "")
+            symbol = (self.prefix if i else "") + char + (self.suffix if i == last else "")
             token_id = self.vocab.get(symbol)
             if token_id is None and self.byte_fallback and (found := self._bytes_of(symbol)):
                 ids += found
@@ -142,13 +143,13 @@ class BPE(WordCache[tuple[Token, ...]]):
         return found if len(found) == len(names) else None
 
     def merge(self, ids: list[int], sizes: list[int]) -> None:
-        """Merge until no pair is left, in place; `sizes` are added where ids become one."""
+        """Merge ids in place until no pair can be merged; add the `sizes` of merged ids."""
         if len(ids) > LONGEST_SEARCHED:
             self._merge_many(ids, sizes)
             return
         get, never = self.ranks.get, len(self.merged)
         ranks = [get(pair, never) for pair in pairwise(ids)]
-        ranks.append(never)  # of the last id, which has no right neighbour
+        ranks.append(never)  # the last id has no right neighbour
         while (rank := min(ranks)) < never:
             i = ranks.index(rank)
             ids[i] = merged = self.merged[rank]
@@ -162,9 +163,9 @@ class BPE(WordCache[tuple[Token, ...]]):
     def _merge_many(self, ids: list[int], sizes: list[int]) -> None:
         """`merge` for long words.
 
-        Looking for the lowest rank after each merge takes n^2 steps for n symbols. Here a heap has
-        the pairs that can be merged, by rank and place, and neighbours are linked: n log n. An
-        entry of the heap whose pair is gone by its turn is passed over.
+        Searching the lowest rank after each merge takes n^2 steps for n symbols. A heap of the
+        pairs that can be merged, by rank and position, and linked neighbours take n log n.
+        Entries of the heap whose pair no longer exists are skipped.
         """
         get, n = self.ranks.get, len(ids)
         pairs = enumerate(pairwise(ids))
@@ -191,7 +192,7 @@ class BPE(WordCache[tuple[Token, ...]]):
 
 
 def unknown_id(vocab: Mapping[str, int], unk_token: str | None, word: str) -> int:
-    """The id of the unknown token; ValueError, naming the word that needs it, if it has none."""
+    """Return the id of the unknown token; ValueError, naming the word, if it has none."""
     if unk_token is None or unk_token not in vocab:
         raise ValueError(
             f"{word!r:.80} is unknown, and unk_token {unk_token!r} is not in the vocabulary"

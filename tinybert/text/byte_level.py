@@ -1,7 +1,7 @@
-"""Bytes as characters: the alphabet of byte-level BPE, and how it cuts a text before merging.
+"""Byte-level BPE: bytes as characters, and the pattern that splits a text into words.
 
-A text is UTF-8, so that 256 symbols are enough for any text and nothing is ever unknown (Radford
-et al. 2019, section 2.2). How symbols become tokens is in `bpe.py`.
+A text is UTF-8: 256 symbols are enough for any text, and nothing is unknown (Radford et al. 2019,
+section 2.2). `bpe.py` merges the symbols.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from functools import cache
 
 from tinybert.text.rust_unicode import CharSet, rust_unicode
 
-# Bytes that are printable characters of Latin-1 stand for themselves; the other 68, in rising
-# order, are the characters from U+0100 on. So a space is Ġ (U+0120), a line end Ċ (U+010A).
+# Bytes that are printable in Latin-1 are the same characters; the other 68 are, in order, the
+# characters from U+0100 up. A space becomes Ġ (U+0120), a line end Ċ (U+010A).
 _PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
-_MOVED = {
-    byte: chr(0x100 + place) for place, byte in enumerate(sorted(set(range(256)) - set(_PRINTABLE)))
-}
+_MOVED = {byte: chr(0x100 + i) for i, byte in enumerate(sorted(set(range(256)) - set(_PRINTABLE)))}
 BYTE_TO_CHAR = tuple(_MOVED.get(byte, chr(byte)) for byte in range(256))
 CHAR_TO_BYTE = {char: byte for byte, char in enumerate(BYTE_TO_CHAR)}
 SPACE = BYTE_TO_CHAR[0x20]
@@ -27,12 +25,12 @@ _LAST = 0x10FFFF
 
 
 def to_alphabet(text: str) -> str:
-    """The bytes of a text, each as its character: one for an ASCII character, up to four else."""
+    """Return the bytes of a text as characters: one for an ASCII character, else up to four."""
     return text.encode("utf-8", "surrogatepass").decode("latin-1").translate(_MOVED)
 
 
 def to_bytes(tokens: Iterable[str]) -> bytes:
-    """The bytes of tokens, joined; a token with a character that no byte has stands as it is."""
+    """Return the joined bytes of tokens; a token with another character is encoded as UTF-8."""
     joined = bytearray()
     for token in tokens:
         try:
@@ -43,16 +41,16 @@ def to_bytes(tokens: Iterable[str]) -> bytes:
 
 
 def split_pattern(text: str) -> re.Pattern[str]:
-    """The pattern whose matches are the words that `text` is cut into; none crosses a word.
+    """Return the pattern of GPT-2, whose matches are the words of `text`.
 
-    GPT-2's: English endings after an apostrophe; letters, or digits, or other signs, each with one
-    space before them; white space, whose last character is left to the word behind it:
+    A word is an English ending after an apostrophe; letters, digits or other signs, with at most
+    one space before them; or whitespace, whose last character belongs to the next word:
 
         's|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+
 
-    Python's `re` knows no \\p{L}, so the classes are written out, from tables that are the same on
-    every version of Python. The whole of Unicode makes a slow pattern, and is used only for a
-    text that needs it.
+    Python's `re` does not know \\p{L}: the classes are listed, from tables that are the same on
+    every version of Python. A pattern for all of Unicode is slow, and is used only for texts that
+    need it.
     """
     if text.isascii():
         return _pattern(0x7F)
@@ -61,7 +59,7 @@ def split_pattern(text: str) -> re.Pattern[str]:
 
 @cache
 def _pattern(last: int) -> re.Pattern[str]:
-    """`split_pattern` for texts without characters above `last`."""
+    """Return `split_pattern` for texts without characters above `last`."""
     unicode = rust_unicode()
     letter, number, space = (
         CharSet([(a, min(b, last)) for a, b in found.runs if a <= last]).pattern()

@@ -1,7 +1,6 @@
-"""How often two symbols are neighbours in the words of a text, while pairs become one symbol.
+"""Count neighbouring symbols in words while pairs are merged: the core of learning a vocabulary.
 
-That is what learning a vocabulary is made of (`train_wordpiece.py`, `train_bpe.py`). What symbols
-are, strings or numbers, is known to the caller: they can only be compared.
+`train_wordpiece.py` and `train_bpe.py` use it. Symbols are strings or numbers; they are compared.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ S = TypeVar("S", bound=Any)
 
 
 class PairCounts(Generic[S]):
-    """The pairs of neighbours in `words`, a word being its symbols and how often it occurs.
+    """The pairs of neighbours in `words`, each given as (symbols, count of the word).
 
-    A merge changes only the words that hold the pair, so that those of each pair are kept. The
-    heap may hold old counts of a pair besides the present one; they are passed over.
+    A merge changes only the words that contain the pair: `words_of` stores them. The heap may hold
+    old counts of a pair besides the present one; they are skipped.
     """
 
     def __init__(self, words: Iterable[tuple[list[S], int]]) -> None:
@@ -36,7 +35,7 @@ class PairCounts(Generic[S]):
         heapq.heapify(self.heap)
 
     def _count(self, word: int, sign: int) -> list[tuple[S, S]]:
-        """Add or take away the pairs of a word, which are returned."""
+        """Add (sign 1) or subtract (sign -1) the pairs of a word; return them."""
         pairs = list(pairwise(self.words[word]))
         count = sign * self.counts[word]
         for pair in pairs:
@@ -46,9 +45,9 @@ class PairCounts(Generic[S]):
         return pairs
 
     def most_frequent(self, least: int) -> tuple[S, S] | None:
-        """The most frequent pair, the smallest of equally frequent ones.
+        """Return the most frequent pair, and of equally frequent ones the smallest.
 
-        None if no pair occurs `least` times.
+        Return None if no pair occurs `least` times.
         """
         while self.heap:
             count, pair = self.heap[0]
@@ -60,7 +59,7 @@ class PairCounts(Generic[S]):
         return None
 
     def merge(self, pair: tuple[S, S], merged: S) -> None:
-        """Put `merged` for the pair wherever it occurs, from left to right."""
+        """Replace the pair by `merged` wherever it occurs, from left to right."""
         changed: set[tuple[S, S]] = set()
         for i in self.words_of.pop(pair):
             changed.update(self._count(i, -1))

@@ -1,9 +1,8 @@
-"""What the Rust library `tokenizers` knows of characters, on every version of Python the same.
+"""The Unicode tables of the Rust library `tokenizers`; they are the same on every Python version.
 
-`rust_unicode.txt` holds the tables; `make_rust_unicode.py` has asked the library for them. They
-differ from Python's `unicodedata` in characters that are newer than one of the two, and in one
-slip of the library, which lets Extension E of the Chinese characters begin at U+2B920 instead of
-U+2B820. How the tables are used is in `normalize.py`.
+The tables are in `rust_unicode.txt`; tests/text/make_rust_unicode.py makes it with the library.
+They differ from Python's `unicodedata` in new characters, and in one error of the library: its
+Extension E of the Chinese characters begins at U+2B920 instead of U+2B820.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-SURROGATES = (0xD800, 0xDFFF)  # no text of Rust has any; here they are removed like controls
+SURROGATES = (0xD800, 0xDFFF)  # Rust texts have none; they are removed like control characters
 HANGUL_FIRST, HANGUL_COUNT = 0xAC00, 11172
 LEADING, VOWEL, TRAILING = 0x1100, 0x1161, 0x11A7
 VOWELS, TRAILINGS = 21, 28
 
 
 class CharSet:
-    """A set of characters, kept as rising runs of code points."""
+    """A set of characters, stored as sorted runs of code points."""
 
     def __init__(self, runs: list[tuple[int, int]]) -> None:
         self.runs = runs
@@ -30,11 +29,11 @@ class CharSet:
 
     def __contains__(self, char: object) -> bool:
         code = ord(str(char))
-        place = bisect_right(self._firsts, code) - 1
-        return place >= 0 and code <= self.runs[place][1]
+        i = bisect_right(self._firsts, code) - 1
+        return i >= 0 and code <= self.runs[i][1]
 
     def pattern(self) -> str:
-        """The inside of the [] of a regular expression that matches one of these characters."""
+        """Return the set as a regular expression, without the [] around it."""
         return "".join(
             f"{re.escape(chr(first))}-{re.escape(chr(last))}" for first, last in self.runs
         )
@@ -43,20 +42,20 @@ class CharSet:
 class RustUnicode(NamedTuple):
     """The tables of the library.
 
-    removed: controls, private use and the like, dropped by cleaning.
-    whitespace: where words end.
-    chinese: characters that are words of their own.
+    removed: control characters, private use and similar ones; cleaning drops them.
+    whitespace: separates words.
+    chinese: each character is a word.
     mark: combining marks that stripping accents drops.
-    punctuation: characters that are words of their own, too.
-    word: letters, digits and marks, beside which an AddedToken with single_word does not match.
-    stripped: what stripping accents makes of a character that it changes but does not drop.
-    lower: what lower-casing makes of a character that it changes.
-    combining: the canonical combining class (1 to 240) of the characters that have one: within
-        a run of them, decomposition sorts by class.
+    punctuation: each character is a word, too.
+    word: letters, digits and marks; an AddedToken with single_word does not match next to one.
+    stripped: the result of stripping accents, for characters that it changes but does not drop.
+    lower: the lower case of the characters that have one.
+    combining: the canonical combining class (1 to 240) of the characters that have one;
+        decomposition sorts each run of them by class.
     letter, number: \\p{L} and \\p{N} of the library's regular expressions.
-    digit: what the part "Digits" takes for one.
-    accent: all marks, which the part "StripAccents" drops.
-    decomposable: what NFD or NFKD changes, Hangul aside.
+    digit: the digits of the part "Digits".
+    accent: all marks; the part "StripAccents" drops them.
+    decomposable: the characters that NFD or NFKD changes, without Hangul.
     """
 
     removed: CharSet
@@ -75,7 +74,7 @@ class RustUnicode(NamedTuple):
     combining: Mapping[str, int]
 
     def without_accents(self, char: str) -> str:
-        """The canonical decomposition of `char` without its marks."""
+        """Return the canonical decomposition of `char` without its marks."""
         if char in self.mark:
             return ""
         hangul = ord(char) - HANGUL_FIRST
@@ -85,7 +84,7 @@ class RustUnicode(NamedTuple):
 
 
 def decompose_hangul(index: int) -> str:
-    """The letters of the Hangul syllable `index` (The Unicode Standard, section 3.12)."""
+    """Return the letters of Hangul syllable `index` (The Unicode Standard, section 3.12)."""
     rest, trailing = divmod(index, TRAILINGS)
     leading, vowel = divmod(rest, VOWELS)
     letters = chr(LEADING + leading) + chr(VOWEL + vowel)
@@ -94,7 +93,7 @@ def decompose_hangul(index: int) -> str:
 
 @cache
 def rust_unicode() -> RustUnicode:
-    """The tables, read once from `rust_unicode.txt`."""
+    """Return the tables; `rust_unicode.txt` is read once."""
     text = Path(__file__).with_name("rust_unicode.txt").read_text(encoding="utf-8")
     sections: dict[str, list[str]] = {}
     for line in text.splitlines():

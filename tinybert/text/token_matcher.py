@@ -1,8 +1,8 @@
-"""Where added tokens occur in a text, by the rules of the Rust library.
+"""Searching added tokens in a text by the rules of the Rust library.
 
-They differ in small ways from those in `added_tokens.py`: the whitespace that a token takes along
-belongs to its span, and a letter, not the lack of a space, keeps a `single_word` token from
-matching.
+They differ from those of `BertTokenizer` in two points: whitespace that belongs to a token (lstrip,
+rstrip) is part of its offsets, and a `single_word` token does not match next to a letter; other
+characters than spaces are allowed.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from tinybert.text.rust_unicode import rust_unicode
 
 
 class TokenMatcher:
-    """Cuts a text at some added tokens, each given with the characters it is known by there."""
+    """Splits a text at added tokens, each given with the form in which it occurs in the text."""
 
     def __init__(self, tokens: Iterable[tuple[str, AddedToken]]) -> None:
         self.tokens: dict[str, AddedToken] = {}
         for form, token in tokens:
-            if form:  # normalising may leave nothing of a token: then it never occurs
+            if form:  # normalization may leave nothing of a token: then it never occurs
                 self.tokens.setdefault(form, token)
         self._pattern = pattern_of(sorted(self.tokens, key=len, reverse=True))
         unicode = rust_unicode()
         self._letters, self._spaces = unicode.word, unicode.whitespace
 
     def split(self, text: str) -> Iterator[tuple[AddedToken | None, int, int]]:
-        """The parts of `text` in order, as (token or None, start, end); none is empty.
+        """Yield the parts of `text` in order, as (token or None, start, end); none is empty.
 
-        The leftmost match wins, and of those that begin together the longest. A match beside a
-        letter that its `single_word` forbids is passed over.
+        The leftmost match wins, and of matches that begin together the longest. A match that its
+        `single_word` forbids is skipped.
         """
         done = 0
         for match in self._pattern.finditer(text) if self.tokens else ():

@@ -1,6 +1,6 @@
 """Learning the tokens and merges of byte-level BPE from texts.
 
-How they are used afterwards is in `bpe.py`; the counting is in `pair_counts.py`.
+`bpe.py` uses them; `pair_counts.py` counts pairs.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ def train_bpe(
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Learn the vocabulary and the merges of byte-level BPE; `save_bpe` writes them.
 
-    Every word begins as its bytes. Then, again and again, the two neighbours that stand together
-    most often become one token (Sennrich et al. 2016, arXiv:1508.07909, algorithm 1), until there
-    are `vocab_size`. Words are those of `split_pattern`, so that no token crosses a word.
+    Every word begins as its bytes. Then the most frequent pair of neighbours is merged into one
+    token, again and again (Sennrich et al. 2016, arXiv:1508.07909, algorithm 1), until there are
+    `vocab_size` tokens. `split_pattern` makes the words: no token crosses a word.
 
     Arguments:
-        texts: any texts, each read once.
-        vocab_size: how many tokens at most; fewer if pairs run out.
-        min_frequency: how often two neighbours must occur to become one.
+        texts: the texts; each is read once.
+        vocab_size: the most tokens to learn; fewer if no pairs are left.
+        min_frequency: how often a pair must occur to be merged.
         special_tokens: the first tokens of the vocabulary, in this order.
         add_prefix_space: put a space before a text that has none, as the tokenizer will.
 
-    Returns token -> id (the special tokens, the 256 bytes by their characters, then what was
-    learnt), and the merges in the order in which they were learnt. The same texts give the same,
-    whatever their order: of equally frequent pairs the one with the smaller ids wins.
+    Returns token -> id (the special tokens, the 256 bytes by their characters, then the learnt
+    tokens), and the merges in the order in which they were learnt. The result does not depend on
+    the order of the texts: of equally frequent pairs the one with the smaller ids wins.
 
     Raises ValueError if `vocab_size` is too small for special tokens and bytes, TypeError if
     `texts` is one str.
@@ -63,7 +63,7 @@ def train_bpe(
     merges: list[tuple[str, str]] = []
     while len(tokens) < vocab_size and (pair := pairs.most_frequent(min_frequency)):
         left, right = tokens[pair[0]], tokens[pair[1]]
-        if left + right not in vocab:  # two ways may lead to the same token
+        if left + right not in vocab:  # two merges may give the same token
             vocab[left + right] = len(tokens)
             tokens.append(left + right)
         pairs.merge(pair, vocab[left + right])
@@ -72,7 +72,7 @@ def train_bpe(
 
 
 def count_words(texts: Iterable[str], add_prefix_space: bool) -> Counter[str]:
-    """How often each word occurs."""
+    """Count how often each word occurs."""
     words = Counter[str]()
     for text in texts:
         if add_prefix_space and text and not text.startswith(" "):

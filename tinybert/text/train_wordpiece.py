@@ -1,6 +1,6 @@
 """Learning a WordPiece vocabulary from texts.
 
-How the vocabulary is used afterwards is in `wordpiece.py`; the words are those of `normalize.py`.
+`wordpiece.py` uses it; the words are those of `bert_normalizer.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tinybert.text.bert_normalizer import BertNormalizer
 from tinybert.text.pair_counts import PairCounts
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-LONGEST_WORD = 100  # a longer one is unknown to BERT whatever the vocabulary
+LONGEST_WORD = 100  # BERT maps longer words to [UNK], whatever the vocabulary
 PREFIX = "##"
 
 
@@ -30,28 +30,28 @@ def train_wordpiece(
 ) -> list[str]:
     """Learn the tokens of a vocabulary; `save_vocab` writes them as a vocab.txt.
 
-    Every word begins as its characters, all but the first with "##". Then, again and again, the
-    two neighbours that stand together most often become one token, until there are `vocab_size`.
-    That is the *frequency* criterion, the one of byte-pair encoding (Sennrich et al. 2016,
-    arXiv:1508.07909, algorithm 1), which the WordPiece trainer of the library `tokenizers` uses
-    too. The first WordPiece (Schuster and Nakajima 2012) took the pair that raises the likelihood
-    of a language model most, count(ab) / (count(a) count(b)) for one of single tokens; that
-    prefers rare characters which always stand together. How BERT's own vocabulary was learnt was
-    never published.
+    Every word begins as its characters, all but the first with "##". Then the most frequent pair of
+    neighbours is merged into one token, again and again, until there are `vocab_size` tokens. This
+    is the *frequency* criterion of byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909,
+    algorithm 1), which the WordPiece trainer of the library `tokenizers` uses too. The original
+    WordPiece (Schuster and Nakajima 2012) merges the pair that increases the likelihood of a
+    language model most; for a unigram model this is the pair with the largest
+    count(ab) / (count(a) count(b)), which prefers rare characters that always occur together. How
+    the vocabulary of BERT was learnt was never published.
 
     Arguments:
-        texts: any texts, each read once.
-        vocab_size: how many tokens at most; fewer if pairs run out.
-        min_frequency: how often two neighbours must occur to become one.
+        texts: the texts; each is read once.
+        vocab_size: the most tokens to learn; fewer if no pairs are left.
+        min_frequency: how often a pair must occur to be merged.
         special_tokens: the first tokens of the vocabulary, in this order.
-        limit_alphabet: how many characters at most, the most frequent ones; words with others
-            are left out, and will be unknown.
+        limit_alphabet: keep only this many characters, the most frequent ones; words with other
+            characters are ignored, and will be unknown.
         do_lower_case, tokenize_chinese_chars, strip_accents: as for the tokenizer that will use
             the vocabulary.
 
     Returns the special tokens, the characters by code point, those inside words by code point,
-    and the learnt tokens in the order in which they were found. The same texts give the same
-    list, whatever their order: of equally frequent pairs the first in the alphabet wins.
+    and the learnt tokens in the order in which they were found. The result does not depend on the
+    order of the texts: of equally frequent pairs the first in the alphabet wins.
 
     Raises ValueError if `vocab_size` is too small for special tokens and characters, TypeError
     if `texts` is one str.
@@ -83,12 +83,12 @@ def train_wordpiece(
     while len(tokens) < vocab_size and (pair := pairs.most_frequent(min_frequency)):
         token = pair[0] + pair[1].removeprefix(PREFIX)
         pairs.merge(pair, token)
-        tokens[token] = None  # two ways may lead to the same token
+        tokens[token] = None  # two merges may give the same token
     return list(tokens)
 
 
 def count_words(texts: Iterable[str], normalizer: BertNormalizer) -> Counter[str]:
-    """How often each word occurs; words of more than `LONGEST_WORD` characters are left out."""
+    """Count how often each word of at most `LONGEST_WORD` characters occurs."""
     chunks = Counter[str]()
     for text in texts:
         chunks.update(normalizer.chunk_pattern.findall(text))
@@ -101,7 +101,7 @@ def count_words(texts: Iterable[str], normalizer: BertNormalizer) -> Counter[str
 
 
 def most_frequent_characters(words: Counter[str], limit: int) -> set[str]:
-    """The `limit` most frequent characters, of equally frequent ones those that come first."""
+    """Return the `limit` most frequent characters, of equal ones the first in the alphabet."""
     counts = Counter[str]()
     for word, count in words.items():
         for char in word:

@@ -1,8 +1,8 @@
-"""The normal forms of Unicode, with the change that each character of the result makes.
+"""The normal forms of Unicode, with the alignment of the result to the text.
 
-The algorithms are those of Unicode Standard Annex 15. How a character decomposes never changes once
-it is in the standard, so Python's table is right on every version; but only the characters that
-the Rust library knows are touched, to give the same as it does.
+The algorithms are those of Unicode Standard Annex 15. The decomposition of a character never
+changes once it is in the standard: Python's table is right on every version. Only the characters
+that the Rust library knows are changed, to give the same result.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ Change = tuple[str, int]  # see AlignedText.transform
 
 
 def normal_form(text: str, form: str) -> list[Change]:
-    """The characters of the normal form of a text; see `AlignedText.transform` for the numbers."""
+    """Return the normal form of a text as changes; see `AlignedText.transform`."""
     changes = _decomposed(text, "NFKD" if "K" in form else "NFD")
     return changes if form.endswith("D") else _composed(changes)
 
 
 def unstable(text: str, form: str) -> Iterator[tuple[int, int]]:
-    """The stretches (start, end) of a text that a normal form may change, each by itself.
+    """Yield the segments (start, end) of a text that a normal form may change, each by itself.
 
-    A character is stable if it is its own normal form and does not join what stands before it, nor
-    moves to there. It may be joined by what is behind it, so that a stretch begins with the last
-    stable character before the unstable ones.
+    A character is stable if it is its own normal form, and neither composes with the character
+    before it nor moves before it. The next character may compose with it: a segment therefore
+    begins with the last stable character before the unstable ones.
     """
     pattern = _unstable(form, 0xFFFF if max(text) <= "\uffff" else 0x10FFFF)
     for match in pattern.finditer(text):
@@ -50,7 +50,7 @@ def unstable(text: str, form: str) -> Iterator[tuple[int, int]]:
 
 @cache
 def _unstable(form: str, last: int) -> re.Pattern[str]:
-    """Unstable characters up to `last` in a row; where that is U+FFFF, they are found faster."""
+    """Return the pattern of consecutive unstable characters up to `last`; fewer are faster."""
     unicode = rust_unicode()
     decomposable = [chr(i) for a, b in unicode.decomposable.runs for i in range(a, b + 1)]
     found = set(unicode.combining)
@@ -69,19 +69,19 @@ def _unstable(form: str, last: int) -> re.Pattern[str]:
 
 
 def _decomposed(text: str, form: Form) -> list[Change]:
-    """Every character decomposed, and marks sorted by class within each run of them."""
+    """Decompose every character, and sort each run of marks by combining class."""
     combining = rust_unicode().combining
     done: list[Change] = []
     marks: list[tuple[int, Change]] = []
     for char in text:
-        for place, part in enumerate(_parts(char, form)):
+        for i, part in enumerate(_parts(char, form)):
             if order := combining.get(part, 0):
-                marks.append((order, (part, int(place > 0))))
+                marks.append((order, (part, int(i > 0))))
                 continue
             if marks:
                 done += [change for _, change in sorted(marks, key=lambda mark: mark[0])]
                 marks = []
-            done.append((part, int(place > 0)))
+            done.append((part, int(i > 0)))
     return done + [change for _, change in sorted(marks, key=lambda mark: mark[0])]
 
 
@@ -98,7 +98,7 @@ def _is_hangul(char: str) -> bool:
 
 @lru_cache(maxsize=10_000)
 def _composition(first: str, second: str) -> str | None:
-    """The one character that two compose to, or None."""
+    """Return the character that two characters compose to, or None."""
     char = unicodedata.normalize("NFC", first + second)
     if len(char) == 1 and (_is_hangul(char) or char in rust_unicode().decomposable):
         return char
@@ -106,7 +106,7 @@ def _composition(first: str, second: str) -> str | None:
 
 
 def _composed(changes: list[Change]) -> list[Change]:
-    """Every mark, or letter, joined to the starter before it, if both compose and none blocks."""
+    """Compose every mark or letter with the starter before it, if nothing between blocks it."""
     combining = rust_unicode().combining
     done: list[Change] = []
     starter: Change | None = None

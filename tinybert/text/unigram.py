@@ -1,7 +1,4 @@
-"""Unigram: of all ways to cut a word into known pieces, the most probable one.
-
-How pieces and their probabilities are learnt is not here.
-"""
+"""Unigram: split a word into the most probable sequence of tokens."""
 
 from __future__ import annotations
 
@@ -12,26 +9,26 @@ from tinybert.text.aligned_text import Token
 from tinybert.text.word_cache import WordCache
 
 UNKNOWN_PENALTY = 10.0
-NO_BEGINNING = math.nan  # instead of a score: no piece begins so
-MAX_BEGINNINGS = 500_000_000  # characters of all beginnings of pieces; 5 million is usual
+NO_PREFIX = math.nan  # instead of a score: no token begins with this text
+MAX_PREFIXES = 500_000_000  # characters of all prefixes of tokens; 5 million is usual
 
 
 class Unigram(WordCache[tuple[Token, ...]]):
-    """Kudo 2018 (arXiv:1804.10959): pieces are independent, so that the probability of a way to cut
-    is the product of theirs, and the best way is found by dynamic programming (Viterbi).
+    """Unigram model (Kudo 2018, arXiv:1804.10959): tokens are independent, and the probability of a
+    segmentation is the product of theirs. Dynamic programming (Viterbi) finds the best one.
 
     Arguments:
-        vocab: (piece, log probability), by id.
-        unk_id: the id of the unknown token; a character that no piece has costs `UNKNOWN_PENALTY`
-            more than the rarest piece, and several in a row become one unknown token.
-        byte_fallback: an unknown stretch becomes the pieces <0x00> to <0xFF> of its bytes, if the
+        vocab: (token, log probability), by id.
+        unk_id: the id of the unknown token. An unknown character costs `UNKNOWN_PENALTY` more than
+            the rarest token; consecutive unknown characters become one unknown token.
+        byte_fallback: unknown characters become the tokens <0x00> to <0xFF> of their bytes, if the
             vocabulary has them all.
 
-    Raises ValueError if `unk_id` is none of the vocabulary, or the pieces are longer than any that
-    are learnt from texts.
+    Raises ValueError if `unk_id` is not an id of the vocabulary, or the tokens are longer than any
+    that are learnt from texts.
 
-    The object is a dictionary from words to tokens, as `BPE` is. Asking for a word raises
-    ValueError if something in it is unknown, and there is no unknown token.
+    The object is a dictionary from words to their tokens, as `BPE` is. A word with unknown
+    characters raises ValueError if there is no unknown token.
     """
 
     def __init__(
@@ -43,54 +40,54 @@ class Unigram(WordCache[tuple[Token, ...]]):
         super().__init__()
         if unk_id is not None and not 0 <= unk_id < len(vocab):
             raise ValueError(f"unk_id must be an id of the vocabulary, got {unk_id}")
-        if sum(len(piece) ** 2 // 2 for piece, _ in vocab) > MAX_BEGINNINGS:
-            raise ValueError("the vocabulary has pieces that are too long and too many")
-        self.vocab = {piece: piece_id for piece_id, (piece, _) in enumerate(vocab)}
+        if sum(len(token) ** 2 // 2 for token, _ in vocab) > MAX_PREFIXES:
+            raise ValueError("the tokens of the vocabulary are too long and too many")
+        self.vocab = {token: token_id for token_id, (token, _) in enumerate(vocab)}
         self.unk_id = unk_id
         self.byte_fallback = byte_fallback
         self.unknown_score = min((score for _, score in vocab), default=0.0) - UNKNOWN_PENALTY
-        # Every beginning of a piece, with its score if it is one: where a text leaves this
-        # dictionary, no longer piece can begin either.
+        # Every prefix of a token, with the score of the token if it is one itself. A text that is
+        # not in this dictionary is not a prefix of any token.
         self.scores: dict[str, float | None] = {}
-        for piece, score in vocab:
-            for end in range(len(piece) - 1, 0, -1):
-                if piece[:end] in self.scores:  # and so is every beginning of it
+        for token, score in vocab:
+            for end in range(len(token) - 1, 0, -1):
+                if token[:end] in self.scores:  # and so are all its prefixes
                     break
-                self.scores[piece[:end]] = None
-            self.scores[piece] = score
+                self.scores[token[:end]] = None
+            self.scores[token] = score
 
-    def work_out(self, word: str) -> tuple[Token, ...]:
-        """What is kept of a word."""
+    def compute(self, word: str) -> tuple[Token, ...]:
+        """Return the tokens to cache."""
         return self.tokenize(word)
 
     def tokenize(self, word: str) -> tuple[Token, ...]:
-        """The tokens of a word, with their places in it."""
+        """Return the tokens of a word, with their offsets in it."""
         tokens: list[Token] = []
         for start, end in self.best_cut(word):
-            piece = word[start:end]
-            token_id = self.vocab.get(piece)
-            if token_id is None and (found := self._bytes_of(piece)):
+            text = word[start:end]
+            token_id = self.vocab.get(text)
+            if token_id is None and (found := self._bytes_of(text)):
                 tokens += [Token(i, name, start, end) for i, name in found]
                 continue
             if token_id is None:
                 token_id = self.unk_id
             if token_id is None:
-                raise ValueError(f"{piece!r} is unknown, and the vocabulary has no unknown token")
-            tokens.append(Token(token_id, piece, start, end))
+                raise ValueError(f"{text!r} is unknown, and the vocabulary has no unknown token")
+            tokens.append(Token(token_id, text, start, end))
         return tuple(tokens)
 
-    def _bytes_of(self, piece: str) -> list[tuple[int, str]] | None:
+    def _bytes_of(self, text: str) -> list[tuple[int, str]] | None:
         if not self.byte_fallback:
             return None
-        names = [f"<0x{byte:02X}>" for byte in piece.encode("utf-8", "surrogatepass")]
+        names = [f"<0x{byte:02X}>" for byte in text.encode("utf-8", "surrogatepass")]
         found = [(self.vocab[name], name) for name in names if name in self.vocab]
         return found if len(found) == len(names) else None
 
     def best_cut(self, word: str) -> list[tuple[int, int]]:
-        """Where the pieces of the best way begin and end; unknown characters in a row are one.
+        """Return the offsets of the best segmentation; consecutive unknown characters are joined.
 
-        best[end] is the score of the best way to cut word[:end], and begin[end] where its last
-        piece begins. Of equal ways the one whose last piece is longest wins.
+        best[end] is the score of the best segmentation of word[:end], and begin[end] the start of
+        its last token. Of equal segmentations the one with the longest last token wins.
         """
         n, scores = len(word), self.scores
         best, begin = [0.0] + [-math.inf] * n, [-1] * (n + 1)
@@ -98,10 +95,10 @@ class Unigram(WordCache[tuple[Token, ...]]):
             here = best[start]
             single = False
             for end in range(start + 1, n + 1):
-                score = scores.get(word[start:end], NO_BEGINNING)
+                score = scores.get(word[start:end], NO_PREFIX)
                 if score is None:
                     continue
-                if score is NO_BEGINNING:
+                if score is NO_PREFIX:
                     break
                 single = single or end == start + 1
                 if begin[end] < 0 or here + score > best[end]:

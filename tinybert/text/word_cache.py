@@ -1,4 +1,4 @@
-"""`WordCache`: what each word becomes, worked out once; most words were seen before."""
+"""`WordCache`: a dictionary that computes the value of each word once."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ Value = TypeVar("Value")
 
 
 class WordCache(dict[str, Value], Generic[Value]):
-    """A dictionary from words to what they become, which makes a missing entry with `work_out`.
+    """A dictionary from words to values; `compute` makes the value of a word that is missing.
 
-    Entries are kept for words of at most `longest` characters, since longer ones hardly come again;
-    when there are `MAX_CACHED_WORDS` of them all are forgotten. So its size stays bounded.
+    Its size is bounded: words of more than `longest` characters, which rarely occur again, are not
+    kept, and at `MAX_CACHED_WORDS` entries it is cleared.
     """
 
     longest = 256
 
-    def work_out(self, word: str) -> Value:
-        """What a word becomes; defined by every subclass."""
-        raise NotImplementedError(f"{type(self).__name__} does not define work_out")
+    def compute(self, word: str) -> Value:
+        """Return the value of a word; defined by every subclass."""
+        raise NotImplementedError(f"{type(self).__name__} does not define compute")
 
     def __missing__(self, word: str) -> Value:
-        value = self.work_out(word)
+        value = self.compute(word)
         if len(word) <= self.longest:
             if len(self) >= MAX_CACHED_WORDS:
                 self.clear()

@@ -1,6 +1,6 @@
-"""The decoders of a tokenizer.json: from tokens back to text, one step after the other.
+"""The decoders of a tokenizer.json: from tokens back to text.
 
-Each step takes a list of strings to another; in the end they are joined.
+Each step maps a list of strings to another; the last list is joined.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def sequence(part: Fields) -> Decode:
 
 
 def byte_level(part: Fields) -> Decode:
-    """The bytes of all tokens; what is no UTF-8 becomes U+FFFD."""
+    """Decode the bytes of all tokens; invalid UTF-8 becomes U+FFFD."""
     return lambda tokens: [to_bytes(tokens).decode("utf-8", "replace")]
 
 
 def word_piece(part: Fields) -> Decode:
-    """A space before each token but the first, unless it has the prefix of inner pieces."""
+    """Put a space before each token, but not before the first and those with the prefix."""
     prefix, cleans = part.get("prefix", str), part.get("cleanup", bool)
 
     def decode(tokens: list[str]) -> list[str]:
@@ -51,7 +51,7 @@ def word_piece(part: Fields) -> Decode:
 
 
 def metaspace(part: Fields) -> Decode:
-    """A space for every sign; none for those of the first token, unless none were put in front."""
+    """Replace every sign by a space; drop those of the first token, if signs were inserted."""
     sign = part.char("replacement")
     scheme = part.choice("prepend_scheme", SCHEMES, "always")
     drops = scheme != "never" and part.get("add_prefix_space", bool, True)
@@ -65,7 +65,7 @@ def metaspace(part: Fields) -> Decode:
 
 
 def byte_fallback(part: Fields) -> Decode:
-    """Tokens <0x00> to <0xFF> in a row as UTF-8, or if they are none, as U+FFFD each."""
+    """Decode consecutive tokens <0x00> to <0xFF> as UTF-8; invalid ones become U+FFFD each."""
 
     def decode(tokens: list[str]) -> list[str]:
         texts: list[str] = []
@@ -96,7 +96,7 @@ def fuse(part: Fields) -> Decode:
 
 
 def strip(part: Fields) -> Decode:
-    """Every token without some characters at its beginning and end."""
+    """Remove some characters at the beginning and end of every token."""
     content = part.char("content")
     start, stop = part.get("start", int), part.get("stop", int)
 
@@ -109,7 +109,7 @@ def strip(part: Fields) -> Decode:
 
 
 def replace(part: Fields) -> Decode:
-    """One text for every match of a pattern."""
+    """Replace every match of a pattern by a text."""
     find, content = read_pattern(part), part.get("content", str)
 
     def replace_one(token: str) -> str:
@@ -124,7 +124,7 @@ def replace(part: Fields) -> Decode:
 
 
 def bpe(part: Fields) -> Decode:
-    """A space for the suffix of what ends a word, none at the end."""
+    """Replace the suffix that ends a word by a space, and drop it at the end."""
     suffix = part.get("suffix", str)
 
     def decode(tokens: list[str]) -> list[str]:
@@ -135,7 +135,7 @@ def bpe(part: Fields) -> Decode:
 
 
 def ctc(part: Fields) -> Decode:
-    """Tokens that repeat count once, pad tokens not at all."""
+    """Keep one of repeated tokens, and drop pad tokens."""
     pad, delimiter = part.get("pad_token", str), part.get("word_delimiter_token", str)
     cleans = part.get("cleanup", bool)
 

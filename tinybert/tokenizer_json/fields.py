@@ -1,6 +1,6 @@
-"""The objects of a tokenizer.json, with every field checked as it is read.
+"""The objects of a tokenizer.json, with every field checked when it is read.
 
-A fault is a ValueError that says where in the file it is. Which parts there are is not known here.
+A fault is a ValueError that names the path in the file.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 REQUIRED = object()
-MAX_DEPTH = 20  # parts within parts
+MAX_DEPTH = 20  # of nested parts
 MAX_ID = 2**31 - 1
 KINDS: dict[type, str] = {
     bool: "true or false",
-    int: "an int of at least 0",
+    int: "an integer >= 0",
     str: "a string",
     dict: "an object",
 }
@@ -28,13 +28,13 @@ class Fields:
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be an object, got {value!r:.80}")
         if depth > MAX_DEPTH:
-            raise ValueError(f"{where}: parts stand within parts more than {MAX_DEPTH} times")
+            raise ValueError(f"{where}: parts must not be nested more than {MAX_DEPTH} times")
         self.value, self.where, self.depth = value, where, depth
 
     def get(self, name: str, kind: type[T], default: Any = REQUIRED) -> T:
-        """A field that must be of this type, or null or missing if there is a default.
+        """Return a field of this type; the default, if there is one, if it is null or missing.
 
-        No number in these files is negative.
+        Numbers must not be negative.
         """
         value = self.value.get(name)
         if value is None and default is not REQUIRED:
@@ -49,28 +49,31 @@ class Fields:
         return value
 
     def id(self, name: str) -> int:
-        """A field that must be an id, of a token or a type."""
+        """Return a field that is an id, of a token or a type."""
         value = self.get(name, int)
         if value > MAX_ID:
             raise ValueError(f"{self.where}.{name} must be at most {MAX_ID}, got {value}")
         return value
 
     def choice(self, name: str, allowed: tuple[str, ...], default: Any = REQUIRED) -> str:
-        """A field that must be one of a few strings."""
+        """Return a field that is one of the allowed strings."""
         value = self.get(name, str, default)
         if value not in allowed:
-            raise ValueError(f"{self.where}.{name} must be one of {allowed}, got {value!r:.80}")
+            raise ValueError(
+                f"{self.where}.{name} must be one of {', '.join(map(repr, allowed))}, "
+                f"got {value!r:.80}"
+            )
         return value
 
     def char(self, name: str, default: Any = REQUIRED) -> str:
-        """A field that must be one character."""
+        """Return a field that is one character."""
         value = self.get(name, str, default)
         if len(value) != 1:
             raise ValueError(f"{self.where}.{name} must be one character, got {value!r:.80}")
         return value
 
     def parts(self, name: str) -> list[Fields]:
-        """A field that must be a list of objects."""
+        """Return a field that is a list of objects."""
         values = self.get(name, list)
         return [
             Fields(value, f"{self.where}.{name}[{i}]", self.depth + 1)
@@ -78,14 +81,13 @@ class Fields:
         ]
 
     def build(self, known: Mapping[str, Callable[[Fields], T]]) -> T:
-        """What the function of this object's type makes of it.
+        """Call the function for the type of this object, and return its result.
 
-        Raises ValueError for a type that is not known, naming it and those that are.
+        Raises ValueError for an unknown type, naming it and the known ones.
         """
         kind = self.value.get("type")
         if not isinstance(kind, str) or kind not in known:
             raise ValueError(
-                f"{self.where}: there is no part of type {kind!r:.80} here; "
-                f"known are {', '.join(sorted(known))}"
+                f"{self.where}: unknown type {kind!r:.80}; known are {', '.join(sorted(known))}"
             )
         return known[kind](self)

@@ -1,4 +1,4 @@
-"""The models of a tokenizer.json: each gives the tokens of a word, with their places in it."""
+"""The models of a tokenizer.json: each gives the tokens of a word, with their offsets in it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ POWERS = [float(f"1e{exponent}") for exponent in range(309)]
 
 
 class Model(NamedTuple):
-    """What makes tokens of a word.
+    """The model of a pipeline.
 
-    tokenize: the tokens of a word, with their places in it.
+    tokenize: returns the tokens of a word, with their offsets in it.
     vocab: token -> id.
-    parts: cuts a word into parts that become the same tokens each by itself, if that is known.
+    parts: cuts a word into parts whose tokens do not depend on each other; None if unknown.
     """
 
     tokenize: Callable[[str], tuple[Token, ...]]
@@ -47,17 +47,17 @@ def bpe(part: Fields) -> Model:
 
 
 def unigram(part: Fields) -> Model:
-    pieces = part.get("vocab", list)
-    for i, entry in enumerate(pieces):
-        if not _is_piece(entry):
-            raise ValueError(f"{part.where}.vocab[{i}] must be [piece, score]: {entry!r:.80}")
-    vocab = [(piece, library_float(float(score))) for piece, score in pieces]
+    entries = part.get("vocab", list)
+    for i, entry in enumerate(entries):
+        if not _is_entry(entry):
+            raise ValueError(f"{part.where}.vocab[{i}] must be [token, score]: {entry!r:.80}")
+    vocab = [(token, library_float(float(score))) for token, score in entries]
     fallback = part.get("byte_fallback", bool, False)
     model = Unigram(vocab, part.get("unk_id", int, None), fallback)
     return Model(model.tokenize, model.vocab)
 
 
-def _is_piece(entry: Any) -> bool:
+def _is_entry(entry: Any) -> bool:
     return (
         isinstance(entry, list)
         and len(entry) == 2
@@ -68,10 +68,10 @@ def _is_piece(entry: Any) -> bool:
 
 
 def library_float(number: float) -> float:
-    """A number as the library reads it: the digits as one whole number, over a power of ten.
+    """Return a number as the library reads it: its digits as an integer, over a power of ten.
 
-    Both steps round, so that it may miss the nearest float by one step. That is enough to choose
-    another of two ways to cut a word where their scores are sums of the same numbers.
+    Both steps round, and the result may differ from the nearest float in the last bit. That can
+    decide between two segmentations of a word whose scores are sums of the same numbers.
     """
     digits, _, power = repr(abs(number)).partition("e")
     whole, _, fraction = digits.partition(".")
@@ -133,9 +133,9 @@ MODELS: dict[str, Callable[[Fields], Model]] = {
 
 
 def read_model(part: Fields) -> Model:
-    """The model that the file describes.
+    """Return the model that the file describes.
 
-    Files of the first versions do not name the type of the model; then its fields tell it.
+    Files of the first versions do not name the type of the model; its fields tell it.
     """
     if "type" not in part.value:
         signs = {"merges": "BPE", "max_input_chars_per_word": "WordPiece", "unk_id": "Unigram"}

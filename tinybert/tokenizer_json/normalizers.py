@@ -1,4 +1,4 @@
-"""The normalisers of a tokenizer.json: each changes a text, and keeps account of places."""
+"""The normalizers of a tokenizer.json: each changes a text and keeps the offsets."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class NormalizeChunks:
         self.normalize(text)
 
 
-MAX_CONTENT = 256  # characters that a part puts into a text at one place
+MAX_CONTENT = 256  # characters that a part inserts at one position
 MAX_GROWTH = 100  # times that a text may get longer, on top of MAX_CONTENT * MAX_GROWTH
 
-# What "Nmt" drops, and what it turns into a space.
+# The characters that "Nmt" drops, and those that it replaces by a space.
 NMT_DROPPED = {*range(0x01, 0x09), 0x0B, *range(0x0E, 0x20), 0x7F, 0x8F, 0x9F}
 NMT_SPACES = {0x09, 0x0A, 0x0C, 0x0D, 0x1680, *range(0x200B, 0x2010), 0x2028, 0x2029}
 NMT_SPACES |= {0x2581, 0xFEFF, 0xFFFD}
@@ -55,7 +55,7 @@ def sequence(part: Fields) -> Normalize:
 
 
 def content(part: Fields, name: str) -> str:
-    """A text that is put into others; ValueError if it is longer than any has reason to be."""
+    """Return a field whose text is inserted; ValueError if it is too long."""
     value = part.get(name, str)
     if len(value) > MAX_CONTENT:
         raise ValueError(f"{part.where}.{name} may have {MAX_CONTENT} characters at most")
@@ -63,7 +63,7 @@ def content(part: Fields, name: str) -> str:
 
 
 def prepend(part: Fields) -> Normalize:
-    """Put something in front of a text that is not empty."""
+    """Insert a text in front of a text that is not empty."""
     front = content(part, "prepend")
 
     def normalize(text: AlignedText) -> None:
@@ -74,13 +74,13 @@ def prepend(part: Fields) -> Normalize:
 
 
 def replace(part: Fields) -> Normalize:
-    """Put one text for every match of a pattern."""
+    """Replace every match of a pattern by a text."""
     find, new = read_pattern(part), content(part, "content")
     return lambda text: text.replace(find(text.text), new)
 
 
 def form(part: Fields) -> Normalize:
-    """A normal form of Unicode, named by the type of the part."""
+    """Apply a normal form of Unicode, named by the type of the part."""
     name = part.get("type", str)
 
     def normalize(text: AlignedText) -> None:
@@ -102,13 +102,13 @@ def form(part: Fields) -> Normalize:
 
 
 def lowercase(part: Fields) -> Normalize:
-    """Every character in lower case, whatever its neighbours."""
+    """Lower-case every character by itself."""
     lower = rust_unicode().lower
     return by_character(lambda char: lower.get(char, char))
 
 
 def strip(part: Fields) -> Normalize:
-    """Without the white space at the ends."""
+    """Remove whitespace at the ends."""
     left, right = part.get("strip_left", bool), part.get("strip_right", bool)
     space = rust_unicode().whitespace
 
@@ -124,13 +124,13 @@ def strip(part: Fields) -> Normalize:
 
 
 def strip_accents(part: Fields) -> Normalize:
-    """Without marks; accents must have been taken apart from their letters before."""
+    """Remove marks; an earlier part must have separated accents from their letters."""
     accent = rust_unicode().accent
     return by_character(lambda char: "" if char in accent else char)
 
 
 def nmt(part: Fields) -> Normalize:
-    """Without controls, and with a space for all that looks like one."""
+    """Remove control characters, and replace characters that look like spaces by spaces."""
 
     def image(char: str) -> str:
         code = ord(char)
@@ -155,19 +155,19 @@ def of_bert(normalizer: BertNormalizer) -> NormalizeChunks:
     """Return a `BertNormalizer` as a part of a pipeline."""
 
     def normalize(text: AlignedText) -> None:
-        normalised, origins = normalizer.normalize(text.text)
-        text.set(normalised, [text.spans[i] for i in origins])
+        normalized, origins = normalizer.normalize(text.text)
+        text.set(normalized, [text.spans[i] for i in origins])
 
     return NormalizeChunks(normalize, normalizer.chunk_pattern)
 
 
 def byte_level(part: Fields) -> Normalize:
-    """Every byte as its character of the alphabet."""
+    """Replace every byte by its character of the byte-level alphabet."""
     return by_character(to_alphabet)
 
 
 def by_character(image: Callable[[str], str]) -> Normalize:
-    """A text each of whose characters becomes none, one or more with its place."""
+    """Return a normalizer that replaces each character; the new ones get its offsets."""
 
     def normalize(text: AlignedText) -> None:
         images = [image(char) for char in text.text]
@@ -178,7 +178,7 @@ def by_character(image: Callable[[str], str]) -> Normalize:
 
 
 def precompiled(part: Fields) -> Normalize:
-    """The table of characters of a SentencePiece model, see `precompiled.py`."""
+    """Apply the character table of a SentencePiece model; see `precompiled.py`."""
     table = read_precompiled(part.get("precompiled_charsmap", str, ""), part.where)
 
     def normalize(text: AlignedText) -> None:

@@ -1,6 +1,6 @@
 """The patterns of a tokenizer.json, and how their matches cut a text.
 
-A pattern comes from a file that nobody has checked, so every search has a limit of time.
+A pattern comes from a file that is not trusted: every search has a time limit.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tinybert.tokenizer_json.fields import Fields
 MAX_PATTERN = 20_000  # characters
 SECONDS = 5.0  # for one search, and as much again for every million characters
 
-# What means something else in Oniguruma than in `regex`: digits that are no decimals are in \\w,
-# joiners are not, and \\h is a hexadecimal digit.
+# Escapes that differ between Oniguruma and `regex`: \\w includes digits that are not decimal, but
+# no joiners, and \\h is a hexadecimal digit.
 _WORD = r"[\w\xb2\xb3\xb9\xbc-\xbe]--[\u200c\u200d]"
 ESCAPES = {"w": f"[{_WORD}]", "W": f"[^{_WORD}]", "h": "[0-9a-fA-F]", "H": "[^0-9a-fA-F]"}
 
@@ -25,7 +25,7 @@ BEHAVIORS = ("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Con
 
 
 def read_pattern(part: Fields) -> FindAll:
-    """The field "pattern", {"String": ...} or {"Regex": ...}, as what finds its matches."""
+    """Return the search function for a field "pattern", {"String": ...} or {"Regex": ...}."""
     pattern = Fields(part.get("pattern", dict), f"{part.where}.pattern")
     if set(pattern.value) == {"String"}:
         return find_text(pattern.get("String", str))
@@ -35,7 +35,7 @@ def read_pattern(part: Fields) -> FindAll:
 
 
 def find_text(text: str) -> FindAll:
-    """What finds a text as it is; an empty one is nowhere."""
+    """Return a function that finds a text; an empty text does not occur."""
 
     def find(whole: str) -> list[Span]:
         spans = []
@@ -49,10 +49,10 @@ def find_text(text: str) -> FindAll:
 
 
 def find_regex(pattern: str, where: str) -> FindAll:
-    """What finds a regular expression.
+    """Return a function that finds the matches of a regular expression.
 
-    The library uses Oniguruma with Ruby's syntax. `regex` comes closest in its version 1, which
-    has sets within sets; ^ and $ are those of lines.
+    The library uses Oniguruma with Ruby's syntax. `regex` is closest in its version 1, which has
+    nested sets; ^ and $ match at lines.
     """
     import regex
 
@@ -75,7 +75,7 @@ def find_regex(pattern: str, where: str) -> FindAll:
                 f"{where}: {pattern!r:.80} takes more than {seconds:.0f} seconds for a text of "
                 f"{len(text)} characters"
             ) from error
-        # An empty match right behind a match does not count.
+        # An empty match directly after a match does not count.
         ends = {end for start, end in spans if end > start}
         return [(start, end) for start, end in spans if end > start or end not in ends]
 
@@ -89,11 +89,11 @@ def find_chars(chars: CharSet) -> FindAll:
 
 
 def cut(text: str, matches: Iterable[Span], behavior: str, invert: bool = False) -> list[Span]:
-    """The stretches that matches cut a text into, by what becomes of a match.
+    """Return the parts into which matches cut a text.
 
-    Removed: it is left out. Isolated: it stands alone. MergedWithPrevious, MergedWithNext: it
-    belongs to what is before or behind it. Contiguous: matches in a row are one. With `invert`,
-    what is between the matches is taken for them.
+    behavior: "Removed" omits a match, "Isolated" makes it a part, "MergedWithPrevious" and
+        "MergedWithNext" join it to its neighbour, "Contiguous" joins consecutive matches.
+    invert: treat the text between the matches as the matches.
     """
     found: list[tuple[Span, bool]] = []
     done = 0
@@ -120,7 +120,7 @@ def cut(text: str, matches: Iterable[Span], behavior: str, invert: bool = False)
 
 
 def _merged(found: list[tuple[Span, bool]], joins: Callable[[bool, bool], bool]) -> list[Span]:
-    """The stretches, each joined to the one before it where `joins` says so of both."""
+    """Return the parts; each is joined to the one before it if `joins(is_match, previous)`."""
     spans: list[Span] = []
     previous = False
     for (start, end), is_match in found:

@@ -1,4 +1,4 @@
-"""The post-processors of a tokenizer.json: they put texts and special tokens together in a row."""
+"""The post-processors of a tokenizer.json: they join texts and special tokens to a row."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tinybert.tokenizer_json.encoding import Encoding
 from tinybert.tokenizer_json.fields import MAX_ID, Fields
 from tinybert.tokenizer_json.trim_offsets import trimmed
 
-# From the texts of a row, or what earlier parts made of them, and whether special tokens are
-# wanted, to the stretches of the row.
+# From the texts of a row, or the result of earlier parts, and whether special tokens are wanted,
+# to the parts of the row.
 Process = Callable[[list[Encoding], bool], list[Encoding]]
 
 TemplateItem = tuple[str, int]  # "A", "B", or "" for special tokens; and a type id
@@ -34,19 +34,19 @@ def sequence(part: Fields) -> Process:
 
 
 def byte_level(part: Fields) -> Process:
-    """Without the spaces before words, if `trim_offsets`."""
+    """Trim spaces from the offsets, if `trim_offsets`."""
     columns = {"offsets": _offsets(part)}
     return lambda texts, special: [text.with_columns(columns) for text in texts]
 
 
 def _offsets(part: Fields) -> Callable[[Encoding], list[Span]]:
-    """The places of a text's tokens, perhaps without spaces, as the part says."""
+    """Return the function for the offsets of a text, which the part may trim."""
     adds_space, trims = part.get("add_prefix_space", bool), part.get("trim_offsets", bool)
     return lambda text: trimmed(text, adds_space) if trims else text.offsets
 
 
 def roberta(part: Fields) -> Process:
-    """<s> A </s>, or <s> A </s></s> B </s>, and every type is 0."""
+    """Make <s> A </s>, or <s> A </s></s> B </s>; every type is 0."""
     columns: Changes = {"offsets": _offsets(part), **_of_type(0)}
     cls, sep = _special(part, "cls", 0), _special(part, "sep", 0)
 
@@ -60,7 +60,7 @@ def roberta(part: Fields) -> Process:
 
 
 def bert(part: Fields) -> Process:
-    """[CLS] A [SEP], or [CLS] A [SEP] B [SEP] with type 1 from B on."""
+    """Make [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with type 1 for B [SEP]."""
     cls, sep, last = _special(part, "cls", 0), _special(part, "sep", 0), _special(part, "sep", 1)
 
     def process(texts: list[Encoding], special: bool) -> list[Encoding]:
@@ -80,7 +80,7 @@ def _of_type(type_id: int) -> Changes:
 
 
 def _special(part: Fields, name: str, type_id: int) -> Encoding:
-    """A special token given as ["</s>", 2]."""
+    """Return a special token given as ["</s>", 2]."""
     pair = part.get(name, list)
     if len(pair) != 2 or not isinstance(pair[0], str) or not _is_id(pair[1]):
         raise ValueError(f"{part.where}.{name} must be a token and its id, got {pair!r:.80}")
@@ -92,7 +92,7 @@ def _is_id(value: Any) -> bool:
 
 
 def template(part: Fields) -> Process:
-    """Rows as two templates say, one for a text and one for a pair."""
+    """Make rows by two templates, one for a text and one for a pair."""
     named = _named_tokens(part)
     single, pair = (_template(part, name, named) for name in ("single", "pair"))
     both = {"A", "B"} <= {text for (text, _), _ in pair}
@@ -117,7 +117,7 @@ Tokens = list[tuple[int, str]]
 
 
 def _named_tokens(part: Fields) -> Mapping[str, Tokens]:
-    """The special tokens of a template by name, each as ids and tokens."""
+    """Return the special tokens of a template by name, each as ids and tokens."""
     named: dict[str, Tokens] = {}
     for name, value in part.get("special_tokens", dict).items():
         fields = Fields(value, f"{part.where}.special_tokens[{name!r:.40}]")
@@ -160,7 +160,7 @@ PROCESSORS: dict[str, Callable[[Fields], Process]] = {
 
 
 def bos_and_eos(bos: tuple[str, int] | None, eos: tuple[str, int] | None) -> dict[str, Any]:
-    """The part that puts bos before, and eos behind each text, if they are given with their ids."""
+    """Return the part that puts bos before and eos after each text, if given with their ids."""
     tokens: dict[str, Any] = {}
     for token in (bos, eos):
         if token is not None:

@@ -1,4 +1,4 @@
-"""The pre-tokenizers of a tokenizer.json: each is a few steps, see `json_words.py`."""
+"""The pre-tokenizers of a tokenizer.json: each is a list of steps, see `segments.py`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sequence(part: Fields) -> list[Step]:
 
 
 def byte_level(part: Fields) -> list[Step]:
-    """Words as GPT-2 cuts them, then every byte as its character; see `byte_level.py`."""
+    """Cut words as GPT-2 does, then replace each byte by its character; see `byte_level.py`."""
     steps: list[Step] = [Change(_to_alphabet)]
     if part.get("use_regex", bool, True):
         steps.insert(0, Cut(lambda text: split_pattern(text).findall(text)))
@@ -60,7 +60,7 @@ def _to_alphabet(word: AlignedText) -> None:
 
 
 def metaspace(part: Fields) -> list[Step]:
-    """Every space as a sign, with one more in front; then perhaps a word for each sign."""
+    """Replace spaces by a sign, insert one in front, and perhaps cut before each sign."""
     sign = part.char("replacement")
     scheme = part.choice("prepend_scheme", SCHEMES, "always")
     if part.get("add_prefix_space", bool, True) is False:
@@ -79,7 +79,7 @@ def metaspace(part: Fields) -> list[Step]:
 
 
 def split(part: Fields) -> list[Step]:
-    """Cut at a pattern."""
+    """Cut at the matches of a pattern."""
     behavior = part.choice("behavior", BEHAVIORS)
     return splitter(read_pattern(part), behavior, part.get("invert", bool, False))
 
@@ -89,7 +89,7 @@ def char_delimiter(part: Fields) -> list[Step]:
 
 
 def digits(part: Fields) -> list[Step]:
-    """Digits stand alone, or numbers do."""
+    """Make each digit, or each number, a word."""
     alone = part.get("individual_digits", bool)
     return splitter(find_chars(rust_unicode().digit), "Isolated" if alone else "Contiguous")
 
@@ -104,7 +104,7 @@ def whitespace_split(part: Fields) -> list[Step]:
 
 
 def whitespace(part: Fields) -> list[Step]:
-    """Letters, digits and marks in a row are a word, and so are other signs in a row."""
+    """Make words of consecutive letters, digits and marks, and of consecutive other signs."""
     word, space = rust_unicode().word, rust_unicode().whitespace
 
     def kind(char: str) -> int:
@@ -126,7 +126,7 @@ def whitespace(part: Fields) -> list[Step]:
 
 
 def bert(part: Fields) -> list[Step]:
-    """White space is left out, every punctuation character stands alone."""
+    """Cut at whitespace, and make each punctuation character a word."""
     signs = splitter(find_chars(rust_unicode().punctuation), "Isolated")
     return whitespace_split(part) + signs
 

@@ -1,7 +1,7 @@
-"""The table of characters that a SentencePiece model carries: what is replaced, and by what.
+"""The character table of a SentencePiece model: which texts are replaced, and by what.
 
-It is a trie over bytes, in the two arrays of Aoe (1989) woven into one, and the texts that its
-leaves point to. Reading it is all that is done here; it is made by SentencePiece.
+It is a trie over bytes, stored as the double array of Aoe (1989) in one array, and the texts that
+its leaves point to. SentencePiece makes it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Precompiled:
         self.texts = texts
 
     def find(self, text: str) -> str | None:
-        """What replaces the shortest beginning of a text that the table has, or None."""
+        """Return the replacement of the shortest prefix of a text in the table, or None."""
         units, node = self.units, 0
         try:
             node ^= _offset(units[node])
@@ -50,9 +50,9 @@ class Precompiled:
         return self.texts[start : end if end >= 0 else None].decode("utf-8")
 
     def changes(self, text: str) -> list[Change] | None:
-        """The normalised text as changes, or None if nothing is replaced.
+        """Return the normalized text as changes, or None if nothing is replaced.
 
-        What a reader sees as one character is looked up as a whole first, if it is short.
+        A short grapheme (what a reader sees as one character) is first looked up as a whole.
         """
         changes: list[Change] = []
         modified = False
@@ -70,7 +70,7 @@ class Precompiled:
 
 
 def _replace(changes: list[Change], old: str, new: str) -> None:
-    """Add the change from `old` to `new`: their characters are paired as far as they go."""
+    """Add the change from `old` to `new`, whose characters are paired one by one."""
     more = len(new) - len(old)
     changes += [(char, int(i >= len(old))) for i, char in enumerate(new)]
     if more < 0 and changes:
@@ -84,14 +84,14 @@ def _offset(unit: int) -> int:
 
 @cache
 def _graphemes() -> Any:
-    """The pattern of what a reader sees as one character."""
+    """Return the pattern of a grapheme."""
     import regex
 
     return regex.compile(r"\X")
 
 
 def read_precompiled(charsmap: str, where: str) -> Precompiled:
-    """A table from its base64; ValueError, naming the place in the file, if it is damaged."""
+    """Return a table from its base64; ValueError, naming the path in the file, if damaged."""
     try:
         blob = base64.b64decode(charsmap, validate=True)
     except (binascii.Error, ValueError) as error:

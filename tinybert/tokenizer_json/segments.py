@@ -119,7 +119,7 @@ class Segment(NamedTuple):
 
     starts: returns the start of each part in the segment; None if the parts follow each other.
     spans: the original characters of each character of the segment; None if the segment is the
-        original text from `origin` up, behind `n_inserted` characters.
+        original text from `origin` up, with `n_inserted` characters before it.
     is_word: whether all parts together are one word.
     """
 
@@ -141,9 +141,10 @@ class Segment(NamedTuple):
                 for start, end in part.spans
             ]
         first = self.origin
-        shift = first - self.n_inserted
+        if shift := first - self.n_inserted:
+            starts = [shift + start for start in starts]
         found = [
-            (shift + at + start, shift + at + end)
+            (at + start, at + end)
             for part, at in zip(self.parts, starts, strict=True)
             for start, end in part.spans
         ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from tinybert.text.aligned_text import Span
 from tinybert.text.byte_level import SPACE
 from tinybert.text.rust_unicode import rust_unicode
@@ -19,19 +21,26 @@ def trimmed(text: Encoding, add_prefix_space: bool) -> list[Span]:
     for i, (leading, trailing) in enumerate(map(_SPACES.__getitem__, text.tokens)):
         if leading or trailing:
             start, end = spans[i]
-            if not (add_prefix_space and leading == 1 and (i == 0 or start == 0)):
+            if leading and not (add_prefix_space and leading == 1 and (i == 0 or start == 0)):
                 start = min(start + leading, end)
-            spans[i] = start, max(end - trailing, start) if end >= trailing else end
+            if trailing and end >= trailing:
+                end = max(end - trailing, start)
+            spans[i] = start, end
     return spans
 
 
 class _Spaces(WordCache[tuple[int, int]]):
     """How many characters at the beginning and at the end of a token are spaces."""
 
-    def work_out(self, word: str) -> tuple[int, int]:
-        runs = rust_unicode().whitespace.runs
-        spaces = SPACE + "".join(chr(c) for first, last in runs for c in range(first, last + 1))
+    def compute(self, word: str) -> tuple[int, int]:
+        spaces = _all_spaces()
         return len(word) - len(word.lstrip(spaces)), len(word) - len(word.rstrip(spaces))
 
 
 _SPACES = _Spaces()
+
+
+@cache
+def _all_spaces() -> str:
+    runs = rust_unicode().whitespace.runs
+    return SPACE + "".join(chr(code) for first, last in runs for code in range(first, last + 1))

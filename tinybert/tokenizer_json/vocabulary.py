@@ -11,10 +11,10 @@ Merges = list[tuple[str, str]]
 
 
 def checked_vocab(vocab: Any, where: str = "the vocabulary") -> dict[str, int]:
-    """A vocabulary from a file; ValueError unless it gives each token an id of its own."""
+    """Return a vocabulary from a file; ValueError unless each token has a unique id."""
     if not isinstance(vocab, dict) or not vocab:
-        raise ValueError(f"{where} must be an object from tokens to ids, not empty")
-    demand = f"{where} must give each token an id of its own, an int from 0 to {MAX_ID}"
+        raise ValueError(f"{where} must be a non-empty object from tokens to ids")
+    demand = f"{where} must give each token a unique id, an integer from 0 to {MAX_ID}"
     for token, token_id in vocab.items():
         if type(token_id) is not int or not 0 <= token_id <= MAX_ID:
             raise ValueError(f"{demand}, but {token!r:.80} has {token_id!r:.80}")
@@ -26,7 +26,7 @@ def checked_vocab(vocab: Any, where: str = "the vocabulary") -> dict[str, int]:
 
 
 def checked_merges(merges: Any) -> Merges:
-    """Merges from a file, each "a b" or ["a", "b"], as pairs; ValueError for anything else."""
+    """Return merges from a file, each "a b" or ["a", "b"], as pairs; ValueError otherwise."""
     if not isinstance(merges, list):
         raise ValueError("the merges must be a list")
     pairs: Merges = []
@@ -37,6 +37,8 @@ def checked_merges(merges: Any) -> Merges:
             or len(pair) != 2
             or not all(isinstance(token, str) and token for token in pair)
         ):
-            raise ValueError(f"merge {number} must be two tokens with a space between: {merge!r}")
+            raise ValueError(
+                f"merge {number} must be two tokens with a space between, got {merge!r}"
+            )
         pairs.append((pair[0], pair[1]))
     return pairs

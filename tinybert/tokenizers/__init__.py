@@ -1,6 +1,7 @@
-"""Text to ids and back: tokenizers by hand, equal to those of Hugging Face transformers.
+"""Tokenizers: text to ids and back, with the results of Hugging Face transformers.
 
-Knows nothing of tensors or models, and can be used alone.
+They do not depend on tensors or models. The algorithms are in `tinybert.text`, the parts of a
+tokenizer.json in `tinybert.tokenizer_json`.
 """
 
 from tinybert.text.added_token import AddedToken

@@ -1,7 +1,4 @@
-"""The tokenizer that a folder asks for, chosen by its files.
-
-Only names are looked at here; the class that is chosen reads the files.
-"""
+"""`AutoTokenizer`: the class of a tokenizer, chosen by the files of a folder."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ _KNOWN: dict[str, _Choice] = {
 
 
 class AutoTokenizer:
-    """Not made, but used for `from_pretrained` and `register`."""
+    """Loads the right class of tokenizer; it has no instances."""
 
     def __init__(self) -> None:
         raise TypeError("use AutoTokenizer.from_pretrained(folder_or_name)")
@@ -45,13 +42,12 @@ class AutoTokenizer:
     ) -> Tokenizer:
         """Load the tokenizer of a model from its folder, or by its name (see `hub.resolve`).
 
-        Its class is the `tokenizer_class` of tokenizer_config.json, else the one that belongs to
-        the `model_type` of config.json; if neither is known, a tokenizer.json is read as it is
-        (`TokenizerJSON`). If a class comes as a pair, `use_fast` chooses between them. The options
-        are those of the class.
+        The class is the `tokenizer_class` of tokenizer_config.json, else that of the `model_type`
+        of config.json. If neither is known, a tokenizer.json is loaded as `TokenizerJSON`.
+        `use_fast` chooses between a "Fast" class and another. The options are those of the class.
 
-        Raises FileNotFoundError if there is no such folder or model; ValueError if no file tells
-        the class, or one is damaged; and what the class raises.
+        Raises FileNotFoundError if there is no such folder or model; ValueError if no file names
+        the class, or a file is damaged; and the errors of the class.
         """
         where = {name: options[name] for name in ("revision", "token") if name in options}
         folder = hub.resolve(

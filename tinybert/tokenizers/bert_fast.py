@@ -31,24 +31,24 @@ from tinybert.tokenizers.fast import FastTokenizer
 
 
 class BertTokenizerFast(FastTokenizer, BertBase):
-    """Text to WordPiece ids, each with its characters and its word in the text.
+    """Text to WordPiece ids, with the characters and the word of each token.
 
     Arguments:
         vocab_file: one token a line; see `load_vocab`.
-        tokenizer_file: a tokenizer.json of a BERT, which has the vocabulary and the added tokens
-            and is used instead of `vocab_file`. The arguments below overrule what it says.
+        tokenizer_file: a tokenizer.json of a BERT, used instead of `vocab_file`. The arguments
+            below replace what it says.
         do_lower_case: lower-case the text (uncased models).
         unk_token, sep_token, pad_token, cls_token, mask_token: the special tokens. One that the
             vocabulary lacks is appended to it, in this order.
         tokenize_chinese_chars: make each Chinese character a word (not wanted for Japanese).
         strip_accents: remove accents; None means "if do_lower_case".
-        clean_text: drop control characters, and make every kind of white space a space; None
-            means what the tokenizer_file says, or True.
-        wordpieces_prefix: "##", which marks what continues a word, and no other.
+        clean_text: drop control characters, and replace whitespace by spaces; None means the value
+            in tokenizer_file, or True.
+        wordpieces_prefix: the mark of tokens that continue a word; only "##" is allowed.
         **common: the options of every `Tokenizer`; clean_up_tokenization_spaces is True unless
             there is a tokenizer_file.
 
-    Where both classes differ, each does as its namesake in transformers:
+    Where both classes differ, each follows the class of the same name in transformers:
 
     case                            BertTokenizer               BertTokenizerFast
     ------------------------------  --------------------------  ------------------------------
@@ -69,10 +69,10 @@ class BertTokenizerFast(FastTokenizer, BertBase):
     added tokens                    lower case; new ones count  as given; all count
     lists as one text               of tokens, of ids           of words alone
 
-    Where the original is at fault this one is not: max_length smaller than the number of special
-    tokens, and stride as large as the room for text, are a ValueError; rows of different lengths
-    never become an array of objects; added tokens of a tokenizer_file are looked for in text that
-    is normalised as the arguments say.
+    Some faults of the original are corrected: a max_length below the number of special tokens, and
+    a stride as large as the room for text, are a ValueError; rows of different lengths never become
+    an array of objects; added tokens of a tokenizer_file are searched in text that is normalized by
+    the arguments.
 
     Raises ValueError for a bad or missing file or no unk_token, TypeError for a wrong option.
     """
@@ -149,9 +149,9 @@ class BertTokenizerFast(FastTokenizer, BertBase):
     # Tokens to text, files ------------------------------------------------------------------
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """Join tokens by spaces, those that begin with "##" to what is before them.
+        """Join tokens with spaces, but a token that begins with "##" directly.
 
-        The space before English punctuation is left out.
+        The space before English punctuation is removed.
         """
         texts = []
         for i, token in enumerate(tokens):

@@ -1,7 +1,7 @@
-"""The file tokenizer.json of a BERT: read with every part checked, and written.
+"""Reading and writing the tokenizer.json of a BERT.
 
-The file can describe any tokenizer as a chain of parts. Here only the parts that BERT is made of
-are known; a file with others is refused, not read in part.
+The file can describe any tokenizer as a chain of parts. `BertTokenizerFast` accepts only the parts
+of BERT; a file with other parts is refused.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ PREFIX = "##"
 
 @dataclass(frozen=True)
 class BertFile:
-    """What a tokenizer.json says that the arguments of the tokenizer do not overrule.
+    """The content of a tokenizer.json that the arguments of the tokenizer do not replace.
 
-    sides: "padding_side" and "truncation_side", where the file has them.
-    unk_token, cls_token, sep_token: by content; None where the file does not say.
-    clean_text: whether the normaliser drops control characters.
-    cleans_up: whether the decoder drops the space before English punctuation.
+    sides: "padding_side" and "truncation_side", if the file has them.
+    unk_token, cls_token, sep_token: their contents; None if the file does not name them.
+    clean_text: whether the normalizer drops control characters.
+    cleans_up: whether the decoder removes the space before English punctuation.
     """
 
     vocab: dict[str, int]
@@ -48,12 +48,12 @@ class BertFile:
     path: Path | None = None
 
     def check_special_tokens(self, **roles: str | AddedToken | None) -> None:
-        """ValueError if a role is given to another token than the file gives it to."""
+        """Raise ValueError if a role is given to another token than in the file."""
         for role, token in roles.items():
             if getattr(self, role) != (None if token is None else str(token)):
                 raise ValueError(
                     f"{self.path}: {role} is {getattr(self, role)!r} in this file, "
-                    f"but {role}={token!r} was asked for"
+                    f"but {role}={token!r} was given"
                 )
 
     def as_json(
@@ -64,7 +64,7 @@ class BertFile:
         normalizer: BertNormalizer,
         strip_accents: bool | None,
     ) -> str:
-        """The text of the file; `special` has the ids of the tokens [CLS] and [SEP]."""
+        """Return the text of the file; `special` maps the tokens [CLS] and [SEP] to their ids."""
         cls, sep = special
         value = {
             "version": "1.0",
@@ -120,7 +120,9 @@ def read_bert_file(path: Path) -> BertFile:
         if unk_token not in vocab:
             raise ValueError(f"model.unk_token {unk_token!r} is not in model.vocab")
         if type(longest) is not int or longest < 1:
-            raise ValueError(f"model.max_input_chars_per_word must be an int, got {longest!r}")
+            raise ValueError(
+                f"model.max_input_chars_per_word must be an integer >= 1, got {longest!r}"
+            )
         flags = normalizer.get("clean_text", True), decoder.get("cleanup", True)
         if not all(isinstance(flag, bool) for flag in flags):
             raise ValueError("normalizer.clean_text and decoder.cleanup must be true or false")
@@ -139,7 +141,7 @@ def read_bert_file(path: Path) -> BertFile:
 
 
 def _part(file: Mapping[str, Any], name: str, kind: str, demands: Mapping[str, Any]) -> dict:
-    """The part `name` of the file, which must be of this kind and have these values."""
+    """Return the part `name` of the file, which must have this type and these values."""
     part = file.get(name)
     if not isinstance(part, dict) or part.get("type", kind) != kind:
         found = part.get("type") if isinstance(part, dict) else part
@@ -151,7 +153,7 @@ def _part(file: Mapping[str, Any], name: str, kind: str, demands: Mapping[str, A
 
 
 def read_sides(file: Mapping[str, Any]) -> dict[str, str]:
-    """The sides of the padding and truncation that were in force when the file was written."""
+    """Return the sides of padding and truncation that the file stores."""
     sides = {}
     for name in ("padding", "truncation"):
         part = file.get(name)
@@ -162,22 +164,22 @@ def read_sides(file: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _layout(part: Any) -> tuple[str, str]:
-    """The tokens that stand in the places of [CLS] and [SEP]."""
+    """Return the tokens that are used as [CLS] and [SEP]."""
     kind = part.get("type") if isinstance(part, dict) else None
     try:
         if kind == "BertProcessing":
             return part["cls"][0], part["sep"][0]
         if kind == "TemplateProcessing":
-            cls, _, sep = (piece.get("SpecialToken", {}).get("id") for piece in part["single"])
+            cls, _, sep = (item.get("SpecialToken", {}).get("id") for item in part["single"])
             if {name: part[name] for name in ("single", "pair")} == _template(cls, sep):
                 return cls, sep
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"post_processor is damaged: {error!r}") from error
-    raise ValueError("post_processor must put [CLS] A [SEP] B [SEP] together, as BERT has it")
+    raise ValueError("post_processor must make [CLS] A [SEP] B [SEP], as BERT has it")
 
 
 def _template(cls: str, sep: str) -> dict[str, list[dict[str, Any]]]:
-    """[CLS] A [SEP] and [CLS] A [SEP] B [SEP] with their types, as the file has them."""
+    """Return [CLS] A [SEP] and [CLS] A [SEP] B [SEP] with their types, as in the file."""
 
     def special(token: str, type_id: int) -> dict[str, Any]:
         return {"SpecialToken": {"id": token, "type_id": type_id}}

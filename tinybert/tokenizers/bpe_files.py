@@ -19,7 +19,7 @@ HEADER = "#version: 0.2"
 def load_bpe(
     vocab_file: str | PathLike[str], merges_file: str | PathLike[str]
 ) -> tuple[dict[str, int], Merges]:
-    """Read a vocab.json (token -> id) and a merges.txt (two tokens a line, first learnt first).
+    """Read a vocab.json (token -> id) and a merges.txt (two tokens a line, in learning order).
 
     Raises ValueError, naming the file, if one is missing or damaged.
     """
@@ -42,7 +42,7 @@ def save_bpe(
     vocab_file: str | PathLike[str],
     merges_file: str | PathLike[str],
 ) -> None:
-    """Write what `load_bpe` reads, tokens in the order of their ids."""
+    """Write the files that `load_bpe` reads, tokens in the order of their ids."""
     ordered = dict(sorted(vocab.items(), key=lambda item: item[1]))
     write_text(Path(vocab_file), json.dumps(ordered, ensure_ascii=False))
     lines = [HEADER, *(f"{left} {right}" for left, right in merges)]

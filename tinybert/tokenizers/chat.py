@@ -1,6 +1,6 @@
-"""Conversations as text: the Jinja2 template that a model comes with, filled in.
+"""Chat templates: a conversation as text, by the Jinja2 template of a model.
 
-A template is a program from a file that nobody has checked, so it runs in Jinja2's sandbox.
+A template is a program from a file that is not trusted: it runs in Jinja2's sandbox.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ MARK = "<|the last message ends here|> "
 
 
 def choose_template(template: Template, name: str | None, has_tools: bool) -> str:
-    """The template to use, of one or several: the one of this name, or else "default".
+    """Return the template of this name, or else "default".
 
-    Of several without a name, "tool_use" is for conversations with tools. A `name` that is no name
-    of a template is a template itself. Raises ValueError if there is none.
+    Without a name, a conversation with tools uses "tool_use". A `name` that is not the name of a
+    template is a template itself. Raises ValueError if there is no template.
     """
     if isinstance(template, dict):
         wanted = name or ("tool_use" if has_tools and "tool_use" in template else "default")
         if wanted in template:
             return template[wanted]
         if name is None:
-            raise ValueError(f"chat_template must be one of {', '.join(template)}: none is default")
+            raise ValueError(
+                f"chat_template must be one of {', '.join(template)}: there is no default"
+            )
     if name is not None:
         return name
     if template is None:
@@ -39,10 +41,10 @@ def choose_template(template: Template, name: str | None, has_tools: bool) -> st
 
 
 def render(template: str, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
-    """The text of a conversation.
+    """Return the text of a conversation.
 
     Raises ImportError with a hint if Jinja2 is missing, ValueError if the template is damaged or
-    refuses the conversation.
+    rejects the conversation.
     """
     try:
         import jinja2
@@ -58,7 +60,7 @@ def render(template: str, messages: Sequence[Mapping[str, Any]], **variables: An
         raise ValueError(f"chat_template may have {MAX_TEMPLATE} characters at most")
 
     class Generation(jinja2.ext.Extension):
-        """{% generation %}, which marks what a model has said, leaves it as it is."""
+        """{% generation %}, which marks the text of the model, has no effect."""
 
         def __init__(self, environment: Any) -> None:
             super().__init__(environment)
@@ -87,14 +89,14 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """JSON as it is, not escaped for HTML as Jinja2's own filter does."""
+    """Return JSON that is not escaped for HTML, unlike that of Jinja2's own filter."""
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
 
 
 class ChatTemplates:
-    """The part of a tokenizer that makes rows of conversations."""
+    """The part of a tokenizer that encodes conversations."""
 
     chat_template: Template = None
 
@@ -115,23 +117,23 @@ class ChatTemplates:
         tokenizer_kwargs: Mapping[str, Any] | None = None,
         **variables: Any,
     ) -> Any:
-        """The ids of a conversation, or of a batch of them, as the model was trained on it.
+        """Return the ids of a conversation, or of a batch, in the format of the model.
 
         Arguments:
             conversation: messages such as {"role": "user", "content": "Hello"}; or a list of lists.
-            tools, documents: lists of dicts, given to the template, which may make use of them. A
-                tool is a JSON schema; of functions none is made.
+            tools, documents: lists of dicts, passed to the template. A tool is a JSON schema;
+                functions are not converted.
             chat_template: another template, or the name of one where the model has several.
-            add_generation_prompt: end with what stands before an answer.
-            continue_final_message: end with the last message, without what stands behind it.
-            tokenize: give ids; False gives the text.
+            add_generation_prompt: end with the text that precedes an answer.
+            continue_final_message: end with the last message, without the text after it.
+            tokenize: return ids; False returns the text.
             padding, truncation, max_length, return_tensors, tokenizer_kwargs: options of a call.
-            return_dict: all that a call gives, not the ids alone.
-            **variables: more for the template; it also has the special tokens by role.
+            return_dict: return the result of a call, not only the ids.
+            **variables: more variables of the template, besides the special tokens by role.
 
         Raises ImportError if Jinja2 is missing (extra "chat"); ValueError if there is no template,
-        it is damaged, or refuses the conversation; TypeError if conversation, tools or documents
-        are of another form.
+        it is damaged, or rejects the conversation; TypeError if conversation, tools or documents
+        have another form.
         """
         if continue_final_message and add_generation_prompt:
             raise ValueError("continue_final_message excludes add_generation_prompt")
@@ -167,7 +169,7 @@ class ChatTemplates:
 
 
 def is_batch(conversation: Any) -> bool:
-    """Whether these are several conversations; TypeError unless they are, or one."""
+    """Return whether these are several conversations or one; TypeError for anything else."""
     if _all_mappings(conversation):
         return False
     if isinstance(conversation, (list, tuple)) and all(map(_all_mappings, conversation)):
@@ -183,9 +185,9 @@ def _all_mappings(value: Any) -> bool:
 
 
 def render_open(template: str, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
-    """`render`, but without what the template puts behind the last message.
+    """Return the text of a conversation without what the template adds after the last message.
 
-    A mark at the end of the message shows where that begins. Raises ValueError if it is lost.
+    A mark at the end of the message shows its position. Raises ValueError if it is lost.
     """
     if not messages:
         raise ValueError("continue_final_message needs a conversation with a last message")
@@ -194,8 +196,10 @@ def render_open(template: str, messages: Sequence[Mapping[str, Any]], **variable
         raise ValueError("continue_final_message needs a last message whose content is a str")
     last["content"] += MARK
     text = render(template, [*messages[:-1], last], **variables)
-    place = text.rfind(MARK.strip())
-    if place < 0:
+    position = text.rfind(MARK.strip())
+    if position < 0:
         raise ValueError("continue_final_message: the template does not show the last message")
-    kept = text[:place]
-    return kept if text.startswith(MARK, place) else kept.rstrip()  # the template strips messages
+    kept = text[:position]
+    return (
+        kept if text.startswith(MARK, position) else kept.rstrip()
+    )  # the template strips messages

@@ -43,25 +43,25 @@ LIKE_LLAMA = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereT
 
 
 class TokenizerJSON(FastTokenizer):
-    """Text to ids as a tokenizer.json describes it, each with its characters and its word.
+    """Text to ids as a tokenizer.json describes it, with the characters and the word of each token.
 
     Arguments:
-        tokenizer_file: the file, of which every part must be known.
-        bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token: which tokens
-            play these roles; the file does not say. The pad token may be in its "padding".
-        tokenizer_class: the class of transformers that the file was written for. Those like
-            Llama's put bos before a text, and perhaps eos behind it, whatever the file says.
-        add_bos_token, add_eos_token: whether they do, True and False if they are None. They also
-            count without a tokenizer_class; with any other they do not.
+        tokenizer_file: the file; every part of it must be known.
+        bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token: the tokens
+            with these roles, which the file does not name. The pad token may be in its "padding".
+        tokenizer_class: the class of transformers that the file was written for. Classes like that
+            of Llama put bos before a text and perhaps eos after it, whatever the file says.
+        add_bos_token, add_eos_token: whether these classes do; None means True and False. They also
+            apply without a tokenizer_class, but not with any other class.
         add_prefix_space: put a space before a text that has none, for a file whose pre-tokenizer
-            is ByteLevel. None means what the file says.
+            is ByteLevel. None means the value in the file.
         **common: the options of every `Tokenizer`.
 
-    Truncation and padding are those of a call; of what the file says of them only the sides and
-    the pad token count.
+    Truncation and padding are those of a call; only the sides and the pad token are taken from the
+    file.
 
-    Raises ValueError, naming the file and the place in it, if it is missing, damaged or has a part
-    that is not known; TypeError for a wrong option.
+    Raises ValueError, naming the file and the path in it, if it is missing, damaged or has an
+    unknown part; TypeError for a wrong option.
     """
 
     saved_as = "PreTrainedTokenizerFast"
@@ -134,7 +134,7 @@ class TokenizerJSON(FastTokenizer):
         self._vocabulary_changed()
 
     def _put_round(self, adds_bos: bool | None) -> None:
-        """Let bos and eos stand round every text, as the options say."""
+        """Replace the post-processor by one that puts bos and eos around every text."""
         bos = (str(self.bos_token), self.role_id("bos_token")) if adds_bos else None
         eos = (str(self.eos_token), self.role_id("eos_token")) if self.add_eos_token else None
         self._file = {**self._file, "post_processor": bos_and_eos(bos, eos)}
@@ -155,12 +155,12 @@ class TokenizerJSON(FastTokenizer):
         return self._processed(texts, settings.add_special_tokens)
 
     def _processed(self, texts: list[Encoding], special: bool) -> Encoding:
-        """The row that the post-processor makes of its texts."""
+        """Return the row that the post-processor makes of its texts."""
         with ErrorsName(self._path):
             return joined(self._process(texts, special), len(texts))
 
     def _row_of(self, first: list[int], second: list[int] | None) -> Encoding:
-        """The row that the file makes of ids."""
+        """Return the row of ids that the post-processor makes."""
         texts = [first] if second is None else [first, second]
         encodings = [Encoding.of_ids(ids, i) for i, ids in enumerate(texts)]
         return self._processed(encodings, True)
@@ -168,19 +168,19 @@ class TokenizerJSON(FastTokenizer):
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
-        """The row of a text, or of a pair, as the post-processor of the file makes it."""
+        """Return the row of a text or a pair that the post-processor makes."""
         return self._row_of(token_ids_0, token_ids_1).ids
 
     def create_token_type_ids_from_sequences(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
-        """The types of `build_inputs_with_special_tokens`."""
+        """Return the token types of `build_inputs_with_special_tokens`."""
         return self._row_of(token_ids_0, token_ids_1).type_ids
 
     # Ids to text, and files -----------------------------------------------------------------
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """What the decoder of the file makes of the tokens; without one, spaces join them."""
+        """Return the result of the decoder of the file; without a decoder, join with spaces."""
         if self._decoder is None:
             return " ".join(tokens)
         return "".join(self._decoder(tokens))
@@ -188,7 +188,7 @@ class TokenizerJSON(FastTokenizer):
     def save_vocabulary(
         self, save_directory: str | PathLike[str], filename_prefix: str | None = None
     ) -> tuple[str, ...]:
-        """Nothing: the vocabulary is in tokenizer.json, which `save_pretrained` writes."""
+        """Write nothing: the vocabulary is in tokenizer.json, which `save_pretrained` writes."""
         return ()
 
     def save_pretrained(
@@ -197,12 +197,12 @@ class TokenizerJSON(FastTokenizer):
         legacy_format: bool | None = None,
         filename_prefix: str | None = None,
     ) -> tuple[str, ...]:
-        """Write tokenizer.json, with the tokens that were added, and the files beside it.
+        """Write tokenizer.json, with the added tokens, and the configuration files.
 
-        Raises ValueError for legacy_format=True: there are no older files for this kind.
+        Raises ValueError for legacy_format=True: this class has no older files.
         """
         if legacy_format:
-            raise ValueError("legacy_format=True: a TokenizerJSON has no files but tokenizer.json")
+            raise ValueError("legacy_format=True: a TokenizerJSON is only saved as tokenizer.json")
         return super().save_pretrained(save_directory, False, filename_prefix)
 
     def _tokenizer_json(self) -> str:
@@ -214,7 +214,7 @@ class TokenizerJSON(FastTokenizer):
 def _part(
     file: Mapping[str, Any], name: str, known: Mapping[str, Callable[[Fields], T]]
 ) -> T | None:
-    """The part `name` of the file, or None if it has none."""
+    """Return the part `name` of the file, or None if it has none."""
     value = file.get(name)
     return None if value is None else Fields(value, name).build(known)
 
@@ -230,24 +230,24 @@ def _model(file: Mapping[str, Any]) -> Model:
 
 
 def _check_ids(added: Iterable[tuple[int, AddedToken]], vocab: Mapping[str, int]) -> None:
-    """ValueError for an added token that has the id of another token of the model."""
+    """Raise ValueError for an added token that has the id of another token of the model."""
     token_of = {token_id: token for token, token_id in vocab.items()}
     for i, token in added:
         if token.content not in vocab and i in token_of:
             raise ValueError(
-                f"added_tokens: {token.content!r} has the id {i}, which in the vocabulary "
-                f"{token_of[i]!r} has"
+                f"added_tokens: {token.content!r} has the id {i}, which {token_of[i]!r} has in "
+                "the vocabulary"
             )
 
 
 def _numbered(
     added: Iterable[tuple[int, AddedToken]], vocab: Mapping[str, int]
 ) -> dict[int, AddedToken]:
-    """Added tokens by the ids that the library gives them, whatever the file says.
+    """Return the added tokens by the ids that the library gives them, whatever the file says.
 
-    That of the vocabulary if it has the token, else the next one behind all that are there. (An id
-    that is taken, if those of the vocabulary have gaps, is passed over.) Of equal tokens the first
-    counts for the id, and the last for the rest.
+    A token of the vocabulary keeps its id; another gets the next free one after all others. (If the
+    ids of the vocabulary have gaps, taken ids are skipped.) Of equal tokens the first decides the
+    id, and the last the flags.
     """
     ids, found = dict(vocab), dict[int, AddedToken]()
     taken = set(ids.values())
@@ -263,7 +263,7 @@ def _numbered(
 
 
 def _padding(file: Mapping[str, Any]) -> dict[str, Any]:
-    """The pad token, if rows were padded when the file was written."""
+    """Return the pad token, if the file stores padding."""
     if file.get("padding") is None:
         return {}
     return {"pad_token": Fields(file["padding"], "padding").get("pad_token", str)}

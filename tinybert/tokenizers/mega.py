@@ -37,18 +37,18 @@ from tinybert.tokenizers.options import EncodeOptions
 
 
 class MegaTokenizer(FastTokenizer):
-    """Text to byte-level BPE ids, each with its characters and its word in the text.
+    """Text to byte-level BPE ids, with the characters and the word of each token.
 
     Arguments:
         vocab_file, merges_file: see `load_bpe`.
         tokenizer_file: a tokenizer.json of a RoBERTa, used where the two files are not given.
-        errors: what `decode` does with bytes that are no UTF-8, as for `bytes.decode`.
+        errors: how `decode` treats invalid UTF-8, as in `bytes.decode`.
         bos_token, eos_token, sep_token, cls_token, unk_token, pad_token, mask_token: the special
-            tokens. The white space before `mask_token` is part of it, unless it is given as an
-            AddedToken that says otherwise.
-        add_prefix_space: put a space before a text that has none, so that its first word has the
-            same tokens as in the middle of a text. `is_split_into_words` needs it.
-        trim_offsets: the space before a word is not among the characters of its token.
+            tokens. Whitespace before `mask_token` is part of it, unless it is given as an
+            AddedToken with other flags.
+        add_prefix_space: put a space before a text that has none: its first word then has the same
+            tokens as in the middle of a text. `is_split_into_words` needs it.
+        trim_offsets: exclude the space before a word from the offsets of its token.
         **common: the options of every `Tokenizer`.
 
     A row is <s> A </s>, or <s> A </s></s> B </s> for a pair; token types are all 0, and not
@@ -129,7 +129,7 @@ class MegaTokenizer(FastTokenizer):
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
-        """<s> A </s>, or <s> A </s></s> B </s> for a pair."""
+        """Return <s> A </s>, or <s> A </s></s> B </s> for a pair."""
         cls, sep = self.role_id("cls_token"), self.role_id("sep_token")
         row = [cls, *token_ids_0, sep]
         return row if token_ids_1 is None else [*row, sep, *token_ids_1, sep]
@@ -137,7 +137,7 @@ class MegaTokenizer(FastTokenizer):
     def create_token_type_ids_from_sequences(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
-        """0 for every id: this layout makes no use of types."""
+        """Return 0 for every id: this layout does not use types."""
         return [0] * len(self.build_inputs_with_special_tokens(token_ids_0, token_ids_1))
 
     def _with_special_tokens(
@@ -157,7 +157,7 @@ class MegaTokenizer(FastTokenizer):
     # Ids to text, and files -----------------------------------------------------------------
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """The text whose bytes the tokens are."""
+        """Decode the bytes of the tokens."""
         return to_bytes(tokens).decode("utf-8", self.errors)
 
     @classmethod
@@ -187,7 +187,7 @@ class MegaTokenizer(FastTokenizer):
         return json.dumps(self._as_json(), indent=2, ensure_ascii=False)
 
     def _as_json(self) -> dict[str, Any]:
-        """What tokenizer.json says of this tokenizer."""
+        """Return the tokenizer.json of this tokenizer."""
         byte_level = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
         flags = {"add_prefix_space": self.add_prefix_space}
         return {
@@ -246,7 +246,7 @@ def _vocabulary(
 
 
 def _plain(token: str | AddedToken | None) -> str | AddedToken | None:
-    """A special token given as a str, with the flags that RoBERTa's have."""
+    """Return a special token given as a str with the flags of RoBERTa's tokens."""
     if isinstance(token, str) and token:
         return AddedToken(token, normalized=True, special=True)
     return token
