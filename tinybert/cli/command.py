@@ -40,7 +40,7 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
     """Add TEXT ... and --file; `read_texts` reads them."""
     parser.add_argument("text", nargs="*", metavar="TEXT", help="a text in quotes")
     parser.add_argument(
-        "--file", metavar="FILE", help="a file with one text per line; - is standard input"
+        "--file", metavar="FILE", help="a file with one text per line, - for standard input"
     )
 
 

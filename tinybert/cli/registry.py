@@ -17,7 +17,7 @@ COMMANDS = {
     "embed": "Compute sentence embeddings",
     "fill-mask": "Predict masked words",
     "classify": "Classify texts",
-    "tag": "Find named entities, or label tokens otherwise",
+    "tag": "Find named entities and other token classes",
     "answer": "Find the answer to a question in a text",
     "generate": "Generate text from a prompt",
     "tokenize": "Show the tokens of a text",
