@@ -261,7 +261,7 @@ def test_what_is_refused(refused, folders: dict[str, Path], tmp_path: Path, monk
         ("generate", ["a", "--max-new-tokens", "99"], "max_position_embeddings 64"),
     ):
         assert message in refused(command, *words, "--model", folders[command])
-    assert "does not exist 'nowhere'" in refused("tag", "a", "--model", "nowhere")
+    assert "there is no folder 'nowhere'" in refused("tag", "a", "--model", "nowhere")
     assert "config.json: no such file" in refused("tag", "a", "--model", tmp_path)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     hint = refused("classify", "a", "--model", folders["classify"], "--plot", tmp_path / "x.png")
