@@ -166,8 +166,8 @@ assert all(reasons(damages))
 
 # %% [markdown]
 # And all other errors? Flip each single bit of length and header. Files are accepted only with two
-# tensors that fill them exactly, under another name or with another dtype of equal size. There is no
-# checksum: a flipped bit in the numbers is detected only by the SHA-256 of the whole file.
+# tensors that fill them exactly, under another name or with another dtype of equal size. The format
+# has no checksum: a flipped bit in the numbers is detected only by the SHA-256 of the whole file.
 
 # %%
 start = len(data) - 34  # where the numbers begin

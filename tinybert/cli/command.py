@@ -99,7 +99,7 @@ def _lines(name: str) -> list[str]:
 def check_output_file(flag: str, path: Path, suffixes: Sequence[str]) -> None:
     """Raise ValueError if an output file has another suffix, or its folder does not exist.
 
-    To be called before the work, so that no result is lost.
+    Call it before the computation, whose result would be lost.
     """
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"{flag} must end in {', '.join(suffixes)}, got {str(path)!r}")

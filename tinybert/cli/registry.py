@@ -1,7 +1,7 @@
 """The commands of the command line, one line each, in the order of `tinybert --help`.
 
-The command `fill-mask` is the `COMMAND` of `tinybert/cli/fill_mask.py`, and so on. A command's file
-is imported only when the command runs, so that the command line starts fast.
+The command `fill-mask` is the `COMMAND` of `tinybert/cli/fill_mask.py`, and so on. To start fast,
+the command line imports a command's file only when the command runs.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class GenerationMixin:
         self._generation_config = value
 
     def can_generate(self) -> bool:
-        """Whether the model has `generate`."""
+        """Return whether the model has `generate`."""
         return True
 
     @property
