@@ -155,13 +155,13 @@ def test_a_wrong_load_is_told_from_a_wrong_computation() -> None:
     comparison = compare(ours, theirs, X)
     assert [w.name for w in comparison.weights] == ["1.first.weight", "2.norm.bias"]
     assert comparison.weights[1].max_abs == 0.25
-    assert "Its weights differ (1.first.weight): a wrong load" in str(comparison)
+    assert "Its weights differ (1.first.weight): check the loading" in str(comparison)
 
     ours, theirs = blocks()
     wrong_eps(ours)
     comparison = compare(ours, theirs, X)
     assert comparison.weights == []
-    assert "All weights that both have are equal: look at the computation." in str(comparison)
+    assert "All common weights are equal: check the computation." in str(comparison)
 
 
 def test_weights_differ_though_the_outputs_do_not() -> None:
@@ -195,7 +195,7 @@ def test_nan_and_infinity_are_called_out(value: float) -> None:
     assert (row.name, row.verdict) == ("1.second", f"{what} ours")
     assert row.max_rel is not None
     assert row.max_rel < 1e-5  # the finite elements agree
-    assert f"{what} here first: 1.second (Linear)" in str(comparison)
+    assert f"First {what}: 1.second (Linear)" in str(comparison)
     content = json.loads(comparison.to_json())
     assert content["first_divergence"] == "1.second"
     assert content["weights"][0]["name"] == "1.second.bias"

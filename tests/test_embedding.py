@@ -134,13 +134,13 @@ def test_nothing_and_empty_texts(embedder: SentenceEmbedder) -> None:
 
 
 def test_wrong_arguments(embedder: SentenceEmbedder) -> None:
-    with pytest.raises(TypeError, match="give \\[text\\]"):
+    with pytest.raises(TypeError, match="single text as \\[text\\]"):
         embedder.encode("a single text")
     with pytest.raises(TypeError, match="list of str"):
         embedder.encode(["a", 3])  # type: ignore[list-item]
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size must be an integer >= 1, got 0"):
         embedder.encode(["a"], batch_size=0)
-    with pytest.raises(ValueError, match="pooling must be names of"):
+    with pytest.raises(ValueError, match="pooling must be one or several of"):
         SentenceEmbedder(embedder.tokenizer, embedder.model, ["mean"])
 
 

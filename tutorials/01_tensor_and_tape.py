@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 1. The tape: how gradients come back
-# To train a network is to ask, of every number in it, one question: *if this number grew a little,
-# how much would the loss grow?* The answer is the gradient. Here we first compute it by hand, line
-# by line, for a small network; then we let the engine do it, and take the engine apart until no
-# magic is left. You need NumPy and the chain rule; every claim has an `assert` beneath it.
+# Training a network needs the gradient: for every parameter, *how much does the loss grow if this
+# parameter grows a little?* We first compute it in NumPy, line by line, for a small network. Then
+# the engine does the same by automatic differentiation, and we look at how it works. You need NumPy
+# and the chain rule; every claim is followed by an `assert`.
 
 # %%
 import tracemalloc
@@ -38,7 +38,7 @@ assert np.allclose(p.sum(axis=-1), 1)  # each row is a distribution
 # %% [markdown]
 # ## Backward, by hand
 # `dname` means dL/d`name`, and has the shape of `name`. We go through the lines above from the last
-# to the first; each line knows only its own derivative and the `d` that arrives from below.
+# to the first. Each line needs its own derivative and the gradient passed back by the next line.
 #
 # - mean of −log p:  dp = −1 / (B p) at the target, 0 elsewhere
 # - softmax, from ∂pᵢ/∂zⱼ = pᵢ(δᵢⱼ − pⱼ):  dz = p · (dp − Σ dp·p)
@@ -52,11 +52,11 @@ da, dweight2, dbias2 = dlogits @ weight2, dlogits.T @ a, dlogits.sum(axis=0)
 dh = da * (1 - a**2)
 dx, dweight1, dbias1 = dh @ weight1, dh.T @ x, dh.sum(axis=0)
 
-# Softmax and cross-entropy together collapse to "what is predicted minus what is right":
+# Softmax and cross-entropy together simplify to prediction minus target:
 assert np.allclose(dlogits, (p - np.eye(C)[target]) / B)
 
 # %% [markdown]
-# Is it right? Ask the question literally: let one bias grow by 10⁻⁶, and look at the loss.
+# Check it with finite differences: change one bias by 10⁻⁶, and compare the loss.
 # %%
 z = np.tanh(x @ weight1.T + bias1 + 1e-6 * np.eye(N)[7]) @ weight2.T + bias2
 grown = (np.log(np.exp(z).sum(axis=-1)) - z[rows, target]).mean()
@@ -64,7 +64,7 @@ assert np.isclose((grown - loss) / 1e-6, dbias1[7], rtol=1e-4)
 
 # %% [markdown]
 # ## The engine does the same
-# A `Tensor` is an array that remembers how it was made. `backward()` fills `.grad` of the leaves.
+# A `Tensor` is an array that records how it was computed. `backward()` sets `.grad` of the leaves.
 
 # %%
 by_hand = [dx, dweight1, dbias1, dweight2, dbias2]
@@ -77,12 +77,12 @@ assert all(np.allclose(t.grad.numpy(), d) for t, d in zip(tensors, by_hand, stri
 
 # %% [markdown]
 # ## What the tape is
-# Each operation was a `Function`: an object that kept what its backward will need and that points
-# to its `parents`, the operations its inputs came from. The loss holds the last one in `grad_fn`.
-# A node sees raw arrays only, so we can walk the tape with our own hands:
+# Each operation is a `Function`: an object that saves what its backward needs and points to its
+# `parents`, the operations that computed its inputs. The loss has the last one in `grad_fn`. These
+# nodes form the computation graph (the tape). They work on raw arrays, so we can walk it ourselves:
 
 # %%
-assert result.grad_fn.released  # backward has freed what its nodes had saved: so, once more
+assert result.grad_fn.released  # backward frees the saved arrays, so run forward again
 result = F.cross_entropy(F.linear(F.linear(X, W1, B1).tanh(), W2, B2), target)
 node, dy, names, found = result.grad_fn, np.ones(()), [], {}
 while node is not None:
@@ -121,8 +121,8 @@ assert np.allclose(X.grad.numpy(), np.exp(x) * x + 3 * np.exp(x))  # it was adde
 
 # %% [markdown]
 # ## Your own operation
-# Write both methods side by side. `gradcheck` compares `backward` with finite differences, element
-# by element, and tells a wrong one where it is wrong.
+# Write `forward` and `backward`. `gradcheck` compares `backward` with finite differences, element
+# by element, and reports the elements that differ.
 
 
 # %%
@@ -156,9 +156,9 @@ assert "gradient of input 0 at index" in message
 
 # %% [markdown]
 # ## A check that cannot fail proves nothing
-# A row of softmax sums to 1 whatever its input: the true gradient of `softmax(x).sum()` is zero. So
-# with a plain sum as the loss, a backward that *does nothing at all* looks right. With a random
-# cotangent u, the loss Σ u·y, every element has its own weight and the fault shows.
+# A row of softmax sums to 1 for every input: the true gradient of `softmax(x).sum()` is zero. With
+# a plain sum as the loss, a backward that *returns zeros* passes the check. With a random cotangent
+# u, the loss Σ u·y, every element has its own weight, and the error is found.
 
 # %%
 for u, looks_right in ((np.ones((B, C)), True), (rng.standard_normal((B, C)), False)):
@@ -168,9 +168,9 @@ for u, looks_right in ((np.ones((B, C)), True), (rng.standard_normal((B, C)), Fa
     assert np.allclose(Z.grad.numpy(), lazy, atol=1e-12) == looks_right
 
 # %% [markdown]
-# ## Damage is an error, not a wrong number
-# exp saves its output, since that is its derivative. Overwrite it before `backward`, and the
-# gradient would silently be wrong. Tensors count their changes, and the node looks before it acts.
+# ## In-place changes of saved arrays are an error
+# exp saves its output, which is its derivative. If it is overwritten before `backward`, the
+# gradient would be wrong. Tensors count in-place changes, and the node checks the count.
 
 # %%
 y = Tensor(x, requires_grad=True).exp()
@@ -181,8 +181,8 @@ assert "Exp saved for backward was changed in place" in complaint(y.sum().backwa
 
 # %% [markdown]
 # ## What `no_grad` saves
-# A tape keeps what backward needs: here the output of every tanh. Without a tape each array can go
-# as soon as the next one is there, so a long chain needs no more memory than a short one.
+# The tape keeps what backward needs: here the output of every tanh. Without a tape each array is
+# freed as soon as the next one is computed, so a long chain needs no more memory than a short one.
 
 # %%
 for mode, most in ((enable_grad, 20), (no_grad, 2)):

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 2. A real BERT, number by number
 # all-MiniLM-L6-v2 is a small BERT (6 layers, 384 features a token, 22.7 million numbers) that was
-# trained to give sentences of similar meaning similar vectors. We follow one sentence through it,
-# from text to pieces, through every layer with nothing but NumPy, to the answer. Beside each
-# formula stands the number that the model itself computes, and an `assert` that they agree.
+# trained for sentence embeddings: similar sentences get similar vectors. We follow one sentence
+# from text to tokens, and compute every layer in NumPy. After each formula an `assert` compares the
+# result with the output of the model.
 
 # %%
 import math
@@ -28,8 +28,8 @@ assert model.num_parameters() == 22_713_216
 
 # %% [markdown]
 # ## From text to ids
-# Words that the vocabulary lacks are cut into pieces that it has, the longest first; `##` marks a
-# piece that continues a word. Each piece is a number: its line in `vocab.txt`.
+# WordPiece splits a word that is not in the vocabulary into tokens that are, longest match first;
+# `##` marks a token that continues a word. The id of a token is its line in `vocab.txt`.
 
 # %%
 sentence = "The chubby cat sat on the mat because it was tired."
@@ -45,7 +45,7 @@ T = len(tokens)
 assert tokens == ["[CLS]", *tokenizer.tokenize(sentence), "[SEP]"]
 assert (folder / "vocab.txt").read_text("utf-8").splitlines()[ids[4]] == tokens[4] == "cat"
 
-# The model runs once and tells all: what each layer made of each token, and who looked at whom.
+# One forward pass returns the hidden states and the attention weights of all layers.
 with no_grad():
     output = model(**inputs, output_hidden_states=True, output_attentions=True)
 hidden_states = [state.numpy()[0] for state in output.hidden_states]  # L + 1 times (T, D)
@@ -56,15 +56,15 @@ w = {name: tensor.numpy() for name, tensor in model.state_dict().items()}  # all
 
 
 def agree(ours: np.ndarray, models: np.ndarray) -> bool:
-    """Equal up to the rounding of float32: 1e-5, where the numbers are of the size of 1."""
+    """Whether two arrays are equal up to float32 rounding: 1e-5 for numbers of about 1."""
     return ours.shape == models.shape and bool(np.abs(ours - models).max() < 1e-5)
 
 
 # %% [markdown]
 # ## Embeddings
-# What a token is before it has looked around: three rows added, one for the word, one for the
-# place, one for the segment. Then LayerNorm gives each token mean 0 and variance 1, and a learned
-# scale and shift: (x − mean) / √(var + eps) · weight + bias.
+# The input of the first layer is the sum of three embeddings: of the token, its position and its
+# token type. LayerNorm then gives each token mean 0 and variance 1, and a learned scale and shift:
+# (x − mean) / √(var + eps) · weight + bias.
 
 
 # %%
@@ -84,10 +84,10 @@ assert agree(x, hidden_states[0])
 
 # %% [markdown]
 # ## One head of attention
-# Each token asks a question (query), offers a label (key) and something to give (value): three
-# linear maps of x. The score of query i and key j is their product, divided by √K so that it does
-# not grow with the size of a head; softmax makes of each row of scores shares that sum to 1. Head h
-# owns the features h·K to (h+1)·K.
+# Query, key and value are three linear maps of x. The attention score of query i and key j is their
+# dot product, divided by √K to keep its variance independent of the head size. Softmax turns each
+# row of scores into attention weights that sum to 1. The output is the weighted sum of the values.
+# Head h uses the features h·K to (h+1)·K.
 
 
 # %%
@@ -101,7 +101,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def head(x: np.ndarray, layer: str, h: int) -> tuple[np.ndarray, np.ndarray]:
-    """What head `h` gathers for each token, and its shares: (T, K) and (T, T)."""
+    """Return the output of head `h` for each token, and its weights: (T, K) and (T, T)."""
     part = slice(h * K, (h + 1) * K)
     maps = (f"{layer}.attention.self.{name}" for name in ("query", "key", "value"))
     query, key, value = (linear(x, name)[:, part] for name in maps)  # (T, K) each
@@ -112,15 +112,15 @@ def head(x: np.ndarray, layer: str, h: int) -> tuple[np.ndarray, np.ndarray]:
 _, weights = head(x, "encoder.layer.0", 2)
 assert np.allclose(weights.sum(axis=-1), 1)
 assert agree(weights, attentions[0][2])
-# This head has learned to look one token back, whatever the token is:
+# This head has learned to attend to the previous token, whatever the token is:
 assert all(weights[i].argmax() == i - 1 and weights[i, i - 1] > 0.9 for i in range(1, T))
 
 
 # %% [markdown]
 # ## A whole layer, and then all
-# The heads side by side go through one more linear map. Add the input (the residual: a layer only
-# says what to *change*) and normalise. Then each token for itself: to four times the width, through
-# GELU x·Φ(x), and back; add, normalise. Six times over, that is all.
+# The outputs of all heads are concatenated and go through another linear map. Add the input (the
+# residual connection) and apply LayerNorm. The feed-forward part works on each token separately: to
+# four times the width, through GELU x·Φ(x), and back; add, normalise. BERT repeats this layer.
 
 # %%
 erf = np.vectorize(math.erf, otypes=[np.float32])
@@ -140,10 +140,10 @@ for number in range(L):
     assert agree(x, hidden_states[number + 1])
 
 # %% [markdown]
-# ## What does "it" look at?
-# Head 1 of layer 3 (counted from 0) seems to look from a pronoun to what it stands for. Change the
-# last word, so that "it" is rather the mat, and its gaze moves. That is an observation on one head
-# and two sentences, not a proof of how the model understands.
+# ## What does "it" attend to?
+# Head 1 of layer 3 (counted from 0) seems to attend from a pronoun to the noun that it refers to.
+# With another last word "it" refers to the mat, and the attention weights change. This is an
+# observation of one head on two sentences, not a proof of how the model resolves pronouns.
 
 # %%
 for text in (sentence, sentence.replace("tired", "soft")):
@@ -156,10 +156,10 @@ for text in (sentence, sentence.replace("tired", "soft")):
     assert (row[tokens.index("cat")] > row[tokens.index("mat")]) == (text == sentence)
 
 # %% [markdown]
-# ## From tokens to one vector, and padding that does not leak
-# The meaning of a sentence is, for this model, the mean of its token vectors, scaled to length 1.
-# In a batch short sentences are padded; the mask keeps padding out of the attention and out of the
-# mean, so that a sentence gets the same vector alone and in company.
+# ## Mean pooling, and padding
+# The sentence embedding of this model is the mean of its token vectors, scaled to length 1. In a
+# batch, short sentences are padded. The attention mask excludes padding from the attention and from
+# the mean: a sentence gets the same vector alone and in a batch.
 
 
 # %%
@@ -181,7 +181,7 @@ assert similarity[0, 1] > 0.4 > 0.2 > similarity[:2, 2].max()
 
 # %% [markdown]
 # ## Against torch
-# Where transformers is installed, its BertModel is asked the same, layer by layer.
+# If transformers is installed, we compare every layer with its BertModel.
 
 # %%
 if find_spec("torch") and find_spec("transformers"):
@@ -197,4 +197,4 @@ if find_spec("torch") and find_spec("transformers"):
     assert all(agree(a, b) for a, b in pairs)
 else:
     print('no torch here to compare with: pip install "tinybert[test]"')
-# Next: from a text to the ids that it begins with, 03_wordpiece_by_hand.py.
+# Next: from text to token ids, 03_wordpiece_by_hand.py.

@@ -1,10 +1,10 @@
 # %% [markdown]
-# # 4. Attention: who looks at whom
-# Attention lets each token gather from the others what it needs. It is a dictionary made soft: a
-# query is compared with all keys, and the answer is a mixture of all values, mostly of those whose
-# keys fit (Vaswani et al. 2017, arXiv:1706.03762, section 3.2). We build it in NumPy, give it
-# heads, masks and relative positions, compute it without ever holding its matrix, and then look at
-# what the heads of a trained model do.
+# # 4. Attention
+# Attention lets each token read from the others. It works like a soft dictionary: a query is
+# compared with all keys, and the result is a weighted mean of all values, mostly of those whose
+# keys match (Vaswani et al. 2017, arXiv:1706.03762, section 3.2). We build it in NumPy, with heads,
+# masks and relative positions, compute it without storing the attention matrix, and look at the
+# attention weights of a trained model.
 
 # %%
 import math
@@ -32,15 +32,15 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def attention(query, key, value, mask=0.0) -> tuple[np.ndarray, np.ndarray]:
-    """(..., T, K) each, and a mask that is added to the scores: what is gathered, the weights."""
+    """Return output and attention weights for (..., T, K) each; the mask is added to the scores."""
     scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1]) + mask  # (..., T, T)
     weights = softmax(scores)
     return weights @ value, weights
 
 
 # %% [markdown]
-# A query that is a key, only longer, finds exactly that key's value: the dictionary. A query of
-# zeros fits all keys alike and gets the mean.
+# A query that is a key times a large factor returns exactly that key's value, as in a dictionary. A
+# query of zeros matches all keys equally and returns the mean.
 
 # %%
 key, value = np.eye(4), rng.standard_normal((4, 7))
@@ -51,8 +51,8 @@ assert np.allclose(attention(0 * key[[2]], key, value)[0], value.mean(axis=0))
 # ## Why divide by √K
 # The score q·k is a sum of K products. If the parts of q and k are independent with mean 0 and
 # variance 1, so is each product, and variances of independent terms add up: the variance of a score
-# is K. With large scores softmax gives nearly all to one key. Then its derivative, p(δ − p), is
-# nearly 0, and nothing is learnt. Divided by √K, the variance is 1 for heads of any size.
+# is K. With large scores softmax saturates: one key gets a weight of almost 1. Then its derivative,
+# p(δ − p), is almost 0, and learning stops. Divided by √K, the variance is 1 for every head size.
 
 # %%
 print("   K   variance of q.k   largest of 8 weights: of q.k, and of q.k / sqrt(K)")
@@ -67,10 +67,10 @@ assert without > 0.95
 
 # %% [markdown]
 # ## Heads
-# One softmax can look at one thing. So the D features are cut into H heads of K, each with its own
-# weights: (B, T, H·K) becomes (B, T, H, K) and then (B, H, T, K), so that the last two axes are a
-# matrix product for each head. A reshape straight to (B, H, T, K) has the same shape and mixes
-# tokens with features; nothing complains.
+# Multi-head attention: the D features are split into H heads of size K, each with its own attention
+# weights. (B, T, H·K) becomes (B, T, H, K) and then (B, H, T, K); the last two axes are a matrix
+# product for each head. A direct reshape to (B, H, T, K) has the same shape but mixes tokens with
+# features, and raises no error.
 
 
 # %%
@@ -90,9 +90,9 @@ assert np.array_equal(split(x)[1, 2, 3], x[1, 3, 2 * K :])  # row 1, head 2, tok
 assert not np.array_equal(split(x), x.reshape(B, H, T, K))  # the wrong way
 
 # %% [markdown]
-# In tinybert's operations it reads the same. `scaled_dot_product_attention` does it in one, as the
-# layers of the model do, and so that the T × T matrix never exists (see below). A random cotangent
-# (tutorial 1) shows that their gradients agree as well.
+# The same with tinybert's operations. `scaled_dot_product_attention` is one operation, used by the
+# layers of the model; it never stores the T × T matrix (see below). A random cotangent (tutorial 1)
+# shows that the gradients agree as well.
 
 # %%
 dy = rng.standard_normal(context.shape)
@@ -106,11 +106,11 @@ for result in (step_by_step, in_one):
 assert all(np.allclose(a.grad.numpy(), b.grad.numpy()) for a, b in zip(*leaves, strict=True))
 
 # %% [markdown]
-# ## Masks: who must not be looked at
-# A mask is added to the *scores*, before softmax: 0 for "look", the smallest finite number for "do
-# not". The weight is then exp(−huge) = 0 exactly. The padding mask (B, T) is about keys, so it
-# becomes (B, 1, 1, T): all heads, all queries, this key. What stands in the padding is then
-# without effect on the real tokens.
+# ## Padding masks
+# A mask is added to the *scores*, before softmax: 0 for keys to attend to, the smallest finite
+# number for masked keys. Their weight is then exp(−huge) = 0 exactly. The padding mask (B, T) is
+# about keys, so it becomes (B, 1, 1, T): all heads, all queries, this key. The content of the
+# padding then has no effect on the real tokens.
 
 # %%
 lowest = np.finfo(x.dtype).min
@@ -121,9 +121,9 @@ assert (weights[1, :, :, 3:] == 0).all()
 assert np.allclose(context[1, :, :3], attention(*(a[1, :, :3] for a in (query, key, value)))[0])
 
 # %% [markdown]
-# Two ways to get it wrong. On the *query* axis, (B, 1, T, 1), the mask adds the same number to a
-# whole row of scores, and softmax does not see that: real tokens look at padding as before. And if
-# the weights are masked *after* softmax, those of a row no longer sum to 1.
+# Two common mistakes. On the *query* axis, (B, 1, T, 1), the mask adds the same number to a whole
+# row of scores, and softmax is invariant to that: real tokens still attend to padding. And if the
+# weights are masked *after* softmax, the weights of a row no longer sum to 1.
 
 # %%
 assert np.allclose(
@@ -133,10 +133,10 @@ assert np.allclose(
 assert attention(query, key, value)[1][1, :, :, :3].sum(-1).max() < 0.99  # masked afterwards
 
 # %% [markdown]
-# And a row that may look nowhere? Its scores all become −huge, and beside that number the scores
-# themselves are lost in rounding: all are equal, so the weights are uniform. −10000, the constant
-# of the original BERT, gives the weights without any mask. Neither means anything, but both are
-# finite; −∞ gives 0/0, and that NaN would spread to the gradients of everything.
+# What about a query whose keys are all masked? All its scores become −huge; the scores themselves
+# are lost in rounding. All are equal, so the weights are uniform. −10000, the constant of the
+# original BERT, gives the weights without any mask. Neither result has a meaning, but both are
+# finite; −∞ gives 0/0, and that NaN would spread to all gradients.
 
 # %%
 nowhere = np.zeros((1, 1, 1, T))
@@ -146,10 +146,10 @@ with np.errstate(invalid="ignore"):
     assert np.isnan(attention(query, key, value, nowhere - np.inf)[1]).all()
 
 # %% [markdown]
-# ## Causal: no look at the future
-# To predict the next token, token i may see tokens 0 to i only: a triangle of zeros. The test is
-# to change the last token. Not one bit of any earlier output may change. With the other triangle,
-# a slip that is easily made, a token sees itself and the future; without one, everything.
+# ## Causal masks
+# To predict the next token, token i may attend to tokens 0 to i only: a triangle of zeros. To test
+# it, change the last token: no bit of any earlier output may change. With the other triangle, a
+# common mistake, a token attends to itself and to later tokens; without a mask, to all tokens.
 
 # %%
 causal = np.triu(np.full((T, T), lowest), k=1)  # above the diagonal: keys after the query
@@ -166,9 +166,9 @@ built_in = F.scaled_dot_product_attention(*map(Tensor, (query, key, value)), is_
 assert np.allclose(ours, built_in.numpy())
 
 # %% [markdown]
-# ## Head masks: what is a head good for?
-# To find out, multiply its weights by 0, *after* softmax, so that it gathers nothing, and see what
-# changes (Michel et al. 2019, arXiv:1905.10650). In a model: `model(..., head_mask=...)`.
+# ## Head masks: how important is a head?
+# Multiply its attention weights by 0, *after* softmax, and measure what changes (Michel et al.
+# 2019, arXiv:1905.10650). In a model: `model(..., head_mask=...)`.
 
 # %%
 head_mask = np.array([1.0, 0.0, 1.0])[:, None, None]  # (H, 1, 1)
@@ -178,17 +178,17 @@ assert np.allclose(without[:, :, :K], merge(attention(query, key, value)[0])[:, 
 
 # %% [markdown]
 # ## Relative positions
-# Without a causal mask, nothing above knows the order of tokens: permute them, and the outputs are
-# permuted, no more. BERT adds a vector for each place to its input. The other way is a vector E for
-# each *distance*, which is compared
+# Without a causal mask, attention does not depend on the order of tokens: if they are permuted, the
+# outputs are permuted too. BERT adds a position embedding to its input. The alternative is a vector
+# E for each *distance*, which is multiplied
 #
 # - with the query: q·k + q·E (Shaw et al. 2018, arXiv:1803.02155, eq. 5), "relative_key";
 # - and with the key: q·k + q·E + k·E (Huang et al. 2020, arXiv:2009.13658, method 4),
 #   "relative_key_query".
 #
-# All is added *before* the division by √K. Paper and code differ: Shaw et al. cut distances off at
-# a maximum, count key − query, and have a second table for values. BERT in transformers has no
-# cut-off, hence 2·P − 1 distances for P places, counts query − key + P − 1, and has one table, E.
+# All is added *before* the division by √K. Paper and code differ: Shaw et al. clip distances to a
+# maximum, use key − query, and have a second table for values. BERT in transformers does not clip,
+# hence 2·P − 1 distances for P positions, uses query − key + P − 1, and has one table, E.
 
 
 # %%
@@ -232,14 +232,14 @@ for kind in ("relative_key", "relative_key_query"):
     assert np.allclose(moved, scores[:, :, 2:, 2:], atol=1e-6)  # only distances count
 
 # %% [markdown]
-# ## Without the matrix
-# The weights of T tokens are T² numbers a head: too many to keep when T is large. But what a query
-# gathers is a fraction, Σ exp(sⱼ) vⱼ / Σ exp(sⱼ), and sums can be built up block by block. Only the
-# maximum m, which is subtracted so that exp cannot overflow, is not known in advance. So use the
-# largest *so far*; when a later block has a larger one, both sums were too large by the factor
-# exp(m_new − m_old), and are multiplied by its inverse. That is exact, no approximation (Milakov &
-# Gimelshein 2018, arXiv:1805.02867; as attention, "flash", Dao et al. 2022, arXiv:2205.14135, who
-# take blocks of queries too, to stay in a GPU's fast memory, and in backward compute them again).
+# ## Flash attention: without the T × T matrix
+# The weights of T tokens are T² numbers per head: too much memory when T is large. But the output
+# of a query is a fraction, Σ exp(sⱼ) vⱼ / Σ exp(sⱼ), and both sums can be computed block by block.
+# Only the maximum m, which is subtracted to avoid overflow of exp, is not known in advance. So use
+# the largest *so far*; when a later block has a larger one, both sums were too large by the factor
+# exp(m_new − m_old), and are divided by it. The result is exact (online softmax, Milakov &
+# Gimelshein 2018, arXiv:1805.02867; flash attention, Dao et al. 2022, arXiv:2205.14135, which also
+# uses blocks of queries, to stay in a GPU's fast memory, and recomputes the scores in backward).
 
 
 # %%
@@ -275,10 +275,10 @@ for name, way in (
 
 # %% [markdown]
 # ## Heads of a real model
-# What do the 72 heads of MiniLM look at? Take for each the mean weight from a token to the one
+# What do the 72 heads of MiniLM attend to? Compute for each the mean weight from a token to the one
 # before, to the one after, to [SEP] and to [CLS], over a few sentences. Some heads do little else.
-# In BERT-base many heads rest on [SEP] when they have nothing to say (Clark et al. 2019,
-# arXiv:1906.04341); in this model they rest on [CLS].
+# In BERT-base many heads attend to [SEP] when their function does not apply (Clark et al. 2019,
+# arXiv:1906.04341); in this model they attend to [CLS].
 
 # %%
 TEXTS = [
@@ -310,14 +310,14 @@ assert shares["next"].max() > 0.6
 assert shares["[CLS]"].max() > 0.8 > 0.2 > shares["[SEP]"].max()
 
 # %% [markdown]
-# A map has a row for each token that looks and a column for each that is looked at: the head of the
-# previous token is a line below the diagonal. `python 04_attention.py map.png` also draws it. That
-# a head looks somewhere does not prove that the model *uses* what it finds: see head masks.
+# An attention map has a row for each query and a column for each key: the head that attends to the
+# previous token is a line below the diagonal. `python 04_attention.py map.png` also draws it. A
+# large weight does not prove that the model *uses* what the head reads: see head masks.
 
 
 # %%
 def draw(weights: np.ndarray, tokens: list[str]) -> str:
-    """(T, T) as text: the more ink, the more weight."""
+    """Return attention weights (T, T) as text: darker characters for larger weights."""
     ink = " .:-=+*#%@"
     rows = ["".join(2 * ink[min(int(10 * w), 9)] for w in row) for row in weights]
     return "\n".join(f"{token:>8s} |{row}|" for token, row in zip(tokens, rows, strict=True))
@@ -351,4 +351,4 @@ largest = None  # 8 keys have the same score, one has a score higher by log 8: w
 
 assert pairs_seen in (None, int((attention(query, key, value, causal)[1][0, 0] > 0).sum()))
 assert largest is None or np.isclose(largest, softmax(np.array([0.0] * 8 + [math.log(8)]))[-1])
-# Next: all gradients of a layer by hand, 05_a_layer_backward.py.
+# Next: all gradients of a layer in NumPy, 05_a_layer_backward.py.

@@ -1,9 +1,9 @@
 # %% [markdown]
-# # 5. A layer of BERT, backward by hand
-# Tutorial 2 followed a sentence up through the layers. Now the gradient comes down through one of
-# them, the first of MiniLM with its real weights: layer norm, GELU, linear maps, residuals, softmax
-# and the products of attention, each with its derivation in a few lines, all in NumPy. Beside us
-# the engine does the same, and in the end all gradients must agree to ten digits.
+# # 5. Backpropagation through a layer of BERT
+# Tutorial 2 computed the forward pass. Now we compute the backward pass of one layer, the first of
+# MiniLM with its pretrained weights: layer norm, GELU, linear maps, residuals, softmax and the
+# products of attention, each with a short derivation, in NumPy. The engine computes the same
+# gradients, and all must agree to ten digits.
 #
 # As everywhere, `dname` is dL/d`name` and has the shape of `name`.
 
@@ -20,7 +20,7 @@ try:
     folder = model_folder()
 except FetchError as reason:  # it names the one command to run
     raise SystemExit(str(reason)) from None
-model = BertModel.from_pretrained(folder).to(dtype="float64")  # so that rounding hides nothing
+model = BertModel.from_pretrained(folder).to(dtype="float64")  # with little rounding
 H, eps = model.config.num_attention_heads, model.config.layer_norm_eps
 first_layer = model.encoder.layer[0]
 w = {name: parameter.numpy() for name, parameter in first_layer.named_parameters()}
@@ -31,7 +31,7 @@ inputs = BertTokenizer.from_pretrained(folder)(
     ["The chubby cat sat on the mat.", "It slept."], padding=True, return_tensors="np"
 )
 hidden_states = model(**inputs, output_hidden_states=True).hidden_states
-hidden_states[0].retain_grad()  # it is no leaf, so its gradient must be asked for
+hidden_states[0].retain_grad()  # only leaves keep their gradient by default
 x = hidden_states[0].numpy()
 B, T, D = x.shape
 K = D // H
@@ -41,7 +41,7 @@ assert (B, T, D, K) == (2, 11, 384, 32)
 # %% [markdown]
 # ## The parts, each with its backward
 # **Linear**, y = x Wᵀ + b, that is y_to = Σᵢ x_ti W_oi + b_o for token t. Each number gets dy times
-# what it was multiplied by, summed over all places where it was used:
+# its factor, summed over all uses:
 #
 #     dx = dy W        dW = dyᵀ x        db = Σ dy, over all tokens
 
@@ -73,8 +73,8 @@ assert np.allclose(gradients["attention.output.dense.bias"], B * T)
 #
 #     dx = dy (Φ(x) + x φ(x))
 #
-# In the code of BERT's authors Φ was later replaced by a formula with tanh, "gelu_new" in
-# transformers, which is off by up to 0.0005. This model, like most, has the true one.
+# The code of BERT's authors later replaced Φ by an approximation with tanh, "gelu_new" in
+# transformers, with errors of up to 0.0005. This model, like most, uses the exact formula.
 
 
 # %%
@@ -103,8 +103,8 @@ assert np.allclose(gelu_backward(np.ones(101), z), slope, atol=1e-8)
 #
 #     dx = r (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))
 #
-# To shift all of x, or to stretch it, changes nothing in x̂; the two means take just these two
-# directions out of the gradient.
+# x̂ is invariant to a shift and to a scaling of x; the two means remove these two directions from
+# the gradient.
 
 
 # %%
@@ -132,9 +132,9 @@ assert np.allclose(dx.sum(axis=-1), 0)  # no gradient along a shift
 assert np.allclose((dx * x_hat).sum(axis=-1), 0)  # and none along a stretch
 
 # %% [markdown]
-# **Softmax**, from ∂pᵢ/∂sⱼ = pᵢ (δᵢⱼ − pⱼ):  ds = p · (dp − Σ dp·p).  A masked key has p = 0, so
-# ds = 0: nothing flows back through the mask. **Products**: if C = A B, then dA = dC Bᵀ and
-# dB = Aᵀ dC. **Heads**: split and merge only rename places, so each is the backward of the other.
+# **Softmax**, from ∂pᵢ/∂sⱼ = pᵢ (δᵢⱼ − pⱼ):  ds = p · (dp − Σ dp·p).  A masked key has p = 0, so ds
+# = 0: no gradient flows to masked keys. **Products**: if C = A B, then dA = dC Bᵀ and dB = Aᵀ dC.
+# **Heads**: split and merge only rearrange elements, so each is the backward of the other.
 
 
 # %%
@@ -159,8 +159,8 @@ assert np.array_equal(merge(split(x)), x)
 
 # %% [markdown]
 # ## Forward
-# `kept` holds what backward will need: the inputs of the linear maps and of GELU, the factors of
-# the two products, x̂ and r of both norms.
+# `kept` holds what backward needs: the inputs of the linear maps and of GELU, the factors of the
+# two products, and x̂ and r of both layer norms.
 
 
 # %%
@@ -184,12 +184,12 @@ assert np.abs(y - hidden_states[1].numpy()).max() < 1e-12
 
 # %% [markdown]
 # ## Backward
-# The same lines from the last to the first, each turned round. At a **residual**, s = a + f(a), the
-# gradient ds goes two ways, straight to a and through f, and both arrive at a: they are added. So
-# each layer has a road on which the gradient passes unchanged but for the norms. x is used four
-# times: by query, key, value and the residual.
+# The same lines in reverse order. At a **residual connection**, s = a + f(a), the gradient ds
+# reaches a directly and through f, and both gradients are added. So each layer has a path on which
+# only the layer norms change the gradient. x is used four times: by query, key, value and the
+# residual.
 #
-# The loss is Σ dy · y with random dy, so that every number of y counts differently.
+# The loss is Σ dy · y with a random dy: every element of y has its own weight.
 
 # %%
 dy = rng.standard_normal(y.shape)
@@ -214,9 +214,9 @@ assert gradients.keys() == w.keys()
 assert all(gradients[name].shape == w[name].shape for name in w)
 
 # %% [markdown]
-# ## Is it right?
-# The engine computes attention in blocks and GELU together with the linear map before it; we wrote
-# the formulas as they stand. All 16 gradients and dx agree.
+# ## Comparison with the engine
+# The engine computes attention in blocks, and fuses GELU with the linear map before it; we used the
+# plain formulas. All 16 gradients and dx agree.
 
 # %%
 hidden_states[1].backward(dy)
@@ -230,8 +230,8 @@ for name, (ours, engine) in pairs.items():
     assert difference < 1e-10
 
 # %% [markdown]
-# Two derivations by the same rules could share a mistake. So ask one number literally: let a single
-# weight deep in the layer grow and shrink by h, and watch the loss.
+# Two derivations by the same rules could share a mistake. So check one weight deep in the layer
+# with finite differences: increase and decrease it by h, and compare the loss.
 
 
 # %%
@@ -251,8 +251,8 @@ print(f"{name}{list(place)}: {gradients[name][place]:.8f}, measured {measured:.8
 assert np.isclose(gradients[name][place], measured, rtol=1e-5)
 
 # %% [markdown]
-# In the table one gradient is zero but for rounding. A bias of the keys adds the same number,
-# query·bias, to all scores of a row, and softmax does not see that. Change it as you like:
+# One gradient in the table is zero up to rounding. The bias of the keys adds the same number,
+# query·bias, to all scores of a row, and softmax is invariant to that. Changing it has no effect:
 
 # %%
 assert np.abs(gradients["attention.self.key.bias"]).max() < 1e-10
@@ -261,10 +261,10 @@ assert not np.isclose(loss_at("attention.self.query.bias", slice(None), 10.0), (
 
 # %% [markdown]
 # ## Why the loss is not `y.sum()`
-# Tutorial 1 showed it for softmax. It is worse here, because a layer *ends* in a layer norm. With
-# dy = 1 and a fresh norm (weight 1), dx̂ = 1 = mean(dx̂) and mean(x̂) = 0: the true gradient is 0 for
-# everything below. A layer norm that forgets the path through r would look right, and so would any
-# nonsense underneath it.
+# Tutorial 1 showed it for softmax. It is worse here, because the layer *ends* with a layer norm.
+# With dy = 1 and a new layer norm (weight 1), dx̂ = 1 = mean(dx̂) and mean(x̂) = 0: the true
+# gradient is 0 for everything before it. A layer norm without the term from r would pass, and so
+# would any wrong gradient before it.
 
 # %%
 for dx_hat, looks_right in ((np.ones((B, T, D)), True), (dy, False)):
@@ -280,7 +280,7 @@ for dx_hat, looks_right in ((np.ones((B, T, D)), True), (dy, False)):
 
 # %%
 numbers_kept = None  # how many numbers does `kept` hold, as a multiple of B * T * D, rounded?
-zero_at_padding = None  # if dy is 0 at the padded places, is dx 0 there? True or False
+zero_at_padding = None  # if dy is 0 at padded positions, is dx 0 there? True or False
 
 assert numbers_kept in (None, round(sum(a.size for a in vars(kept).values()) / x.size))
 padded = inputs["attention_mask"] == 0  # (B, T)
@@ -288,4 +288,4 @@ hidden_states = model(**inputs, output_hidden_states=True).hidden_states
 hidden_states[0].retain_grad()
 hidden_states[1].backward(dy * ~padded[:, :, None])
 assert zero_at_padding in (None, not hidden_states[0].grad.numpy()[padded].any())
-# Next: what stands on top of BERT, and how it is trained, 06_heads_and_losses.py.
+# Next: the heads of BERT and its training, 06_heads_and_losses.py.

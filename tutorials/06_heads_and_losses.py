@@ -1,9 +1,9 @@
 # %% [markdown]
-# # 6. Heads and losses: what stands on top of BERT
-# BERT turns each token into a vector. What that is good for, a head decides: one or two layers on
-# top, and a loss that says how wrong their answer is. There are eight heads, and all stand on the
-# same base. We compute every head and every loss from its features in NumPy, beside the model's own
-# class. Then we train one, with the checks that belong to it.
+# # 6. Task heads and losses
+# BERT computes a vector for each token. A head turns these features into predictions for a task:
+# one or two layers and a loss. There are eight heads for the same base model. We compute every head
+# and every loss from the features in NumPy, and compare with the model's class. Then we train one
+# head, and check that it has learned.
 
 # %%
 import logging
@@ -40,28 +40,28 @@ ids, real = inputs["input_ids"], inputs["attention_mask"] == 1  # (B, T) each
 assert (B, T, V) == (4, 16, 30522)
 
 # %% [markdown]
-# ## A head that nobody has trained
-# The file of MiniLM holds a base and no head. A class with a head can be loaded from it, but its
-# head is initialized at random, and a warning says so. Its answers are noise: load twice, get two.
+# ## An untrained head
+# The checkpoint of MiniLM has a base model and no head. A class with a head can be loaded from it;
+# its head gets random weights, with a warning. Its predictions are random: load twice and compare.
 
 # %%
 Classifier = tinybert.BertForSequenceClassification
 two, report = Classifier.from_pretrained(folder, output_loading_info=True)
 assert report.missing_keys == ["classifier.bias", "classifier.weight"]
-logging.getLogger("tinybert").setLevel(logging.ERROR)  # seen once, that is enough
+logging.getLogger("tinybert").setLevel(logging.ERROR)  # no further warnings
 again = Classifier.from_pretrained(folder)
 a, b = (model(**inputs).logits.numpy() for model in (two, again))
 assert not np.allclose(a, b, atol=1e-3)
 
 # %% [markdown]
-# ## One loss for nearly all
-# Softmax makes probabilities of scores, and the loss is −log of the one that should have been 1:
-# cross-entropy, log Σ exp(s) − s[label], averaged. The label −100, which no class can have, means
-# that a place does not count: it is neither in the sum nor in the number that divides it. A head
-# that knows nothing gives each of N classes about 1/N, so its loss is about log N: the first thing
-# to look at when a training begins.
+# ## Cross-entropy
+# Softmax turns scores into probabilities, and the loss is −log of the probability of the label:
+# cross-entropy, log Σ exp(s) − s[label], averaged. The label −100, which no class has, is ignored:
+# that position is neither in the sum nor in the number of terms. An untrained head gives each of N
+# classes a probability of about 1/N, so its loss is about log N: check this at the beginning of a
+# training.
 #
-# For the comparisons two layers of MiniLM are enough, in float64, so that rounding hides nothing.
+# For the comparisons two layers of MiniLM are enough, in float64, where rounding errors are small.
 
 
 # %%
@@ -78,7 +78,7 @@ def cross_entropy(scores: np.ndarray, labels) -> float:
 
 
 def load(model_class, **options):
-    """A model, with random numbers added to its head, biases too; and the head's parameters."""
+    """Return a model with random numbers added to its head, and the head's parameters."""
     model = model_class.from_pretrained(folder, num_hidden_layers=2, **options).to(dtype="float64")
     head = {n: p for n, p in model.named_parameters() if not n.startswith("bert.")}
     with no_grad():
@@ -100,11 +100,11 @@ assert np.isclose(cross_entropy(np.zeros((3, 7)), [1, 5, -100]), math.log(7))
 assert abs(two(**inputs, labels=[0, 1, 1, 0]).loss.item() - math.log(2)) < 0.05
 
 # %% [markdown]
-# ## Masked words
-# What BERT learned from: 15% of the tokens are chosen; 80% of these become [MASK], 10% a random
-# word, 10% stay (Devlin et al. 2018, arXiv:1810.04805, section 3.1), and the model says what stood
-# there. Only chosen places count. The head: a linear map, GELU and a layer norm, then the product
-# with *every row of the table of words*, and a bias for each word. For us one text is enough.
+# ## Masked language modeling
+# The pretraining task of BERT: 15% of the tokens are chosen; 80% of these become [MASK], 10% a
+# random token, 10% stay (Devlin et al. 2018, arXiv:1810.04805, section 3.1), and the model predicts
+# the original tokens. The loss uses only the chosen positions. The head is a linear map, GELU and a
+# layer norm, then the product with *every row of the word embeddings*, and a bias for each token.
 
 # %%
 first = ids[:1]  # (1, T), without padding
@@ -120,7 +120,7 @@ table = base.embeddings.word_embeddings.weight.numpy()  # (V, D)
 
 
 def predict(x: np.ndarray, w: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(..., D): what the head makes of it (..., D), and the scores of all words (..., V)."""
+    """Return the head's features (..., D) for x (..., D), and the scores of all tokens (..., V)."""
     head = {name.removeprefix("cls.predictions."): array for name, array in w.items()}
     h = x @ head["transform.dense.weight"].T + head["transform.dense.bias"]
     h = h * (1 + np.vectorize(math.erf)(h / math.sqrt(2))) / 2
@@ -130,14 +130,14 @@ def predict(x: np.ndarray, w: dict[str, np.ndarray]) -> tuple[np.ndarray, np.nda
     return h, h @ table.T + head["bias"]
 
 
-h, scores = predict(x_masked[chosen], w)  # no need of the places that do not count
+h, scores = predict(x_masked[chosen], w)  # ignored positions are not needed
 assert agree(model, cross_entropy(scores, first[chosen]), masked, labels=labels)
 
 # %% [markdown]
-# The head has no table of its own: its decoder *is* the table that reads words in, "tied" (Press &
-# Wolf 2016, arXiv:1608.05859). One table, used twice, gets two gradients, added: as the input only
-# rows of words that were read; as the output *every* row, since softmax pushes all other words
-# down. Give the decoder a copy, and the two can be seen apart.
+# The decoder weights of the head are *tied* to the word embeddings (Press & Wolf 2016,
+# arXiv:1608.05859). The matrix is used twice, so its gradient is a sum of two: as the input
+# embedding, only for tokens of the text; as the decoder, for *every* row, since softmax lowers all
+# other scores. With a copy for the decoder, the two gradients are separate.
 
 # %%
 words, decoder = model.bert.embeddings.word_embeddings, model.cls.predictions.decoder
@@ -150,16 +150,16 @@ decoder.weight = nn.Parameter(table.copy())  # untied
 model(**masked, labels=labels).loss.backward()
 as_input, as_output = words.weight.grad.numpy(), decoder.weight.grad.numpy()
 assert np.abs(tied - as_input - as_output).max() < 1e-10
-dscores = np.exp(log_softmax(scores))  # what is predicted minus what is right (tutorial 1)
+dscores = np.exp(log_softmax(scores))  # prediction minus target (tutorial 1)
 dscores[np.arange(len(h)), first[chosen]] -= 1
 assert np.abs(as_output - dscores.T @ h / len(h)).max() < 1e-10
 assert as_input.any(axis=1).sum() <= len({*masked["input_ids"].ravel()})
 assert as_output.any(axis=1).sum() == V
 
 # %% [markdown]
-# ## Does the second sentence follow?
-# BERT's other task, one linear map of the pooled vector. Mind the labels: **0 means that it
-# follows**, 1 that it does not. `BertForPreTraining` has both heads, and its loss is the sum.
+# ## Next-sentence prediction
+# The second pretraining task: one linear map of the pooled vector. Note the labels: **0 means that
+# the second sentence follows**, 1 that it does not. `BertForPreTraining` adds both losses.
 
 # %%
 model, w = load(tinybert.BertForNextSentencePrediction)
@@ -173,13 +173,13 @@ loss += cross_entropy(scores, [0])
 assert agree(model, loss, masked, labels=labels, next_sentence_label=[0])
 
 # %% [markdown]
-# ## A class, several classes, or a number
-# The head is one linear map of the pooled vector to `num_labels` scores. What these mean, only the
-# loss knows, and `problem_type` in the config chooses it:
+# ## Sequence classification and regression
+# The head is one linear map of the pooled vector to `num_labels` scores. `problem_type` in the
+# config selects the loss, which gives the scores their meaning:
 #
-# - "single_label_classification": one of N; cross-entropy;
-# - "multi_label_classification": N independent yes or no; for each −log sigmoid(±s), averaged;
-# - "regression": numbers to be met; (s − y)², averaged.
+# - "single_label_classification": one of N classes; cross-entropy;
+# - "multi_label_classification": N independent yes/no labels; the mean of −log sigmoid(±s);
+# - "regression": numbers y; the mean squared error (s − y)².
 
 # %%
 model, w = load(Classifier, num_labels=3)
@@ -196,11 +196,11 @@ for kind, (y, loss) in losses.items():
     assert agree(model, loss, labels=y)
 
 # %% [markdown]
-# Without `problem_type` there is a guess: num_labels 1 means regression, whole numbers mean a
-# single class, anything else several. transformers writes the guess of its first batch into the
-# config, where it stays, and is saved with the model; here each call is judged anew. Guesses go
-# wrong: class numbers that happen to be floats, and two classes with `num_labels=1`, which is a
-# regression to 0 and 1. Say what you mean.
+# Without `problem_type` it is inferred: num_labels 1 means regression, integer labels mean a single
+# class, other labels several. transformers stores the result for the first batch in the config,
+# where it is saved with the model; tinybert infers it in every call. It can be wrong: for class
+# numbers stored as floats, and for two classes with `num_labels=1`, which is a regression to 0 and
+# 1. Better set it.
 
 # %%
 model.config.problem_type = None
@@ -210,9 +210,9 @@ assert model.config.problem_type is None
 assert cross_entropy(scores[:, :1], [0, 0, 0, 0]) == 0  # one class: always right, learns nothing
 
 # %% [markdown]
-# ## A class for every token
-# The same map on every token. Padding has features too, and the loss does not ask the attention
-# mask: padding counts, unless its label is −100. So do the [CLS] and [SEP] of your texts.
+# ## Token classification
+# The same linear map on every token. The loss does not use the attention mask: padding counts,
+# unless its label is −100. The same holds for [CLS] and [SEP].
 
 # %%
 model, w = load(tinybert.BertForTokenClassification, num_labels=5)
@@ -225,9 +225,9 @@ assert cross_entropy(scores, careless) != cross_entropy(scores, careful)
 
 # %% [markdown]
 # ## Multiple choice
-# Each choice is read on its own, with the question: (B, C, T) is flattened to (B·C, T), each text
-# gets one score, and these are folded back to (B, C). Softmax is over the choices, so only scores
-# of the same question compete. Our four texts are two questions with two choices each.
+# Each choice is encoded separately, with the question: (B, C, T) is reshaped to (B·C, T), each text
+# gets one score, and the scores are reshaped to (B, C). Softmax is over the choices, so only
+# choices of the same question compete. Our four texts are two questions with two choices each.
 
 # %%
 model, w = load(tinybert.BertForMultipleChoice)
@@ -236,11 +236,11 @@ folded = {name: array.reshape(2, 2, T) for name, array in inputs.items()}
 assert agree(model, cross_entropy(scores, [0, 1]), folded, labels=[0, 1])
 
 # %% [markdown]
-# ## Where is the answer?
-# Two scores a token, as the start and as the end of the answer. The classes are the *places*: two
-# softmaxes over T, and the loss is the mean of both. "No answer" is place 0, [CLS] (Devlin et al.,
-# section 4.3). If the text was cut, an answer may lie beyond T: such a place does not count.
-# Negative ones count as 0.
+# ## Extractive question answering
+# Two scores per token, for the start and the end of the answer. The classes are the *positions*:
+# two softmaxes over T, and the loss is the mean of both. "No answer" is position 0, [CLS] (Devlin
+# et al., section 4.3). If the text was truncated, the answer can be at a position >= T, which is
+# ignored. Negative positions count as 0.
 
 # %%
 model, w = load(tinybert.BertForQuestionAnswering)
@@ -248,19 +248,19 @@ start, end = np.moveaxis(x @ w["qa_outputs.weight"].T + w["qa_outputs.bias"], -1
 loss = (cross_entropy(start, [11, 0, 0, 13]) + cross_entropy(end, [13, 0, 0, -100])) / 2
 assert agree(model, loss, start_positions=[11, 0, -3, 13], end_positions=[13, 0, -1, T + 5])
 
-# To answer, take the best *pair* with start <= end. Each best on its own may end before it starts:
+# The prediction is the best *pair* with start <= end. The best end alone can be before the start:
 start, end = np.array([0.0, 1.0, 5.0]), np.array([4.0, 3.0, 2.5])  # T = 3
 assert (start.argmax(), end.argmax()) == (2, 0)
 pairs = np.triu(np.exp(log_softmax(start)[:, None] + log_softmax(end)[None, :]))  # (T, T)
 assert divmod(int(pairs.argmax()), 3) == (2, 2)
 
 # %% [markdown]
-# ## The next word
-# The head of masked words again, on a base where no token sees those after it (`is_decoder=True`,
-# tutorial 4). Place t predicts the token at t + 1: scores of all places but the last, labels of all
-# but the first. The model shifts by itself; who shifts the labels too trains it on the word after
-# next, and no error tells. The leak test does tell whether places see their own answer: change the
-# last token, and no feature of an earlier place may change.
+# ## Causal language modeling
+# The head of masked language modeling, on a base model with a causal mask (`is_decoder=True`,
+# tutorial 4). Position t predicts the token at t + 1: scores of all positions but the last, labels
+# of all but the first. The model shifts the labels itself; shifting them again trains it on the
+# token after next, without an error. The leak test shows whether positions attend to their own
+# label: change the last token, and no feature of an earlier position may change.
 
 # %%
 model, w = load(tinybert.BertLMHeadModel, is_decoder=True)
@@ -276,9 +276,9 @@ for causal in (True, False):
     assert np.array_equal(a[:, :-1], b[:, :-1]) == causal
 
 # %% [markdown]
-# ## A head that learns
-# Is a sentence friendly or not? The base stays frozen, so its features are computed once, and to
-# train a head takes a moment.
+# ## Training a head
+# Sentiment classification: is a sentence friendly or not? The base model is frozen, so its features
+# are computed once, and training the head takes a moment.
 
 # %%
 OPPOSITES = """the food was wonderful|awful, i love|hate this book, what a beautiful|miserable day
@@ -298,7 +298,7 @@ with no_grad():
 
 
 def train(x: np.ndarray, y: np.ndarray) -> tuple[nn.Linear, list[float]]:
-    """A classifier of x (N, D) with labels (N,), and its losses."""
+    """Train a classifier of x (N, D) with labels (N,); return it and its losses."""
     head, losses = nn.Linear(x.shape[1], 2), []
     optimizer = AdamW(head.parameters(), lr=0.02)
     for _ in range(100):
@@ -313,21 +313,21 @@ def train(x: np.ndarray, y: np.ndarray) -> tuple[nn.Linear, list[float]]:
 head, losses = train(pooled, label)
 for step in range(0, 100, 20):
     print(f"step {step:3d}  loss {losses[step]:.3f}  {'#' * round(60 * losses[step])}")
-assert abs(losses[0] - math.log(2)) < 0.05  # before: it knows nothing
-assert losses[-1] < 0.1  # after: it knows these by heart; if not, something is broken
+assert abs(losses[0] - math.log(2)) < 0.05  # untrained
+assert losses[-1] < 0.1  # it has memorized the training data; if not, there is a bug
 
 
 # %% [markdown]
-# A loss near 0 proves that gradient and optimizer work, no more: with 384 features for 48 sentences
-# a head can learn *any* labels by heart, shuffled ones too. So judge it by sentences that it has
-# not seen. Each third of the pairs is held out in turn, and judged by a head trained on the others
-# (cross-validation); pairs stay together, since their sentences share most words. That finds the
-# shuffled labels out.
+# A loss near 0 only proves that gradient and optimizer work: with 384 features for 48 sentences a
+# head can memorize *any* labels (overfitting), shuffled ones too. So measure the accuracy on
+# sentences that it was not trained on. Cross-validation: each third of the pairs is held out in
+# turn, and classified by a head trained on the others; pairs stay together, since their sentences
+# share most words. With shuffled labels the accuracy is that of guessing.
 
 
 # %%
 def cross_validate(y: np.ndarray) -> tuple[float, float]:
-    """The last loss, and the share of sentences that are judged rightly while held out."""
+    """Return the final training loss, and the accuracy on held-out sentences."""
     right = np.zeros(len(y), bool)
     for i in range(3):
         head, losses = train(pooled[third != i], y[third != i])
@@ -351,9 +351,9 @@ assert verdict[0, 1].item() > 0.5
 # Replace a None by your answer and run the script again: the assertion says whether it is right.
 
 # %%
-first_loss = None  # what is the loss of a fresh head with 9 labels, to one decimal?
-counted = None  # how many places count for the next word, in all four texts, padding left out?
+first_loss = None  # what is the loss of a new head with 9 labels, to one decimal?
+counted = None  # how many positions are in the causal LM loss of all four texts, without padding?
 
 assert first_loss in (None, round(math.log(9), 1))
 assert counted in (None, int((np.where(real, ids, -100)[:, 1:] != -100).sum()))
-# Next: a BERT that writes, 07_writing.py.
+# Next: text generation, 07_writing.py.

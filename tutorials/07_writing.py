@@ -1,9 +1,9 @@
 # %% [markdown]
-# # 7. Writing: one word after the other
-# A model that predicts the next word can write: take a word, put it behind the text, ask again. All
-# the art is in "take". We train a small causal BERT on a rhyme, in a second or two, so that we know
-# what it should predict; then we write with it by hand, greedily, by dice and by beam search. Each
-# time `model.generate` must give the same words.
+# # 7. Text generation
+# A model that predicts the next token can generate text: choose a token, append it to the text, and
+# repeat. The methods differ in how they choose. We train a small causal BERT on a rhyme, in a
+# second or two, where the right predictions are known. Then we generate with greedy search,
+# sampling and beam search in NumPy; `model.generate` must give the same tokens.
 
 # %%
 import math
@@ -40,12 +40,11 @@ assert (len(lines), len(counts), V) == (32, 17, 44)
 assert counts.most_common(2) == [("good night", 8), ("the dog barks at the moon", 6)]
 
 # %% [markdown]
-# ## The model, and the best that it can do
-# With `is_decoder=True` no token sees those after it (tutorial 4), so the prediction at every place
-# is an honest one, and one pass over a line trains all of its places. P(line) is the product of
-# P(word | words before). The loss is the mean of −log P(word). No model can do better than to give
-# each line the share that it has in the text, which costs −log(count/32) a line: a floor under the
-# loss, known before we start.
+# ## The model, and the minimum of its loss
+# With `is_decoder=True` the attention is causal (tutorial 4), and one pass over a line trains all
+# its positions. P(line) is the product of P(word | words before). The loss is the mean of
+# −log P(word). The best model gives each line the probability with which it occurs in the text,
+# which costs −log(count/32) per line: this entropy is a lower bound of the loss.
 
 # %%
 manual_seed(0)
@@ -70,19 +69,19 @@ for step in range(STEPS):
     optimizer.step()
     if step % 15 == 0:
         print(f"step {step:3d}  loss {loss.item():.3f}  {'#' * round(15 * loss.item())}")
-        assert step or abs(loss.item() - math.log(V)) < 0.2  # at first it knows nothing
+        assert step or abs(loss.item() - math.log(V)) < 0.2  # untrained
 model.eval()
 print(f"in the end {loss.item():.3f}, the floor is {floor:.3f}")
-assert floor < loss.item() < floor + 0.03  # nearly all that there is to know
+assert floor < loss.item() < floor + 0.03  # close to the minimum
 
 # %% [markdown]
-# Do the probabilities of whole lines come out right? From here on everything needs one function:
-# the scores (logits) of the next word after a row of ids.
+# Are the probabilities of whole lines right? From here on we need one function: the scores (logits)
+# of the next token after a sequence of ids.
 
 
 # %%
 def scores_after(row: list[int]) -> np.ndarray:
-    """(V,): softmax makes them the probabilities of the next token."""
+    """Return the logits (V,) of the next token."""
     with no_grad():
         return model(input_ids=[row]).logits.numpy()[0, -1]
 
@@ -93,7 +92,7 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def probability(row: list[int]) -> float:
-    """P of all tokens after the first."""
+    """Return the probability of all tokens after the first."""
     logs = (log_softmax(scores_after(row[:i]))[row[i]] for i in range(1, len(row)))
     return math.exp(sum(logs))
 
@@ -113,8 +112,8 @@ for line, count in counts.most_common():
     assert abs(p - count / len(lines)) < 0.02
 
 # %% [markdown]
-# ## Greedy: always the likeliest word
-# The loop of all writing. `change` may change the scores (see below), `choose` takes a token.
+# ## Greedy search: always the most likely token
+# The loop of text generation. `change` is a logits processor (see below), `choose` selects a token.
 
 
 # %%
@@ -131,21 +130,21 @@ def generate(row: list[int], **options) -> list[int]:
 greedy, best = write([BEGIN]), tokenizer.encode("good night")
 print(f"greedy: {text_of(greedy)} (P = {probability(greedy):.3f})")
 assert greedy == generate([BEGIN])
-# It took the best word at every place, and yet the line is far from the best line:
+# It took the most likely token at every step, but the line is far from the most likely line:
 assert probability(best) > 5 * probability(greedy)
 
 # %% [markdown]
-# Three of four lines begin with "the", but then many roads part: what looks best at first need not
-# lead to the best. Below we search better. Before that the other way, not to take the best at all.
+# Three of four lines begin with "the", but then many continuations are possible: the most likely
+# first token need not lead to the most likely line. Beam search, below, finds better lines.
 #
-# ## Dice
-# Draw from the distribution, and lines come as often as in the rhyme. But many unlikely words are
-# likely together, and one bad word spoils a text. So the distribution is sharpened or cut first:
+# ## Sampling
+# Sample from the distribution, and lines come as often as in the rhyme. But the many unlikely
+# tokens are likely in total, and one bad token spoils a text. So change the distribution first:
 #
-# - temperature t: scores / t; below 1 the likely words gain, at 0 one would be greedy;
-# - top-k: only the k best (Fan et al. 2018, arXiv:1805.04833);
-# - top-p, the nucleus: the fewest words whose probabilities reach p, hence few where the model is
-#   sure and many where it is not (Holtzman et al. 2019, arXiv:1904.09751).
+# - temperature t: scores / t; below 1 likely tokens become more likely, in the limit 0 greedy;
+# - top-k: only the k most likely tokens (Fan et al. 2018, arXiv:1805.04833);
+# - top-p (nucleus sampling): the smallest set of tokens with total probability p: few tokens where
+#   the model is confident, many where it is not (Holtzman et al. 2019, arXiv:1904.09751).
 
 
 # %%
@@ -156,7 +155,7 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
 def top_p(scores: np.ndarray, p: float) -> np.ndarray:
     order = scores.argsort()[::-1]  # best first
     probabilities = np.exp(log_softmax(scores))[order]
-    better = probabilities.cumsum() - probabilities  # what stands before each word
+    better = probabilities.cumsum() - probabilities  # total probability of more likely tokens
     return np.where(np.isin(np.arange(V), order[better < p]), scores, -np.inf)
 
 
@@ -175,10 +174,10 @@ squares = shares["as it is"] ** 2  # t = 1/2 squares the probabilities
 assert np.allclose(shares["t = 0.5"], squares / squares.sum(), atol=1e-6)
 
 # %% [markdown]
-# How does one draw from softmax(scores)? Each word gets an alarm clock that rings at E/exp(score),
-# where E is exponentially distributed: the first to ring is word i with probability
-# softmax(scores)ᵢ. In logarithms that is argmax(score − log E), "Gumbel-max" (see Kool et al. 2019,
-# arXiv:1903.06059). `generate` draws so; with its seed we draw the same words.
+# How to sample from softmax(scores)? Each token gets a waiting time E/exp(score), where E is
+# exponentially distributed: token i has the shortest one with probability softmax(scores)ᵢ. In
+# logarithms that is argmax(score − log E), the Gumbel-max trick (see Kool et al. 2019,
+# arXiv:1903.06059). `generate` uses it; with its seed we sample the same tokens.
 
 
 # %%
@@ -199,16 +198,16 @@ for seed in range(6):
     assert cut == generate([BEGIN], do_sample=True, **options)
 
 # %% [markdown]
-# ## Against repetition
-# Greedy texts tend to go in circles, as the wheel here does. Two remedies. An n-gram may be allowed
-# only once (Paulus et al. 2017, arXiv:1705.04304, section 2.5). Or scores of words that have
-# occurred are divided by a penalty, negative ones multiplied (Keskar et al. 2019, arXiv:1909.05858,
-# section 4.1; the paper divides all, which would *raise* negative scores).
+# ## Repetition
+# Greedy search tends to repeat itself, as the wheel here does. Two remedies. No repeated n-grams:
+# each may occur only once (Paulus et al. 2017, arXiv:1705.04304, section 2.5). Repetition penalty:
+# scores of tokens that have occurred are divided by a penalty, negative ones multiplied (Keskar et
+# al. 2019, arXiv:1909.05858, section 4.1; the paper divides all, which *raises* negative scores).
 
 
 # %%
 def once(row: list[int], scores: np.ndarray, n: int = 2) -> np.ndarray:
-    start = row[len(row) - n + 1 :]  # of the n-gram that comes now
+    start = row[len(row) - n + 1 :]  # the first tokens of the next n-gram
     seen = [row[i + n - 1] for i in range(len(row) - n + 1) if row[i : i + n - 1] == start]
     return np.where(np.isin(np.arange(V), seen), -np.inf, scores)
 
@@ -228,8 +227,9 @@ for change, option in ((once, {"no_repeat_ngram_size": 2}), (punish, {"repetitio
     assert text_of(row) == "the wheel goes round and round"
 
 # %% [markdown]
-# The penalty has a flaw: it depends on where the scores have their zero, which the model was never
-# taught. Add a constant to all, and the probabilities are as before, but not those after a penalty.
+# The penalty has a flaw: it depends on the zero point of the scores, which training does not
+# define. A constant added to all scores does not change the probabilities, but those after a
+# penalty.
 
 # %%
 shifted = scores + 10
@@ -239,17 +239,17 @@ assert np.abs(a - b).max() > 1
 
 # %% [markdown]
 # ## Beam search
-# Follow not one row but the K likeliest. Each running row with each word is a candidate, its score
-# the sum of log P so far. Of the best candidates those that end are put aside, and K others run on.
-# What has ended is worth score / length^α: each word makes a sum of logarithms smaller, so that
-# without this `length_penalty` α short rows win. Stop when the best that runs is worth less than
-# the K-th that has ended. (Wu et al. 2016, arXiv:1609.08144, section 7, divide by
-# ((5 + length) / 6)^α; transformers took the simpler one.)
+# Extend the K most likely sequences (beams) instead of one. Each beam with each next token is a
+# candidate; its score is the sum of log P so far. Of the best candidates, those that end are stored
+# as finished, and K others become the new beams. Finished sequences are ranked by score / length^α:
+# each token lowers the sum, so without this `length_penalty` α short sequences win. Stop when the
+# best beam is worse than the K-th finished sequence. (Wu et al. 2016, arXiv:1609.08144, section 7,
+# divide by ((5 + length) / 6)^α; transformers uses the simpler formula.)
 
 
 # %%
 def beam_search(row: list[int], K: int, alpha: float) -> list[tuple[float, list[int]]]:
-    """What has ended, as (worth, ids), the best first."""
+    """Return the finished sequences as (score, ids), best first."""
     running, ended = [(0.0, row)], []
     for length in range(1, LONGEST - len(row) + 1):  # of the new part
         candidates = []
@@ -279,20 +279,20 @@ assert found[1, 1.0] == greedy  # one beam is greedy
 assert found[2, 1.0] == found[4, 0.0] == best
 
 # %% [markdown]
-# Two beams see beyond "the", and find the likeliest line. But with α = 1 the worth is the mean log
-# P of a word, and four beams find a row that is long and sure: the wheel goes round, half as likely
-# as "good night". Nor is the likeliest always wanted: people do not write so (Holtzman et al.), and
-# with many beams translations get worse (Koehn & Knowles 2017, arXiv:1706.03872, section 3.6).
+# Two beams find the most likely line. But with α = 1 the score is the mean log P of a token, and
+# four beams find a long sequence of predictable tokens: the wheel goes round, half as likely as
+# "good night". The most likely text is not always the best: human text is less likely (Holtzman et
+# al.), and many beams can hurt translation (Koehn & Knowles 2017, arXiv:1706.03872, section 3.6).
 
 # %%
 assert found[4, 1.0] == circle
 assert probability(circle) < 0.6 * probability(best)
 
 # %% [markdown]
-# ## The cache
-# So far every step has read the whole row again. But nobody looks ahead, so the keys and values of
-# a token never change. Keep them, and a step reads one token only: n new words after T old ones
-# cost T + n − 1 tokens, not T + (T+1) + ... + (T+n−1).
+# ## The key/value cache
+# So far every step has read the whole sequence again. With causal attention the keys and values of
+# a token never change. With a cache of them, a step reads one token only: n new tokens after T old
+# ones cost T + n − 1 tokens, not T + (T+1) + ... + (T+n−1).
 
 # %%
 row, new, past = start, start, None
@@ -313,10 +313,10 @@ for use_cache, cost in ((True, T + n - 1), (False, sum(range(T, T + n)))):
     assert sum(sizes) == cost
 
 # %% [markdown]
-# ## Many prompts: padding on the left
-# The next word comes behind the last column, so the rows of a batch end together: they are padded
-# on the *left*. The mask hides the padding, and positions must count real tokens only; counted from
-# the left end, as `model(...)` does by default, a row reads as if it began in the middle.
+# ## Batches: left padding
+# The next token is appended after the last column, so all sequences of a batch must end there: they
+# are padded at the *left*. The attention mask excludes the padding, and positions must count real
+# tokens only; by default `model(...)` counts from the left end, padding included.
 
 # %%
 prompts = ["[CLS] the", "[CLS] the mouse ran", "[CLS] good"]
@@ -336,8 +336,8 @@ for i, row in enumerate(map(read, prompts)):
 
 # %% [markdown]
 # ## Streaming
-# Whoever waits wants to see words as they come. A streamer gets each token when it is chosen. It
-# holds the last word back until a space follows, since a word might grow ("chu", "##bby").
+# A streamer receives each token as soon as it is generated, and prints the text word by word. The
+# last word waits for a space, because further tokens could continue it ("chu", "##bby").
 
 # %%
 pieces: list[str] = []
@@ -356,4 +356,4 @@ without_cache = None  # how many tokens are read for 100 new words after 1, with
 
 assert nucleus in (None, int(np.isfinite(top_p(scores_after(read("[CLS] the")), 0.8)).sum()))
 assert without_cache in (None, sum(range(1, 1 + 100)))
-# Next: why some models normalise first, 08_where_the_norm_stands.py.
+# Next: models that normalise first, 08_where_the_norm_stands.py.

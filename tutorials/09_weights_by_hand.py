@@ -1,9 +1,9 @@
 # %% [markdown]
-# # 9. Weights by hand: two file formats, byte by byte
-# A checkpoint is names, shapes and numbers. Two formats hold nearly all that are published:
-# safetensors, which is not much more than that sentence, and PyTorch's .bin, a zip archive with a
-# small *program* inside. We read both byte by byte, write both with our own hands, and then damage
-# them: what must a reader check before it believes a file that comes from a stranger?
+# # 9. Checkpoint formats: safetensors and PyTorch's .bin, byte by byte
+# A checkpoint has names, shapes and numbers. Nearly all published checkpoints use one of two
+# formats: safetensors, which is little more than that, and PyTorch's .bin, a zip archive with a
+# small *program* (a pickle). We read and write both byte by byte, and then corrupt them: what must
+# a reader check in a file from an untrusted source?
 
 # %%
 import atexit
@@ -30,8 +30,9 @@ table = np.arange(6, dtype=np.float32).reshape(2, 3) / 4
 
 # %% [markdown]
 # ## Safetensors: a length, a header, the numbers
-# Eight bytes give the length n of the header, the lowest byte first (little-endian). Then come n
-# bytes of JSON and, row by row, the numbers: four bytes a float32. Offsets count from the header.
+# Eight bytes give the length n of the header, lowest byte first (little-endian). Then follow n
+# bytes of JSON and, row by row, the numbers, four bytes per float32. Offsets start after the
+# header.
 
 # %%
 path = folder / "small.safetensors"
@@ -54,10 +55,10 @@ assert len(numbers) == 40  # every byte belongs to a tensor
 # %% [markdown]
 # ## BF16: the upper half of a float32
 # A float32 is a sign, 8 bits of exponent, 23 of fraction. BF16 keeps the first 16 of these 32 bits:
-# the same range, fewer digits. F16 decided the other way: 5 bits of exponent, 10 of fraction.
+# the same range, fewer digits. F16 has fewer bits of exponent, 5, and more of fraction, 10.
 #
-# To round to the nearest, add half of the last bit that stays, 0x8000, and cut off the rest. If the
-# last bit is 0, add one less: then a number just in the middle goes to its even neighbour.
+# To round to nearest, add half of the last bit that is kept, 0x8000, and cut off the rest. If the
+# last bit is 0, add one less: then a number exactly in the middle is rounded to even.
 
 
 # %%
@@ -83,19 +84,19 @@ assert (half[4], back[4] > 9e29) == (np.inf, True)  # 1e30 is beyond the range o
 x = np.random.default_rng(0).standard_normal(10_000, np.float32)
 assert np.abs(from_bf16(to_bf16(x)) / x - 1).max() <= 2**-8  # 8 bits: the fraction's 7 and a 1
 nan = np.array([0x7F800001], np.uint32).view(np.float32)  # exponent all ones, fraction not 0
-assert np.isinf(from_bf16(to_bf16(nan)))  # a trap: once it is cut, its fraction is 0
+assert np.isinf(from_bf16(to_bf16(nan)))  # a pitfall: after the cut, its fraction is 0
 save_file({"nan": nan}, path, dtype="bfloat16")
-assert np.isnan(load_checkpoint(path)["nan"])  # so a real writer treats NaN apart
+assert np.isnan(load_checkpoint(path)["nan"])  # so a real writer handles NaN separately
 
 
 # %% [markdown]
-# ## Write one
-# Whoever can read the format can write it.
+# ## Write a safetensors file
+# Write the header as JSON, padded with spaces, then the bytes of the tensors.
 
 
 # %%
 def safetensors(tensors: dict[str, tuple[str, np.ndarray]]) -> bytes:
-    """A file's bytes, from (dtype's name, array) by name."""
+    """Return the bytes of a file with these tensors: name to (dtype name, array)."""
     header, numbers = {}, b""
     for name, (dtype, array) in tensors.items():
         offsets = [len(numbers), len(numbers) + array.nbytes]
@@ -118,14 +119,14 @@ if find_spec("safetensors"):  # the reference library reads it as well
 
 
 # %% [markdown]
-# ## Damage it
-# The header is a list of claims by a stranger. Believe a length, and you allocate what he likes;
-# believe an offset, and you hand out memory that is none of the file's.
+# ## Corrupt and malicious headers
+# The header is untrusted input. An unchecked length lets a file request any amount of memory; an
+# unchecked offset gives access to memory outside the file.
 
 
 # %%
 def fault(data: bytes) -> str:
-    """What the reader says to such a file; nothing if it takes it. Other errors would show."""
+    """Return the reader's error message for a file; "" if it is accepted."""
     (folder / "damaged").unlink(missing_ok=True)
     (folder / "damaged").write_bytes(data)
     try:
@@ -140,7 +141,7 @@ def changed(data: bytes, place: int, byte: int) -> bytes:
 
 
 def taken(data: bytes, bits: range) -> list[bytes]:
-    """With each of those bits turned over, one at a time: the files that the reader takes."""
+    """Flip each of these bits, one at a time; return the files that the reader accepts."""
     files = [changed(data, i // 8, data[i // 8] ^ 1 << i % 8) for i in bits]
     found = [file for file in files if not fault(file)]
     print(f"{len(files)} bits turned over, one at a time: {len(found)} files are taken")
@@ -148,7 +149,7 @@ def taken(data: bytes, bits: range) -> list[bytes]:
 
 
 def reasons(files: dict[str, bytes]) -> list[str]:
-    """What the reader says to each, printed as well."""
+    """Print and return the reader's error message for each file."""
     found = {what: fault(data) for what, data in files.items()}
     print("\n".join(f"{what}:\n    {reason}" for what, reason in found.items()))
     return list(found.values())
@@ -164,10 +165,9 @@ damages = {
 assert all(reasons(damages))
 
 # %% [markdown]
-# And all others? Turn over each single bit of length and header. What is still taken is two tensors
-# that fill the file exactly, under another name. Nor can a reader know that a type has become
-# another of the same size. And the format has no checksum: a bit that turns over among the numbers
-# stays unseen. Whoever must be sure compares the SHA-256 of the whole file.
+# And all other errors? Flip each single bit of length and header. Files are accepted only with two
+# tensors that fill them exactly, under another name or with another dtype of equal size. The format
+# has no checksum: a flipped bit in the numbers is detected only by the SHA-256 of the whole file.
 
 # %%
 start = len(data) - 34  # where the numbers begin
@@ -181,11 +181,11 @@ assert not fault(data.replace(b"F32", b"I32"))
 assert not fault(changed(data, len(data) - 1, 0))
 
 # %% [markdown]
-# ## Memory that is the file
-# Since the numbers lie there as they are needed, nothing has to be read. `mmap` lets a part of our
-# memory *be* the file: the system fetches a page when it is looked at. With ACCESS_COPY a page that
-# is written to becomes our own (copy on write), and the file stays as it was. `from_pretrained`
-# does the same: a model's weights lie where the header says, counted from one place in memory.
+# ## Memory-mapped files
+# The numbers in the file have the layout of an array in memory, so no copy is needed. `mmap` maps
+# the file into memory: the system reads a page when it is used. With ACCESS_COPY a page that is
+# written becomes private (copy on write), and the file is not changed. `from_pretrained` does the
+# same: the weights are views into the mapped file, at the offsets of the header.
 
 # %%
 with open(path, "rb") as file:
@@ -212,9 +212,9 @@ assert (folder / "model.safetensors").read_bytes() == before
 
 # %% [markdown]
 # ## A zip archive, from its end
-# torch.save writes a zip archive. Each member has a short head and its bytes; behind all of them
-# stands the directory, and at the very end how large the directory is and where it begins. So a
-# reader begins at the end.
+# torch.save writes a zip archive. Each member has a short header and its bytes. After all members
+# follows the central directory, and at the end of the file its size and offset. So a reader begins
+# at the end.
 
 
 # %%
@@ -236,13 +236,13 @@ assert archive.read("two") == b"22"  # Python's own reader agrees
 
 # %% [markdown]
 # ## The pickle: a program for a stack machine
-# One member, data.pkl, says what was saved. It is a pickle: a row of opcodes, each a byte and its
-# argument, for a machine that has a stack. X pushes a text, K a small number, ( a mark; t makes a
-# tuple of all above the mark. The numbers are not in there: Q ("persistent id") says that a storage
-# lies outside, in the member data/0. And two opcodes make it a program: c pushes a *function*,
-# imported by its name, and R calls it.
+# One member, data.pkl, describes what was saved. It is a pickle: a sequence of opcodes, each a byte
+# with its argument, for a stack machine. X pushes a string, K a small integer, ( a mark; t makes a
+# tuple of all above the mark. The numbers are elsewhere: Q ("persistent id") refers to a storage in
+# another member, data/0. Two opcodes make it a program: c pushes a *function*, imported by its
+# name, and R calls it.
 #
-# A tensor is a window into its storage: it starts at `offset`, and a step along an axis is `stride`
+# A tensor is a view of its storage: it starts at `offset`, and a step along an axis is `stride`
 # numbers long.
 
 
@@ -272,11 +272,11 @@ def torch_file(**values: bytes) -> bytes:
 
 
 weight = tensor(0, (2, 3), (3, 1))
-pickletools.dis(b"\x80\2" + weight + b".")  # it reads opcodes, and does not what they say
+pickletools.dis(b"\x80\2" + weight + b".")  # it reads opcodes without executing them
 names = [opcode.name for opcode, _, _ in pickletools.genops(weight + b".")]
 assert (names.count("GLOBAL"), names.count("REDUCE")) == (3, 2)
 
-# Several windows can share one storage: tied weights, a transpose, a row.
+# Several tensors can share one storage: tied weights, a transpose, a row.
 windows = {"table": (0, (2, 3), (3, 1)), "turned": (0, (3, 2), (1, 3)), "row": (3, (3,), (1,))}
 views = {
     name: np.ndarray(shape, "<f4", table, 4 * offset, tuple(4 * n for n in strides))
@@ -289,7 +289,7 @@ path = folder / "pytorch_model.bin"
 path.write_bytes(torch_file(**{name: tensor(*window) for name, window in windows.items()}))
 loaded = load_checkpoint(path)
 assert all(np.array_equal(loaded[name], view) for name, view in views.items())
-if find_spec("torch"):  # and PyTorch takes our file for its own
+if find_spec("torch"):  # PyTorch can load our file
     import torch
 
     theirs = torch.load(path, weights_only=True)
@@ -298,13 +298,13 @@ if find_spec("torch"):  # and PyTorch takes our file for its own
 
 # %% [markdown]
 # ## A malicious file
-# Now change the names. This "checkpoint" calls os.mkdir; it could as well call os.system. Python's
-# `pickle.load` does what it says, before anyone has seen a tensor. Our reader is a stack machine of
-# its own, which imports nothing: it knows some twenty names, and a file that names anything else is
-# refused. A list of forbidden names instead would have no end.
+# Now change the names. This "checkpoint" calls os.mkdir; it could also call os.system. Python's
+# `pickle.load` executes the call before any tensor is loaded. Our reader is its own stack machine
+# and imports nothing: it has an allowlist of about twenty names, and refuses a file with any other
+# name. A list of forbidden names could never be complete.
 
 # %%
-canary = folder / "canary"  # if this folder is there, code of the file has run
+canary = folder / "canary"  # if this folder exists, code of the file was executed
 attack = b"cos\nmkdir\n(" + text(str(canary)) + b"tR"
 line = text(f"__import__('os').mkdir({str(canary)!r})")
 malicious = {
@@ -318,9 +318,9 @@ assert all("refers to" in reason for reason in reasons(files))
 assert not canary.exists()
 
 # %% [markdown]
-# Without any foreign function a pickle can still lie. A window may reach beyond its storage (what
-# lies behind it in memory? perhaps a password), a key may be a path, and a tuple of the same tuple
-# twice, forty times over, has 2^40 entries in 80 bytes.
+# A pickle without forbidden functions can still be malicious. A view can exceed its storage (and
+# read other memory, perhaps a password), a key can be a path, and a tuple with the same tuple
+# twice, nested forty times, has 2^40 entries in 80 bytes.
 
 # %%
 lies = {
@@ -332,8 +332,8 @@ lies = {
 assert all(reasons({what: torch_file(weight=value) for what, value in lies.items()}))
 
 # %% [markdown]
-# Against accidents a zip archive has a CRC-32 of every member. Turn over one bit of many: the file
-# is refused, or it holds the same numbers (the bit was in a date, say).
+# A zip archive has a CRC-32 of every member, to detect accidental damage. Flip single bits: the
+# file is refused, or it has the same numbers (if the bit is, for example, in a date).
 
 # %%
 survivors = taken(path.read_bytes(), range(0, 8 * path.stat().st_size, 7))
@@ -350,10 +350,10 @@ assert len(survivors) < 0.2 * 8 / 7 * path.stat().st_size
 # %%
 first = None  # a file begins 40 00 00 00 00 00 00 00: at which byte do the numbers begin?
 rounded = None  # what does 257 become in BF16?
-stride = None  # which one makes a window of shape (2,) at offset 1 the second column of `table`?
+stride = None  # which one makes a view of shape (2,) at offset 1 the second column of `table`?
 
 assert first in (None, 8 + int.from_bytes(bytes.fromhex("4000000000000000"), "little"))
 assert rounded in (None, from_bf16(to_bf16(np.array([257], np.float32)))[0])
 path.write_bytes(torch_file(column=tensor(1, (2,), (stride or 3,))))
 assert np.array_equal(load_checkpoint(path)["column"], table[:, 1])
-# Next: instead of attention an average, 10_moving_average.py.
+# Next: moving averages, 10_moving_average.py.

@@ -1,9 +1,9 @@
 # %% [markdown]
-# # 10. The moving average, three ways
-# MEGA (Ma et al. 2022, arXiv:2209.10655) takes its queries and keys from a moving average of the
-# input, so that each knows what came before it. The same average can be had as a *recurrence*, as
-# a *convolution*, and by a *Fourier transform*. We write all three in NumPy, measure what each
-# costs and how exact it is, and find out what "causal" means when a transform computes it.
+# # 10. Exponential moving averages, computed in three ways
+# MEGA (Ma et al. 2022, arXiv:2209.10655) computes its queries and keys from a moving average of the
+# input, which carries information from earlier tokens. The average can be computed as a
+# *recurrence*, as a *convolution*, and by *FFT*. We write all three in NumPy, compare cost and
+# rounding errors, and test whether the FFT is causal.
 #
 # | here | in the paper | in the authors' code and transformers | |
 # |---|---|---|---|
@@ -25,11 +25,11 @@ manual_seed(0)
 T, D, N = 200, 3, 5  # steps, features, memories of a feature
 
 # %% [markdown]
-# ## One rate of forgetting
-# The plain exponential moving average is y_t = p x_t + (1 − p) y_(t−1), from y = 0. Unrolled, the
-# input of j steps ago counts p (1 − p)^j: all these weights together are nearly 1, so a constant is
-# kept. The *damped* average, y_t = p x_t + (1 − p a) y_(t−1), forgets more slowly than it takes in;
-# its weights sum to 1/a (p/(1 − q) with q = 1 − pa).
+# ## One decay rate
+# The exponential moving average (EMA) is y_t = p x_t + (1 − p) y_(t−1), from y = 0. Unrolled, the
+# input of j steps ago has the weight p (1 − p)^j. These weights sum to almost 1, so a constant
+# input is preserved. The *damped* EMA, y_t = p x_t + (1 − p a) y_(t−1), decays more slowly; its
+# weights sum to 1/a (p/(1 − q) with q = 1 − pa).
 
 
 # %%
@@ -40,26 +40,26 @@ def plain(x: np.ndarray, p: float, a: float = 1.0) -> np.ndarray:
     return y[1:]
 
 
-impulse = np.eye(1, T)[0]  # 1, 0, 0, ...: the answer to it is the list of the weights
+impulse = np.eye(1, T)[0]  # 1, 0, 0, ...: the impulse response is the sequence of weights
 assert np.allclose(plain(impulse, 0.3), 0.3 * 0.7 ** np.arange(T))
 assert np.isclose(plain(np.full(T, 4.0), 0.3)[-1], 4)
 assert np.isclose(plain(np.full(T, 4.0), 0.3, a=0.5)[-1], 4 / 0.5)
 
 # %% [markdown]
 # ## Several dimensions
-# One rate can only fade. So each of the D features gets N memories, with rates of their own:
+# A single rate gives only a decaying kernel. So each of the D features has N states and rates:
 #
 #     state_(t,n) = q_n state_(t−1,n) + p_n β_n x_t        y_t = Σ_n γ_n state_(t,n) / √N
 #
-# with q = 1 − pa. We call the factors decay = q, enter = p β, leave = γ/√N, each (D, N). The answer
-# to an impulse, the *kernel*, is now a sum of decaying powers, k_j = Σ_n enter_n leave_n q_n^j.
-# It need not fade: a slow memory minus a fast one rises first, so that the feature listens most to
-# what was some steps ago.
+# with q = 1 − pa. We call the factors decay = q, enter = p β, leave = γ/√N, each (D, N). The
+# impulse response, the *kernel*, is now a sum of powers, k_j = Σ_n enter_n leave_n q_n^j. It need
+# not be monotone: a slow state minus a fast one rises first, so the largest weight can be that of
+# an input some steps ago.
 
 
 # %%
 def recurrence(x, decay, enter, leave, state=0.0) -> tuple[np.ndarray, np.ndarray]:
-    """x (T, D) and factors (D, N): y (T, D), and the state (D, N) after the last step."""
+    """Return y (T, D) for x (T, D) and factors (D, N), and the state (D, N) after the last step."""
     y = np.empty_like(x)
     for t in range(len(x)):
         state = decay * state + enter * x[t, :, None]
@@ -68,7 +68,7 @@ def recurrence(x, decay, enter, leave, state=0.0) -> tuple[np.ndarray, np.ndarra
 
 
 def kernel_of(decay, enter, leave, length: int) -> np.ndarray:
-    """(D, N) each, to the kernel (D, length)."""
+    """Compute the kernel (D, length) from factors (D, N)."""
     powers = decay[..., None] ** np.arange(length).astype(decay.dtype)  # (D, N, length)
     return ((enter * leave)[..., None] * powers).sum(axis=1)
 
@@ -92,21 +92,21 @@ kernel = kernel_of(*factors, T)
 assert np.allclose(kernel, layer.kernel(T).data)
 assert np.allclose(recurrence(np.tile(impulse[:, None], D), *factors)[0], kernel.T)
 
-rates = np.array([[0.9, 0.6]])  # a slow memory minus a fast one
+rates = np.array([[0.9, 0.6]])  # a slow state minus a fast one
 rises = kernel_of(rates, np.ones((1, 2)), np.array([[1.0, -1.0]]), 30)[0]
 print("weight of an input by its age: |" + "".join(" .:-=+*#%@"[int(18 * w)] for w in rises) + "|")
 assert rises[0] == 0 < rises[4] == rises.max()
 
 # %% [markdown]
 # ## A convolution is a product of polynomials
-# What holds for an impulse holds for every input: y_t = Σ_j k_j x_(t−j). Read x and k as
-# coefficients: (x₀ + x₁z + x₂z² + …)(k₀ + k₁z + k₂z² + …) has at z^t all pairs whose places add up
-# to t, which is the same sum. The product has 2T − 1 coefficients; the first T are our y.
+# By linearity, y_t = Σ_j k_j x_(t−j) for every input. Take x and k as coefficients of polynomials:
+# the coefficient of z^t in (x₀ + x₁z + x₂z² + …)(k₀ + k₁z + k₂z² + …) is the sum over all pairs of
+# indices that add up to t: the same sum. The product has 2T − 1 coefficients; the first T are y.
 
 
 # %%
 def direct(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """x (T, D) and a kernel (D, M): one lag after the other, T²/2 products a feature."""
+    """Convolve x (T, D) with a kernel (D, M), lag by lag: T²/2 products per feature."""
     y = np.zeros_like(x)
     for lag in range(min(len(x), kernel.shape[1])):
         y[lag:] += kernel[:, lag] * x[: len(x) - lag]
@@ -119,16 +119,16 @@ assert np.allclose(product[:T], y[:, 0])
 assert np.allclose(direct(x, kernel), y)
 
 # %% [markdown]
-# ## The Fourier transform
-# A polynomial of n coefficients is known by its values at n points, and values are multiplied
-# point by point: n products in place of n². The points are the n-th roots of unity, zⁿ = 1, since
-# there all n values cost only n log n: the even and the odd coefficients are polynomials in z² of
-# half the size, P(z) = E(z²) + z O(z²), and z and −z have the same square.
+# ## The fast Fourier transform (FFT)
+# A polynomial with n coefficients is determined by its values at n points, and values are
+# multiplied point by point: n products instead of n². The points are the n-th roots of unity, zⁿ =
+# 1, where all n values cost only n log n: the even and the odd coefficients are polynomials in z²
+# of half the size, P(z) = E(z²) + z O(z²), and z and −z have the same square.
 
 
 # %%
 def fft(c: np.ndarray) -> tuple[np.ndarray, int]:
-    """Values of a polynomial at the n-th roots of unity, n a power of 2; the products it took."""
+    """Return a polynomial's values at the n-th roots of unity, n = 2^m, and the products used."""
     n = len(c)
     if n == 1:
         return c.astype(complex), 0
@@ -142,15 +142,14 @@ assert np.allclose(values, np.fft.fft(x[:128, 0]))
 assert products == 128 // 2 * math.log2(128)
 
 # %% [markdown]
-# Since zⁿ = 1, such a product knows n powers only: the coefficient of z^(n+t) lands on that of z^t,
-# and the end wraps around into the beginning. With n ≥ 2T − 1 places, the inputs being followed by
-# zeros, there is room for all; 2T is the usual choice. (tinybert takes the next 2^a 3^b 5^c, a
-# length that is transformed fast.)
+# Since zⁿ = 1, the result is a circular convolution: the coefficient of z^(n+t) is added to that of
+# z^t, the end wraps around to the beginning. With zero padding to n ≥ 2T − 1 there is no overlap;
+# 2T is the usual choice. (tinybert uses the next 2^a 3^b 5^c, a length with a fast transform.)
 
 
 # %%
 def by_fft(x: np.ndarray, kernel: np.ndarray, n: int = 0) -> np.ndarray:
-    """x (T, D), kernel (D, M): the convolution on a circle of n places, or of enough."""
+    """Convolve x (T, D) with a kernel (D, M) by FFT of size n; by default without wrapping."""
     n = n or len(x) + kernel.shape[1]
     rounded = np.complex64 if x.dtype == np.float32 else np.complex128
     spectrum = np.fft.rfft(x.T, n).astype(rounded) * np.fft.rfft(kernel, n).astype(rounded)
@@ -163,16 +162,16 @@ assert np.allclose(by_fft(x, kernel, T)[:, 0], product[:T] + np.append(product[T
 assert not np.allclose(by_fft(x, kernel, T), y, atol=0.01)
 
 # %% [markdown]
-# ## Error and cost, side by side
-# Each way in float32, its largest error against the recurrence in float64, as a part of the largest
-# y; the products of real numbers a feature takes; and the time on this machine. The recurrence has
-# the fewest products, but T steps that wait for each other, and a gradient needs all T·N states.
-# The transform has no order, so that every core, or a GPU, has its part.
+# ## Error and cost
+# For each method in float32: the largest error against the recurrence in float64, relative to the
+# largest y; the real products per feature; and the time on this machine. The recurrence has the
+# fewest products, but its T steps are sequential, and a gradient needs all T·N states. The FFT can
+# be computed in parallel, on several cores or a GPU.
 
 
 # %%
 def products_of(T: int) -> tuple[int, int, int]:
-    """Recurrence; kernel and all lags; kernel, three transforms of n, and a product of two."""
+    """Count products: recurrence; kernel and all lags; kernel, three FFTs, and their product."""
     n, transform = 2 * T, fft(np.zeros(2 * T))[1]
     return 3 * N * T, N * T + T * (T + 1) // 2, N * T + 4 * (3 * transform + n)
 
@@ -202,12 +201,12 @@ assert grown[0] == 64 < grown[2] < 64 * math.log2(2 * 4096) / math.log2(2 * 64) 
 assert grown[1] > 20 * grown[2]  # T²
 
 # %% [markdown]
-# ## What "causal" means now
-# y_t should depend on x_0 … x_t alone. The test: change the last input by 100, and look at the
-# outputs before it. With the first two ways not a bit changes. With a transform every output is
-# computed from every input; what is to come cancels, *up to rounding*. Rounding, or a leak? Ask
-# again in float64: rounding shrinks by some 10⁸, a leak stays what it is. The circle that is too
-# small is one: there the last input is a neighbour of the first.
+# ## Is the FFT causal?
+# y_t should depend on x_0 … x_t only. The test: change the last input by 100, and compare the
+# outputs before it. With the first two methods no bit changes. With the FFT every output is
+# computed from every input; later inputs cancel only *up to rounding*. To distinguish rounding from
+# a leak, repeat in float64: rounding errors shrink by about 10⁸, a leak does not. An FFT without
+# enough padding has a leak: the last input wraps around to the first outputs.
 
 # %%
 ways["FFT on T places"] = lambda x, *f: by_fft(x, kernel_of(*f, len(x)), len(x))
@@ -226,9 +225,10 @@ for dtype, rounding in ((np.float32, 1e-3), (np.float64, 1e-12)):
     assert moved["FFT on T places", dtype] > 1
 
 # %% [markdown]
-# So a test of causality by FFT needs a tolerance, and float64 to make it small. There is a trap:
-# the rounding is relative to the largest value *anywhere* in the sequence. One outlier drowns all
-# outputs that are small, also those before it. (MEGA normalises what it averages.)
+# So a causality test with FFT needs a tolerance, and float64 to make it small. A pitfall: the
+# rounding error is relative to the largest value *anywhere* in the sequence. With one outlier all
+# small outputs lose their precision, also those before it. (MEGA normalises the input of the
+# average.)
 
 # %%
 single = [array.astype(np.float32) for array in (x, *factors)]
@@ -239,9 +239,9 @@ assert errors["FFT"] > 1
 
 # %% [markdown]
 # ## Backward
-# y = A x with the matrix A_(t,s) = k_(t−s), 0 above the diagonal. Hence dx = Aᵀ dy: the gradient
-# looks *ahead*, dx_s = Σ_j k_j dy_(s+j), a correlation. To look ahead is to look back in a mirror,
-# and the transform of a mirrored real sequence is the complex conjugate:
+# y = A x with the matrix A_(t,s) = k_(t−s), 0 above the diagonal. Hence dx = Aᵀ dy: the gradient is
+# a correlation with *later* outputs, dx_s = Σ_j k_j dy_(s+j). A correlation is a convolution with
+# the reversed sequence, and the transform of a reversed real sequence is the complex conjugate:
 #
 #     dx = F⁻¹(conj(F k) · F dy)        dk = F⁻¹(F dy · conj(F x)),  cut to its M values
 #
@@ -267,8 +267,8 @@ dweight = (dkernel[:, None] * powers).sum(axis=-1)
 ddecay = weight * (dkernel[:, None, 1:] * lag[1:] * powers[..., :-1]).sum(axis=-1)
 
 # %% [markdown]
-# The engine has both ways, each with its own backward: one walks through the states, back in time;
-# the other transforms. They agree with each other, and with the sums above.
+# The engine has both methods, each with its own backward: one is a recurrence through the states,
+# back in time; the other uses FFT. They agree with each other, and with the sums above.
 
 # %%
 gradients = []
@@ -286,8 +286,8 @@ for ours in (dx[None], ddecay, dweight * leave, dweight * enter):
 
 # %% [markdown]
 # ## Truncation
-# A kernel that fades can be cut after M values. What is lost is at most Σ_(j≥M) |k_j| · max|x|; the
-# input with the signs of the kernel loses just that.
+# A decaying kernel can be truncated after M values. The error is at most Σ_(j≥M) |k_j| · max|x|;
+# the input with the signs of the kernel has exactly this error.
 
 # %%
 for width in (10, 50, 100):
@@ -300,10 +300,10 @@ for width in (10, 50, 100):
 
 # %% [markdown]
 # ## Both directions
-# A reader, unlike a writer, may know what is to come. MEGA has a second set of D·N memories for it,
-# that runs from the end: y_t = Σ_j k_j x_(t−j) + Σ_j k'_j x_(t+j). Both sums contain j = 0, so x_t
-# itself counts k_0 + k'_0: lag 0 counts twice. So does the authors' code, and weights are trained
-# for it. By FFT both directions cost one transform of x: multiply by F k + conj(F k').
+# An encoder, unlike a decoder, may use later tokens. MEGA has a second set of D·N states for them,
+# which runs from the end: y_t = Σ_j k_j x_(t−j) + Σ_j k'_j x_(t+j). Both sums contain j = 0, so x_t
+# has the weight k_0 + k'_0: lag 0 is counted twice, as in the authors' code, with which the weights
+# are trained. By FFT both directions need one transform of x: multiply by F k + conj(F k').
 
 # %%
 ahead = nn.DampedEMA(D, N, bidirectional=True).double()
@@ -319,10 +319,10 @@ z = both + x * ahead.residual_weight.numpy()  # the layer adds the input itself,
 assert np.allclose(output, z * sigmoid(z))  # and applies silu
 
 # %% [markdown]
-# ## What decoding carries
-# A model that writes gets its inputs one by one. A convolution would need all of them again; the
-# recurrence needs D·N numbers, however long the text. A prompt can be read by FFT, if its state is
-# added up as well: enter Σ_t q^(T−1−t) x_t. A truncated kernel carries its last M − 1 inputs.
+# ## The state in decoding
+# In text generation the inputs come one by one. A convolution needs all of them in each step; the
+# recurrence needs a state of D·N numbers. A prompt can be read by FFT, if its state is computed as
+# well: enter Σ_t q^(T−1−t) x_t. A truncated kernel needs its last M − 1 inputs.
 
 # %%
 assert np.allclose(enter * (x.T[:, None, ::-1] * powers).sum(axis=-1), last)
@@ -347,8 +347,8 @@ for module, carried in ((layer, (1, D, N)), (cut, (1, 7 - 1, D))):
 # Replace a None by your answer and run the script again: the assertion says whether it is right.
 
 # %%
-wrong = None  # how many of 7 outputs are wrong, with a kernel of 3 values on a circle of 8 places?
-oldest = None  # p = 1/2, a = 1: which age is the first whose weight is below 1/1000?
+wrong = None  # how many of 7 outputs are wrong, with a kernel of 3 values and an FFT of size 8?
+oldest = None  # p = 1/2, a = 1: which lag is the first whose weight is below 1/1000?
 carried = None  # D = 4, N = 16, 1000 steps read: how many numbers does the next step need?
 
 seven, three = rng.standard_normal((7, 1)), rng.standard_normal((1, 3))
@@ -356,4 +356,4 @@ differs = ~np.isclose(by_fft(seven, three, 8), direct(seven, three))
 assert wrong in (None, int(differs.sum()))
 assert oldest in (None, int((plain(impulse, 0.5) < 0.001).argmax()))
 assert carried in (None, recurrence(np.ones((1000, 4)), *np.full((3, 4, 16), 0.5))[1].size)
-# Next: attention over such an average, 11_gated_attention.py.
+# Next: attention over moving averages, 11_gated_attention.py.

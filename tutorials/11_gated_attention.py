@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 11. Gated attention: a block of MEGA
-# BERT's attention compares tokens that know nothing of their neighbours, with many heads, and every
-# pair is compared. MEGA (Ma et al. 2022, arXiv:2209.10655, section 3) has one head. Its queries and
-# keys come from a moving average (tutorial 10), so that they know their surroundings, and a gate
-# says how much of the answer is taken. Then chunks are enough, and the cost is linear in length. We
-# build a block in NumPy, step by step, until it equals tinybert's in ten digits.
+# BERT's first layer has queries and keys of single tokens, many heads, and attention between all
+# pairs. MEGA (Ma et al. 2022, arXiv:2209.10655, section 3) has one head. Its queries and keys come
+# from a moving average (tutorial 10), which adds local context, and a gate controls how much of the
+# attention output is used. Then attention within chunks is enough, and the cost is linear. We build
+# a block in NumPy, step by step, and compare it with tinybert's to ten digits.
 
 # %%
 import math
@@ -18,7 +18,7 @@ B, T, D, Z, V, N = 2, 12, 6, 4, 7, 3  # Z features of queries and keys, V of val
 
 
 def mega(**options) -> tuple[MegaModel, dict[str, np.ndarray]]:
-    """A model of one block with random weights, far from zero, and the weights of the block."""
+    """Return a model of one block with random weights, and the weights of the block."""
     manual_seed(0)
     config = MegaConfig(
         vocab_size=11, hidden_size=D, num_hidden_layers=1, intermediate_size=V,
@@ -54,8 +54,8 @@ x = rng.standard_normal((B, T, D))
 
 # %% [markdown]
 # ## The norm
-# MEGA's own is scalenorm: x / √(mean x² + ε), times a single learned number; layernorm, rmsnorm or
-# batchnorm can stand in its place. By default it comes before the block; the residual passes it by.
+# MEGA uses scalenorm: x / √(mean x² + ε), times a single learned number; layernorm, rmsnorm and
+# batchnorm are options. By default the norm is applied before the block, outside the residual path.
 
 
 # %%
@@ -65,18 +65,18 @@ def norm(x: np.ndarray, w: dict, part: str) -> np.ndarray:
 
 h = norm(x, w, "mega_layer")
 assert np.allclose((h**2).mean(-1) ** 0.5, abs(w["mega_layer.norm.norm.scalar"]), rtol=1e-3)
-assert np.allclose(norm(10 * x, w, "mega_layer"), h, atol=1e-3)  # ten times as long, the same
+assert np.allclose(norm(10 * x, w, "mega_layer"), h, atol=1e-3)  # invariant to scaling
 
 # %% [markdown]
 # ## The moving average
-# Each feature has N memories, with a kernel k_j = Σ_n γ_n p_n β_n q_n^j / √N, q = 1 − pa, for the
-# past and, in an encoder, another for what is to come. Here as a matrix (tutorial 10 has better
-# ways). The layer adds the input times ω and applies silu. Padding must not be remembered.
+# Each feature has N states, with a kernel k_j = Σ_n γ_n p_n β_n q_n^j / √N, q = 1 − pa, for earlier
+# tokens and, in an encoder, another for later ones. Here it is computed as a matrix (tutorial 10
+# has faster methods). The layer adds the input times ω and applies silu. Padding is masked.
 
 
 # %%
 def factors_of(w: dict) -> tuple[np.ndarray, ...]:
-    """decay, enter, leave, (D, N), or (2 D, N) in both directions, and ω (D,)."""
+    """Return decay, enter, leave: (D, N), or (2 D, N) if bidirectional; and ω (D,)."""
     w = {name.rpartition(".")[2]: array for name, array in w.items() if "ema_gate" in name}
     p, a = (sigmoid(w[f"{name}_factor"])[..., 0] for name in ("damping", "decay"))
     leave = w["kernel_projection_matrix"] / math.sqrt(N)
@@ -101,11 +101,10 @@ with no_grad():
 
 # %% [markdown]
 # ## One projection for everything
-# From m one matrix makes four things: the update gate φ (D), a shared representation z (Z), the
-# reset gate (V), and a part i of the candidate (D). Query and key are both z, each stretched and
-# shifted feature by feature: 4Z numbers, where BERT has two matrices. The values come from h, not
-# from m: what is gathered are the tokens themselves. A token twice in a text has twice the same
-# value, and two queries.
+# One matrix maps m to four parts: the update gate φ (D), a shared representation z (Z), the reset
+# gate (V), and a part i of the candidate (D). Query and key are both z with a scale and a shift for
+# each feature: 4Z parameters, where BERT has two matrices. The values come from h, not from m: they
+# have no local context. A token that occurs twice has the same value, but two different queries.
 
 
 # %%
@@ -125,25 +124,25 @@ assert not np.allclose(query[:, 9], query[:, 3], atol=0.01)
 
 # %% [markdown]
 # ## The relative bias
-# To each score a number is added that depends on the distance of the two tokens:
+# A bias is added to each score that depends on the distance of the two tokens:
 #
 # - "simple": a table with a number for each of the 2P − 1 distances;
-# - "rotary": two learned vectors, turned by their positions and multiplied, rot(α, i) · rot(b, j).
-#   Features m and m + Z/2 turn together by the angle position · 10000^(−2m/Z) (Su et al. 2021,
-#   arXiv:2104.09864). A product of two turned vectors knows only the difference of the angles, so
-#   i − j, and there is no last position.
+# - "rotary": two learned vectors, rotated by their positions and multiplied, rot(α, i) · rot(b, j).
+#   Features m and m + Z/2 are rotated by the angle position · 10000^(−2m/Z) (Su et al. 2021,
+#   arXiv:2104.09864). The product of two rotated vectors depends only on the difference of the
+#   angles, so on i − j, and there is no maximum position.
 
 
 # %%
 def turned(vector: np.ndarray, size: int) -> np.ndarray:
-    """(1, Z) at the positions 0 ... size − 1: (size, Z)."""
+    """Rotate a vector (1, Z) by the positions 0 ... size − 1: (size, Z)."""
     angle = np.arange(size)[:, None] * 10000.0 ** (-2 * np.arange(Z // 2) / Z)
     a, b, cos, sin = *np.split(vector, 2, axis=-1), np.cos(angle), np.sin(angle)
     return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
 
 
 def relative_bias(w: dict, size: int, positions: int) -> np.ndarray:
-    """(size, size), for query i and key j."""
+    """Return the bias (size, size) for query i and key j."""
     part = "mega_layer.rel_pos_bias."
     if part + "alpha" in w:
         return turned(w[part + "alpha"], size) @ turned(w[part + "b_param"], size).T
@@ -154,17 +153,17 @@ def relative_bias(w: dict, size: int, positions: int) -> np.ndarray:
 for kind in ("rotary", "simple"):
     bias = relative_bias(mega(relative_positional_bias=kind)[1], T, T)
     assert np.allclose(bias[1:, 1:], bias[:-1, :-1])  # the same along each diagonal
-    assert not np.allclose(bias, bias.T, atol=0.01)  # before is not behind
+    assert not np.allclose(bias, bias.T, atol=0.01)  # not symmetric
 
 # %% [markdown]
 # ## Three attention functions
 # - softmax(q·k/√Z + bias): the weights of a query sum to 1.
-# - relu2(x) = max(x, 0)² and laplace(x) = (1 + erf((x − μ)/(σ√2)))/2 of q·k/n + bias weigh each key
-#   on its own; n is the number of keys that the query may look at, since nothing else normalises.
+# - relu2(x) = max(x, 0)² and laplace(x) = (1 + erf((x − μ)/(σ√2)))/2 of q·k/n + bias weight keys
+#   independently; n is the number of unmasked keys, since there is no other normalisation.
 #
-# relu2 was found by search (So et al. 2021, arXiv:2109.08668), has no bound, and neither has its
-# slope. laplace ends at 1, and touches relu2 at x = √½, with the same slope: μ = √½, σ = √(1/4π),
-# in code rounded to six decimals.
+# relu2 was found by architecture search (So et al. 2021, arXiv:2109.08668); its values and slope
+# are unbounded. laplace is bounded by 1, and equals relu2 in value and slope at x = √½: μ = √½, σ =
+# √(1/4π), in code rounded to six decimals.
 
 # %%
 MU, SIGMA = 0.707107, 0.282095
@@ -180,7 +179,7 @@ def relu2(x: np.ndarray) -> np.ndarray:
 
 
 def weigh(query, key, bias, allowed, kind: str) -> np.ndarray:
-    """(..., T, Z) twice, and (..., T, T), False for what may not be looked at: the weights."""
+    """Return weights for q, k (..., T, Z) and a mask (..., T, T), False for masked keys."""
     scores = query @ key.swapaxes(-1, -2)
     if kind == "softmax":
         scores = np.where(allowed, scores / math.sqrt(Z) + bias, np.finfo(scores.dtype).min)
@@ -201,10 +200,10 @@ assert np.ptp(sums[1]) > 0.1
 
 # %% [markdown]
 # ## The gates, and the whole block
-# What was gathered is multiplied by the reset gate, and becomes a candidate together with i. The
-# update gate φ then mixes, as in a GRU: y = x + φ (candidate − x), so that φ = 0 leaves x as it is.
-# Behind it stands the NFFN, a feed-forward network with a norm before it. Chunks are an axis more:
-# (B, T, ·) becomes (B, C, size, ·), and nobody looks out of a chunk.
+# The attention output is multiplied by the reset gate, and together with i becomes a candidate. The
+# update gate φ interpolates, as in a GRU: y = x + φ (candidate − x); φ = 0 keeps x. Then follows
+# the NFFN, a feed-forward network with a norm before it. Chunks are an additional axis: (B, T, ·)
+# becomes (B, C, size, ·), and attention stays within a chunk.
 
 
 # %%
@@ -215,7 +214,7 @@ def update(x, gathered, phi, gate, i, w: dict) -> np.ndarray:
 
 
 def block(x: np.ndarray, w: dict, config: MegaConfig, mask) -> tuple[np.ndarray, np.ndarray]:
-    """x (B, T, D) and a mask (B, T), False for padding: y, and the weights (B, C, size, size)."""
+    """Return y (B, T, D) and weights (B, C, size, size); mask (B, T), False for padding."""
     h = norm(x, w, "mega_layer")
     m = moving_average(h, w, mask)
     query, key, value, phi, gate, i = project(h, m, w)
@@ -242,7 +241,7 @@ for kind in ("softmax", "laplace", "relu2"):
             assert np.allclose(output.attentions[0].numpy(), weights, rtol=0, atol=1e-10)
 
 # %% [markdown]
-# Padding has two doors, the attention *and* the average: hidden from one alone, it is still seen.
+# Padding has an effect through the attention *and* the average: it must be masked in both.
 
 # %%
 model, w = mega()
@@ -255,9 +254,9 @@ assert not np.allclose(before[mask], after[mask], atol=0.01)
 
 # %% [markdown]
 # ## Chunks
-# T tokens have T² scores; in chunks of c there are T/c times c², so T·c: twice the length, twice
-# the cost. But a token then sees only its own chunk. That would be poor, were it not for the
-# average (T log T by FFT), which runs on over all borders: a query carries what came before.
+# T tokens have T² scores; in chunks of c there are T/c times c² = T·c: the cost is linear in T. But
+# a token attends only to its own chunk. The moving average (T log T by FFT) crosses all chunk
+# borders: it brings information from earlier chunks into the queries.
 
 # %%
 print("     T   scores of all pairs   in chunks of 4")
@@ -269,13 +268,13 @@ for length in (16, 64, 256):
     assert scores == [length**2, 4 * length]
 
 # %% [markdown]
-# Who depends on whom? Change one token after the other, and see which outputs move. With γ = 0
-# there is no average, and a decoder in chunks is a row of triangles. With it, one triangle is full.
+# Which output depends on which input? Change one token after the other, and compare the outputs.
+# Without average (γ = 0) the result is a triangle per chunk, with it the whole lower triangle.
 
 
 # %%
 def influence(model: MegaModel) -> np.ndarray:
-    """(T, T): whether output t depends on input s, for one text."""
+    """Return (T, T): whether output t depends on input s, for one text."""
     before, moved = run(model, x[:1]).last_hidden_state.numpy(), []
     for s in range(T):
         after = run(model, x[:1] + np.eye(T)[:, [s]]).last_hidden_state.numpy()
@@ -294,13 +293,13 @@ assert np.array_equal(without, np.kron(np.eye(T // 4), np.tri(4)))  # three tria
 
 # %% [markdown]
 # ## Decoding
-# For the next token a block needs the D·N memories, and the keys and values of the open chunk, at
-# most c, however long the text. Each step gives the row of the full pass.
+# For the next token a block needs the D·N states of the average, and the keys and values of the
+# current chunk, at most c, however long the text. Each step equals a row of the full forward pass.
 
 
 # %%
 def step(x: np.ndarray, w: dict, config: MegaConfig, state, keys: list, values: list):
-    """x (D,), the memories (D, N), and lists that grow: y (D,) and the new memories."""
+    """Return y (D,) and the new state (D, N) for x (D,); keys and values are appended to lists."""
     decay, enter, leave, omega = factors_of(w)
     h = norm(x, w, "mega_layer")
     state = decay * state + enter * h[:, None]
@@ -328,9 +327,10 @@ for t in range(T):
 
 # %% [markdown]
 # ## Where the reference differs
-# transformers' MEGA cannot do some of this: its step divides by 1 in place of n, its decoder fails
-# where a chunk is not full. `tinybert.deviations` lists every difference. One of them live: its
-# rmsnorm returns x · weight; so does ours with `reference="transformers"`, for weights trained so.
+# transformers' MEGA has bugs here: its decoding step divides by 1 instead of n, and its decoder
+# fails for an incomplete chunk. `tinybert.deviations` lists every difference. One example: its
+# rmsnorm returns x · weight; so does ours with `reference="transformers"`, for weights trained that
+# way.
 
 # %%
 for what in (entry.what for entry in deviations if entry.where == "MegaModel"):
@@ -356,4 +356,4 @@ weights = run(mega(**CHUNKS)[0], np.ones((1, 48, D)), output_attentions=True).at
 assert compared in (None, weights.numpy().size)
 past = run(mega(**CHUNKS, **DECODER)[0], x[:, :10], use_cache=True).past_key_values
 assert held in (None, past[0][0].shape[1])
-# Next: a decoder of today, 12_rotary_groups_and_cache.py.
+# Next: a modern decoder, 12_rotary_groups_and_cache.py.

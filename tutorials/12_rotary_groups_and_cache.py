@@ -1,10 +1,10 @@
 # %% [markdown]
-# # 12. Rotary positions, grouped queries, and the cache
-# A decoder of today differs from BERT in a few places. It is told positions by turning queries and
-# keys (Su et al. 2021, arXiv:2104.09864), several heads of queries share one head of keys and
-# values (Ainslie et al. 2023, arXiv:2305.13245), and it remembers keys and values from step to
-# step. We write each in NumPy, make a Nemotron of them, compare it with tinybert's, and count what
-# remembering saves and what it costs.
+# # 12. Rotary embeddings, grouped-query attention, and the key/value cache
+# A modern decoder differs from BERT in a few parts. Rotary position embeddings rotate queries and
+# keys (RoPE, Su et al. 2021, arXiv:2104.09864), several query heads share one head of keys and
+# values (grouped-query attention, Ainslie et al. 2023, arXiv:2305.13245), and generation uses a
+# key/value cache. We write each in NumPy, build a Nemotron from them, compare it with tinybert's,
+# and measure what the cache saves and what it costs.
 
 # %%
 import math
@@ -16,18 +16,18 @@ from tinybert import NemotronConfig, NemotronForCausalLM, Tensor, no_grad
 from tinybert.nn import KeyValueCache
 
 rng = np.random.default_rng(0)
-minitron = NemotronConfig.preset("minitron-4b")  # only its sizes; we need no weights of it
+minitron = NemotronConfig.preset("minitron-4b")  # only its sizes, without weights
 
 # %% [markdown]
 # ## A position is an angle
-# Say that queries and keys have two features. Turn the query at position m by the angle mθ, the key
-# at position n by nθ. To turn back by mθ is the transpose, and turns add up: R(mθ)ᵀ R(nθ) =
-# R((n−m)θ). So the score
+# Let queries and keys have two features. Rotate the query at position m by the angle mθ, the key at
+# position n by nθ. The inverse rotation is the transpose, and angles add: R(mθ)ᵀ R(nθ) = R((n−m)θ).
+# So the score
 #
 #     (R(mθ) q) · (R(nθ) k)  =  qᵀ R(mθ)ᵀ R(nθ) k  =  q · R((n−m)θ) k
 #
-# knows the distance of the two and nothing else of where they are. Lengths stay as they are, there
-# is nothing to learn, and no table that ends.
+# depends on the positions only through their distance. Rotations keep the norm of vectors, have no
+# parameters, and no maximum position.
 
 
 # %%
@@ -41,23 +41,24 @@ assert np.allclose(scores, q @ rotation(5 * rate) @ k)
 assert math.isclose(np.linalg.norm(rotation(2.5) @ q), np.linalg.norm(q))
 
 # %% [markdown]
-# ## Many pairs, each with its own rate
-# One angle comes round again after 2π/θ tokens. So a head of R features is R/2 pairs, and pair m
-# turns by θₘ = 10000^(−2m/R) a token: the first tells neighbours apart, the last tells far from
-# near. Which features are a pair? In the paper 2m and 2m + 1; here, as in GPT-NeoX, m and m + R/2,
-# since halves are easily swapped. Models were trained with angles rounded to float32; we round too.
+# ## Many pairs, each with its own frequency
+# A rotation by θ is periodic, with a wavelength of 2π/θ tokens. So a head of R features has R/2
+# pairs, and pair m is rotated by θₘ = 10000^(−2m/R) per token: the first pairs distinguish adjacent
+# positions, the last ones long distances. Pairs are the features 2m and 2m + 1 in the paper; here,
+# as in GPT-NeoX, m and m + R/2. Models were trained with angles in float32; we round to float32
+# too.
 
 
 # %%
 def angles(positions: np.ndarray, R: int, base: float = 10000.0) -> np.ndarray:
-    """(..., T) positions to (..., T, R/2)."""
+    """Return the angles (..., T, R/2) of positions (..., T)."""
     exponents = np.arange(0, R, 2, dtype=np.float32) / np.float32(R)
     rates = 1 / (base ** exponents.astype(np.float64)).astype(np.float32)
     return (positions[..., None].astype(np.float32) * rates).astype(np.float64)
 
 
 def turn(x: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """(..., T, K) by (..., T, R/2): the first R features turn, the rest stay."""
+    """Rotate the first R features of x (..., T, K) by angles (..., T, R/2)."""
     half = angle.shape[-1]
     a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     cos, sin = np.cos(angle), np.sin(angle)
@@ -73,13 +74,13 @@ assert np.allclose(turn(q, angle), F.rotary_embedding(q, np.cos(twice), np.sin(t
 wavelengths = 2 * math.pi / angles(np.ones(1), minitron.features_to_turn)[0]  # in tokens
 print("wavelengths, of every eighth pair:", *(f"{length:.0f}" for length in wavelengths[::8]))
 assert math.isclose(wavelengths[0], 2 * math.pi, rel_tol=1e-6)
-assert wavelengths[-1] > 11 * minitron.max_position_embeddings  # never round
+assert wavelengths[-1] > 11 * minitron.max_position_embeddings  # never a full rotation
 
 # %% [markdown]
-# The two orders are one rotation with its features sorted differently, and a permutation common to
-# q and k changes no score. So if the rows of q_proj and k_proj are permuted, weights of one kind
-# serve programs of the other. Forget it, and all shapes fit, but the scores are wrong. The order of
-# the paper is short in complex numbers: a pair is one, to turn it is to multiply by e^(i angle).
+# The two orders are the same rotation with permuted features, and a common permutation of q and k
+# changes no score. So weights are converted by permuting the rows of q_proj and k_proj. Without it
+# all shapes fit, but the scores are wrong. The order of the paper is short with complex numbers: a
+# pair is one number, and a rotation is a multiplication by e^(i angle).
 
 # %%
 turned_q, turned_k = ((x[:, ::2] + 1j * x[:, 1::2]) * np.exp(1j * angle) for x in (q, k))
@@ -88,15 +89,14 @@ order = [*range(0, R, 2), *range(1, R, 2)]
 assert np.allclose(turn(q[:, order], angle) @ turn(k[:, order], angle).T, paper)
 forgotten = turn(q, angle) @ turn(k, angle).T
 assert np.abs(forgotten - paper).max() > 1
-assert np.allclose(forgotten.diagonal(), paper.diagonal())  # distance 0: nothing is turned
+assert np.allclose(forgotten.diagonal(), paper.diagonal())  # distance 0: no rotation
 
 # %% [markdown]
-# ## Turning a part
-# Nemotron turns only half of a head (`partial_rotary_factor`): R of K features. The rest says what
-# is looked for, wherever it stands. There is a tempting wrong way: fill the rates up with zeros to
-# K/2 and turn the whole head. But then the pairs are m and m + K/2, not m and m + R/2. The wrong
-# way keeps lengths, and its scores depend on the distance only: such tests pass. What catches it
-# is to look at features R to K, which must stay bit for bit.
+# ## Partial rotary embeddings
+# Nemotron rotates only half of a head (`partial_rotary_factor`): R of K features. The others are
+# independent of the position. A common mistake: fill the frequencies with zeros to K/2 and rotate
+# the whole head. But then the pairs are m and m + K/2, not m and m + R/2. The norm is still kept,
+# and scores still depend on the distance only. Only a test of the unchanged features finds it.
 
 # %%
 q, k = rng.standard_normal((2, T, K))
@@ -110,26 +110,26 @@ assert np.array_equal(turn(q, angle)[:, R:], q[:, R:])
 assert not np.array_equal(turn(q, padded)[:, R:], q[:, R:])
 
 # %% [markdown]
-# ## Grouped queries
-# H heads of queries, but only G of keys and values: head h looks at keys h // (H/G). G = H is the
-# attention of tutorial 4; with G = 1 all share one. In NumPy that is a reshape to (G, H/G) and
-# broadcasting. It equals attention with the heads of keys *repeated* (0 0 0 1 1 1), not tiled
-# (0 1 0 1 0 1), another mistake that fits all shapes. The products are as many as before; k_proj,
-# v_proj and all that is remembered shrink to G/H.
+# ## Grouped-query attention
+# H query heads, but only G key/value heads: query head h uses key head h // (H/G). G = H is the
+# attention of tutorial 4; G = 1 is multi-query attention. In NumPy that is a reshape to (G, H/G)
+# and broadcasting. It equals attention with *repeated* key heads (0 0 0 1 1 1), not tiled (0 1 0 1
+# 0 1), another mistake where all shapes fit. The number of products is the same; k_proj, v_proj and
+# the key/value cache shrink to G/H.
 
 # %%
 work = {"multiply-adds": 0}
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a @ b, counted."""
+    """Compute a @ b, and count the multiply-adds."""
     c = a @ b
     work["multiply-adds"] += c.size * a.shape[-1]
     return c
 
 
 def attention(query, key, value, hidden) -> np.ndarray:
-    """(B, H, T, K), twice (B, G, S, K), and (B or 1, T, S), true where none may look."""
+    """Attend from (B, H, T, K) to (B, G, S, K); the mask (B or 1, T, S) is true for hidden keys."""
     B, H, T, K = query.shape
     G = key.shape[1]
     query = query.reshape(B, G, H // G, T, K)
@@ -151,7 +151,7 @@ assert not np.allclose(grouped, attention(query, *tiled, nothing))
 
 
 def cache_bytes(config: NemotronConfig, number: int = 2) -> int:
-    """What a token leaves behind: keys and values, in each layer; a number has 2 bytes (BF16)."""
+    """Return the bytes of a token in the cache: keys and values of all layers, 2 bytes (BF16)."""
     heads = config.num_key_value_heads
     return 2 * config.num_hidden_layers * heads * config.head_dim * number
 
@@ -162,21 +162,21 @@ assert cache_bytes(minitron) == cache_bytes(all_heads) // 3 == 128 * 1024
 
 # %% [markdown]
 # ## A Nemotron
-# Two small things are left. relu2(x) = max(x, 0)² was found by a search for better Transformers (So
-# et al. 2021, arXiv:2109.08668); there is no gate beside it. LayerNorm1P multiplies by weight + 1,
-# so that weight decay pulls the scale towards 1, not 0 (who converts weights must not add 1 twice).
-# Now all together. Past keys are stored *turned*, each at its own position; a new key is turned at
-# its position and put behind them. Token i sees keys 0 to i, less the padding.
+# Two parts are left. The activation relu2(x) = max(x, 0)² was found by architecture search (So et
+# al. 2021, arXiv:2109.08668); it has no gate. LayerNorm1P multiplies by weight + 1: weight decay
+# pulls the scale towards 1, not 0 (a converter of weights must not add 1 twice). Now all together.
+# Past keys are stored *rotated*, each by its own position; a new key is rotated by its position and
+# appended. Token i attends to the keys 0 to i, without padding.
 
 # %%
-V, D, L, K = 60, 24, 2, 8  # and H = 6, G = 2; a half of 8 features turns
+V, D, L, K = 60, 24, 2, 8  # and H = 6, G = 2; 4 of 8 features are rotated
 config = NemotronConfig(
     vocab_size=V, hidden_size=D, intermediate_size=40, num_hidden_layers=L, head_dim=K,
     num_attention_heads=H, num_key_value_heads=G, eos_token_id=None,
 )  # fmt: skip
 model = NemotronForCausalLM(config).to(np.float64).eval()
 W = {name: 0.3 * rng.standard_normal(p.shape) for name, p in model.state_dict().items()}
-model.load_state_dict(W)  # norms and all: nothing is 0 or 1
+model.load_state_dict(W)  # random norms too: no weight is 0 or 1
 
 
 def linear(x: np.ndarray, name: str) -> np.ndarray:
@@ -190,12 +190,12 @@ def norm(x: np.ndarray, name: str) -> np.ndarray:
 
 
 def nemotron(ids, mask=None, positions=None, past=None):
-    """ids (B, T) to the scores (B, T, V) of the next token, and the L pairs (B, G, P + T, K)."""
+    """Return logits (B, T, V) for ids (B, T), and the cache: L pairs (B, G, P + T, K)."""
     (B, T), P = ids.shape, past[0][0].shape[2] if past else 0
     places = np.arange(P, P + T)
     positions = places[None] if positions is None else positions
     angle = angles(positions, config.features_to_turn)[:, None]
-    hidden = (np.arange(P + T) > places[:, None])[None]  # (1, T, P + T): what is ahead
+    hidden = (np.arange(P + T) > places[:, None])[None]  # (1, T, P + T): later keys
     if mask is not None:
         hidden = hidden | (mask == 0)[:, None]
     x, cache = W["model.embed_tokens.weight"][ids], []  # (B, T, D)
@@ -228,14 +228,14 @@ assert np.abs(nemotron(ids[:, 5:], past=past)[0] - logits[:, 5:]).max() < 1e-10
 
 # %% [markdown]
 # ## What the cache saves
-# No token sees later ones, so a new token changes no old key or value. Without a cache a step over
-# T tokens does T (M + 2LHKT) multiply-adds, where M is the number of entries of all matrices, and
-# 2LHK the products with one key and one value. With it, M + 2LHKT will do, for the same tokens.
+# With causal attention a new token changes no earlier key or value. Without a cache a step over T
+# tokens needs T (M + 2LHKT) multiply-adds, where M is the number of entries of all matrices, and
+# 2LHK the products with one key and one value. With a cache M + 2LHKT are enough.
 
 
 # %%
 def write(prompt: np.ndarray, n: int, use_cache: bool) -> tuple[np.ndarray, list[int]]:
-    """n tokens more, the likeliest each time; and the multiply-adds of each step."""
+    """Generate n tokens with greedy search; return them and the multiply-adds of each step."""
     row, new, past, costs = prompt, prompt, None, []
     for _ in range(n):
         work["multiply-adds"] = 0
@@ -265,9 +265,9 @@ assert all(row == rows[0] for row in rows)
 
 # %% [markdown]
 # ## What it costs
-# Memory, that grows with the text, and is needed for every row of a batch and every beam. Each step
-# reads all of it once, as it reads all weights. For one text of Minitron-4B weights are the larger
-# part for long; for 16 at once the cache overtakes them within the 4,096 tokens it was made for.
+# The cache needs memory that grows with the length, for every sequence of a batch and every beam.
+# Each step reads all of it, and all weights. For one text of Minitron-4B the weights are larger;
+# for a batch of 16 the cache exceeds them within the maximum of 4,096 tokens.
 
 # %%
 D4, F4, V4 = minitron.hidden_size, minitron.intermediate_size, minitron.vocab_size
@@ -282,17 +282,17 @@ assert sum(part.nbytes for pair in cache for part in pair) == ids.size * cache_b
 
 # %% [markdown]
 # Our `np.concatenate` copies the past at every step: n tokens cost n(n−1)/2 copies. tinybert's
-# `KeyValueCache` keeps room at the end, writes there, and doubles it when it is full: fewer than 2n
-# copies in all. What it returns are views of that room. We watch where the keys lie in memory.
+# `KeyValueCache` has spare capacity, and doubles it when it is full: fewer than 2n copies in all.
+# It returns views of its buffer. We watch the address of the keys in memory.
 
 
 # %%
 def copied(n: int, in_place: bool) -> int:
-    """How many past tokens are copied while n come one by one."""
+    """Count the past tokens that are copied while n tokens are appended one by one."""
     cache, token, total, address = KeyValueCache(1, in_place), np.ones((1, 1, 1, 1)), 0, None
     for length in range(n):
         keys, _ = cache.append(0, Tensor(token), Tensor(token))
-        if keys.data.ctypes.data != address:  # they have moved, and so has what was there
+        if keys.data.ctypes.data != address:  # the buffer was replaced, and its content copied
             total += length
         address = keys.data.ctypes.data
     return total
@@ -307,12 +307,12 @@ assert joined == n * (n - 1) // 2
 assert doubled == sum(2**i - 2 for i in range(2, 12)) < 2 * n  # 2 + 6 + 14 + 30 + ...
 
 # %% [markdown]
-# ## Padding on the left
-# Rows of a batch end together (tutorial 7), so that shorter ones begin with padding, which the mask
-# hides. Positions that count the padding ruin a BERT; here they do no harm, for a common shift of
-# all positions changes no distance. (Only the rounding of angles differs, by some 10⁻⁹ here.) But
-# past and present must count alike: restart at 0 with the next token, and all distances are wrong.
-# Queries of the padding itself see nothing; they gather from all alike, and nobody looks at them.
+# ## Left padding
+# Sequences of a batch are padded at the left (tutorial 7), and the mask excludes the padding. With
+# BERT, positions that count padding give wrong results; here they do no harm, because a common
+# shift of all positions changes no distance. (Only the rounding of angles differs, by about 10⁻⁹.)
+# But past and new tokens must be counted alike: if positions restart at 0, all distances are wrong.
+# Queries at padding have only masked keys; their output, a mean of all values, is not used.
 
 # %%
 mask = np.array([[0] * 4 + [1] * 5, [1] * 9])
@@ -321,7 +321,7 @@ padded, past = nemotron(ids, mask, right)
 assert np.abs(padded - tinyberts(ids, attention_mask=mask, position_ids=right)).max() < 1e-10
 alone, _ = nemotron(ids[:1, 4:])
 assert np.abs(padded[0, 4:] - alone[0]).max() < 1e-10
-shifted, _ = nemotron(ids, mask)  # positions 0 to 8, as if nothing were padding
+shifted, _ = nemotron(ids, mask)  # positions 0 to 8, padding included
 assert 1e-10 < np.abs(shifted[0, 4:] - alone[0]).max() < 1e-4
 assert np.abs(nemotron(ids)[0][0, 4:] - alone[0]).max() > 0.1  # without the mask: wrong
 new, longer = ids[:, :1], np.pad(mask, ((0, 0), (0, 1)), constant_values=1)
@@ -330,12 +330,12 @@ assert np.abs(step[0] - nemotron(np.append(ids[:1, 4:], new[:1], axis=1))[0][0, 
 assert np.abs(step - nemotron(new, longer, 0 * new, past)[0]).max() > 0.1
 
 # %% [markdown]
-# ## Beams
-# A beam search drops some rows and goes on from others twice. What is remembered must be reordered
-# with them, or a row goes on with the past of another: no error, only nonsense.
+# ## Beam search
+# Beam search drops some sequences and extends others twice. The cache must be reordered in the same
+# way; otherwise a sequence uses the past of another one, without an error.
 
 # %%
-beams, rows = ids[:, :6], [1, 1]  # both go on from the second
+beams, rows = ids[:, :6], [1, 1]  # both extend the second sequence
 _, past = nemotron(beams)
 kept = [tuple(part[rows] for part in pair) for pair in past]
 expected = nemotron(np.append(beams[rows], new, axis=1))[0][:, -1:]
@@ -349,8 +349,8 @@ assert found[0].tolist() == found[1].tolist()
 # Replace a None by your answer and run the script again: the assertion says whether it is right.
 
 # %%
-key_head = None  # which head of keys does query head 13 of Minitron-4B look at?
-pairs = None  # how many pairs turn in a head of 128 if partial_rotary_factor is 0.25?
+key_head = None  # which key head does query head 13 of Minitron-4B use?
+pairs = None  # how many pairs are rotated in a head of 128 if partial_rotary_factor is 0.25?
 times = None  # as how many tokens of Minitron-4B's cache does one of Nemotron-4-15B's count?
 
 assert key_head in (None, 13 // (24 // 8))

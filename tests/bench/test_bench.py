@@ -204,7 +204,9 @@ def test_command(monkeypatch, capsys) -> None:
     assert [len(case["ours"]["times"]) for case in result["cases"]] == [3]
     assert main(["bench", "--runs", "1", "--markdown"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"^\| `tiny`, beside torch \| [\d.]+ \(.*\) \| .* \| \d+\.\d\d \|$", out, re.M)
+    assert re.search(
+        r"^\| `tiny`, against torch \| [\d.]+ \(.*\) \| .* \| \d+\.\d\d \|$", out, re.M
+    )
     assert "`absent`: skipped, not here." in out
     assert main(["bench", "--only", "absent"]) == 2
     assert "absent: not here" in capsys.readouterr().err
@@ -221,6 +223,6 @@ def test_command_refuses(capsys) -> None:
     assert main(["bench", "--only", "nope"]) == 2
     assert "--only must be cases of bert-base-forward" in capsys.readouterr().err
     assert main(["bench", "--runs", "0"]) == 2
-    assert "--runs must be at least 1" in capsys.readouterr().err
+    assert "--runs must be an integer >= 1" in capsys.readouterr().err
     assert main(["bench", "--device", "cuda:99"]) == 2
     assert capsys.readouterr().err.startswith("tinybert bench: device ")

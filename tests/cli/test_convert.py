@@ -171,7 +171,7 @@ def test_it_refuses(refused, model: Path, tmp_path: Path) -> None:
     assert "'nowhere' is neither a file or folder nor a known model name" in refused(
         "convert", "nowhere", target
     )
-    assert "exists and is no folder" in refused("convert", model, model / "vocab.txt" / ".")
+    assert "exists and is not a folder" in refused("convert", model, model / "vocab.txt" / ".")
     assert "convert: --max-shard-size must be" in refused(
         "convert", model, target, "--max-shard-size", "big"
     )

@@ -206,8 +206,8 @@ def test_labels_are_readable() -> None:
         (["--top-p", 2], "--top-p must be a number from 0 to 1, got 2.0"),
         (
             ["--temperature", 0],
-            "--temperature must be a float above 0, got 0.0; for the likeliest token always, "
-            "use --greedy",
+            "--temperature must be a float > 0 (--greedy always takes the most likely token), "
+            "got 0.0",
         ),
     ],
 )
@@ -223,8 +223,9 @@ def test_a_tokenizer_of_another_model(refused, tmp_path: Path) -> None:
     BertTokenizerFast(vocab_file=str(VOCAB)).save_pretrained(tmp_path)
     error = refused("generate", TEXT, "--model", tmp_path)
     assert "input_ids must be from 0 to 49, got " in error
-    assert error.endswith(": the tokenizer has more tokens than the model, so it belongs to "
-                          "another\n")  # fmt: skip
+    assert error.endswith(
+        ": the tokenizer has more tokens than the model; use the model's own tokenizer\n"
+    )
 
 
 # --- an encoder-decoder ---------------------------------------------------------------------------
@@ -330,8 +331,9 @@ def test_the_picture(ask, refused, tmp_path: Path, folder: Path) -> None:
     for words in (["a", "b"], ["a", "--count", "2"]):
         error = refused("generate", *words, "--plot", path, "--model", folder)
         assert "--plot draws a single generated text, got 2" in error
-    assert "must end in one of" in refused("generate", "a", "--plot", "x.gif", "--model", folder)
-    assert "--top must be a whole" in refused("generate", "a", "--top", 0, "--model", folder)
+    assert "must end in .png" in refused("generate", "a", "--plot", "x.gif", "--model", folder)
+    error = refused("generate", "a", "--top", 0, "--model", folder)
+    assert "--top must be an integer >= 1, got 0" in error
 
 
 # --- in a terminal --------------------------------------------------------------------------------

@@ -240,19 +240,23 @@ def test_what_is_refused(refused, folders: dict[str, Path], tmp_path: Path, monk
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for command, words, message in (
         ("fill-mask", ["no mask"], "needs [MASK] in the text 'no mask'"),
-        ("fill-mask", ["[MASK]", "--target", "zzqq"], "'zzqq' is no word of the vocabulary"),
+        (
+            "fill-mask",
+            ["[MASK]", "--target", "zzqq"],
+            "must be single tokens of the vocabulary, got 'zzqq'",
+        ),
         ("fill-mask", ["[MASK]", "--top-k", "0"], "--top-k must be an integer >= 1"),
         ("fill-mask", ["[MASK] " * 100], "max_position_embeddings is 64"),
         ("fill-mask", ["[MASK]"] * 13 + ["--plot", tmp_path / "x.png"], "at most 12 charts"),
         ("fill-mask", ["[MASK]", "--plot", "x.jpg"], "must end in .png"),
         ("classify", [], "no text given"),
         ("tag", ["a", "--strategy", "mean"], "invalid choice: 'mean'"),
-        ("answer", ["Who?"], "no text to look in"),
-        ("answer", ["Who?", "--context", " "], "no text to look in"),
+        ("answer", ["Who?"], "no text given"),
+        ("answer", ["Who?", "--context", " "], "no text given"),
         ("answer", ["Who?", "--context", "a", "--file", "b"], "not both"),
         ("answer", ["", "--context", "a"], "question must be a non-empty str"),
-        ("generate", ["a", "--greedy", "--top-p", "1"], "so that --top-p cannot be given"),
-        ("generate", ["a", "--greedy", "--count", "2"], "--greedy finds one text"),
+        ("generate", ["a", "--greedy", "--top-p", "1"], "remove --top-p"),
+        ("generate", ["a", "--greedy", "--count", "2"], "--count must be 1 with --greedy"),
         ("generate", ["a", "--temperature", "0"], "temperature"),
         ("generate", ["a", "--max-new-tokens", "99"], "max_position_embeddings 64"),
     ):

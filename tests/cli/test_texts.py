@@ -107,8 +107,8 @@ def test_embed_writes_files(tinybert, tmp_path: Path, vectors: np.ndarray) -> No
 
 def test_embed_refuses_bad_outputs_before_work(refused, tmp_path: Path) -> None:
     assert "must end in .npy, .npz" in refused("embed", "a", "--output", tmp_path / "v.txt")
-    assert "there is no folder" in refused("embed", "a", "--output", tmp_path / "no" / "v.npy")
-    assert "embed: --batch-size must be at least 1" in refused("embed", "a", "--batch-size", 0)
+    assert "does not exist" in refused("embed", "a", "--output", tmp_path / "no" / "v.npy")
+    assert "embed: --batch-size must be an integer >= 1" in refused("embed", "a", "--batch-size", 0)
 
 
 # --- similarity ----------------------------------------------------------------------------------
@@ -135,11 +135,11 @@ def test_twelve_long_texts_fit_into_80_columns(tinybert) -> None:
 def test_more_texts_or_a_narrow_terminal_give_pairs(tinybert, monkeypatch) -> None:
     texts = [f"The number of apples is {i}." for i in range(12)] + ["Rain."]
     out = tinybert("similarity", *texts).out
-    assert out.startswith("13 texts; the 10 most similar of 78 pairs:")
+    assert out.startswith("13 texts; 10 most similar of 78 pairs:")
     assert "Rain" not in out
     monkeypatch.setenv("COLUMNS", "40")
     out = tinybert("similarity", *texts[:7]).out
-    assert out.startswith("7 texts; the 10 most similar of 21 pairs:")
+    assert out.startswith("7 texts; 10 most similar of 21 pairs:")
     assert max(map(len, out.splitlines())) <= 40
 
 
@@ -197,7 +197,7 @@ def test_plot_in_other_formats(tinybert, tmp_path: Path, ending: str) -> None:
 
 def test_plots_that_are_refused(refused, tmp_path: Path, monkeypatch) -> None:
     assert "must end in .png" in refused("similarity", "a", "b", "--plot", "x.jpg")
-    assert "no folder" in refused("similarity", "a", "b", "--plot", tmp_path / "no" / "x.png")
+    assert "does not exist" in refused("similarity", "a", "b", "--plot", tmp_path / "no" / "x.png")
     many = "\n".join(["a"] * 401).encode()
     assert "at most 400 texts, got 401" in refused(
         "similarity", "--plot", tmp_path / "x.png", stdin=many

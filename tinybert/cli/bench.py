@@ -27,7 +27,10 @@ cases:
 """ + "\n".join(f"  {case.name:18} {case.summary}" for case in CASES)
 
 EXAMPLE = """\
-  $ tinybert bench --only minilm-forward --runs 5"""
+  $ tinybert bench --only minilm-forward
+  ...
+  case            against  max diff           ours ms         theirs ms  ratio
+  minilm-forward  torch     1.4e-06  190 (183 to 217)  114 (100 to 135)   1.61"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -40,7 +40,7 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
     """Add TEXT ... and --file; `read_texts` reads them."""
     parser.add_argument("text", nargs="*", metavar="TEXT", help="a text in quotes")
     parser.add_argument(
-        "--file", metavar="FILE", help="a file with one text per line; - is standard input"
+        "--file", metavar="FILE", help="a file with one text per line, - for standard input"
     )
 
 
@@ -99,7 +99,7 @@ def _lines(name: str) -> list[str]:
 def check_output_file(flag: str, path: Path, suffixes: Sequence[str]) -> None:
     """Raise ValueError if an output file has another suffix, or its folder does not exist.
 
-    To be called before the work, so that no result is lost.
+    Call it before the computation, whose result would be lost.
     """
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"{flag} must end in {', '.join(suffixes)}, got {str(path)!r}")

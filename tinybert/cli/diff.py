@@ -17,8 +17,8 @@ from tinybert.weights.reader import TensorReader
 
 DETAILS = """\
 Compares two checkpoints of any format. Lists tensors that only one has,
-different shapes and dtypes, and for each tensor the maximum and the mean of
-|a - b|, largest first. NaN equals NaN. The exit code is 0 if all tensors are
+different shapes and dtypes, and for each tensor the maximum and the mean
+absolute difference, largest first. NaN equals NaN. The exit code is 0 if all tensors are
 equal, else 1. --tolerance X accepts differences up to X, and different dtypes.
 Only one tensor at a time is in memory."""
 

@@ -148,7 +148,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(
             f"--count must be 1 with --greedy, got {args.count}; use --beams, or remove --greedy"
         )
-    check_integer("--top", args.top, 1, optional=True)
+    if args.top is not None:
+        check_integer("--top", args.top, 1)
     options: dict[str, Any] = {
         "max_new_tokens": args.max_new_tokens,
         "do_sample": not (args.greedy or (args.beams > 1 and not sampling)),

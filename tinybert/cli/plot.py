@@ -21,8 +21,9 @@ DETAILS = """\
 ema     shows the kernels of MEGA's exponential moving averages: the weight of
         an earlier token against its distance (lag). MODEL is a folder or a
         name on the Hub; the default is a new model of the default size. The
-        table gives the number of lags that hold 90 % of a kernel's weight, in
-        each layer: the minimum, median and maximum over the features.
+        table gives the number of lags that hold 90 % of a kernel's weight, for
+        each layer: the minimum over the features (shortest), the median (half)
+        and the maximum (longest).
 length  measures time and memory of the forward and backward pass of one layer
         against the number of tokens, for full attention, MEGA, and MEGA with
         chunks, and fits length^exponent. Lengths whose pass would take longer
@@ -31,7 +32,14 @@ length  measures time and memory of the forward and backward pass of one layer
 --output also saves a chart (pip install "tinybert[plot]")."""
 
 EXAMPLE = """\
-  $ tinybert plot ema my-mega --steps 256 --output kernels.png
+  $ tinybert plot ema --output kernels.png
+  layer  direction  shortest  half  longest
+      0  back              5     9       17
+      0  ahead             5     9       21
+  ...
+  lags that hold 90 % of a kernel's weight, of 128 lags
+
+  $ tinybert plot ema my-mega --steps 256
   $ tinybert plot length --lengths 512 2048 8192 --output length.png"""
 
 

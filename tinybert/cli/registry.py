@@ -1,7 +1,7 @@
 """The commands of the command line, one line each, in the order of `tinybert --help`.
 
-The command `fill-mask` is the `COMMAND` of `tinybert/cli/fill_mask.py`, and so on. A command's file
-is imported only when the command runs, so that the command line starts fast.
+The command `fill-mask` is the `COMMAND` of `tinybert/cli/fill_mask.py`, and so on. To start fast,
+the command line imports a command's file only when the command runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ COMMANDS = {
     "embed": "Compute sentence embeddings",
     "fill-mask": "Predict masked words",
     "classify": "Classify texts",
-    "tag": "Find named entities, or label tokens otherwise",
+    "tag": "Find named entities and other token classes",
     "answer": "Find the answer to a question in a text",
     "generate": "Generate text from a prompt",
     "tokenize": "Show the tokens of a text",

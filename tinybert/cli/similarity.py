@@ -136,7 +136,7 @@ def _pair_lines(texts: list[str], cosines: np.ndarray) -> list[str]:
     total = len(texts) * (len(texts) - 1) // 2
     digits = len(str(len(texts)))
     width = terminal_width() - 8 - digits
-    lines = [f"{len(texts)} texts; the {len(pairs)} most similar of {total:,} pairs:"]
+    lines = [f"{len(texts)} texts; {len(pairs)} most similar of {total:,} pairs:"]
     for i, j in pairs:
         lines += ["", f"{cosines[i, j]:5.2f}  {i + 1:>{digits}}  {shorten(texts[i], width)}"]
         lines += [f"       {j + 1:>{digits}}  {shorten(texts[j], width)}"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import regex
 
-from tinybert.cli.terminal import columns_of
+from tinybert.cli.terminal import columns_of, printable
 from tinybert.generation.streamers import BaseStreamer
 
 WIDE = r"\p{ea=W}\p{ea=F}"  # wide characters such as ideographs: each is a word
@@ -54,7 +54,7 @@ class WordWrapper:
             self.column = 0
         elif self.column and self.column + len(space) + columns_of(word) > self.width:
             line_breaks, space, self.column = 1, "", 0
-        shown = "".join("?" if c < " " or c == "\x7f" else c for c in word)
+        shown = printable(word)
         lines = [shown[i : i + self.width] for i in range(0, len(shown), self.width)]
         start = self.column + len(space) if len(lines) == 1 else 0
         # Set the column before the single write: then `end` is correct after Ctrl-C in between.

@@ -33,9 +33,14 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
+def printable(text: str) -> str:
+    """Replace control characters by ?."""
+    return "".join("?" if c < " " or c == "\x7f" else c for c in text)
+
+
 def one_line(text: str) -> str:
     """Replace every run of whitespace by one space, and control characters by ?."""
-    return "".join("?" if c < " " or c == "\x7f" else c for c in " ".join(text.split()))
+    return printable(" ".join(text.split()))
 
 
 def shorten(text: str, width: int) -> str:

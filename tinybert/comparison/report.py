@@ -1,7 +1,4 @@
-"""What `compare` found, and how it reads as a table: `Comparison`, with one `Row` a call.
-
-Nothing is computed here; the models are run and measured in `compare.py`.
-"""
+"""The result of `compare`: a `Comparison` with one `Row` per call, printed as a table."""
 
 from __future__ import annotations
 
@@ -17,18 +14,20 @@ WIDTH = 100  # columns of the printed table
 
 @dataclass
 class Row:
-    """One output of one call, ours beside torch's.
+    """The outputs of one call, ours and torch's.
 
     Attributes:
-        order: the number of the call, in the order in which our modules finish: parts come before
-            the whole, so that the first row that differs is the innermost fault.
-        name, kind, shape: the dotted name, our class, the shape of our output.
-        max_abs: max |a - b|; max_rel: that divided by max |b|; rms_rel: RMS of a - b by RMS of b;
-            all over the elements that are finite on both sides, None if nothing can be compared.
+        order: the number of the call, in the order in which our modules finish. Submodules finish
+            first: the first row that differs is the innermost module with a bug.
+        name, kind, shape: the module's name, our class, the shape of our output.
+        max_abs: max |a - b|.
+        max_rel: max |a - b| / max |b|.
+        rms_rel: RMS(a - b) / RMS(b). All three use the elements that are finite in both, and are
+            None if the outputs cannot be compared.
         float64_rel: max_rel of the run in float64, if there was one.
-        verdict: "ok"; "differs"; "shape"; "NaN" or "inf" with "ours", "torch" or "both"; "-" where
-            there is nothing to compare. With a run in float64 in place of "differs": "bug" (the
-            difference is there too), "noise" (it is gone), "unclear" (small, but not gone).
+        verdict: "ok"; "differs"; "shape"; "NaN" or "inf" with "ours", "torch" or "both"; "-" if
+            there is nothing to compare. A run in float64 replaces "differs" by "bug" (float64
+            differs too), "noise" (float64 agrees) or "unclear" (a small difference remains).
     """
 
     order: int
@@ -43,13 +42,13 @@ class Row:
 
     @property
     def diverges(self) -> bool:
-        """Whether the two models disagree here."""
+        """Whether the two models disagree in this call."""
         return self.verdict not in ("ok", "noise", "-")
 
 
 @dataclass
 class WeightDifference:
-    """A parameter or buffer that both models have, with other values or in another shape."""
+    """A parameter or buffer that both models have with different values or shapes."""
 
     name: str
     ours: tuple[int, ...]
@@ -59,14 +58,14 @@ class WeightDifference:
 
 @dataclass
 class Comparison:
-    """What `compare` found; `print` it for a table.
+    """The result of `compare`; `print` shows a table.
 
     Attributes:
-        rows: every call of every module that exists under the same name in both, then the outputs.
+        rows: every call of every module with the same name in both models, then the outputs.
         weights: parameters and buffers that differ.
-        only_ours, only_torch: names of modules, and of outputs, without a counterpart.
-        uncalled: modules of both that were not called equally often, with the two counts.
-        float64: whether there was a second run in float64.
+        only_ours, only_torch: names of modules and outputs that only one model has.
+        uncalled: modules that were called different numbers of times, with the two counts.
+        float64: whether there was a run in float64.
     """
 
     rows: list[Row]
@@ -78,7 +77,7 @@ class Comparison:
 
     @property
     def first_divergence(self) -> Row | None:
-        """The first row in which the two disagree."""
+        """The first row in which the models disagree."""
         return next((row for row in self.rows if row.diverges), None)
 
     @property
@@ -88,7 +87,7 @@ class Comparison:
         return compared and self.first_divergence is None and not self.weights
 
     def to_json(self) -> str:
-        """Everything as JSON; numbers that are not finite become null."""
+        """Return the comparison as JSON; NaN and infinity become null."""
         first = self.first_divergence
         content = {"ok": self.ok, "first_divergence": first and first.name, **asdict(self)}
         return json.dumps(_without_nan(content), indent=2, allow_nan=False)
@@ -98,7 +97,7 @@ class Comparison:
 
 
 def _table(rows: list[Row], float64: bool) -> list[str]:
-    """The rows in aligned columns, the first that diverges marked with an arrow."""
+    """Return the rows in aligned columns, with an arrow at the first that diverges."""
     first = next((row for row in rows if row.diverges), None)
     numeric = ["max abs", "max rel", "float64"] if float64 else ["max abs", "max rel"]
     heads = ["#", "module", "class", "shape", *numeric, "verdict"]
@@ -119,19 +118,19 @@ def _table(rows: list[Row], float64: bool) -> list[str]:
 
 
 def _cells(row: Row, float64: bool) -> list[str]:
-    """What the table shows of one row."""
+    """Return the cells of one row."""
     numbers = [row.max_abs, row.max_rel] + ([row.float64_rel] if float64 else [])
     shown = ["-" if number is None else f"{number:.1e}" for number in numbers]
     return [str(row.order), row.name, row.kind, "x".join(map(str, row.shape)), *shown, row.verdict]
 
 
 def _cut(text: str, width: int) -> str:
-    """The end of a name that is too long: its last parts tell most."""
+    """Shorten a long name to its end, which matters most in a dotted name."""
     return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
 
 
 def _summary(comparison: Comparison) -> list[str]:
-    """What the table means, in sentences."""
+    """Explain the table in sentences."""
     first, weights = comparison.first_divergence, comparison.weights
     lines = []
     if first is None:
@@ -139,17 +138,19 @@ def _summary(comparison: Comparison) -> list[str]:
         lines.append(f"All {compared} outputs agree.")
     else:
         what = first.verdict.split()[0]
-        where = f"{what} here first" if what in ("NaN", "inf") else "First divergence"
-        lines.append(f"{where}: {first.name} ({first.kind}), {first.verdict}.")
-        own = [w.name for w in weights if w.name.startswith(first.name.split(" ")[0] + ".")]
-        if own:
-            lines.append(f"Its weights differ ({', '.join(own[:3])}): a wrong load, to begin with.")
+        title = f"First {what}" if what in ("NaN", "inf") else "First divergence"
+        lines.append(f"{title}: {first.name} ({first.kind}), {first.verdict}.")
+        prefix = first.name.split(" ")[0] + "."
+        in_module = [w.name for w in weights if w.name.startswith(prefix)]
+        if in_module:
+            shown = ", ".join(in_module[:3])
+            lines.append(f"Its weights differ ({shown}): check the loading of weights first.")
         elif weights:
-            lines.append("Weights differ elsewhere, see below: a wrong load, to begin with.")
+            lines.append("Other weights differ, see below: check the loading of weights first.")
         else:
-            lines.append("All weights that both have are equal: look at the computation.")
+            lines.append("All common weights are equal: check the computation.")
         if first.verdict == "differs":
-            lines.append("A bug or rounding? float64=True tells.")
+            lines.append("Use float64=True to distinguish a bug from rounding.")
     for w in weights[:20]:
         how = f"max abs {w.max_abs:.1e}" if w.max_abs is not None else f"{w.ours} / {w.torch}"
         lines.append(f"Weight differs: {w.name}, {how}")
@@ -165,13 +166,13 @@ def _summary(comparison: Comparison) -> list[str]:
 
 
 def _folded(names: list[str]) -> list[str]:
-    """Names that differ in their numbers alone as one, with how many they are."""
+    """Merge names that differ only in layer numbers, and count them."""
     counts = Counter(re.sub(r"(?<![^.])\d+(?=\.)", "*", name) for name in names)
     return [name if count == 1 else f"{name} ({count} times)" for name, count in counts.items()]
 
 
 def _without_nan(value: Any) -> Any:
-    """Nested content with None for numbers that JSON does not have."""
+    """Replace NaN and infinity by None, which JSON lacks."""
     if isinstance(value, dict):
         return {key: _without_nan(member) for key, member in value.items()}
     if isinstance(value, (list, tuple)):

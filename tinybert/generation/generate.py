@@ -69,7 +69,7 @@ class GenerationMixin:
         self.generation_config.save_pretrained(folder)
 
     def can_generate(self) -> bool:
-        """Whether the model has `generate`."""
+        """Return whether the model has `generate`."""
         return True
 
     @property
