@@ -159,6 +159,8 @@ CASES: dict[str, list[Case]] = {
     "CumSum": [((normal(2, 3, 5),), {"axis": 1}), ((normal(2, 3),), {"axis": None})],
     # shapes
     "Reshape": [((normal(2, 3, 5),), {"shape": (5, -1)})],
+    "SplitHeads": [((normal(2, 3, 10),), {"heads": 5})],
+    "MergeHeads": [((normal(2, 5, 3, 4),), {})],
     "Permute": [((normal(2, 3, 5),), {"axes": (2, 0, 1)})],
     "Expand": [((normal(3, 1),), {"shape": (2, 3, 5)})],
     "Concat": [((normal(2, 3), normal(2, 1)), {"axis": -1})],

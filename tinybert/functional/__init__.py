@@ -11,6 +11,7 @@ from tinybert.ops.batch_norm import batch_norm
 from tinybert.ops.dropout import dropout
 from tinybert.ops.embedding import embedding
 from tinybert.ops.gelu import linear_gelu
+from tinybert.ops.heads import merge_heads, split_heads
 from tinybert.ops.layer_norm import layer_norm
 from tinybert.ops.linear import linear
 from tinybert.ops.rms_norm import rms_norm, scale_norm

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinybert import functional as F
 from tinybert.autograd import Tensor
 from tinybert.models.relative_positions import DistanceEmbedding
 from tinybert.nn import Dropout, Linear, Module
-from tinybert.nn.attention import attend, merge_heads, split_heads
+from tinybert.nn.attention import attend
 from tinybert.nn.cache import LayerCache
 
 
@@ -48,7 +49,7 @@ class SelfAttention(Module):
 
     def split(self, x: Tensor) -> Tensor:
         """(B, T, D) to (B, H, T, K)."""
-        return split_heads(x, len(self.kept_heads))
+        return F.split_heads(x, len(self.kept_heads))
 
     def attend(
         self,
@@ -78,7 +79,7 @@ class SelfAttention(Module):
             is_causal=is_causal,
             first=first,
         )
-        return merge_heads(context), weights
+        return F.merge_heads(context), weights
 
 
 class CrossAttention(SelfAttention):

@@ -8,18 +8,6 @@ from tinybert import functional as F
 from tinybert.autograd import Tensor
 
 
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, T, H*K) to (B, H, T, K); a view."""
-    batch, length, width = x.shape
-    return x.reshape(batch, length, heads, width // heads).transpose(1, 2)
-
-
-def merge_heads(x: Tensor) -> Tensor:
-    """(B, H, T, K) to (B, T, H*K)."""
-    batch, heads, length, size = x.shape
-    return x.transpose(1, 2).reshape(batch, length, heads * size)
-
-
 def repeat_heads(x: Tensor, heads: int) -> Tensor:
     """(B, G, T, K) to (B, H, T, K): every head H / G times in a row."""
     batch, groups, length, size = x.shape

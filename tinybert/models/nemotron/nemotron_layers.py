@@ -15,7 +15,7 @@ from tinybert.models.activations import activation
 from tinybert.models.nemotron.nemotron_config import NemotronConfig
 from tinybert.models.stack import LayerOutput
 from tinybert.nn import LayerNorm, Linear, Module
-from tinybert.nn.attention import attend, merge_heads, split_heads
+from tinybert.nn.attention import attend
 from tinybert.nn.cache import LayerCache
 
 
@@ -54,9 +54,9 @@ class NemotronAttention(Module):
         """x (B, T, D) to (B, T, D), and the weights (B, H, T, P + T) if asked for. The keys and
         values of x are appended to `past`.
         """
-        query = split_heads(self.q_proj(x), self.heads)  # (B, H, T, K)
-        key = split_heads(self.k_proj(x), self.groups)  # (B, G, T, K)
-        value = split_heads(self.v_proj(x), self.groups)
+        query = F.split_heads(self.q_proj(x), self.heads)  # (B, H, T, K)
+        key = F.split_heads(self.k_proj(x), self.groups)  # (B, G, T, K)
+        value = F.split_heads(self.v_proj(x), self.groups)
         query, key = (F.rotary_embedding(part, *call.rotary) for part in (query, key))
         if past is not None:
             key, value = past.append(key, value)  # (B, G, P + T, K)
@@ -67,7 +67,7 @@ class NemotronAttention(Module):
             is_causal=call.is_causal,
             first=call.past_length,
         )  # fmt: skip
-        return self.o_proj(merge_heads(context)), weights
+        return self.o_proj(F.merge_heads(context)), weights
 
 
 class NemotronMLP(Module):
