@@ -445,7 +445,8 @@ def large(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
 # How many times as fast as its formula each version for the CPU is at least. On two idle cores most
 # reach twice this; the margin is for machines with other caches, libraries and other work.
 SPEEDUPS = {
-    "linear_forward": 1.2, "erf_forward": 5, "gelu_forward": 8, "linear_gelu_forward": 8, "attention_forward": 2,
+    "linear_forward": 1.2,
+    "erf_forward": 5, "gelu_forward": 8, "linear_gelu_forward": 8, "attention_forward": 2,
     "attention_backward": 2.5, "cross_entropy_forward": 1.5, "cross_entropy_backward": 1.5,
     "layer_norm_forward": 1.2, "layer_norm_backward": 1.1, "softmax_forward": 1.2,
     "softmax_backward": 1.2, "scatter_sum": 1.5, "transposed": 1.3, "adam_step": 1.15,
