@@ -206,6 +206,15 @@ def test_cross_entropy(versions: Versions, dtype: str, size: tuple[int, int]) ->
     compare(versions.cross_entropy_backward(*saved), saved, "cross_entropy_backward", dtype)
 
 
+@pytest.mark.parametrize("dtype", WIDE)
+@pytest.mark.parametrize("rows", [1, 5, 700])
+def test_linear(versions: Versions, dtype: str, rows: int) -> None:
+    x, weight, bias = draw((rows, 33), dtype), draw((257, 33), dtype, 1), draw(257, dtype, 2)
+    for given in (bias, None):
+        arguments = x, weight, given
+        compare(versions.linear_forward(*arguments), arguments, "linear_forward", dtype)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (512, 4), (1030, 2), (0, 3)])
 def test_transposed(versions: Versions, shape: tuple[int, int]) -> None:
     wide = draw((shape[0], 7), "float32")
@@ -405,12 +414,14 @@ def large(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     weight, logits = draw(768, "float32", 2), draw((512, 30522), "float32")
     targets, scores = rows[:512], draw((8 * 12 * 512, 512), "float32")
     query, key, value = (draw((8, 12, 1, 512, 64), "float32", seed) for seed in range(3))
+    many = draw((3072, 16), "float32")
     attend = (query, key, value, 0.125, Visibility(None, False, 0, 0.0, 0))
     signal, back = draw((4, 4096, 512), "float32"), draw((512, 4096), "float32", 1)
     adam = {"lr": 0.1, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1}
     calls: dict[str, Callable[[], tuple[Any, ...]]] = {
         "erf_forward": lambda: (x,),
         "gelu_forward": lambda: (x, True),
+        "linear_forward": lambda: (x[:, :16].copy(), many, many[:, 0].copy()),
         "linear_gelu_forward": lambda: (x[:, :64].copy(), draw((3072, 64), "float32"), None, True),
         "softmax_forward": lambda: (scores,),
         "softmax_backward": lambda: (scores, scores.copy()),
@@ -434,6 +445,7 @@ def large(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
 # How many times as fast as its formula each version for the CPU is at least. On two idle cores most
 # reach twice this; the margin is for machines with other caches, libraries and other work.
 SPEEDUPS = {
+    "linear_forward": 1.2,
     "erf_forward": 5, "gelu_forward": 8, "linear_gelu_forward": 8, "attention_forward": 2,
     "attention_backward": 2.5, "cross_entropy_forward": 1.5, "cross_entropy_backward": 1.5,
     "layer_norm_forward": 1.2, "layer_norm_backward": 1.1, "softmax_forward": 1.2,

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
+from tinybert.backend import Array, cpu, kernel
 
 
 class Linear(Function):
@@ -34,10 +35,7 @@ class Linear(Function):
 
     def product(self, rows: Any, weight: Any, bias: Any) -> Any:
         """Return the output (N, O) for rows (N, I)."""
-        y = rows @ weight.T
-        if bias is not None:
-            y += bias
-        return y
+        return linear_forward(rows, weight, bias)
 
     def backward(self, dy: Any) -> Any:
         x, weight = self.x, self.weight
@@ -53,3 +51,35 @@ def linear(input: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return input @ weight^T + bias, (..., O), for input (..., I), weight (O, I) and bias (O,)."""
     inputs = (as_tensor(input), weight) if bias is None else (as_tensor(input), weight, bias)
     return Linear.apply(*inputs)
+
+
+# --- kernel ---------------------------------------------------------------------------------------
+
+
+@kernel
+def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
+    """Return x @ weight^T + bias for rows x (N, I)."""
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+@linear_forward.on("cpu")
+def linear_on_cpu(x: Array, weight: Array, bias: Array | None) -> Array:
+    """Add the bias to the product in place, in blocks over the cores."""
+    y = x @ weight.T
+    if bias is not None:
+
+        def work(block: slice) -> None:
+            y[block] += bias
+
+        cpu.in_blocks(work, *y.shape)
+    return y
+
+
+@linear_forward.on("cuda")
+def linear_on_cuda(x: Array, weight: Array, bias: Array | None) -> Array:
+    """Add the bias to the product in place."""
+    y = x @ weight.T
+    if bias is not None:
+        y += bias
+    return y
