@@ -194,7 +194,7 @@ def test_a_head_that_was_drawn_at_random_is_said(
     ours = pipeline("text-classification", model_folder("BertModel"))
     assert isinstance(ours, TextClassificationPipeline)
     assert "classifier.weight" in caplog.text
-    assert "mean nothing until the model is trained" in caplog.text
+    assert "train the model before you use its results" in caplog.text
 
 
 def test_models_on_other_devices(model_folder: Make, device: str) -> None:
