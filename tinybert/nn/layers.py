@@ -33,9 +33,10 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., I) to (..., O)."""
-        if isinstance(self.weight, StoredParameter):
-            return self.weight.linear(x, self.bias)
-        return F.linear(x, self.weight, self.bias)
+        weight, bias = self.weight, self.bias
+        if isinstance(weight, StoredParameter):
+            return weight.linear(x, bias)
+        return F.linear(x, weight, bias)
 
     def extra_repr(self) -> str:
         return (

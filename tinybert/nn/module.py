@@ -102,10 +102,10 @@ class Module(Conversion, StateLoading):
         registry_for_value[name] = value
 
     def __getattr__(self, name: str) -> Any:
-        for registry in ("_parameters", "_modules", "_buffers"):
-            members = self.__dict__.get(registry, ())
-            if name in members:
-                return members[name]
+        own = self.__dict__
+        for registry in ("_modules", "_parameters", "_buffers"):
+            if registry in own and name in own[registry]:
+                return own[registry][name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
