@@ -67,12 +67,16 @@ def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
 def linear_on_cpu(x: Array, weight: Array, bias: Array | None) -> Array:
     """Add the bias to the product in place, in blocks over the cores."""
     y = x @ weight.T
-    if bias is not None:
+    if bias is None:
+        return y
+    if y.size <= cpu.BLOCK:
+        y += bias
+        return y
 
-        def work(block: slice) -> None:
-            y[block] += bias
+    def work(block: slice) -> None:
+        y[block] += bias
 
-        cpu.in_blocks(work, *y.shape)
+    cpu.in_blocks(work, *y.shape)
     return y
 
 
