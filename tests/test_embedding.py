@@ -193,7 +193,7 @@ def write(path: Path, content: object) -> None:
 
 def test_plain_folder_means_without_normalizing(folder: Path) -> None:
     embedder = SentenceEmbedder.from_pretrained(folder)
-    assert (embedder.pooling, embedder.normalize) == (["pooling_mode_mean_tokens"], False)
+    assert (embedder.pooling, embedder.normalise) == (["pooling_mode_mean_tokens"], False)
     assert embedder.max_length == 40
     assert embedder.encode(["word " * 100]).shape == (1, 12)
 

@@ -321,7 +321,7 @@ def test_options_that_are_missing_or_bad(
         assert "model_config.yaml" in error
     options.unlink()
     error = refusal(folder, target, capsys)
-    assert "has NeMo's names, and model_config.yaml has to lie beside it" in error
+    assert "is a NeMo checkpoint and needs model_config.yaml in its folder" in error
     assert main(["inspect", str(folder)]) == 0  # under NeMo's names
     assert "model.decoder.layers.0.mlp.linear_fc1.weight" in capsys.readouterr().out
 

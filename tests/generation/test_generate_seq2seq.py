@@ -94,7 +94,7 @@ def test_sampling_and_default_length(pair: tuple[Any, Any], device: str) -> None
 
 def test_what_is_refused(pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = pair
-    with pytest.raises(ValueError, match="give either input_ids or inputs_embeds"):
+    with pytest.raises(ValueError, match="give input_ids or inputs_embeds, and not both"):
         model.generate()
     with pytest.raises(ValueError, match="decoder_input_ids must have 3 rows, got 1"):
         model.generate(IDS, decoder_input_ids=[[1]])

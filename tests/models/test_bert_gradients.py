@@ -13,13 +13,14 @@ import torch
 
 from tests.models.oracle import as_torch, flat, twins
 from tests.support import assert_close, rms
+from tests.test_devices import OPERATIONS
 from tests.tolerances import (
     MODEL_FLOAT32_KEY_BIAS_RATIO,
     MODEL_FLOAT32_MEAN_RATIO,
     MODEL_FLOAT32_RATIO,
     MODEL_GRADIENT_FLOAT64,
 )
-from tinybert import BertModel, Tensor, ops
+from tinybert import BertModel, Tensor
 
 WEIGHTS = {"output_attentions": True, "output_hidden_states": True}
 PATHS = pytest.mark.parametrize("flags", [{}, WEIGHTS], ids=["blockwise", "with weights"])
@@ -246,7 +247,8 @@ def test_float32_costs_no_more_precision_than_it_costs_torch(flags):
 def test_a_kernel_of_less_precision_is_seen(name, part, monkeypatch):
     """A relative error of 1e-5 in the results of one operation; a float32 rounds by 6e-8."""
     rng = np.random.default_rng(0)
-    right = getattr(getattr(ops, name), part)
+    operation = OPERATIONS[name]
+    right = getattr(operation, part)
 
     def rounded(x):
         if x is None:
@@ -257,6 +259,6 @@ def test_a_kernel_of_less_precision_is_seen(name, part, monkeypatch):
         result = right(self, *arguments, **options)
         return tuple(map(rounded, result)) if isinstance(result, tuple) else rounded(result)
 
-    monkeypatch.setattr(getattr(ops, name), part, rough)
+    monkeypatch.setattr(operation, part, rough)
     with pytest.raises(AssertionError, match="times"):
         check_float32(full=name == "Softmax", models=6)
