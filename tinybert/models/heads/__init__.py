@@ -4,6 +4,7 @@ families; a family's class says how the model is called.
 
 from tinybert.models.heads.causal import CausalLM
 from tinybert.models.heads.text import (
+    FirstTokenClassifier,
     MultipleChoice,
     NextSentencePrediction,
     SequenceClassification,

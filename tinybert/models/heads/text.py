@@ -12,7 +12,7 @@ from tinybert.autograd import Tensor
 from tinybert.models import losses
 from tinybert.models.arguments import tensor_of
 from tinybert.models.heads.with_head import ModelWithHead
-from tinybert.nn import Linear
+from tinybert.nn import Dropout, Linear, Module
 from tinybert.outputs import (
     ModelOutput,
     MultipleChoiceModelOutput,
@@ -70,6 +70,21 @@ class SequenceClassification(ModelWithHead):
         logits = self.text_logits(base) if logits is None else logits
         loss = None if labels is None else losses.sequence_loss(logits, labels, self.config)
         return self.finish(self.output_class, base, return_dict, loss=loss, logits=logits)
+
+
+class FirstTokenClassifier(Module):
+    """The first token, through a dense layer with tanh, to a score for every class."""
+
+    def __init__(self, config: Any, dropout: Dropout) -> None:
+        super().__init__()
+        self.dense = Linear(config.hidden_size, config.hidden_size)
+        self.dropout = dropout
+        self.out_proj = Linear(config.hidden_size, config.num_labels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) to (B, num_labels)."""
+        first = self.dense(self.dropout(x[:, 0])).tanh()
+        return self.out_proj(self.dropout(first))
 
 
 class MultipleChoice(ModelWithHead):

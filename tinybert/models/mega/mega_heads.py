@@ -17,7 +17,7 @@ from tinybert.models import heads
 from tinybert.models.arguments import choose
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.mega.mega_model import SLOTS, MegaModel, MegaPreTrainedModel
-from tinybert.nn import Dropout, Linear, Module
+from tinybert.nn import Dropout, Linear
 from tinybert.outputs import ModelOutput
 
 
@@ -141,21 +141,6 @@ class MegaForMaskedLM(MegaWordHead, heads.MaskedLM):
         return self.answer(base, labels, return_dict)
 
 
-class TextClassifier(Module):
-    """The first token, through a dense layer with tanh, to a score for every class."""
-
-    def __init__(self, config: Any, dropout: Dropout) -> None:
-        super().__init__()
-        self.dense = Linear(config.hidden_size, config.hidden_size)
-        self.dropout = dropout
-        self.out_proj = Linear(config.hidden_size, config.num_labels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, num_labels)."""
-        first = self.dense(self.dropout(x[:, 0])).tanh()
-        return self.out_proj(self.dropout(first))
-
-
 class MegaForSequenceClassification(MegaLabelsHead, heads.SequenceClassification):
     """MEGA that gives the text a class, several classes, or a number."""
 
@@ -163,7 +148,7 @@ class MegaForSequenceClassification(MegaLabelsHead, heads.SequenceClassification
     classifier: Any
 
     def add_head(self, config: Any) -> None:
-        self.classifier = TextClassifier(config, self.classifier_dropout(config))
+        self.classifier = heads.FirstTokenClassifier(config, self.classifier_dropout(config))
 
     def text_logits(self, base: ModelOutput) -> Tensor:
         """Return the scores (B, num_labels) of the first token."""
