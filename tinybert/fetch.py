@@ -77,7 +77,7 @@ def model_folder(name: str | os.PathLike[str] | None = None) -> Path:
         return folder
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        raise ValueError(f"name must be 'minilm' or an existing folder, got {os.fspath(name)!r}")
+        raise ValueError(f"{os.fspath(name)!r} is neither a folder nor a known model name (minilm)")
     return folder
 
 
