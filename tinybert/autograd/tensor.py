@@ -18,7 +18,6 @@ from tinybert.backend import (
     array_module,
     device_of,
     is_array,
-    is_device_name,
     to_device,
     to_host,
 )
@@ -220,28 +219,6 @@ class Tensor(Methods):
             self.grad.data += grad
         else:
             self.grad = Tensor._wrap(grad if fresh else grad.copy())
-
-    # --- devices and dtypes -----------------------------------------------------------------------
-
-    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Tensor:
-        """Move to a device and / or convert to a dtype: `t.to("cuda")`, `t.to(np.float64)`;
-        differentiable.
-        """
-        for target in targets:
-            if isinstance(target, str) and is_device_name(target):
-                device = target
-            elif target is not None:
-                dtype = target
-        result = self if dtype is None or np.dtype(dtype) == self.dtype else self.astype(dtype)
-        return result if device is None else result._move(device)
-
-    def cpu(self) -> Tensor:
-        """The tensor on the host."""
-        return self.to("cpu")
-
-    def cuda(self) -> Tensor:
-        """The tensor on the first GPU; DeviceError if there is none."""
-        return self.to("cuda")
 
     # --- changes in place -------------------------------------------------------------------------
 

@@ -69,6 +69,13 @@ def normal_(tensor: Tensor, std: float, mean: Any = 0.0) -> None:
     tensor.data[...] = to_device(drawn.astype(tensor.dtype), tensor.device)
 
 
+def fill_(tensor: Tensor, value: float, index: Any = ...) -> None:
+    """Overwrite `tensor[index]` with a number; inside `skip_init` leave it as it is."""
+    if not _skip:
+        tensor.data[index] = value
+        tensor._version.bump("fill_")
+
+
 def linear_bound(in_features: int) -> float:
     """1 / sqrt(in): the bound of torch's default for a linear layer's weight and bias."""
     return 1 / math.sqrt(in_features) if in_features else 0.0

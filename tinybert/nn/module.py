@@ -1,15 +1,15 @@
-"""`Module` and `Parameter`: how layers are put together, named and called.
+"""`Module` and `Parameter`: how layers are built of parts, named and called.
 
-Moving a module to a device is in `conversion.py`, loading its weights in `state.py`.
+Rarer methods are in other files: moving to a device in `conversion.py`, loading weights in
+`state.py`, registering hooks in `hooks.py`.
 
-A module keeps its parameters, its buffers and its parts, and nothing of a call: whatever `forward`
-computes is returned. So one module can be used twice in a graph, and its weights are plain named
-arrays that can be exchanged for others.
+A module keeps its parameters, its buffers and its parts. It keeps no result of a call, since
+`forward` returns all that it computes. One module can therefore be used twice in a graph, and its
+weights can be exchanged for others by name.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from tinybert.autograd import Tensor
 from tinybert.backend import is_array
 from tinybert.nn.conversion import Conversion
+from tinybert.nn.hooks import Hooks
 from tinybert.nn.state import StateLoading
 
 
@@ -33,18 +34,7 @@ class Parameter(Tensor):
             super().__init__(data, requires_grad=requires_grad)
 
 
-class HookHandle:
-    """Returned by the `register_..._hook` methods; `remove()` takes the hook away again."""
-
-    def __init__(self, hooks: dict[int, Any], number: int) -> None:
-        self._hooks, self._number = hooks, number
-
-    def remove(self) -> None:
-        """Take the hook away; once is enough, twice does no harm."""
-        self._hooks.pop(self._number, None)
-
-
-class Module(Conversion, StateLoading):
+class Module(Conversion, Hooks, StateLoading):
     """Base class of layers and models.
 
     Subclasses assign Parameters, Modules and buffers as attributes in `__init__` and define
@@ -154,14 +144,6 @@ class Module(Conversion, StateLoading):
                 output = changed
         return output
 
-    def register_forward_hook(self, hook: Callable[[Module, tuple, Any], Any]) -> HookHandle:
-        """Call `hook(module, args, output)` after every forward; a result replaces the output."""
-        return _add_hook(self._forward_hooks, hook)
-
-    def register_forward_pre_hook(self, hook: Callable[[Module, tuple], Any]) -> HookHandle:
-        """Call `hook(module, args)` before every forward; a result replaces the arguments."""
-        return _add_hook(self._forward_pre_hooks, hook)
-
     @property
     def is_watched(self) -> bool:
         """Whether hooks want to see its calls; if not, a layer may be computed with the next."""
@@ -257,20 +239,6 @@ class Module(Conversion, StateLoading):
         """Switch dropout and batch statistics off in the module and all parts."""
         return self.train(False)
 
-    def requires_grad_(self, requires_grad: bool = True) -> Any:
-        """Freeze (False) or thaw all parameters."""
-        for parameter in self.parameters():
-            parameter.requires_grad_(requires_grad)
-        return self
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters."""
-        for parameter in self.parameters():
-            if set_to_none or parameter.grad is None:
-                parameter.grad = None
-            else:
-                parameter.grad.zero_()
-
     # --- weights --------------------------------------------------------------------------------
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
@@ -330,31 +298,3 @@ class ModuleList(Module):
     def __getitem__(self, index: Any) -> Any:
         members = list(self._modules.values())[index]
         return type(self)(members) if isinstance(index, slice) else members
-
-
-class Sequential(ModuleList):
-    """Modules that run one after the other, each on the output of the one before."""
-
-    def __init__(self, *modules: Any) -> None:
-        super().__init__(
-            modules[0] if len(modules) == 1 and isinstance(modules[0], list) else modules
-        )
-
-    def __getitem__(self, index: Any) -> Any:
-        members = list(self._modules.values())[index]
-        return Sequential(*members) if isinstance(index, slice) else members
-
-    def forward(self, x: Any) -> Any:
-        """The output of the last module."""
-        for module in self:
-            x = module(x)
-        return x
-
-
-_hook_numbers = itertools.count()  # never used again, so that an old handle meets no new hook
-
-
-def _add_hook(hooks: dict[int, Any], hook: Any) -> HookHandle:
-    number = next(_hook_numbers)
-    hooks[number] = hook
-    return HookHandle(hooks, number)
