@@ -28,8 +28,7 @@ PARTS = {
     ),
     "ops": (
         "every operation: its derivation, forward and backward, and its kernels",
-        "addition matmul linear gelu softmax layer_norm attention embedding dropout "
-        "cross_entropy",
+        "addition matmul linear gelu softmax layer_norm attention embedding dropout cross_entropy",
     ),
     "nn": ("modules and layers", "module layers attention init"),
     "models": (
@@ -46,7 +45,7 @@ LATER = {
         "models/mega/ nn/ema.py ops/ema.py ops/convolution.py ops/fourier.py ops/power_sums.py "
         "ops/laplace.py ops/batch_norm.py"
     ),
-    "CUDA": "backend/cuda.py",
+    "CUDA": "backend/cuda.py ops/cuda_kernels.py",
     "checking gradients": "autograd/gradcheck.py",
     "changing, pairing and choosing models": (
         "models/surgery.py models/pruning.py models/encoder_decoder.py models/auto.py "
