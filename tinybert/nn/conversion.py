@@ -1,4 +1,4 @@
-"""All tensors of a module changed at once: another device or dtype, frozen, without gradients."""
+"""Methods that change all tensors of a module: device, dtype, freezing, gradients."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         if is_array(data):
-            self._init(data)  # a fresh array of the layer's own: no copy
+            self._init(data)  # a new array that only the layer holds: no copy
             self.requires_grad_(requires_grad)
         else:
             super().__init__(data, requires_grad=requires_grad)
@@ -111,7 +111,7 @@ class Module(Conversion, Hooks, StateLoading):
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Keep a Tensor that is not trained (running statistics); saved only if `persistent`.
 
-        Raises TypeError for what is no Tensor, ValueError for a name that is taken.
+        Raises TypeError for anything but a Tensor or None, ValueError for a name in use.
         """
         if "_buffers" not in self.__dict__:
             raise AttributeError(
@@ -127,7 +127,7 @@ class Module(Conversion, Hooks, StateLoading):
     # --- calling --------------------------------------------------------------------------------
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes; defined by every subclass."""
+        """Compute the output; defined by every subclass."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -146,7 +146,7 @@ class Module(Conversion, Hooks, StateLoading):
 
     @property
     def is_watched(self) -> bool:
-        """Whether hooks want to see its calls; if not, a layer may be computed with the next."""
+        """Whether it has hooks; without, its call may be fused with that of the next layer."""
         return bool(self._forward_hooks or self._forward_pre_hooks)
 
     # --- walking --------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ class Module(Conversion, Hooks, StateLoading):
     def named_modules(
         self, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
-        """This module and all parts below it, with dotted names; a shared one under its first."""
+        """Return this module and all its parts with dotted names; a shared one under its first."""
         seen: set[int] = set()
         stack = [(prefix, self)]
         while stack:
@@ -167,19 +167,19 @@ class Module(Conversion, Hooks, StateLoading):
             stack.extend(reversed(parts))
 
     def modules(self) -> Iterator[Module]:
-        """This module and all parts below it, each once."""
+        """Return this module and all its parts, each once."""
         return (module for _, module in self.named_modules())
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The direct parts, with their names."""
+        """Return the direct parts with their names."""
         return ((name, module) for name, module in self._modules.items() if module is not None)
 
     def children(self) -> Iterator[Module]:
-        """The direct parts."""
+        """Return the direct parts."""
         return (module for _, module in self.named_children())
 
     def get_submodule(self, target: str) -> Module:
-        """The part with the dotted name `target`; "" is the module itself."""
+        """Return the part with the dotted name `target`; "" is the module itself."""
         module = self
         for name in target.split(".") if target else ():
             if name not in module._modules:
@@ -192,19 +192,19 @@ class Module(Conversion, Hooks, StateLoading):
     def named_parameters(
         self, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
-        """All parameters with dotted names; a shared (tied) one once, under its first name."""
+        """Return all parameters with dotted names; a shared (tied) one once, by its first name."""
         yield from self._named_members("_parameters", prefix, remove_duplicate)
 
     def parameters(self) -> Iterator[Parameter]:
-        """All parameters, shared ones once."""
+        """Return all parameters, shared ones once."""
         return (parameter for _, parameter in self.named_parameters())
 
     def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """All buffers with dotted names."""
+        """Return all buffers with dotted names."""
         yield from self._named_members("_buffers", prefix, True)
 
     def buffers(self) -> Iterator[Tensor]:
-        """All buffers."""
+        """Return all buffers."""
         return (buffer for _, buffer in self.named_buffers())
 
     def _named_members(self, registry: str, prefix: str, once: bool) -> Iterator[tuple[str, Any]]:
@@ -217,13 +217,13 @@ class Module(Conversion, Hooks, StateLoading):
                 yield (f"{module_name}.{name}" if module_name else name), tensor
 
     def num_parameters(self, only_trainable: bool = False) -> int:
-        """The number of trained numbers, shared parameters counted once."""
+        """Return the number of elements of all parameters; a shared one counts once."""
         return sum(p.size for p in self.parameters() if p.requires_grad or not only_trainable)
 
     # --- modes ----------------------------------------------------------------------------------
 
     def apply(self, fn: Callable[[Module], Any]) -> Any:
-        """Call `fn` on every part, the innermost first, and on the module itself."""
+        """Call `fn` on every part, children before their parent, and on the module itself."""
         for module in self.children():
             module.apply(fn)
         fn(self)
@@ -242,14 +242,14 @@ class Module(Conversion, Hooks, StateLoading):
     # --- weights --------------------------------------------------------------------------------
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
-        """All parameters and persistent buffers by dotted name, detached, sharing their memory."""
+        """Return all parameters and persistent buffers by name, detached, sharing their memory."""
         state: dict[str, Tensor] = {}
         for name, tensor in self.named_state(prefix):
             state[name] = tensor.detach()
         return state
 
     def named_state(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """All parameters and persistent buffers under every name they have, module by module."""
+        """Return all parameters and persistent buffers under every name that they have."""
         yield from ((prefix + name, p) for name, p in self._parameters.items() if p is not None)
         for name, buffer in self._buffers.items():
             if buffer is not None and name not in self._transient:
@@ -260,7 +260,7 @@ class Module(Conversion, Hooks, StateLoading):
     # --- looking --------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
-        """What `repr` shows of the module itself, for example its sizes."""
+        """Return what `repr` shows of the module itself, for example its sizes."""
         return ""
 
     def __repr__(self) -> str:
@@ -270,7 +270,7 @@ class Module(Conversion, Hooks, StateLoading):
 
 
 class ModuleList(Module):
-    """Modules in a list, named by their numbers."""
+    """A list of modules, named by their indices."""
 
     def __init__(self, modules: Any = ()) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from tinybert.nn.module import ModuleList
 
 
 class Sequential(ModuleList):
-    """Modules that run one after the other, each on the output of the one before."""
+    """Modules that run in order, each on the output of the one before."""
 
     def __init__(self, *modules: Any) -> None:
         super().__init__(
@@ -20,7 +20,7 @@ class Sequential(ModuleList):
         return Sequential(*members) if isinstance(index, slice) else members
 
     def forward(self, x: Any) -> Any:
-        """The output of the last module."""
+        """Return the output of the last module."""
         for module in self:
             x = module(x)
         return x
