@@ -84,7 +84,6 @@ class BertHead(BertPreTrainedModel, heads.ModelWithHead):
     """BERT with a head."""
 
     base_class: ClassVar[type[PreTrainedModel]] = BertModel
-    bert: Any
 
 
 class BertWordHead(BertHead, heads.LanguageModel):
@@ -127,7 +126,7 @@ class BertForPreTraining(BertWordHead, heads.PreTraining):
         head_mask=None, inputs_embeds=None, labels=None, next_sentence_label=None,
         output_attentions=None, output_hidden_states=None, return_dict=None,
     ) -> Any:  # fmt: skip
-        base = self.bert(
+        base = self.base_model(
             input_ids, attention_mask, token_type_ids, position_ids, head_mask, inputs_embeds,
             output_attentions=output_attentions, output_hidden_states=output_hidden_states,
             return_dict=True,
@@ -147,7 +146,7 @@ class BertLMHeadModel(BertWordHead, heads.CausalLM):
     ) -> Any:  # fmt: skip
         if labels is not None:
             use_cache = False  # as in transformers
-        base = self.bert(
+        base = self.base_model(
             input_ids, attention_mask, token_type_ids, position_ids, head_mask, inputs_embeds,
             encoder_hidden_states, encoder_attention_mask, past_key_values, use_cache,
             output_attentions, output_hidden_states, return_dict=True,
@@ -164,7 +163,7 @@ class BertForMaskedLM(BertWordHead, heads.MaskedLM):
         encoder_attention_mask=None, labels=None, output_attentions=None,
         output_hidden_states=None, return_dict=None,
     ) -> Any:  # fmt: skip
-        base = self.bert(
+        base = self.base_model(
             input_ids, attention_mask, token_type_ids, position_ids, head_mask, inputs_embeds,
             encoder_hidden_states, encoder_attention_mask, output_attentions=output_attentions,
             output_hidden_states=output_hidden_states, return_dict=True,

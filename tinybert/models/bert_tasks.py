@@ -35,7 +35,7 @@ class BertLabelsHead(BertHead):
         head_mask=None, inputs_embeds=None, labels=None, output_attentions=None,
         output_hidden_states=None, return_dict=None,
     ) -> Any:  # fmt: skip
-        base = self.bert(
+        base = self.base_model(
             input_ids, attention_mask, token_type_ids, position_ids, head_mask, inputs_embeds,
             output_attentions=output_attentions, output_hidden_states=output_hidden_states,
             return_dict=True,
@@ -69,7 +69,7 @@ class BertForMultipleChoice(BertHead, heads.MultipleChoice):
             input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids,
             position_ids=position_ids, inputs_embeds=inputs_embeds,
         )  # fmt: skip
-        base = self.bert(
+        base = self.base_model(
             **inputs, head_mask=head_mask, output_attentions=output_attentions,
             output_hidden_states=output_hidden_states, return_dict=True,
         )  # fmt: skip
@@ -88,7 +88,7 @@ class BertForQuestionAnswering(BertHead, heads.QuestionAnswering):
         head_mask=None, inputs_embeds=None, start_positions=None, end_positions=None,
         output_attentions=None, output_hidden_states=None, return_dict=None,
     ) -> Any:  # fmt: skip
-        base = self.bert(
+        base = self.base_model(
             input_ids, attention_mask, token_type_ids, position_ids, head_mask, inputs_embeds,
             output_attentions=output_attentions, output_hidden_states=output_hidden_states,
             return_dict=True,
