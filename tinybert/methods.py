@@ -85,7 +85,9 @@ class Methods:
     float = copies.to_float32
     clone = F.clone
     contiguous = F.contiguous
-    _move = copies.move
+    to = copies.to
+    cpu = copies.to_cpu
+    cuda = copies.to_cuda
 
     def where(self, condition: Any, other: Any) -> Tensor:
         """Return this tensor where `condition` is true, `other` elsewhere."""

@@ -28,8 +28,7 @@ PARTS = {
     ),
     "ops": (
         "every operation: its derivation, forward and backward, and its kernels",
-        "arithmetic matmul linear gelu softmax layer_norm attention embedding dropout "
-        "cross_entropy",
+        "addition matmul linear gelu softmax layer_norm attention embedding dropout cross_entropy",
     ),
     "nn": ("modules and layers", "module layers attention init"),
     "models": (

@@ -100,13 +100,13 @@ def test_what_is_of_another_dtype_is_refused(in_place: bool, dtype: Any) -> None
 
 @pytest.mark.parametrize("limit", [0, -3, 2.5, "a", True])
 def test_limits_that_are_not_possible(limit: Any) -> None:
-    with pytest.raises(ValueError, match=f"limit must be an integer from 1 on, got {limit!r}"):
+    with pytest.raises(ValueError, match=f"limit must be an integer >= 1 or None, got {limit!r}"):
         KeyValueCache(1, limit=limit)
 
 
 @pytest.mark.parametrize("layers", [-1, 2.5, "a"])
 def test_numbers_of_layers_that_are_not_possible(layers: Any) -> None:
-    with pytest.raises(ValueError, match=f"layers must be an integer from 0 on, got {layers!r}"):
+    with pytest.raises(ValueError, match=f"layers must be an integer >= 0, got {layers!r}"):
         KeyValueCache(layers)
 
 

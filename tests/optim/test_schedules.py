@@ -130,9 +130,9 @@ def test_one_function_a_group() -> None:
 
 def test_wrong_arguments_are_named() -> None:
     optimizer = optim.SGD(leaves())
-    with pytest.raises(ValueError, match="num_warmup_steps must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="num_warmup_steps must be a number >= 0, got -1"):
         optim.get_constant_schedule_with_warmup(optimizer, -1)
-    with pytest.raises(ValueError, match="num_training_steps must be at least 0, got -2"):
+    with pytest.raises(ValueError, match="num_training_steps must be a number >= 0, got -2"):
         optim.get_linear_schedule_with_warmup(optimizer, 1, -2)
     with pytest.raises(ValueError, match='no "initial_lr"'):
         optim.get_constant_schedule_with_warmup(optimizer, 1, last_epoch=5)

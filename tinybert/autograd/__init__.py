@@ -1,6 +1,4 @@
-"""Tensors and automatic differentiation: the tape, the walk back, and the check that a backward is
-right.
-"""
+"""Tensors and automatic differentiation: the graph, the backward pass, and gradient checking."""
 
 from tinybert.autograd.checkpoint import checkpoint
 from tinybert.autograd.function import Function

@@ -1,7 +1,7 @@
-"""Gradient checkpointing: compute again in backward what forward did not keep.
+"""Gradient checkpointing: recompute in backward what forward did not save.
 
-Source: Chen et al. 2016, arXiv:1604.06174. A model of L layers keeps the inputs of its layers and
-the inner results of one layer at a time, for the price of a second forward pass.
+A model of L layers then saves the inputs of its layers and the intermediate results of one layer
+at a time. The cost is a second forward pass (Chen et al. 2016, arXiv:1604.06174).
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from tinybert.backend import Rewind, device_of
 def checkpoint(
     function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor, parameters: Iterable[Tensor]
 ) -> tuple[Tensor, ...]:
-    """`function(*inputs)`, a tuple of Tensors, without keeping what leads to it.
+    """Return `function(*inputs)`, a tuple of Tensors, without saving its intermediate results.
 
     Args:
-        inputs: all Tensors that a gradient shall flow back to, but for
-        parameters: those that `function` itself uses.
+        inputs: all Tensors that need a gradient, except the parameters.
+        parameters: the Tensors that `function` uses without taking them as arguments.
 
-    In backward `function` runs again, with the same random numbers, and its graph lives as long as
-    its own backward takes.
+    In backward, `function` runs again with the same random numbers. The graph of this second run
+    is freed after its own backward pass.
     """
     weights = [weight for weight in parameters if weight.requires_grad]
     return Checkpoint.apply(*inputs, *weights, function=function, weights=weights)
 
 
 class Checkpoint(Function):
-    """y = function(x, ...): saved are the inputs and the state of the random generators.
+    """y = function(x, ...). Saved: the inputs and the state of the random generators.
 
-    dx and the weights' gradients are those of the graph that a second run of the function builds.
+    Backward runs the function again with gradients recorded, and differentiates that graph.
     """
 
     def forward(self, *arrays: Any, function: Any, weights: list[Tensor]) -> Any:
@@ -50,7 +50,7 @@ class Checkpoint(Function):
         for x, needed in zip(inputs, self.needs_input_grad[:count], strict=True):
             x.requires_grad = needed
         leaves = [*inputs, *self.weights]
-        # The weights' gradients are handed on, so what they have collected so far is put aside.
+        # The gradients are returned, not accumulated: put those collected so far aside.
         collected = [leaf.grad for leaf in leaves]
         try:
             for leaf in leaves:

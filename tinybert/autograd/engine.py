@@ -1,8 +1,8 @@
-"""The backward walk: every node after all nodes that use its outputs, without recursion.
+"""The backward pass: every node after all nodes that use its outputs, without recursion.
 
-A node knows its parents, never its children: so the walk first counts, for every node that can be
-reached from the result, how many edges lead to it, and then visits a node once all of them have
-delivered their share of the gradient.
+A node refers to its parents, never to its children. The pass therefore first counts, for every node
+that can be reached from the result, the edges that lead to it. It visits a node when each of these
+edges has delivered its part of the gradient.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tinybert.backend import array_module, is_array
 
 
 def run_backward(root: Any, output_index: int, gradient: Any, retain_graph: bool) -> None:
-    """Send `gradient` (an array) of output `output_index` of node `root` down to all leaves.
+    """Propagate `gradient` (an array) from output `output_index` of node `root` to all leaves.
 
-    Gradients of intermediate results live only in `pending`, for as long as they are needed; what
-    each node saved is dropped as soon as the node is done, unless `retain_graph`.
+    Gradients of intermediate results are held in `pending` for as long as they are needed. What a
+    node saved is dropped as soon as the node is done, unless `retain_graph`.
     """
     waiting = _count_edges(root)
     pending = {

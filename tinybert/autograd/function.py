@@ -1,5 +1,4 @@
-"""`Function`: one differentiable operation, its forward and its backward side by side, and the node
-of the graph.
+"""`Function`: a differentiable operation with its forward and backward, and a node of the graph.
 
 To write an operation, subclass it:
 
@@ -13,9 +12,9 @@ To write an operation, subclass it:
 
     y = Square.apply(tensor)
 
-Both methods see raw arrays, so each can be tried without a tensor. An instance is made for every
-call and is the node of the graph: it points to the nodes of its inputs, never to its outputs, so
-that a graph is freed by reference count.
+Both methods take raw arrays, so each can be called without a Tensor. Every call makes an instance,
+which is the node of the graph. It refers to the nodes of its inputs and never to its outputs: there
+are no cycles, and a graph is freed by reference counting.
 """
 
 from __future__ import annotations
@@ -57,14 +56,13 @@ class Function:
             )
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
-        """Compute the output array (or a tuple of arrays) from arrays; keep as attributes what
-        `backward` needs.
-        """
+        """Compute the output, an array or a tuple of arrays; save what `backward` needs."""
         raise NotImplementedError
 
     def backward(self, *dy: Any) -> Any:
-        """Return the gradient of each input (a tuple for several; None for no gradient) from those
-        of the outputs.
+        """Return the gradients of the inputs, given those of the outputs.
+
+        For several inputs it is a tuple, with None for an input without a gradient.
         """
         raise NotImplementedError
 
@@ -135,9 +133,7 @@ class Function:
                 output.requires_grad, output.grad_fn, output._output_index = True, self, index
 
     def check_versions(self) -> None:
-        """Raise if an array that this node saved was changed in place since: its gradient would be
-        wrong.
-        """
+        """Raise RuntimeError if a saved array was changed in place: gradients would be wrong."""
         for version, count in self._versions:
             if version.count != count:
                 raise RuntimeError(

@@ -1,12 +1,12 @@
-"""`gradcheck`: is this backward right? Compare it with finite differences, in float64.
+"""`gradcheck`: compare a backward pass with finite differences, in float64.
 
-With a random cotangent u, the scalar L = <u, f(x)> has the gradient that `backward(u)` gives. Each
-of its components is measured a second time as (L(x + eps e_i) - L(x - eps e_i)) / 2 eps. The
-cotangent is random because a plain sum is blind: the true gradient of softmax(x).sum() is zero, so
-a backward that returns zeros would pass.
+With a random cotangent u, `backward(u)` returns the gradient of the scalar L = <u, f(x)>. Each
+component is also estimated as (L(x + eps e_i) - L(x - eps e_i)) / 2 eps. The cotangent is random
+because a plain sum can hide errors: the gradient of softmax(x).sum() is zero, so a backward that
+returns zeros would pass.
 
-Differences have faults of their own: a step can be lost in rounding, or cross a kink. Where these
-explain a disagreement, the error says so.
+Finite differences can fail as well: a step can be lost in rounding, or cross a kink of the
+function. Where this explains a disagreement, the error says so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tinybert.autograd.tensor import Tensor
 
 
 class GradcheckError(AssertionError):
-    """`backward` and finite differences disagree, or the check could not have found a fault."""
+    """`backward` and finite differences disagree, or the check could not have found an error."""
 
 
 def gradcheck(
@@ -32,19 +32,20 @@ def gradcheck(
     rtol: float = 1e-5,
     seed: int = 0,
 ) -> bool:
-    """Compare `fn(*inputs)`'s backward with central differences, for every element of every input
-    that requires grad.
+    """Compare the gradients of `fn(*inputs)` with central differences.
+
+    Every element of every input that requires a gradient is checked.
 
     Args:
-        fn: from Tensors to a Tensor or a tuple of Tensors; those that carry no gradient are
-            passed over.
+        fn: from Tensors to a Tensor or a tuple of Tensors; outputs that do not require a gradient
+            are ignored.
         inputs: the arguments; Tensors that require a gradient must be float64 or complex128.
         eps: the step. atol, rtol: passes if |analytic - numeric| <= atol + rtol * |numeric|.
         seed: of the random cotangent.
 
-    Returns True. Raises GradcheckError naming input, index and both numbers, or saying that all
-    gradients are zero or the step is too small to see (a check that cannot fail proves nothing),
-    and ValueError for inputs in lower precision.
+    Returns True. Raises GradcheckError for a wrong gradient, naming input, index and both numbers.
+    It is also raised if all gradients are zero or the step is lost in rounding, since such a check
+    could not fail. Raises ValueError for inputs in lower precision.
     """
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     checked = _inputs_to_check(inputs)
@@ -52,10 +53,10 @@ def gradcheck(
         Tensor(x, requires_grad=x.requires_grad) if isinstance(x, Tensor) else x for x in inputs
     ]
     outputs = _as_list(fn(*leaves))
-    places = [i for i, y in enumerate(outputs) if isinstance(y, Tensor) and y.requires_grad]
-    if not places:
+    positions = [i for i, y in enumerate(outputs) if isinstance(y, Tensor) and y.requires_grad]
+    if not positions:
         raise GradcheckError("no result requires a gradient, so there is nothing to check")
-    results = [outputs[i] for i in places]
+    results = [outputs[i] for i in positions]
     rng = np.random.default_rng(seed)
     cotangents = [_random_like(result, rng) for result in results]
     for result, u in zip(results, cotangents, strict=True):
@@ -66,7 +67,7 @@ def gradcheck(
             outputs = _as_list(fn(*leaves))
         return sum(
             float(np.sum(np.real(np.conj(u) * outputs[i].numpy())))
-            for i, u in zip(places, cotangents, strict=True)
+            for i, u in zip(positions, cotangents, strict=True)
         )
 
     terms = sum(
@@ -97,7 +98,7 @@ def gradcheck(
 
 
 def _inputs_to_check(inputs: list[Any]) -> list[int]:
-    """The places of the Tensors that require a gradient, all of them in double precision."""
+    """Return the indices of the Tensors that require a gradient; all must have double precision."""
     checked = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
     if not checked:
         raise ValueError("inputs: none requires a gradient, so there is nothing to check")
@@ -112,7 +113,7 @@ def _inputs_to_check(inputs: list[Any]) -> list[int]:
 def _worst(
     analytic: np.ndarray, numeric: np.ndarray, atol: float, rtol: float
 ) -> tuple[int, ...] | None:
-    """The index where the two differ most beyond the tolerance; None where all agree."""
+    """Return the index of the largest difference beyond the tolerance; None if all agree."""
     excess = np.abs(analytic - numeric) - (atol + rtol * np.abs(numeric))
     if not excess.size or excess.max() <= 0:
         return None
@@ -129,8 +130,10 @@ def _random_like(tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
     return u + 1j * rng.standard_normal(tensor.shape) if tensor.dtype.kind == "c" else u
 
 
-def _moved(loss: Callable[[], float], leaf: Tensor, index: tuple[int, ...], step: complex) -> float:
-    """L with one element of `leaf` moved by `step`."""
+def _shifted(
+    loss: Callable[[], float], leaf: Tensor, index: tuple[int, ...], step: complex
+) -> float:
+    """Return L with one element of `leaf` changed by `step`."""
     before = leaf.data[index].item()
     leaf.data[index] = before + step
     result = loss()
@@ -145,7 +148,7 @@ def _directions(leaf: Tensor) -> tuple[complex, ...]:
 def _central_differences(
     loss: Callable[[], float], leaf: Tensor, eps: float, name: str
 ) -> np.ndarray:
-    """dL/d(real part) + i dL/d(imaginary part) for every element of `leaf`."""
+    """Return dL/d(real part) + i dL/d(imaginary part) for every element of `leaf`."""
     gradient = np.zeros(leaf.shape, leaf.dtype)
     for index in np.ndindex(leaf.shape):
         x = leaf.data[index].item()
@@ -157,7 +160,7 @@ def _central_differences(
                     f"{name} at index {index}: the step is lost in rounding, {x:.8g} + {eps:g} is "
                     f"{x:.8g}; give a larger eps"
                 )
-            change = _moved(loss, leaf, index, step) - _moved(loss, leaf, index, -step)
+            change = _shifted(loss, leaf, index, step) - _shifted(loss, leaf, index, -step)
             gradient[index] += change / distance * direction
     return gradient
 
@@ -171,18 +174,18 @@ def _other_cause(
     numeric: complex,
     noise: float,
 ) -> str:
-    """What may be at fault instead of `backward`, as the end of a message; "" if nothing seems so.
+    """Return another explanation of a disagreement, as the end of a message; "" if there is none.
 
-    A kink shows in one-sided differences far apart, `backward`'s slope between them: those of a
-    smooth function differ by eps * its second derivative only.
+    Near a kink the two one-sided differences are far apart, with the slope from `backward` between
+    them. Those of a smooth function differ by eps times its second derivative only.
     """
     if abs(analytic - numeric) <= noise:
         return "; the step is lost in rounding: give a larger eps, or inputs with smaller results"
     for direction in _directions(leaf):
         here, step = loss(), eps * direction
         sides = (
-            (_moved(loss, leaf, index, step) - here) / eps,
-            (here - _moved(loss, leaf, index, -step)) / eps,
+            (_shifted(loss, leaf, index, step) - here) / eps,
+            (here - _shifted(loss, leaf, index, -step)) / eps,
         )
         slope, gap = (analytic * np.conj(direction)).real, abs(sides[0] - sides[1])
         between = min(sides) - 0.01 * gap <= slope <= max(sides) + 0.01 * gap

@@ -1,8 +1,8 @@
-"""torch's names of arguments, beside NumPy's: `x.sum(dim=1)` means `x.sum(axis=1)`.
+"""torch's argument names as well as NumPy's: `x.sum(dim=1)` means `x.sum(axis=1)`.
 
-The functions of `functional`, which are the methods of Tensor too, are written with one name for
-each argument; this decorator lets them take the other. It renames and does nothing else. A type
-checker knows the names of NumPy, which the signatures have.
+The functions of `functional`, which are also the methods of Tensor, have one name for each
+argument. This decorator lets them take the other name as well. A type checker knows the names in
+the signatures, which are NumPy's.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ Result = TypeVar("Result")
 
 
 def torch_keywords(**ours: str) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
-    """A decorator: `dim="axis"` says that the keyword `dim` means the argument `axis`.
+    """Return a decorator: `dim="axis"` makes the keyword `dim` an alias of the argument `axis`.
 
-    `dims="*"` says that it means what the function collects in `*axes`: its value is passed by
-    position, after the tensor. Raises TypeError where an argument is given under two names.
+    `dims="*"` makes it an alias of `*axes`: its value is passed by position, after the tensor. The
+    function raises TypeError where an argument is given under two names.
     """
 
     def decorate(function: Callable[P, Result]) -> Callable[P, Result]:

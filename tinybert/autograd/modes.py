@@ -17,7 +17,7 @@ from tinybert.backend import parse_device
 
 
 class _Thread(threading.local):
-    """What holds in the thread that asks: a model that generates in one disturbs no other."""
+    """The modes of one thread: a model that generates in one thread does not affect another."""
 
     grad_enabled = True
 
@@ -28,22 +28,22 @@ _default_device = "cpu"
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations are recorded for `backward` now."""
+    """Return whether operations are recorded for `backward`."""
     return _thread.grad_enabled
 
 
 def get_default_dtype() -> np.dtype:
-    """The dtype that lists of Python floats and new parameters take: float32 unless changed."""
+    """Return the dtype of new parameters and of lists of Python floats; float32 unless changed."""
     return _default_dtype
 
 
 def get_default_device() -> str:
-    """Where tensors are made when no device is named: "cpu" unless changed."""
+    """Return the device of new tensors for which none is given; "cpu" unless changed."""
     return _default_device
 
 
 class _GradMode:
-    """`with no_grad(): ...` or `@no_grad()`; what was set before comes back at the end."""
+    """`with no_grad(): ...` or `@no_grad()`; the former mode is restored at the end."""
 
     enabled: bool
     _before: tuple[bool, ...] = ()
@@ -66,20 +66,21 @@ class _GradMode:
 
 
 class no_grad(_GradMode):
-    """Record nothing: faster and smaller, for inference and for updates of parameters."""
+    """Do not record operations: inference and parameter updates need less time and memory."""
 
     enabled = False
 
 
 class enable_grad(_GradMode):
-    """Record again inside a `no_grad()` block."""
+    """Record operations again inside a `no_grad()` block."""
 
     enabled = True
 
 
 class set_default_dtype:
-    """Set the default dtype (float16, float32 or float64); as a context manager it is put back at
-    the end.
+    """Set the default dtype: float16, float32 or float64.
+
+    As a context manager it restores the former one at the end.
     """
 
     def __init__(self, dtype: Any) -> None:
@@ -98,8 +99,9 @@ class set_default_dtype:
 
 
 class set_default_device:
-    """Set the default device ("cpu", "cuda", "cuda:1"); as a context manager it is put back at the
-    end.
+    """Set the default device: "cpu", "cuda" or "cuda:1".
+
+    As a context manager it restores the former one at the end.
     """
 
     def __init__(self, device: str) -> None:

@@ -1,7 +1,7 @@
-"""`Tensor`: an array that remembers how it was made.
+"""`Tensor`: an array that records the operation that computed it.
 
 This file has its data, its node in the graph and its gradient. Its operators and methods are listed
-in `tinybert/methods.py`; the walk from a loss back to the leaves is in `engine.py`.
+in `tinybert/methods.py`; the backward pass is in `engine.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from tinybert.backend import (
     array_module,
     device_of,
     is_array,
-    is_device_name,
     to_device,
     to_host,
 )
@@ -30,13 +29,13 @@ else:
 
 
 class Version:
-    """Counts the in-place changes of one piece of memory; a tensor and its views share it."""
+    """Counts the in-place changes of an array; a tensor and its views share one."""
 
     count = 0
     last_change = ""
 
     def bump(self, operation: str) -> None:
-        """Note one change, made by `operation`."""
+        """Count one change, made by `operation`."""
         self.count += 1
         self.last_change = operation
 
@@ -46,18 +45,18 @@ class Tensor(Methods):
 
     Args:
         data: an array, a Tensor, a number, or nested lists of numbers; it is copied.
-        requires_grad: whether `backward` collects `.grad` here; only for floating or complex data.
+        requires_grad: whether `backward` computes `.grad`; only for floating or complex data.
         dtype: a NumPy dtype; arrays keep theirs by default, lists of floats take the default dtype.
-        device: "cpu", "cuda" or "cuda:1"; arrays stay where they are by default.
+        device: "cpu", "cuda" or "cuda:1"; by default the device of the array.
 
     Attributes:
-        data: the NumPy or CuPy array itself; a change to it is not seen by the graph.
-        requires_grad: whether operations on the tensor are recorded and `backward` collects here.
-        grad: dL/d(this tensor), a Tensor of its shape, added to by every `backward`; None before
-            the first, and for intermediate results that did not ask for it by `retain_grad()`.
-        grad_fn: the operation that made the tensor, its node of the graph; None for a leaf.
+        data: the NumPy or CuPy array itself; the graph does not notice changes to it.
+        requires_grad: whether operations on the tensor are recorded for `backward`.
+        grad: dL/d(this tensor), a Tensor of its shape; every `backward` adds to it. None before the
+            first, and for intermediate results without `retain_grad()`.
+        grad_fn: the operation that computed the tensor, its node in the graph; None for a leaf.
 
-    Raises TypeError for data that is no array of numbers, or if integers shall require a gradient.
+    Raises TypeError for data that are not numbers, and for integers with requires_grad=True.
     """
 
     __slots__ = (
@@ -69,7 +68,7 @@ class Tensor(Methods):
         "grad_fn",
         "requires_grad",
     )
-    __array_ufunc__ = None  # so that `array + tensor` comes to Tensor.__radd__
+    __array_ufunc__ = None  # `array + tensor` then calls Tensor.__radd__
     __hash__ = object.__hash__
 
     data: Array
@@ -95,7 +94,7 @@ class Tensor(Methods):
 
     @classmethod
     def _wrap(cls, array: Array) -> Tensor:
-        """A Tensor around `array` itself, without a copy."""
+        """Return a Tensor that holds `array` itself, without a copy."""
         tensor = Tensor.__new__(cls)
         tensor.data = array  # as in `_init`, which would be one call more for every operation
         tensor.requires_grad = False
@@ -105,7 +104,7 @@ class Tensor(Methods):
 
     @property
     def _version(self) -> Version:
-        """The counter of in-place changes, made when it is first asked for."""
+        """The counter of in-place changes, created at the first access."""
         if self._changes is None:
             self._changes = Version()
         return self._changes
@@ -139,21 +138,17 @@ class Tensor(Methods):
 
     @property
     def is_leaf(self) -> bool:
-        """Whether it was made by the user rather than by a recorded operation; leaves collect
-        gradients.
-        """
+        """Whether no recorded operation computed it. `backward` stores gradients in leaves."""
         return self.grad_fn is None
 
     def numpy(self) -> np.ndarray:
-        """The data as a NumPy array on the host; on the CPU it is the tensor's own memory, not a
-        copy.
-        """
+        """Return the data as a NumPy array; on the CPU it is the tensor's memory, not a copy."""
         return to_host(self.data)
 
     # --- gradients --------------------------------------------------------------------------------
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Say whether this leaf shall collect gradients; returns the tensor itself."""
+        """Set whether this leaf gets a gradient; return the tensor itself."""
         if requires_grad and self.dtype.kind not in "fc":
             raise TypeError(
                 f"only floating or complex tensors can require a gradient, this one is {self.dtype}"
@@ -167,18 +162,18 @@ class Tensor(Methods):
         return self
 
     def detach(self) -> Tensor:
-        """The same data outside the graph: memory is shared, gradients are not."""
+        """Return the same data outside the graph: memory is shared, gradients are not."""
         tensor = Tensor._wrap(self.data)
         tensor._changes = self._version
         return tensor
 
     @torch_keywords(gradient="grad")
     def backward(self, grad: Any = None, retain_graph: bool = False) -> None:
-        """Add the gradient of this tensor by every leaf of its graph to the leaf's `.grad`.
+        """Compute the gradients of all leaves of the graph and add them to their `.grad`.
 
         Args:
-            grad: dL/d(this tensor), of its shape; may be left out (it is 1 then) for one element.
-            retain_graph: keep what the operations saved, so that `backward` can be called again.
+            grad: dL/d(this tensor), of its shape; 1 by default if the tensor has one element.
+            retain_graph: keep what the operations saved, to call `backward` again.
         """
         if not self.requires_grad:
             raise RuntimeError(
@@ -211,9 +206,7 @@ class Tensor(Methods):
             self.grad_fn.retain(self)
 
     def accumulate_grad(self, grad: Array, fresh: bool) -> None:
-        """Add an array to `.grad`; if `fresh`, nobody else holds the array and it may be kept
-        without a copy.
-        """
+        """Add an array to `.grad`. If `fresh`, no other object holds it, and it is not copied."""
         if grad.dtype != self.dtype:
             grad, fresh = grad.astype(self.dtype), True
         if self.grad is not None:
@@ -221,33 +214,12 @@ class Tensor(Methods):
         else:
             self.grad = Tensor._wrap(grad if fresh else grad.copy())
 
-    # --- devices and dtypes -----------------------------------------------------------------------
-
-    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Tensor:
-        """Move to a device and / or convert to a dtype: `t.to("cuda")`, `t.to(np.float64)`;
-        differentiable.
-        """
-        for target in targets:
-            if isinstance(target, str) and is_device_name(target):
-                device = target
-            elif target is not None:
-                dtype = target
-        result = self if dtype is None or np.dtype(dtype) == self.dtype else self.astype(dtype)
-        return result if device is None else result._move(device)
-
-    def cpu(self) -> Tensor:
-        """The tensor on the host."""
-        return self.to("cpu")
-
-    def cuda(self) -> Tensor:
-        """The tensor on the first GPU; DeviceError if there is none."""
-        return self.to("cuda")
-
     # --- changes in place -------------------------------------------------------------------------
 
     def _changed(self, operation: str) -> Array:
-        """The data, to be written to by `operation`; refused where a recorded graph would become
-        wrong.
+        """Return the data for `operation` to change in place, and count the change.
+
+        Raises RuntimeError where a recorded graph would become wrong.
         """
         if self.requires_grad and is_grad_enabled():
             raise RuntimeError(
@@ -259,11 +231,10 @@ class Tensor(Methods):
 
 
 def to_array(data: Any, dtype: Any = None, device: str | None = None) -> Array:
-    """Return `data` (array, Tensor, number, nested list) as an array; copied only where dtype or
-    device require it.
+    """Return an array, a Tensor, a number or nested lists as an array.
 
-    Floats in lists take the default dtype; lists go to the default device unless `device` says
-    otherwise.
+    Data are copied only where dtype or device require it. By default, floats in lists take the
+    default dtype, and lists go to the default device.
     """
     if isinstance(data, Tensor):
         data = data.data
@@ -287,7 +258,10 @@ def as_tensor(data: Any, device: str | None = None) -> Tensor:
 
 
 def _checked_list(data: Any) -> Any:
-    """Refuse lists of Tensors (their gradients would be lost) and foreign objects, by name."""
+    """Return `data`; raise for lists of Tensors, ragged lists and other objects.
+
+    A list of Tensors would lose their gradients.
+    """
     if isinstance(data, (list, tuple)):
         if any(isinstance(element, Tensor) for element in data):
             raise TypeError(

@@ -19,7 +19,8 @@ from tinybert.ops.rotary import rotary_embedding
 
 # --- activations ----------------------------------------------------------------------------------
 
-from tinybert.ops.gelu import gelu, gelu_new
+from tinybert.ops.gelu import gelu
+from tinybert.ops.gelu_new import gelu_new
 from tinybert.ops.laplace import laplace
 from tinybert.ops.relu import relu, relu2
 from tinybert.ops.sigmoid import sigmoid, silu
@@ -38,12 +39,13 @@ from tinybert.ops.one_hot import one_hot
 
 # --- elementwise ----------------------------------------------------------------------------------
 
-from tinybert.ops.arithmetic import add, div, mul, sub
+from tinybert.ops.addition import add, sub
 from tinybert.ops.clip import clip
 from tinybert.ops.compare import bitwise_and, bitwise_or, eq, ge, gt, le, logical_not, lt, ne
 from tinybert.ops.copies import astype, clone, contiguous
 from tinybert.ops.erf import erf
 from tinybert.ops.exponential import exp, log, rsqrt, sqrt
+from tinybert.ops.multiplication import div, mul
 from tinybert.ops.power import pow
 from tinybert.ops.sign import abs, neg
 from tinybert.ops.where import masked_fill, where
@@ -64,9 +66,10 @@ from tinybert.ops.gather import gather, scatter_add
 from tinybert.ops.join import concat, stack
 from tinybert.ops.pad import pad
 from tinybert.ops.permute import permute, swapaxes, transpose
-from tinybert.ops.reshape import flatten, reshape, squeeze, unsqueeze
+from tinybert.ops.reshape import reshape
 from tinybert.ops.roll import flip, roll
 from tinybert.ops.split import chunk, split
+from tinybert.ops.squeeze import flatten, squeeze, unsqueeze
 from tinybert.ops.triangle import tril, triu
 
 # --- moving averages and spectra ------------------------------------------------------------------
@@ -75,3 +78,7 @@ from tinybert.ops.convolution import long_convolution
 from tinybert.ops.ema import ema_recurrence
 from tinybert.ops.fourier import irfft, rfft
 from tinybert.ops.power_sums import polynomials, power_sums
+
+# --- versions for CUDA: importing them registers them ---------------------------------------------
+
+from tinybert.ops import cuda_kernels as _cuda_kernels

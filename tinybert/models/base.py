@@ -22,7 +22,7 @@ from tinybert.models.loading import choose_device, choose_dtype, load_weights
 from tinybert.models.low_memory import load_in_place
 from tinybert.models.surgery import Surgery, resized
 from tinybert.nn import Embedding, KeyValueCache, LayerNorm, Linear, Module
-from tinybert.nn.init import hollow_init, normal_, skip_init
+from tinybert.nn.init import fill_, hollow_init, normal_, skip_init
 from tinybert.weights import open_checkpoint, save_sharded
 from tinybert.weights.reader import TensorReader
 
@@ -151,12 +151,12 @@ class PreTrainedModel(Surgery):
                 normal_(module.weight, self.config.initializer_range)
                 padding = getattr(module, "padding_idx", None)
                 if padding is not None and self.zero_padding_row:
-                    module.weight[padding] = 0.0
+                    fill_(module.weight, 0.0, padding)
             if isinstance(module, LayerNorm) and "weight" in names:
-                module.weight.fill_(1.0)
+                fill_(module.weight, 1.0)
             bias = module._parameters.get("bias")
             if "bias" in names and bias is not None:
-                bias.zero_()
+                fill_(bias, 0.0)
 
     # --- loading --------------------------------------------------------------------------------
 

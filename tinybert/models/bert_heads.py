@@ -1,9 +1,10 @@
-"""BERT with a head: masked tokens, next sentence, classes, choices, spans.
+"""BERT as a language model: masked tokens, both pre-training tasks, the next token.
 
-What a head computes and its loss are in `heads/`; here stand BERT's own prediction head, and the
-arguments of each call in the order of transformers.
+This file has the head that scores the vocabulary, and for each model the arguments of a call in
+the order of transformers. Losses and outputs are computed in `heads/`; the other tasks are in
+`bert_tasks.py`.
 
-Source   Devlin et al. 2018, arXiv:1810.04805, sections 3.1 and 4
+Source   Devlin et al. 2018, arXiv:1810.04805, section 3.1
 Oracle   transformers' Bert classes; parameter names are the same, letter for letter
 Shapes   B batch, T tokens, D hidden, V vocabulary
 """
@@ -23,13 +24,8 @@ from tinybert.outputs import PreTrainingOutput
 
 __all__ = [
     "BertForMaskedLM",
-    "BertForMultipleChoice",
-    "BertForNextSentencePrediction",
     "BertForPreTraining",
     "BertForPreTrainingOutput",
-    "BertForQuestionAnswering",
-    "BertForSequenceClassification",
-    "BertForTokenClassification",
     "BertLMHeadModel",
 ]
 
@@ -114,24 +110,6 @@ class BertWordHead(BertHead, heads.LanguageModel):
         self.set_output_embeddings(self.get_output_embeddings())  # its bias under both names
 
 
-class BertLabelsHead(BertHead):
-    """BERT with a head that takes `labels` and nothing else."""
-
-    answer: Any  # of the task
-
-    def forward(
-        self, input_ids=None, attention_mask=None, token_type_ids=None, position_ids=None,
-        head_mask=None, inputs_embeds=None, labels=None, output_attentions=None,
-        output_hidden_states=None, return_dict=None,
-    ) -> Any:  # fmt: skip
-        base = self.base_model(
-            input_ids, attention_mask, token_type_ids, position_ids, head_mask, inputs_embeds,
-            output_attentions=output_attentions, output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )  # fmt: skip
-        return self.answer(base, labels, return_dict)
-
-
 # --- the classes ----------------------------------------------------------------------------------
 
 
@@ -191,59 +169,6 @@ class BertForMaskedLM(BertWordHead, heads.MaskedLM):
             output_hidden_states=output_hidden_states, return_dict=True,
         )  # fmt: skip
         return self.answer(base, labels, return_dict)
-
-
-class BertForNextSentencePrediction(BertLabelsHead, heads.NextSentencePrediction):
-    """BERT that predicts whether the second segment follows the first."""
-
-    def add_head(self, config: Any) -> None:
-        self.cls = PreTrainingHeads(config, words=False, next_sentence=True)
-
-    def order_logits(self, pooled: Tensor) -> Tensor:
-        return self.cls.seq_relationship(pooled)
-
-
-class BertForSequenceClassification(BertLabelsHead, heads.SequenceClassification):
-    """BERT that gives the text a class, several classes, or a number."""
-
-
-class BertForMultipleChoice(BertHead, heads.MultipleChoice):
-    """BERT that chooses one of several continuations."""
-
-    def forward(
-        self, input_ids=None, attention_mask=None, token_type_ids=None, position_ids=None,
-        head_mask=None, inputs_embeds=None, labels=None, output_attentions=None,
-        output_hidden_states=None, return_dict=None,
-    ) -> Any:  # fmt: skip
-        inputs, choices = self.flatten(
-            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids,
-            position_ids=position_ids, inputs_embeds=inputs_embeds,
-        )  # fmt: skip
-        base = self.base_model(
-            **inputs, head_mask=head_mask, output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states, return_dict=True,
-        )  # fmt: skip
-        return self.answer(base, labels, return_dict, choices)
-
-
-class BertForTokenClassification(BertLabelsHead, heads.TokenClassification):
-    """BERT that gives every token a class."""
-
-
-class BertForQuestionAnswering(BertHead, heads.QuestionAnswering):
-    """BERT that finds the span of tokens that answers a question."""
-
-    def forward(
-        self, input_ids=None, attention_mask=None, token_type_ids=None, position_ids=None,
-        head_mask=None, inputs_embeds=None, start_positions=None, end_positions=None,
-        output_attentions=None, output_hidden_states=None, return_dict=None,
-    ) -> Any:  # fmt: skip
-        base = self.base_model(
-            input_ids, attention_mask, token_type_ids, position_ids, head_mask, inputs_embeds,
-            output_attentions=output_attentions, output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )  # fmt: skip
-        return self.answer(base, start_positions, end_positions, return_dict)
 
 
 BertForPreTrainingOutput = PreTrainingOutput

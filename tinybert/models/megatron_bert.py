@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from tinybert.autograd import Tensor
-from tinybert.models import bert_heads
+from tinybert.models import bert_heads, bert_tasks
 from tinybert.models.attention import CrossAttention, SelfAttention
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.bert import (
@@ -180,26 +180,26 @@ class MegatronBertForMaskedLM(MegatronBertHead, bert_heads.BertForMaskedLM):
 
 
 class MegatronBertForNextSentencePrediction(
-    MegatronBertHead, bert_heads.BertForNextSentencePrediction
+    MegatronBertHead, bert_tasks.BertForNextSentencePrediction
 ):
     """MegatronBERT that predicts whether the second segment follows the first."""
 
 
 class MegatronBertForSequenceClassification(
-    MegatronBertHead, bert_heads.BertForSequenceClassification
+    MegatronBertHead, bert_tasks.BertForSequenceClassification
 ):
     """MegatronBERT that gives the text a class, several classes, or a number."""
 
 
-class MegatronBertForMultipleChoice(MegatronBertHead, bert_heads.BertForMultipleChoice):
+class MegatronBertForMultipleChoice(MegatronBertHead, bert_tasks.BertForMultipleChoice):
     """MegatronBERT that chooses one of several continuations."""
 
 
-class MegatronBertForTokenClassification(MegatronBertHead, bert_heads.BertForTokenClassification):
+class MegatronBertForTokenClassification(MegatronBertHead, bert_tasks.BertForTokenClassification):
     """MegatronBERT that gives every token a class."""
 
 
-class MegatronBertForQuestionAnswering(MegatronBertHead, bert_heads.BertForQuestionAnswering):
+class MegatronBertForQuestionAnswering(MegatronBertHead, bert_tasks.BertForQuestionAnswering):
     """MegatronBERT that finds the span of tokens that answers a question."""
 
 

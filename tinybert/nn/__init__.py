@@ -1,10 +1,11 @@
-"""Layers by hand: `Module`, and everything that the models are built of."""
+"""Neural-network layers: `Module`, and the layers that the models are built of."""
 
 from tinybert.nn.cache import KeyValueCache
 from tinybert.nn.ema import DampedEMA
 from tinybert.nn.layers import Dropout, Embedding, LayerNorm, Linear
-from tinybert.nn.module import Module, ModuleList, Parameter, Sequential
+from tinybert.nn.module import Module, ModuleList, Parameter
 from tinybert.nn.norms import BatchNorm, RMSNorm, ScaleNorm
+from tinybert.nn.sequential import Sequential
 
 __all__ = [
     "BatchNorm",

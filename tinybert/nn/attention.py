@@ -9,7 +9,7 @@ from tinybert.autograd import Tensor
 
 
 def repeat_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, G, T, K) to (B, H, T, K): every head H / G times in a row."""
+    """Return x (B, G, T, K) as (B, H, T, K), every head repeated H / G times."""
     batch, groups, length, size = x.shape
     if groups == heads:
         return x
@@ -30,18 +30,20 @@ def attend(
     is_causal: bool = False,
     first: int = 0,
 ) -> tuple[Tensor, Tensor | None]:
-    """softmax((query @ key^T + bias) / sqrt(K) + mask) @ value, with the weights if asked for.
+    """Return softmax((query @ key^T + bias) / sqrt(K) + mask) @ value, and the weights or None.
 
     Args:
-        query (B, H, Tq, K); key and value (B, G, Tk, K), where G divides H: each head of them is
-            looked at by H / G heads in a row. mask is added to the scores.
-        bias: (B, H, Tq, Tk), what else a query finds in a key; it is scaled as the product is.
-        dropout_p: noise on the weights. head_mask: factors, broadcast to (B, H, Tq, Tk).
+        query: (B, H, Tq, K).
+        key, value: (B, G, Tk, K), where G divides H: H / G consecutive query heads share a head.
+        mask: added to the scaled scores.
+        bias: (B, H, Tq, Tk), such as relative positions; added to the scores before scaling.
+        dropout_p: the dropout probability of the weights.
+        head_mask: factors of the weights, broadcast to (B, H, Tq, Tk).
         need_weights: return the weights (B, H, Tq, Tk) as well, after dropout and head_mask.
-        is_causal: query i looks at keys 0 to first + i only; without weights, bias and head_mask.
+        is_causal: query i attends to keys 0 to first + i only.
 
-    Returns the context (B, H, Tq, K) and the weights or None. Only where the weights are needed is
-    the full matrix of scores ever held.
+    Returns the context (B, H, Tq, K) and the weights or None. Without weights, bias and head_mask
+    the matrix of scores is never held in full. Raises ValueError for is_causal with one of them.
     """
     if not need_weights and head_mask is None and bias is None:
         context = F.scaled_dot_product_attention(
@@ -49,7 +51,9 @@ def attend(
         )
         return context, None
     if is_causal:
-        raise ValueError("is_causal cannot be had with weights, bias or head_mask; give a mask")
+        raise ValueError(
+            "is_causal cannot be combined with weights, bias or head_mask; give a mask"
+        )
     key, value = (repeat_heads(x, query.shape[1]) for x in (key, value))
     scores = query @ key.transpose(-1, -2)  # (B, H, Tq, Tk)
     scores = (scores if bias is None else scores + bias) * (query.shape[-1] ** -0.5)

@@ -1,5 +1,7 @@
-"""`KeyValueCache`: the keys and values of the tokens that a decoder has read, so that the next one
-is read alone. What is remembered is never computed again, and never copied from step to step.
+"""`KeyValueCache`: the keys and values of all tokens that a decoder has read.
+
+With the cache, a step of generation computes the new token alone. Cached keys and values are
+neither computed again nor copied at every step.
 """
 
 from __future__ import annotations
@@ -7,21 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor, is_grad_enabled
 from tinybert.backend import Array, array_module
+from tinybert.checks import check_integer
 from tinybert.ops.embedding import check_range
 
 
 class LayerCache:
-    """What one layer remembers.
+    """The keys and values of one layer.
 
     Attributes:
         key, value: (B, G, length, K), of the tokens so far; None while empty.
-        cross: keys and values (B, H, S, K) of the sequence that cross-attention looks at, which
-            stays as it is; empty without.
+        cross: keys and values (B, H, S, K) of the encoder's tokens, for cross-attention; they do
+            not change. Empty without cross-attention.
     """
 
     def __init__(
@@ -31,19 +32,19 @@ class LayerCache:
 
     @property
     def members(self) -> tuple[Tensor, ...]:
-        """key and value, if there are any yet, and those of `cross`."""
+        """Return key and value, if there are any yet, and those of `cross`."""
         own = () if self.key is None or self.value is None else (self.key, self.value)
         return (*own, *self.cross)
 
     @property
     def length(self) -> int:
-        """How many tokens are in it."""
+        """The number of cached tokens."""
         return 0 if self.key is None else self.key.shape[2]
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values, the new ones (B, G, T, K) last: they are joined into new arrays.
+        """Return all keys and values as new arrays, the new ones (B, G, T, K) last.
 
-        Raises ValueError if the new ones do not fit those that are there.
+        Raises ValueError if the new ones do not fit the cached ones.
         """
         if self.key is not None and self.value is not None:
             self._check_fit(key)
@@ -53,7 +54,7 @@ class LayerCache:
         return key, value
 
     def reorder(self, rows: Array) -> None:
-        """Let row i be what was row rows[i]."""
+        """Replace row i by row rows[i]."""
         if self.key is not None and self.value is not None:
             self.key, self.value = _take(self.key.data, rows), _take(self.value.data, rows)
         self.cross = tuple(_take(part.data, rows) for part in self.cross)
@@ -73,11 +74,12 @@ class LayerCache:
 
 
 class GrowingLayerCache(LayerCache):
-    """The same with room at the end: a step writes there, and what is returned are views.
+    """A LayerCache with spare capacity: new keys and values are written in place.
 
-    Where there is no more room, it is doubled, though not beyond `limit` tokens until there are
-    more. So n tokens cost at most 2 n copies in all, where joining costs n^2 / 2. What is recorded
-    for a backward pass is joined, as nothing that a graph has saved may be written to.
+    When the capacity is used up, it is doubled; up to `limit` tokens it does not grow beyond
+    `limit`. n tokens therefore cost at most 2 n copies in all, while joining costs n^2 / 2. Where
+    gradients are recorded, keys and values are joined into new arrays, since arrays that a graph
+    has saved must not change.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -86,9 +88,9 @@ class GrowingLayerCache(LayerCache):
         self._rooms: tuple[Array, Array] | None = None  # (B, G, capacity, K) each
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values, the new ones (B, G, T, K) last: views of the cache's memory.
+        """Return all keys and values, the new ones (B, G, T, K) last: views of the cache's memory.
 
-        Raises ValueError if the new ones do not fit those that are there.
+        Raises ValueError if the new ones do not fit the cached ones.
         """
         parts = (key, value, self.key, self.value)
         if is_grad_enabled() and any(part is not None and part.requires_grad for part in parts):
@@ -109,11 +111,11 @@ class GrowingLayerCache(LayerCache):
         return self.key, self.value  # type: ignore[return-value]
 
     def reorder(self, rows: Array) -> None:
-        """Let row i be what was row rows[i]."""
+        """Replace row i by row rows[i]."""
         length = self.length
         if self._rooms is not None:
             self._rooms = tuple(_take(room, rows).data for room in self._rooms)
-            self.key = self.value = None  # they are shown anew below
+            self.key = self.value = None  # set again below
         super().reorder(rows)
         if self._rooms is not None:
             self._show(length)
@@ -123,34 +125,37 @@ class GrowingLayerCache(LayerCache):
 
 
 class KeyValueCache:
-    """What a decoder of L layers remembers; a model changes it when it is called with it.
+    """The keys and values of a decoder of L layers. A model that is called with it appends to it.
 
-    `cache[i]` are the members of layer i: keys and values (B, G, length, K), and in a decoder that
-    looks at an encoder also those of the encoder's tokens (B, H, S, K). Iterating gives those of
-    all layers, so that `tuple(cache)` is the older format: a tuple of tuples.
+    `cache[i]` is a tuple for layer i: keys and values (B, G, length, K), and in a decoder with
+    cross-attention also those of the encoder's tokens (B, H, S, K). `tuple(cache)` is the older
+    format, a tuple of these tuples.
 
     Args:
         layers: L.
-        in_place: keep room for more, so that a step copies nothing of the past; otherwise every
-            step makes new arrays and leaves those before as they were.
-        limit: how many tokens are expected, from 1 on; None if that is not known. It is a hint, no
-            bound: doubling stops there, and what comes beyond gets room as it comes.
+        in_place: keep spare capacity, and write each step into it without copying the earlier
+            ones; if False, every step makes new arrays and leaves the earlier ones unchanged.
+        limit: the number of tokens that is expected, >= 1; None if it is not known. It only limits
+            the spare capacity: the cache can hold more tokens.
 
-    Raises ValueError for a number of layers or a limit that is not possible.
+    Raises ValueError for an invalid number of layers or limit.
     """
 
     def __init__(self, layers: int, in_place: bool = True, limit: int | None = None) -> None:
-        _check_whole("layers", layers, 0)
-        if limit is not None:
-            _check_whole("limit", limit, 1)
+        check_integer("layers", layers, 0)
+        check_integer("limit", limit, 1, optional=True)
         self.layers = [
             GrowingLayerCache(limit) if in_place else LayerCache() for _ in range(layers)
         ]
 
     @classmethod
     def from_legacy(cls, layers: Any, in_place: bool = True) -> KeyValueCache:
-        """A cache that goes on from keys and values, and those of an encoder's tokens if there are
-        any, for each layer: Tensors (B, G, T, K). They are only read.
+        """Return a cache that begins with the given keys and values; these are not changed.
+
+        Args:
+            layers: for each layer a tuple of Tensors: keys and values (B, G, T, K), and in a
+                decoder with cross-attention also those of the encoder's tokens.
+            in_place: as of the class.
         """
         layers = list(layers)
         cache = cls(len(layers), in_place)
@@ -161,7 +166,7 @@ class KeyValueCache:
 
     @property
     def length(self) -> int:
-        """How many tokens are in it."""
+        """The number of cached tokens."""
         return self.layers[0].length if self.layers else 0
 
     def __len__(self) -> int:
@@ -174,21 +179,21 @@ class KeyValueCache:
         return (layer.members for layer in self.layers)
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values of a layer, the new ones (B, G, T, K) last.
+        """Return all keys and values of a layer, the new ones (B, G, T, K) last.
 
-        Raises ValueError if these do not fit those that are there: in shape, dtype or device.
+        Raises ValueError if the new ones differ from the cached ones in shape, dtype or device.
         """
         return self.layers[layer].append(key, value)
 
     def reorder(self, rows: Any) -> None:
-        """Let row i go on from what was row rows[i], as a beam search wants it.
+        """Replace row i by row rows[i], as beam search does when it keeps the best beams.
 
         Args:
-            rows: (N,) integers from 0 to B - 1, as a list, an array or a Tensor. There are N rows
-                afterwards.
+            rows: (N,) integers from 0 to B - 1, as a list, an array or a Tensor. The cache has N
+                rows afterwards.
 
-        Raises ValueError for another shape and for rows that there are not, TypeError for what are
-        no integers. Of an empty cache all rows are alike.
+        Raises ValueError for another shape and for rows out of range, TypeError for numbers that
+        are not integers. An empty cache is not changed and accepts any rows.
         """
         first = next((members[0] for members in self if members), None)
         if first is None:
@@ -199,12 +204,6 @@ class KeyValueCache:
         check_range(numbers, len(first), "rows")
         for layer in self.layers:
             layer.reorder(numbers)
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise ValueError(f"{name} must be an integer from {least} on, got {value!r}")
 
 
 def _room(like: Array, capacity: int) -> Array:

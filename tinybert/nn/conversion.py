@@ -1,4 +1,4 @@
-"""Moving a module to another device, or converting it to another dtype."""
+"""Methods that change all tensors of a module: device, dtype, freezing, gradients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinybert.backend import is_device_name
 
 
 class Conversion:
-    """Base of Module: methods that move and convert all its tensors."""
+    """Base of Module: methods that change all its tensors."""
 
     def to(self: Any, *targets: Any, device: str | None = None, dtype: Any = None) -> Any:
         """Move all parameters, gradients and buffers, and convert the floating ones, in place.
@@ -28,7 +28,7 @@ class Conversion:
             wanted = dtype if tensor.dtype.kind == "f" else None
             for holder in (tensor, tensor.grad) if tensor.grad is not None else (tensor,):
                 if wanted in (None, holder.dtype) and device in (None, holder.device):
-                    continue  # without a look at the numbers, which may be in a file
+                    continue  # do not read elements that may be in a file
                 moved = holder.detach().to(device=device, dtype=wanted)
                 if moved.data is not holder.data:
                     holder.data = moved.data
@@ -53,3 +53,17 @@ class Conversion:
     def double(self: Any) -> Any:
         """Convert to float64."""
         return self.to(np.float64)
+
+    def requires_grad_(self: Any, requires_grad: bool = True) -> Any:
+        """Set whether the parameters are trained: False freezes all of them."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self: Any, set_to_none: bool = True) -> None:
+        """Drop the gradients of all parameters; with `set_to_none=False` set them to zeros."""
+        for parameter in self.parameters():
+            if set_to_none or parameter.grad is None:
+                parameter.grad = None
+            else:
+                parameter.grad.zero_()

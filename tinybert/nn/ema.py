@@ -1,4 +1,4 @@
-"""The multi-dimensional damped moving average of MEGA: it mixes the steps of a sequence."""
+"""The multi-dimensional damped exponential moving average (EMA) of MEGA."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinybert.autograd import Tensor
 from tinybert.nn import init
 from tinybert.nn.module import Module, Parameter
 
-FEW = 8  # steps up to which the recurrence is faster than a Fourier transform
+FEW = 8  # up to this many steps the recurrence is faster than a Fourier transform
 
 
 class Coefficients(NamedTuple):
@@ -24,11 +24,11 @@ class Coefficients(NamedTuple):
 
 
 class DampedEMA(Module):
-    """y = silu(EMA(x) + x * omega): every feature remembers its past in N ways.
+    """y = silu(EMA(x) + x * omega): N damped moving averages of every feature.
 
-    A plain moving average, y_t = p x_t + (1 - p) y_(t-1), has one rate p of forgetting. Here each
-    of the D features enters N memories with rates of their own, and how much an old value counts
-    is damped (Ma et al. 2022, arXiv:2209.10655, eq. 5-6):
+    A plain exponential moving average, y_t = p x_t + (1 - p) y_(t-1), has one rate p. Here each of
+    the D features has N states with rates of their own, and the decay has a second, damping factor
+    (Ma et al. 2022, arXiv:2209.10655, eq. 5-6):
 
         state_t = (1 - p a) state_(t-1) + p beta x_t        EMA(x)_t = gamma . state_t / sqrt(N)
 
@@ -38,9 +38,9 @@ class DampedEMA(Module):
 
     Args:
         hidden_size, projection_size: D and N.
-        bidirectional: a second set of D x N memories runs from the end to the beginning; both count
-            x_t itself, as in the original.
-        truncation: the number of steps that the kernel looks back (and ahead); None: all.
+        bidirectional: add a second set of D x N states, computed from the end to the beginning;
+            both include x_t, as in the authors' code.
+        truncation: the length of the kernel in steps; None for no limit.
 
     Parameters, by the names of transformers: damping_factor, decay_factor, ema_expansion_matrix
     (beta), (K, N, 1); kernel_projection_matrix (gamma), (K, N); residual_weight (omega), (D,).
@@ -72,8 +72,10 @@ class DampedEMA(Module):
         beta_range: float = 0.02,
         gamma_omega_range: float = 1.0,
     ) -> None:
-        """Draw those parameters that `wanted` names: normal numbers of these deviations; beta
-        around 1, -1, 1, ..., which the authors found more stable.
+        """Draw the parameters that `wanted` names from normal distributions.
+
+        The ranges are standard deviations. All means are 0, but those of beta are 1, -1, 1, ...,
+        which the authors found more stable.
         """
         ranges = {
             "damping_factor": delta_alpha_range,
@@ -89,7 +91,7 @@ class DampedEMA(Module):
                 init.normal_(self._parameters[name], std, mean)
 
     def coefficients(self) -> Coefficients:
-        """decay = 1 - p a, enter = p beta, leave = gamma / sqrt(N), each (K, N)."""
+        """Return decay = 1 - p a, enter = p beta and leave = gamma / sqrt(N), each (K, N)."""
         p = self.damping_factor.sigmoid()
         decay = 1 - p * self.decay_factor.sigmoid()
         enter = p * self.ema_expansion_matrix
@@ -99,8 +101,10 @@ class DampedEMA(Module):
         )
 
     def kernel(self, length: int) -> Tensor:
-        """How much a value counts after 0, 1, ... steps, (K, M): M is `length`, or `truncation`
-        if that is less. Of both directions the rows that look back come first.
+        """Return the convolution kernel (K, M): the factor of a value after 0, 1, ... steps.
+
+        M is `length`, or `truncation` if that is less. With both directions, the first D rows are
+        those of the forward direction.
         """
         c = self.coefficients()
         width = length if self.truncation is None else min(self.truncation, length)
@@ -113,14 +117,14 @@ class DampedEMA(Module):
         state: Tensor | None = None,
         want_state: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """x (B, T, D) to (B, T, D), and the state after the last step if that is wanted.
+        """Return y (B, T, D) for x (B, T, D), and the state after the last step if `want_state`.
 
         Args:
-            mask: (B, T, 1), 0 for steps that are not remembered, such as padding.
-            state: what an earlier call gave and this one goes on: (B, D, N) memories, or
-                with a truncation the last inputs, (B, at most truncation - 1, D).
+            mask: (B, T, 1), 0 for steps that do not enter the average, such as padding.
+            state: the state that the call for the preceding steps returned: (B, D, N), or with a
+                truncation the last inputs, (B, at most truncation - 1, D).
 
-        Raises ValueError for a state in both directions: what is to come is not known then.
+        Raises ValueError for a state with both directions: it would depend on later steps.
         """
         if self.bidirectional and (want_state or state is not None):
             raise ValueError("a bidirectional moving average has no state that could be carried")
@@ -141,8 +145,10 @@ class DampedEMA(Module):
         return F.long_convolution(x, kernel[: self.hidden_size], kernel[self.hidden_size :])
 
     def _resume(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """y and the new state: a few steps one by one, many by convolution, to which what the old
-        state leaves behind is added.
+        """Return y and the new state.
+
+        A few steps are computed one by one. Many are computed by convolution, and the contribution
+        of the old state is added.
         """
         decay, enter, leave = self.coefficients()
         length = x.shape[1]
@@ -157,7 +163,7 @@ class DampedEMA(Module):
         return y, after
 
     def _window(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        """y, and the inputs that later steps will still look at."""
+        """Return y, and the last inputs, which later steps need."""
         assert self.truncation is not None
         seen = x if past is None else F.concat([past, x], axis=1)
         y = F.long_convolution(seen, self.kernel(seen.shape[1]))

@@ -1,4 +1,4 @@
-"""Fresh weights: drawn on the CPU, so that a seed gives one model on every device."""
+"""Initial weights. They are drawn on the CPU: a seed gives the same model on every device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _hollow = False
 
 @contextmanager
 def skip_init() -> Iterator[None]:
-    """Inside, new layers leave their weights unset: they are about to be read from a file."""
+    """Leave the weights of new layers unset inside the block: they will be read from a file."""
     global _skip
     before, _skip = _skip, True
     try:
@@ -30,9 +30,9 @@ def skip_init() -> Iterator[None]:
 
 @contextmanager
 def hollow_init() -> Iterator[None]:
-    """Inside, new layers get weights of the right shape that take no memory: all elements are one.
+    """Give new layers weights that take no memory inside the block: all elements share one number.
 
-    They are about to be replaced; what is written to them is lost.
+    They have the right shape and will be replaced. Values written to them are lost.
     """
     global _hollow
     before, _hollow = _hollow, True
@@ -44,17 +44,17 @@ def hollow_init() -> Iterator[None]:
 
 
 def uniform(shape: tuple[int, ...], bound: float) -> Array:
-    """Numbers between -bound and bound, in the default dtype, on the default device."""
+    """Return uniform numbers from -bound to bound, in the default dtype, on the default device."""
     return _fresh(shape, lambda rng: (rng.random(shape, dtype=np.float32) * 2 - 1) * bound)
 
 
 def normal(shape: tuple[int, ...], std: float) -> Array:
-    """Normal numbers with mean 0, in the default dtype, on the default device."""
+    """Return normal numbers with mean 0, in the default dtype, on the default device."""
     return _fresh(shape, lambda rng: rng.standard_normal(shape, dtype=np.float32) * std)
 
 
 def full(shape: tuple[int, ...], value: float) -> Array:
-    """`value` everywhere, in the default dtype, on the default device."""
+    """Return an array filled with `value`, in the default dtype, on the default device."""
     return _fresh(shape, lambda rng: np.full(shape, value))
 
 
@@ -69,8 +69,15 @@ def normal_(tensor: Tensor, std: float, mean: Any = 0.0) -> None:
     tensor.data[...] = to_device(drawn.astype(tensor.dtype), tensor.device)
 
 
+def fill_(tensor: Tensor, value: float, index: Any = ...) -> None:
+    """Overwrite `tensor[index]` with a number; inside `skip_init` leave it as it is."""
+    if not _skip:
+        tensor.data[index] = value
+        tensor._version.bump("fill_")
+
+
 def linear_bound(in_features: int) -> float:
-    """1 / sqrt(in): the bound of torch's default for a linear layer's weight and bias."""
+    """Return 1 / sqrt(in_features), torch's default bound for a linear layer's weight and bias."""
     return 1 / math.sqrt(in_features) if in_features else 0.0
 
 

@@ -1,6 +1,6 @@
 """The layers that hold weights (Linear, Embedding, LayerNorm), and Dropout.
 
-Each is a thin holder: the mathematics, with its derivation, is in `tinybert.ops`.
+A layer holds its weights and calls an operation. The mathematics is in `tinybert.ops`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ class Linear(Module):
 
     Args:
         in_features, out_features: sizes I and O; weight is (O, I), bias (O,).
-        bias: whether there is one.
+        bias: whether there is a bias.
 
-    Fresh weights are uniform within 1 / sqrt(I), as torch's; models draw their own.
+    Initial weights are uniform from -1 / sqrt(I) to 1 / sqrt(I), as in torch; models initialize
+    them again.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
@@ -32,7 +33,7 @@ class Linear(Module):
         self.bias = Parameter(init.uniform((out_features,), bound)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., I) to (..., O)."""
+        """Return y (..., O) for x (..., I)."""
         weight, bias = self.weight, self.bias
         if isinstance(weight, StoredParameter):
             return weight.linear(x, bias)
@@ -50,7 +51,7 @@ class Embedding(Module):
 
     Args:
         num_embeddings, embedding_dim: V and D; weight is (V, D).
-        padding_idx: a row that starts as zeros and is never trained.
+        padding_idx: a row that is initialized with zeros and not trained.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Embedding(Module):
             self.weight.data[self.padding_idx] = 0
 
     def forward(self, ids: Any, name: str = "input") -> Tensor:
-        """ids (...) integers to (..., D); `name` is what an error about the ids calls them."""
+        """Return the rows (..., D) of integers ids (...), which errors call `name`."""
         if isinstance(self.weight, StoredParameter):
             return self.weight.rows(as_tensor(ids, self.weight.device), name)
         return F.embedding(ids, self.weight, self.padding_idx, name=name)
@@ -79,7 +80,7 @@ class Embedding(Module):
 
 
 class LayerNorm(Module):
-    """Normalises the last axis (or axes) to mean 0 and variance 1, then scales and shifts.
+    """Normalizes the last axis (or axes) to mean 0 and variance 1, then scales and shifts.
 
     Args:
         normalized_shape: the size D, or the sizes of several last axes.
@@ -94,7 +95,7 @@ class LayerNorm(Module):
         self.bias = Parameter(init.full(self.normalized_shape, 0.0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., D) to (..., D)."""
+        """Return y (..., D) for x (..., D)."""
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -111,7 +112,7 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """x, with noise in training."""
+        """Return x, in training with dropout."""
         return F.dropout(x, self.p, self.training)
 
     def extra_repr(self) -> str:

@@ -1,15 +1,15 @@
-"""`Module` and `Parameter`: how layers are put together, named and called.
+"""`Module` and `Parameter`: how layers are built of parts, named and called.
 
-Moving a module to a device is in `conversion.py`, loading its weights in `state.py`.
+Rarer methods are in other files: moving to a device in `conversion.py`, loading weights in
+`state.py`, registering hooks in `hooks.py`.
 
-A module keeps its parameters, its buffers and its parts, and nothing of a call: whatever `forward`
-computes is returned. So one module can be used twice in a graph, and its weights are plain named
-arrays that can be exchanged for others.
+A module keeps its parameters, its buffers and its parts. It keeps no result of a call, since
+`forward` returns all that it computes. One module can therefore be used twice in a graph, and its
+weights can be exchanged for others by name.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from tinybert.autograd import Tensor
 from tinybert.backend import is_array
 from tinybert.nn.conversion import Conversion
+from tinybert.nn.hooks import Hooks
 from tinybert.nn.state import StateLoading
 
 
@@ -27,24 +28,13 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         if is_array(data):
-            self._init(data)  # a fresh array of the layer's own: no copy
+            self._init(data)  # a new array that only the layer holds: no copy
             self.requires_grad_(requires_grad)
         else:
             super().__init__(data, requires_grad=requires_grad)
 
 
-class HookHandle:
-    """Returned by the `register_..._hook` methods; `remove()` takes the hook away again."""
-
-    def __init__(self, hooks: dict[int, Any], number: int) -> None:
-        self._hooks, self._number = hooks, number
-
-    def remove(self) -> None:
-        """Take the hook away; once is enough, twice does no harm."""
-        self._hooks.pop(self._number, None)
-
-
-class Module(Conversion, StateLoading):
+class Module(Conversion, Hooks, StateLoading):
     """Base class of layers and models.
 
     Subclasses assign Parameters, Modules and buffers as attributes in `__init__` and define
@@ -121,7 +111,7 @@ class Module(Conversion, StateLoading):
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Keep a Tensor that is not trained (running statistics); saved only if `persistent`.
 
-        Raises TypeError for what is no Tensor, ValueError for a name that is taken.
+        Raises TypeError for anything but a Tensor or None, ValueError for a name in use.
         """
         if "_buffers" not in self.__dict__:
             raise AttributeError(
@@ -137,7 +127,7 @@ class Module(Conversion, StateLoading):
     # --- calling --------------------------------------------------------------------------------
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes; defined by every subclass."""
+        """Compute the output; defined by every subclass."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -154,17 +144,9 @@ class Module(Conversion, StateLoading):
                 output = changed
         return output
 
-    def register_forward_hook(self, hook: Callable[[Module, tuple, Any], Any]) -> HookHandle:
-        """Call `hook(module, args, output)` after every forward; a result replaces the output."""
-        return _add_hook(self._forward_hooks, hook)
-
-    def register_forward_pre_hook(self, hook: Callable[[Module, tuple], Any]) -> HookHandle:
-        """Call `hook(module, args)` before every forward; a result replaces the arguments."""
-        return _add_hook(self._forward_pre_hooks, hook)
-
     @property
     def is_watched(self) -> bool:
-        """Whether hooks want to see its calls; if not, a layer may be computed with the next."""
+        """Whether it has hooks; without, its call may be fused with that of the next layer."""
         return bool(self._forward_hooks or self._forward_pre_hooks)
 
     # --- walking --------------------------------------------------------------------------------
@@ -172,7 +154,7 @@ class Module(Conversion, StateLoading):
     def named_modules(
         self, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
-        """This module and all parts below it, with dotted names; a shared one under its first."""
+        """Return this module and all its parts with dotted names; a shared one under its first."""
         seen: set[int] = set()
         stack = [(prefix, self)]
         while stack:
@@ -185,19 +167,19 @@ class Module(Conversion, StateLoading):
             stack.extend(reversed(parts))
 
     def modules(self) -> Iterator[Module]:
-        """This module and all parts below it, each once."""
+        """Return this module and all its parts, each once."""
         return (module for _, module in self.named_modules())
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The direct parts, with their names."""
+        """Return the direct parts with their names."""
         return ((name, module) for name, module in self._modules.items() if module is not None)
 
     def children(self) -> Iterator[Module]:
-        """The direct parts."""
+        """Return the direct parts."""
         return (module for _, module in self.named_children())
 
     def get_submodule(self, target: str) -> Module:
-        """The part with the dotted name `target`; "" is the module itself."""
+        """Return the part with the dotted name `target`; "" is the module itself."""
         module = self
         for name in target.split(".") if target else ():
             if name not in module._modules:
@@ -210,19 +192,19 @@ class Module(Conversion, StateLoading):
     def named_parameters(
         self, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
-        """All parameters with dotted names; a shared (tied) one once, under its first name."""
+        """Return all parameters with dotted names; a shared (tied) one once, by its first name."""
         yield from self._named_members("_parameters", prefix, remove_duplicate)
 
     def parameters(self) -> Iterator[Parameter]:
-        """All parameters, shared ones once."""
+        """Return all parameters, shared ones once."""
         return (parameter for _, parameter in self.named_parameters())
 
     def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """All buffers with dotted names."""
+        """Return all buffers with dotted names."""
         yield from self._named_members("_buffers", prefix, True)
 
     def buffers(self) -> Iterator[Tensor]:
-        """All buffers."""
+        """Return all buffers."""
         return (buffer for _, buffer in self.named_buffers())
 
     def _named_members(self, registry: str, prefix: str, once: bool) -> Iterator[tuple[str, Any]]:
@@ -235,13 +217,13 @@ class Module(Conversion, StateLoading):
                 yield (f"{module_name}.{name}" if module_name else name), tensor
 
     def num_parameters(self, only_trainable: bool = False) -> int:
-        """The number of trained numbers, shared parameters counted once."""
+        """Return the number of elements of all parameters; a shared one counts once."""
         return sum(p.size for p in self.parameters() if p.requires_grad or not only_trainable)
 
     # --- modes ----------------------------------------------------------------------------------
 
     def apply(self, fn: Callable[[Module], Any]) -> Any:
-        """Call `fn` on every part, the innermost first, and on the module itself."""
+        """Call `fn` on every part, children before their parent, and on the module itself."""
         for module in self.children():
             module.apply(fn)
         fn(self)
@@ -257,31 +239,17 @@ class Module(Conversion, StateLoading):
         """Switch dropout and batch statistics off in the module and all parts."""
         return self.train(False)
 
-    def requires_grad_(self, requires_grad: bool = True) -> Any:
-        """Freeze (False) or thaw all parameters."""
-        for parameter in self.parameters():
-            parameter.requires_grad_(requires_grad)
-        return self
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters."""
-        for parameter in self.parameters():
-            if set_to_none or parameter.grad is None:
-                parameter.grad = None
-            else:
-                parameter.grad.zero_()
-
     # --- weights --------------------------------------------------------------------------------
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
-        """All parameters and persistent buffers by dotted name, detached, sharing their memory."""
+        """Return all parameters and persistent buffers by name, detached, sharing their memory."""
         state: dict[str, Tensor] = {}
         for name, tensor in self.named_state(prefix):
             state[name] = tensor.detach()
         return state
 
     def named_state(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """All parameters and persistent buffers under every name they have, module by module."""
+        """Return all parameters and persistent buffers under every name that they have."""
         yield from ((prefix + name, p) for name, p in self._parameters.items() if p is not None)
         for name, buffer in self._buffers.items():
             if buffer is not None and name not in self._transient:
@@ -292,7 +260,7 @@ class Module(Conversion, StateLoading):
     # --- looking --------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
-        """What `repr` shows of the module itself, for example its sizes."""
+        """Return what `repr` shows of the module itself, for example its sizes."""
         return ""
 
     def __repr__(self) -> str:
@@ -302,7 +270,7 @@ class Module(Conversion, StateLoading):
 
 
 class ModuleList(Module):
-    """Modules in a list, named by their numbers."""
+    """A list of modules, named by their indices."""
 
     def __init__(self, modules: Any = ()) -> None:
         super().__init__()
@@ -330,31 +298,3 @@ class ModuleList(Module):
     def __getitem__(self, index: Any) -> Any:
         members = list(self._modules.values())[index]
         return type(self)(members) if isinstance(index, slice) else members
-
-
-class Sequential(ModuleList):
-    """Modules that run one after the other, each on the output of the one before."""
-
-    def __init__(self, *modules: Any) -> None:
-        super().__init__(
-            modules[0] if len(modules) == 1 and isinstance(modules[0], list) else modules
-        )
-
-    def __getitem__(self, index: Any) -> Any:
-        members = list(self._modules.values())[index]
-        return Sequential(*members) if isinstance(index, slice) else members
-
-    def forward(self, x: Any) -> Any:
-        """The output of the last module."""
-        for module in self:
-            x = module(x)
-        return x
-
-
-_hook_numbers = itertools.count()  # never used again, so that an old handle meets no new hook
-
-
-def _add_hook(hooks: dict[int, Any], hook: Any) -> HookHandle:
-    number = next(_hook_numbers)
-    hooks[number] = hook
-    return HookHandle(hooks, number)

@@ -1,4 +1,4 @@
-"""Normalisations beside LayerNorm: by the size alone (ScaleNorm, RMSNorm), over the batch."""
+"""RMSNorm and ScaleNorm, which divide by the root mean square, and BatchNorm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ScaleNorm(Module):
         self.scalar = Parameter(init.full((1,), 1.0)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., D) to (..., D)."""
+        """Return y (..., D) for x (..., D)."""
         if self.scalar is None:
             return F.rms_norm(x, (x.shape[-1],), None, self.eps)
         return F.scale_norm(x, self.scalar, self.eps)
@@ -42,16 +42,18 @@ class RMSNorm(Module):
         self.weight = Parameter(init.full((size,), 1.0)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., D) to (..., D)."""
+        """Return y (..., D) for x (..., D)."""
         return F.rms_norm(x, (self.size,), self.weight, self.eps)
 
 
 class BatchNorm(Module):
-    """Brings every feature to mean 0 and variance 1: over all steps of the batch in training, where
-    running means of both are kept; by these in evaluation.
+    """Normalizes every feature to mean 0 and variance 1.
+
+    In training, mean and variance are those of all steps of the batch, and running averages of both
+    are updated. In evaluation, the running averages are used.
 
     Args:
-        size: D. eps: added to the variance. momentum: the share of a new batch in the means.
+        size: D. eps: added to the variance. momentum: the weight of a new batch in the averages.
         affine: whether there are a `weight` and a `bias` (D,).
 
     Buffers: running_mean, running_var (D,) and num_batches_tracked (), as in torch's BatchNorm1d.
@@ -64,7 +66,7 @@ class BatchNorm(Module):
         self.size, self.eps, self.momentum = size, eps, momentum
         self.weight = Parameter(init.full((size,), 1.0)) if affine else None
         self.bias = Parameter(init.full((size,), 0.0)) if affine else None
-        # Not by `init`: these are right as they are, whether or not weights are about to be read.
+        # Not by `init`: these values hold also inside `skip_init`.
         for name, value in (
             ("running_mean", np.zeros(size, get_default_dtype())),
             ("running_var", np.ones(size, get_default_dtype())),
@@ -73,7 +75,7 @@ class BatchNorm(Module):
             self.register_buffer(name, as_tensor(value).to(get_default_device()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, D) to (B, T, D); padding counts in the statistics."""
+        """Return y (B, T, D) for x (B, T, D); the statistics include padding."""
         if x.ndim != 3 or x.shape[2] != self.size:
             raise ValueError(f"BatchNorm: x must have shape (B, T, {self.size}), got {x.shape}")
         if self.training:

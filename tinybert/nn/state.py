@@ -12,7 +12,7 @@ from tinybert.backend import Array, is_array
 
 
 class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict` could not match: names only in the module, names only in the file."""
+    """The names that `load_state_dict` could not match: only in the module, only in the file."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -31,8 +31,8 @@ class StateLoading:
             strict: raise if names are missing or unexpected.
 
         Returns the missing and unexpected names. Raises ValueError, before anything is changed, for
-        arrays of the wrong shape (naming key and both shapes), for what is no array of real
-        numbers, and, if `strict`, for names.
+        arrays of the wrong shape (naming key and both shapes), for arrays that are not of real
+        numbers, and, if `strict`, for missing and unexpected names.
         """
         own = dict(self.named_state())
         keys = IncompatibleKeys(
@@ -66,7 +66,7 @@ class StateLoading:
 
 
 def _foreign_array(value: Any) -> Array:
-    """The array of a Tensor, an array, a list, or (without importing torch) a torch tensor."""
+    """Return the array of a Tensor, an array, a list, or a torch tensor; torch is not imported."""
     if isinstance(value, Tensor):
         return value.data
     if type(value).__module__.partition(".")[0] == "torch":

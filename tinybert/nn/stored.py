@@ -1,5 +1,6 @@
-"""`StoredParameter`: a weight that stays in its file, in the format of the file. Layers convert a
-block of rows when they use it. For inference with models larger than the memory.
+"""`StoredParameter`: a weight that stays in its file, for models larger than the memory.
+
+Layers read and convert a block of rows when they use it. It is for inference only.
 """
 
 from __future__ import annotations

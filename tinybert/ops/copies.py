@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.autograd import Function, Tensor, as_tensor
-from tinybert.backend import device_of, to_device
+from tinybert.backend import device_of, is_device_name, to_device
 
 
 class Cast(Function):
@@ -66,6 +66,28 @@ class ToDevice(Function):
         return to_device(dy, self.device)
 
 
-def move(input: Any, device: str) -> Tensor:
-    """Return the same values on another device."""
-    return ToDevice.apply(as_tensor(input), device=device)
+def to(input: Any, *targets: Any, device: str | None = None, dtype: Any = None) -> Tensor:
+    """Return the same values on a device and / or in a dtype; `input` itself if nothing changes.
+
+    `to(x, "cuda")`, `to(x, np.float64)` and `to(x, "cuda", np.float64)` are all allowed; each
+    target can also be given by its name.
+    """
+    x = as_tensor(input)
+    for target in targets:
+        if isinstance(target, str) and is_device_name(target):
+            device = target
+        elif target is not None:
+            dtype = target
+    if dtype is not None and np.dtype(dtype) != x.dtype:
+        x = astype(x, dtype)
+    return x if device is None else ToDevice.apply(x, device=device)
+
+
+def to_cpu(input: Any) -> Tensor:
+    """Return the same values on the CPU."""
+    return to(input, "cpu")
+
+
+def to_cuda(input: Any) -> Tensor:
+    """Return the same values on the first GPU; DeviceError if there is none."""
+    return to(input, "cuda")

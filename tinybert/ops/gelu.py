@@ -1,7 +1,6 @@
-"""The activation GELU: exact, by its tanh approximation, and fused with a linear layer.
+"""The activation GELU, exact by erf, and fused with a linear layer.
 
-`gelu` (by erf) and `gelu_new` (by tanh) are two functions that differ by up to 5e-4; a model has to
-use the one that it was trained with.
+The approximation by tanh is in `gelu_new.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from tinybert.backend import Array, array_module, cpu, is_plain, kernel
 from tinybert.ops.activation import activation
 from tinybert.ops.arguments import as_floating
 from tinybert.ops.erf import erf_forward
+from tinybert.ops.gelu_new import GeluNew
 from tinybert.ops.linear import Linear, linear
 
 
@@ -43,36 +43,6 @@ def gelu(input: Any, approximate: str = "none") -> Tensor:
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
     return (Gelu if approximate == "none" else GeluNew).apply(as_tensor(input))
-
-
-class GeluNew(Function):
-    """y = x / 2 * (1 + t), t = tanh(u), u = sqrt(2 / pi) * (x + 0.044715 x^3): an approximation of
-    GELU.
-
-    Source   Hendrycks & Gimpel 2016, arXiv:1606.08415, section 2
-    Oracle   torch.nn.functional.gelu(x, approximate="tanh")
-
-    dx = dy * ((1 + t) / 2 + x / 2 * (1 - t^2) * u'), u' = sqrt(2 / pi) * (1 + 3 * 0.044715 x^2).
-    """
-
-    SCALE = math.sqrt(2 / math.pi)
-    CUBE = 0.044715
-
-    def forward(self, x: Any) -> Any:
-        self.x = x = as_floating(x)
-        self.t = array_module(x).tanh(self.SCALE * (x + self.CUBE * (x * x * x)))
-        return 0.5 * x * (1 + self.t)
-
-    def backward(self, dy: Any) -> Any:
-        x, t = self.x, self.t
-        du = self.SCALE * (1 + 3 * self.CUBE * (x * x))
-        return dy * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * du)
-
-
-@activation("gelu_new", "gelu_accurate", "gelu_fast", "gelu_pytorch_tanh")
-def gelu_new(input: Any) -> Tensor:
-    """Return x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))."""
-    return GeluNew.apply(as_tensor(input))
 
 
 class LinearGelu(Linear):
@@ -189,20 +159,3 @@ def _gelu_in_place_on_cpu(x: Array, bias: Array | None, want_slope: bool) -> Arr
 
     cpu.in_blocks(quietly, *x.shape)
     return slope
-
-
-@gelu_forward.on("cuda")
-def gelu_on_cuda(x: Array, want_slope: bool) -> tuple[Array, Array | None]:
-    """Compute both results in one pass."""
-    from tinybert.backend import cuda
-
-    if not want_slope:
-        return cuda.elementwise("T x", "T y", "y = T(W(x) * normcdf(W(x)));", "gelu")(x), None
-    return cuda.elementwise("T x", "T y, T slope", _GELU_AND_SLOPE, "gelu_and_slope")(x)
-
-
-_GELU_AND_SLOPE = """
-    const W v = W(x), cdf = normcdf(v);
-    y = T(v * cdf);
-    slope = T(cdf + v * (exp(v * v * W(-0.5)) * W(0.3989422804014327)));
-"""

@@ -9,8 +9,8 @@ import numpy as np
 
 from tinybert.autograd import Function, Tensor
 from tinybert.backend import array_module, is_array
+from tinybert.ops.addition import Binary
 from tinybert.ops.arguments import as_floating, operands
-from tinybert.ops.arithmetic import Binary
 
 
 class Pow(Binary, Function):

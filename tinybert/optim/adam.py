@@ -1,4 +1,4 @@
-"""`Adam` and `AdamW`: gradient descent with a step size for each weight."""
+"""`Adam` and `AdamW`: gradient descent with an adaptive step size for each weight."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Adam(Optimizer):
         m_hat =  m_t / (1 - beta1^t),   v_hat = v_t / (1 - beta2^t)
         w     <- w - lr * m_hat / (sqrt(v_hat) + eps)
 
-    m and v start at zero and are too small by 1 - beta^t; the hats correct that bias. eps is added
-    to the corrected root: added before the correction, it would be larger in the first steps. t
-    counts the steps of this parameter, those in which it had a gradient. Arguments and results are
-    those of `torch.optim.Adam`. Weight decay here goes through m and v as part of the gradient,
-    which makes it weak for weights with large gradients; `AdamW` does not.
+    m and v start at zero and are too small by the factor 1 - beta^t; m_hat and v_hat correct this
+    bias. eps is added to the corrected root: added before the correction, it would have more effect
+    in the first steps. t counts the steps in which this parameter had a gradient. Arguments and
+    results are those of `torch.optim.Adam`. Weight decay is part of the gradient and therefore of m
+    and v, which makes it weak for weights with large gradients; `AdamW` avoids this.
 
     Raises as `Optimizer` does.
     """
@@ -59,7 +59,7 @@ class Adam(Optimizer):
             check(f"betas[{index}]", beta, fits, "a number >= 0 and < 1")
 
     def update(self, param: Tensor, data: Array, grad: Array, group: dict[str, Any]) -> None:
-        """One step for one parameter."""
+        """Update one parameter."""
         mean, square = self.buffer(param, "exp_avg"), self.buffer(param, "exp_avg_sq")
         state = self.state[param]
         state["step"] = state.get("step", 0) + 1
@@ -85,14 +85,14 @@ class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2017, "Decoupled Weight Decay
     Regularization", algorithm 2).
 
-    The gradient stays free of the decay; the weight itself shrinks, before the step of Adam:
+    The decay is not part of the gradient. It shrinks the weight itself, before the step of Adam:
 
         w <- w - lr * weight_decay * w
         w <- w - lr * m_hat / (sqrt(v_hat) + eps)      (m_hat, v_hat as in `Adam`)
 
-    The decay is multiplied by lr, as in `torch.optim.AdamW`, whose arguments and results these are;
-    the paper has a schedule multiplier in its place. Biases and the weights of normalisation layers
-    are customarily left out: give them as a group with `"weight_decay": 0.0`.
+    The decay is multiplied by lr, where the paper has a schedule multiplier. Arguments and results
+    are those of `torch.optim.AdamW`. Usually biases and the weights of normalization layers are not
+    decayed: give them as a group with `"weight_decay": 0.0`.
 
     Raises as `Optimizer` does.
     """
@@ -111,7 +111,7 @@ class AdamW(Adam):
 
 
 def _contiguous(array: Array) -> Array:
-    """`array` in C order, itself if it is so already."""
+    """Return `array` in C order, without a copy if it is contiguous."""
     return array if array.flags.c_contiguous else array.copy(order="C")
 
 
@@ -169,34 +169,3 @@ def adam_step_on_cpu(
         p -= scratch
 
     cpu.in_blocks(work, param.size, 1)
-
-
-@adam_step.on("cuda")
-def adam_step_on_cuda(
-    param: Array, grad: Array, mean: Array, square: Array, *, lr: float, beta1: float,
-    beta2: float, eps: float, weight_decay: float, decoupled: bool, step: int,
-) -> None:  # fmt: skip
-    """Update each element in one pass."""
-    from tinybert.backend import cuda
-
-    keep = 1 - lr * weight_decay if decoupled else 1.0
-    decay = 0.0 if decoupled else weight_decay
-    rate, correction = lr / (1 - beta1**step), math.sqrt(1 - beta2**step)
-    update = cuda.elementwise(
-        "T grad, float64 keep, float64 decay, float64 beta1, float64 beta2, float64 rate, "
-        "float64 correction, float64 eps",
-        "T param, T mean, T square",
-        _UPDATE,
-        "adam",
-    )
-    update(grad, keep, decay, beta1, beta2, rate, correction, eps, param, mean, square)
-
-
-_UPDATE = """
-    const W p = W(param) * W(keep), g = W(grad) + W(decay) * p;
-    const W m = W(mean) * W(beta1) + g * W(1 - beta1);
-    const W v = W(square) * W(beta2) + g * g * W(1 - beta2);
-    mean = T(m);
-    square = T(v);
-    param = T(p - m * W(rate) / (sqrt(v) / W(correction) + W(eps)));
-"""

@@ -1,4 +1,4 @@
-"""`clip_grad_norm_`: keep the gradient of all parameters together from growing too long."""
+"""`clip_grad_norm_`: limit the norm of the gradients of all parameters."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def clip_grad_norm_(
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
 ) -> Tensor:
-    """Scale all gradients, in place, so that their common norm is at most `max_norm`.
+    """Scale all gradients in place; their total norm becomes at most `max_norm`.
 
     The gradients count as one long vector g; each is multiplied by
     min(1, max_norm / (|g| + 1e-6)), as in torch (Pascanu et al. 2013, "On the difficulty of
-    training recurrent neural networks", algorithm 1). Tensors without a gradient are passed over.
+    training recurrent neural networks", algorithm 1). Tensors without a gradient are skipped.
 
     Args:
         parameters: a Tensor or several, all on one device.
-        max_norm: the greatest norm allowed.
+        max_norm: the largest norm allowed.
         norm_type: p of the p-norm; `math.inf` for the largest absolute value.
         error_if_nonfinite: raise if the norm is infinite or NaN, before anything is scaled.
 
-    Returns the norm before clipping: a Tensor without axes on the gradients' device. It is not
-    read back, so a GPU is not waited for; only `error_if_nonfinite` and the caller's own
-    `float(norm)` do that. Where the norm is NaN, all gradients become NaN.
+    Returns the norm before clipping: a Tensor without axes on the device of the gradients. The
+    function does not wait for a GPU; `error_if_nonfinite` and `float(norm)` do. If the norm is NaN,
+    all gradients become NaN.
 
     Raises ValueError for a negative `max_norm`, a `norm_type` that is not positive, and, if asked,
     RuntimeError for a norm that is not finite.
@@ -61,7 +61,7 @@ def clip_grad_norm_(
 
 
 def _norm(xp: Any, array: Array, order: float) -> Any:
-    """The p-norm of all elements, a 0-d array (or a NumPy scalar); float16 is summed in float32."""
+    """Return the p-norm of all elements as a scalar array; float16 is summed in float32."""
     sizes = xp.abs(array.astype(np.float32) if array.dtype == np.float16 else array)
     if order == math.inf:
         return sizes.max() if sizes.size else sizes.sum()

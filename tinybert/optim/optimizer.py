@@ -1,8 +1,7 @@
-"""`Optimizer`: what all optimizers share: parameter groups, their options, and the step.
+"""`Optimizer`, the base of all optimizers: parameter groups, their options, and the step.
 
-Saving and loading the state is in `state.py`. A subclass holds the update rule alone. Updates write
-into the memory of the parameters and count as a change in place: a `backward` through a graph from
-before the update raises.
+Saving and loading the state is in `state.py`. A subclass has only the update rule. Updates change
+the parameters in place: a `backward` through a graph recorded before the update raises.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ class Optimizer(SavedState):
     Args:
         params: the Tensors to train, in any iterable; or a list of groups, dicts with the Tensors
             under "params" and options of their own, such as `{"params": biases, "lr": 1e-3}`.
-        defaults: every option of the optimizer, with its value for groups that do not name it.
+        defaults: every option of the optimizer, with its value for groups that do not set it.
 
     Attributes:
-        param_groups: one dict a group, "params" and every option; read anew at each step, so that
-            a schedule may write to `group["lr"]`.
-        state: for each Tensor what is remembered from step to step, by name.
+        param_groups: a dict for each group, "params" and every option. They are read at each step:
+            a schedule may change `group["lr"]`.
+        state: for each Tensor a dict of what is kept between steps, by name.
 
     Raises ValueError for an option that is unknown or out of range, for a Tensor that is given
-    twice and for one that an operation made; TypeError for anything that is no floating Tensor.
+    twice and for one that is not a leaf; TypeError for anything but a floating Tensor.
     """
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
@@ -123,8 +122,9 @@ class Optimizer(SavedState):
         raise NotImplementedError(f"{type(self).__name__} does not define update")
 
     def buffer(self, param: Tensor, name: str) -> Array:
-        """The array remembered for `param` as `name`, zeros at first; it follows the parameter to
-        another device or dtype.
+        """Return the array kept for `param` as `name`, zeros at first.
+
+        It follows the parameter to another device or dtype.
         """
         state = self.state.setdefault(param, {})
         if name not in state:
@@ -133,7 +133,7 @@ class Optimizer(SavedState):
         return state[name].data
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients; with `set_to_none=False` they are overwritten with zeros."""
+        """Drop all gradients; with `set_to_none=False` set them to zeros."""
         for param in self._all():
             if set_to_none or param.grad is None:
                 param.grad = None

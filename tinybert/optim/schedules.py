@@ -1,5 +1,6 @@
-"""Learning rates that change with the step: `LambdaLR`, and the three warm-up schedules of BERT
-training. Names, arguments and values are those of `torch.optim.lr_scheduler` and `transformers`.
+"""Learning-rate schedules: `LambdaLR`, and three with warm-up for training BERT.
+
+Names, arguments and values are those of `torch.optim.lr_scheduler` and `transformers`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tinybert.checks import check_number
 from tinybert.optim.optimizer import Optimizer
 
 
@@ -15,17 +17,17 @@ class LambdaLR:
     """Learning rate = the group's initial rate * factor(step).
 
     Args:
-        optimizer: its groups' `"lr"` are written, at once and at every `step()`; the initial rates
-            are kept beside them as `"initial_lr"`.
-        lr_lambda: the factor of a step, for all groups, or a list of such functions, one a group.
+        optimizer: the `"lr"` of its groups is set now and at every `step()`. The initial rate of a
+            group is saved as its `"initial_lr"`.
+        lr_lambda: a function from the step to the factor, or a list of them, one for each group.
         last_epoch: the number of steps taken before minus one; -1 to start.
 
     Attributes:
         last_epoch: the number of calls of `step()`.
         base_lrs: the initial rate of each group.
 
-    Raises ValueError for a list of another length than the groups, and for a `last_epoch` other
-    than -1 with an optimizer whose groups have no `"initial_lr"` (which its `state_dict` brings).
+    Raises ValueError if a list does not have one function for each group, and for a `last_epoch`
+    other than -1 if a group has no `"initial_lr"` (the optimizer's `state_dict` contains it).
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class LambdaLR:
         for group in groups:
             if last_epoch != -1 and "initial_lr" not in group:
                 raise ValueError(
-                    f"last_epoch={last_epoch} goes on with an earlier run, but the optimizer's "
+                    f"last_epoch={last_epoch} continues an earlier run, but the optimizer's "
                     'groups have no "initial_lr"; load its state_dict first'
                 )
             group.setdefault("initial_lr", group["lr"])
@@ -52,7 +54,7 @@ class LambdaLR:
         self.step()
 
     def step(self) -> None:
-        """Set the rates of the next step; called after `optimizer.step()`."""
+        """Set the rates of the next step; call it after `optimizer.step()`."""
         self.last_epoch += 1
         self._write()
 
@@ -62,15 +64,15 @@ class LambdaLR:
             group["lr"] = base * factor(self.last_epoch)
 
     def get_last_lr(self) -> list[float]:
-        """The rate of each group now."""
+        """Return the current rate of each group."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """The step and the initial rates; the functions are not saved."""
+        """Return the step and the initial rates; the functions are not saved."""
         return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on at a saved step; the optimizer's rates are set to those of that step."""
+        """Continue at a saved step, and set the optimizer's rates to those of that step."""
         if len(state_dict["base_lrs"]) != len(self.base_lrs):
             raise ValueError(
                 f"state_dict holds base_lrs of {len(state_dict['base_lrs'])} groups, "
@@ -84,17 +86,19 @@ class LambdaLR:
 def get_constant_schedule_with_warmup(
     optimizer: Optimizer, num_warmup_steps: int, last_epoch: int = -1
 ) -> LambdaLR:
-    """From 0 to the initial rate in `num_warmup_steps` steps, constant from there on."""
+    """Increase the rate from 0 to the initial one in `num_warmup_steps` steps, then keep it."""
     return LambdaLR(optimizer, _after_warmup(num_warmup_steps, lambda step: 1.0), last_epoch)
 
 
 def get_linear_schedule_with_warmup(
     optimizer: Optimizer, num_warmup_steps: int, num_training_steps: int, last_epoch: int = -1
 ) -> LambdaLR:
-    """From 0 to the initial rate in `num_warmup_steps` steps, then in a straight line to 0 at
-    `num_training_steps`: how BERT was trained (Devlin et al. 2018, appendix A.2).
+    """Increase the rate from 0 to the initial one, then decrease it linearly to 0.
+
+    It reaches its maximum after `num_warmup_steps` steps and 0 after `num_training_steps`. BERT was
+    trained so (Devlin et al. 2018, appendix A.2).
     """
-    _check_count("num_training_steps", num_training_steps)
+    check_number("num_training_steps", num_training_steps)
     falling = max(1, num_training_steps - num_warmup_steps)
 
     def factor(step: int) -> float:
@@ -110,10 +114,12 @@ def get_cosine_schedule_with_warmup(
     num_cycles: float = 0.5,
     last_epoch: int = -1,
 ) -> LambdaLR:
-    """From 0 to the initial rate in `num_warmup_steps` steps, then along a cosine of `num_cycles`
-    waves; half a wave ends at 0 (Loshchilov and Hutter 2016, "SGDR", equation 5).
+    """Increase the rate from 0 to the initial one, then let it follow a cosine.
+
+    The warm-up takes `num_warmup_steps` steps. The cosine has `num_cycles` periods until
+    `num_training_steps`; half a period ends at 0 (Loshchilov and Hutter 2016, "SGDR", equation 5).
     """
-    _check_count("num_training_steps", num_training_steps)
+    check_number("num_training_steps", num_training_steps)
     falling = max(1, num_training_steps - num_warmup_steps)
 
     def factor(step: int) -> float:
@@ -124,15 +130,10 @@ def get_cosine_schedule_with_warmup(
 
 
 def _after_warmup(num_warmup_steps: int, factor: Callable[[int], float]) -> Callable[[int], float]:
-    """step / num_warmup_steps at first, then `factor(step)`."""
-    _check_count("num_warmup_steps", num_warmup_steps)
+    """Return a factor that is step / num_warmup_steps at first, then `factor(step)`."""
+    check_number("num_warmup_steps", num_warmup_steps)
 
     def warmed(step: int) -> float:
         return step / num_warmup_steps if step < num_warmup_steps else factor(step)
 
     return warmed
-
-
-def _check_count(name: str, value: int) -> None:
-    if value < 0:
-        raise ValueError(f"{name} must be at least 0, got {value!r}")

@@ -21,9 +21,9 @@ class SGD(Optimizer):
         g   <- g + momentum * b_t  if nesterov, else b_t
         w   <- w - lr * g
 
-    Without momentum the middle lines fall away. The momentum is that of Sutskever et al. 2013
-    ("On the importance of initialization and momentum in deep learning"), in torch's form, where
-    the learning rate is not part of b; arguments and results are those of `torch.optim.SGD`.
+    Without momentum the two middle lines do not apply. The momentum is that of Sutskever et al.
+    2013 ("On the importance of initialization and momentum in deep learning"), in torch's form,
+    where the learning rate is not part of b. Arguments and results are those of `torch.optim.SGD`.
 
     Raises as `Optimizer` does, and ValueError for `nesterov` without momentum or with dampening.
     """
@@ -57,7 +57,7 @@ class SGD(Optimizer):
             )
 
     def update(self, param: Tensor, data: Array, grad: Array, group: dict[str, Any]) -> None:
-        """One step for one parameter."""
+        """Update one parameter."""
         momentum = float(group["momentum"])
         if group["weight_decay"]:
             grad = grad + data * float(group["weight_decay"])

@@ -1,4 +1,4 @@
-"""The saved state of an optimizer, laid out as torch's."""
+"""Saving and loading the state of an optimizer, in the layout of torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class SavedState:
     """Base of Optimizer: `state_dict` and `load_state_dict`."""
 
     def state_dict(self: Any) -> dict[str, Any]:
-        """`{"state": {number: {name: value}}, "param_groups": [...]}`, laid out as torch's.
+        """Return `{"state": {number: {name: value}}, "param_groups": [...]}`, the layout of torch.
 
         Parameters are numbered in the order in which they were given. Tensors share their memory
         with the optimizer.
@@ -27,7 +27,7 @@ class SavedState:
         }
 
     def load_state_dict(self: Any, state_dict: Mapping[str, Any]) -> None:
-        """Continue where another optimizer over Tensors of the same shapes stopped; copies arrays.
+        """Continue from the state of an optimizer over Tensors of the same shapes; copy its arrays.
 
         Raises ValueError, before anything is changed, if groups, options or shapes do not fit.
         """
@@ -59,7 +59,7 @@ class SavedState:
 
 
 def _copied(state: Mapping[str, Any], param: Tensor, number: int) -> dict[str, Any]:
-    """A copy of one parameter's saved state in its dtype and on its device; counts stay numbers."""
+    """Return a copy of the saved state of a parameter, in its dtype and on its device."""
     copy: dict[str, Any] = {}
     for name, value in state.items():
         if isinstance(value, int):

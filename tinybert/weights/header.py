@@ -2,7 +2,7 @@
 
 Layout: 8 bytes, little-endian, the header's length n; n bytes of JSON ``{name: {"dtype": "F32",
 "shape": [2, 3], "data_offsets": [begin, end]}, "__metadata__": {str: str}}``; then the data,
-which the tensors must cover exactly: no gap, no overlap, no rest. A file is accepted if the
+which the tensors must cover exactly, without gaps, overlaps or a rest. A file is accepted if the
 reference library (safetensors 0.8.0) accepts it, with three exceptions, which are refused: a
 repeated key (the reference uses the last one if the offsets fit), an entry that is a JSON array,
 and a dtype that is an object.
@@ -47,7 +47,7 @@ def read_header(file: BinaryIO, path: str) -> Header:
 def _header_length(first: bytes, size: int) -> int:
     length = int.from_bytes(first[:8], "little")
     if size < 8 or length > MAX_HEADER:
-        # Only now: the length of a real header never looks like the signature of another format.
+        # Other formats are recognized only here: their signatures give no plausible length.
         raise ValueError(
             description(first, size)
             or f"is not a safetensors file: its first 8 bytes give a header of {length} bytes, and "

@@ -1,8 +1,7 @@
 """The interface of all readers of weights, and the choice of the reader that a file needs.
 
-A reader is a mapping from names to arrays that reads an array when it is accessed. Models load
-through it and do not know the kind and the number of the files. Each kind of file registers itself
-with `register_format`.
+A reader is a mapping from names to arrays that reads an array when it is accessed. Models load all
+kinds and numbers of files through it. Each kind of file registers itself with `register_format`.
 """
 
 import os
@@ -19,8 +18,8 @@ from tinybert.weights.dtypes import FORMATS
 from tinybert.weights.errors import CheckpointError
 
 R = TypeVar("R", bound="TensorReader")
-PREVIEW = 512  # how many bytes from the start of a file its kind is recognized by
-TAIL = 8  # and how many from its end
+PREVIEW = 512  # bytes at the start of a file by which its kind is recognized
+TAIL = 8  # bytes at its end, likewise
 
 
 class TensorInfo(NamedTuple):
@@ -168,7 +167,7 @@ def open_file(path: str | os.PathLike[str]) -> TensorReader:
 
 
 def _both_ends(path: Path) -> tuple[bytes, bytes]:
-    """The first and the last bytes of a regular file; none of anything else."""
+    """Return the first and the last bytes of a regular file; none for anything else."""
     if not path.is_file():
         return b"", b""
     with open(path, "rb") as file:

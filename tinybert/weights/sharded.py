@@ -1,7 +1,7 @@
 """Checkpoints of several files (shards), safetensors or PyTorch's, and the index that lists them.
 
-The index is JSON, ``{"metadata": {...}, "weight_map": {tensor name: file name}}``. It is believed
-only where the files agree with it.
+The index is JSON, ``{"metadata": {...}, "weight_map": {tensor name: file name}}``. It is checked
+against the files.
 """
 
 import json
@@ -31,7 +31,7 @@ from tinybert.weights.strict_json import parse_json
 INDEX = "model.safetensors.index.json"
 MAX_INDEX = 100_000_000  # bytes, as for the header of one file
 SHARD_NAME = re.compile(r"model(-next)?-\d{5,}-of-\d{5,}\.safetensors")
-_STEMS = ("model", "model-next")  # of shards' names; a save takes the first that is free
+_STEMS = ("model", "model-next")  # of shards' names; a save uses the first that is free
 
 
 class ShardedCheckpoint(TensorReader):
@@ -189,15 +189,15 @@ class Selection(TensorReader):
         return self._reader[self._own(name)]
 
     def info(self, name: str) -> TensorInfo:
-        """As in the other reader."""
+        """See ``TensorReader.info``."""
         return self._reader.info(self._own(name))
 
     def read_into(self, name: str, out: np.ndarray) -> None:
-        """As in the other reader."""
+        """See ``TensorReader.read_into``."""
         self._reader.read_into(self._own(name), out)
 
     def stored(self, name: str) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray] | None]:
-        """As in the other reader."""
+        """See ``TensorReader.stored``."""
         return self._reader.stored(self._own(name))
 
     def close(self) -> None:
@@ -238,7 +238,7 @@ def save_shards(
 
 
 def _free_names(folder: Path, count: int) -> list[str]:
-    """Names for `count` shards, none of them a file that the folder's index may still use."""
+    """Return names for `count` shards that the folder's index does not use yet."""
     index = folder / INDEX
     in_use = index.read_text("utf-8", errors="replace") if index.is_file() else ""
     stem = next((stem for stem in _STEMS if f'"{stem}-0' not in in_use), _STEMS[0])
@@ -246,7 +246,7 @@ def _free_names(folder: Path, count: int) -> list[str]:
 
 
 def _some(tensors: Mapping[str, np.ndarray], names: list[str]) -> Mapping[str, np.ndarray]:
-    """Return some of the tensors; those of a lazy reader stay unread."""
+    """Return some of the tensors; those of a lazy reader are not read."""
     if isinstance(tensors, TensorReader):
         return Selection(tensors, names)
     return {name: tensors[name] for name in names}

@@ -16,30 +16,8 @@ from tinybert.nn import Dropout, Linear, Module
 from tinybert.outputs import (
     ModelOutput,
     MultipleChoiceModelOutput,
-    NextSentencePredictorOutput,
     SequenceClassifierOutput,
 )
-
-
-class NextSentencePrediction(ModelWithHead):
-    """Predict whether the second segment follows the first."""
-
-    uses_pooler: ClassVar[bool] = True
-
-    def order_logits(self, pooled: Tensor) -> Tensor:
-        """(B, D) to (B, 2): the second segment follows the first, or not."""
-        raise NotImplementedError
-
-    def answer(self, base: ModelOutput, labels: Any, return_dict: bool | None) -> Any:
-        """Return NextSentencePredictorOutput with logits (B, 2).
-
-        Args:
-            base: the base model's output.
-            labels: (B,), 0 if the second segment follows the first, 1 if it does not.
-        """
-        logits = self.order_logits(base["pooler_output"])
-        loss = None if labels is None else losses.class_loss(logits, labels)
-        return self.finish(NextSentencePredictorOutput, base, return_dict, loss=loss, logits=logits)
 
 
 class SequenceClassification(ModelWithHead):

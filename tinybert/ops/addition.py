@@ -1,19 +1,16 @@
-"""Sums, differences, products and quotients; shapes broadcast as in NumPy.
+"""Sums and differences; shapes broadcast as in NumPy.
 
-Broadcasting repeats an array along some axes, so its gradient is the sum over those axes
-(`unbroadcast`). Gradients of complex values follow torch: dL = Re(sum conj(dz) * change of z),
-which is why products take a conjugate.
+Broadcasting repeats an array along some axes. Its gradient is the sum over those axes
+(`unbroadcast`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from tinybert.autograd import Function, Tensor
 from tinybert.backend import is_array
-from tinybert.ops.arguments import as_floating, conjugate, operands, promote, unbroadcast
+from tinybert.ops.arguments import operands, promote, unbroadcast
 
 
 class Binary:
@@ -75,48 +72,3 @@ class Sub(Binary, Function):
 def sub(input: Any, other: Any) -> Tensor:
     """Return input - other."""
     return Sub.apply(*operands(input, other))
-
-
-class Mul(Binary, Function):
-    """y = a * b. da = dy * conj(b), db = dy * conj(a)."""
-
-    def forward(self, a: Any, b: Any) -> Any:
-        a, b = self.operands(a, b)
-        need_a, need_b = self.needs_input_grad or (False, False)
-        self.a, self.b = a if need_b else None, b if need_a else None
-        return a * b
-
-    def backward(self, dy: Any) -> Any:
-        da = self.give_back(0, dy * conjugate(self.b)) if self.needs_input_grad[0] else None
-        db = self.give_back(1, dy * conjugate(self.a)) if self.needs_input_grad[1] else None
-        return da, db
-
-
-def mul(input: Any, other: Any) -> Tensor:
-    """Return input * other."""
-    return Mul.apply(*operands(input, other))
-
-
-class Div(Binary, Function):
-    """y = a / b. da = dy / conj(b), db = -dy * conj(y) / conj(b)."""
-
-    def forward(self, a: Any, b: Any) -> Any:
-        a, b = self.operands(a, b)
-        if not (is_array(a) and a.dtype.kind in "fc") and not (
-            is_array(b) and b.dtype.kind in "fc"
-        ):
-            a, b = as_floating(a), as_floating(b)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            self.b, self.y = b, a / b
-        return self.y
-
-    def backward(self, dy: Any) -> Any:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            da = dy / conjugate(self.b)
-            db = self.give_back(1, -da * conjugate(self.y)) if self.needs_input_grad[1] else None
-        return self.give_back(0, da) if self.needs_input_grad[0] else None, db
-
-
-def div(input: Any, other: Any) -> Tensor:
-    """Return input / other."""
-    return Div.apply(*operands(input, other))
