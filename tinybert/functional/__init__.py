@@ -78,7 +78,3 @@ from tinybert.ops.convolution import long_convolution
 from tinybert.ops.ema import ema_recurrence
 from tinybert.ops.fourier import irfft, rfft
 from tinybert.ops.power_sums import polynomials, power_sums
-
-# --- versions for CUDA: importing them registers them ---------------------------------------------
-
-from tinybert.ops import cuda_kernels as _cuda_kernels

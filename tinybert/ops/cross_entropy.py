@@ -236,3 +236,35 @@ def cross_entropy_backward_on_cpu(
 
     cpu.in_blocks(work, *logits.shape)
     return dlogits
+
+
+@cross_entropy_forward.on("cuda")
+def cross_entropy_on_cuda(logits: Array, targets: Array) -> tuple[Array, Array]:
+    """Run the kernel of rows.cu, one block of threads for each row."""
+    from tinybert.backend import cuda
+
+    xp = array_module(logits)
+    logits = xp.ascontiguousarray(logits)
+    targets = xp.ascontiguousarray(targets, np.int64)
+    loss, log_total = (xp.empty(shape, logits.dtype) for shape in (len(logits), (len(logits), 1)))
+    cuda.on_rows("cross_entropy", logits.shape, logits, targets, loss, log_total, logits.shape[1])
+    return loss, log_total
+
+
+@cross_entropy_backward.on("cuda")
+def cross_entropy_backward_on_cuda(
+    logits: Array, targets: Array, log_total: Array, scale: Array
+) -> Array:
+    """Compute each element in one pass."""
+    from tinybert.backend import cuda
+
+    columns = array_module(logits).arange(logits.shape[1])[None, :]
+    compute = cuda.elementwise(
+        "T x, int64 column, int64 target, T log_total, T scale",
+        "T dx",
+        "dx = T((exp(W(x) - W(log_total)) - W(column == target)) * W(scale));",
+        "cross_entropy_backward",
+    )
+    return compute(
+        logits, columns, targets[:, None], log_total, scale.astype(logits.dtype, copy=False)
+    )

@@ -157,3 +157,32 @@ def layer_norm_backward_on_cpu(
     cpu.in_blocks(work, *x_hat.shape)
     dweight, dbias = np.sum([sums[start] for start in sorted(sums)], axis=0)
     return dx, dweight, dbias
+
+
+@layer_norm_forward.on("cuda")
+def layer_norm_on_cuda(
+    x: Array, weight: Array, bias: Array, eps: float
+) -> tuple[Array, Array, Array]:
+    """Run the kernel of rows.cu, one block of threads for each row."""
+    from tinybert.backend import cuda
+
+    xp = array_module(x)
+    x = xp.ascontiguousarray(x)
+    weight, bias = (xp.ascontiguousarray(a, x.dtype) for a in (weight, bias))
+    y, x_hat, rstd = xp.empty_like(x), xp.empty_like(x), xp.empty((len(x), 1), x.dtype)
+    cuda.on_rows("layer_norm", x.shape, x, weight, bias, y, x_hat, rstd, x.shape[1], float(eps))
+    return y, x_hat, rstd
+
+
+@layer_norm_backward.on("cuda")
+def layer_norm_backward_on_cuda(
+    dy: Array, x_hat: Array, rstd: Array, weight: Array
+) -> tuple[Array, Array, Array]:
+    """Run the kernel of rows.cu, one block of threads for each row."""
+    from tinybert.backend import cuda
+
+    xp = array_module(dy)
+    dy, weight = (xp.ascontiguousarray(a, x_hat.dtype) for a in (dy, weight))
+    dx = xp.empty_like(x_hat)
+    cuda.on_rows("layer_norm_backward", dy.shape, dy, x_hat, rstd, weight, dx, dy.shape[1])
+    return dx, cuda.sum_of_products(dy, x_hat, axis=0), dy.sum(axis=0)

@@ -1,6 +1,5 @@
 """Optimizers, gradient clipping and learning-rate schedules: from gradients to better weights."""
 
-from tinybert.optim import cuda_kernels as _cuda_kernels  # registers them
 from tinybert.optim.adam import Adam, AdamW
 from tinybert.optim.clip import clip_grad_norm_
 from tinybert.optim.optimizer import Optimizer
