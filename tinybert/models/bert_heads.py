@@ -1,6 +1,6 @@
 """BERT with a head: masked tokens, next sentence, classes, choices, spans.
 
-What a head computes and its loss are in `heads/`; here stand BERT's own prediction head, and the
+What a head computes and its loss are in `heads/`; this file has BERT's own prediction head and the
 arguments of each call in the order of transformers.
 
 Source   Devlin et al. 2018, arXiv:1810.04805, sections 3.1 and 4
@@ -46,7 +46,7 @@ class PredictionTransform(Module):
         self.LayerNorm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D)."""
+        """Map (B, T, D) to (B, T, D)."""
         return self.LayerNorm(self.activation(self.dense(x)))
 
 
@@ -66,7 +66,7 @@ class PredictionHead(Module):
         self.decoder.bias = self.bias  # one parameter under two names
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, V)."""
+        """Map (B, T, D) to (B, T, V)."""
         return self.decoder(self.transform(x))
 
 

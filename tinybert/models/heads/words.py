@@ -26,7 +26,7 @@ class LanguageModel(ModelWithHead):
     """
 
     def word_logits(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, V)."""
+        """Map (B, T, D) to (B, T, V)."""
         raise NotImplementedError
 
     def get_output_embeddings(self) -> Linear:
@@ -66,7 +66,7 @@ class PreTraining(LanguageModel):
     uses_pooler: ClassVar[bool] = True
 
     def order_logits(self, pooled: Tensor) -> Tensor:
-        """(B, D) to (B, 2): the second segment follows the first, or not."""
+        """Map (B, D) to (B, 2): the second segment follows the first, or not."""
         raise NotImplementedError
 
     def answer(
