@@ -1,4 +1,4 @@
-"""NeMo's Nemotron under Hugging Face's names: by tensors that say what they are."""
+"""NeMo's Nemotron under Hugging Face's names: tensors whose values identify them."""
 
 from __future__ import annotations
 

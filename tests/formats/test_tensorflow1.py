@@ -1,4 +1,4 @@
-"""TensorFlow's own checkpoints: real ones bit for bit, checksums, names, and hostile indexes."""
+"""TensorFlow's checkpoints: real ones bit for bit, checksums, names, and malicious indexes."""
 
 from __future__ import annotations
 

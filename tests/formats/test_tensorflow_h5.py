@@ -1,4 +1,4 @@
-"""tf_model.h5: what TensorFlow wrote comes out bit for bit, and what it never writes is refused."""
+"""tf_model.h5: TensorFlow's files are read bit for bit, and what it never writes is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that the real torch writes, read by hand: bit for bit what torch.load gives."""
+"""Files written by torch: read bit for bit as torch.load reads them."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Tensors that do not fit their storage, storages that are not what the pickle says, old files."""
+"""Tensors that do not fit their storage, storages that contradict the pickle, old files."""
 
 import pickle
 import struct

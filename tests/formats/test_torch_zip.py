@@ -1,4 +1,4 @@
-"""Zip archives that lie about what they hold, and honest files with bits flipped or cut off."""
+"""Malicious zip archives, and valid ones with flipped bits or missing bytes."""
 
 import io
 import random

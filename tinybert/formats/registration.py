@@ -28,9 +28,9 @@ def _open_torch(path: Path) -> TensorReader:
         from tinybert.formats.megatron.file import MegatronLMFile
 
         return MegatronLMFile(path)
-    from tinybert.formats.nemo.files import with_options_beside
+    from tinybert.formats.nemo.files import with_folder_options
 
-    return with_options_beside(TorchFile(path))
+    return with_folder_options(TorchFile(path))
 
 
 def _is_megatron(content: Any) -> bool:

@@ -64,7 +64,7 @@ class MegatronLMFile(TensorReader):
             self._version = _version(saved)
             args = _arguments(saved)
             self._tensors = latest_names(saved["model"])
-            self._config = _config(self._tensors, args, _config_beside(self.path))
+            self._config = _config(self._tensors, args, _folder_config(self.path))
             self._locations = locations_of(self._tensors, self._config)
         except BaseException as error:
             self._file.close()
@@ -182,7 +182,7 @@ def _arguments(saved: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _config_beside(path: str) -> dict[str, Any]:
+def _folder_config(path: str) -> dict[str, Any]:
     """Return the config.json in the file's folder, if it is that of a MegatronBERT; else {}."""
     file = Path(path).parent / "config.json"
     if not file.is_file() or file.stat().st_size > _MAX_CONFIG:
@@ -196,7 +196,7 @@ def _config_beside(path: str) -> dict[str, Any]:
 
 
 def _config(
-    tensors: Mapping[str, LazyTensor], args: dict[str, Any], beside: dict[str, Any]
+    tensors: Mapping[str, LazyTensor], args: dict[str, Any], folder_config: dict[str, Any]
 ) -> dict[str, Any]:
     """Return Hugging Face's configuration, with the sizes of the tensors; ValueError if they
     contradict the arguments.
@@ -220,27 +220,27 @@ def _config(
             raise ValueError(
                 f"its arguments say {name} {args[name]!r:.40}, its tensors {sizes[key]}"
             )
-    vocabulary = args.get("padded_vocab_size") or beside.get("vocab_size")
+    vocabulary = args.get("padded_vocab_size") or folder_config.get("vocab_size")
     if vocabulary is None:
         vocabulary = shapes.get(LM_BIAS, (rows,))[0]
     if type(vocabulary) is not int or vocabulary < 1:
         raise ValueError(f"its vocabulary has a size of {vocabulary!r:.40}")
     complete = all(any(name.startswith(head) for name in shapes) for head in HEADS)
     config = {
-        **beside,
+        **folder_config,
         "model_type": "megatron-bert",
         "architectures": ["MegatronBertForPreTraining" if complete else "MegatronBertModel"],
         "vocab_size": vocabulary,
         **sizes,
-        "num_attention_heads": _heads(args, beside, hidden),
+        "num_attention_heads": _heads(args, folder_config, hidden),
     }
     tokenizer = args.get("tokenizer_type")
     return config | ({"tokenizer_type": tokenizer} if type(tokenizer) is str else {})
 
 
-def _heads(args: dict[str, Any], beside: dict[str, Any], hidden: int) -> int:
+def _heads(args: dict[str, Any], folder_config: dict[str, Any], hidden: int) -> int:
     """Return the number of attention heads, which the tensors do not determine."""
-    heads = args.get("num_attention_heads") or beside.get("num_attention_heads")
+    heads = args.get("num_attention_heads") or folder_config.get("num_attention_heads")
     if heads is None and hidden == 1024:  # the 345M model, as NVIDIA published it
         heads = 16
     if heads is None:

@@ -33,7 +33,7 @@ _EMBEDDINGS = {
     SEGMENTS: "bert.embeddings.token_type_embeddings.weight",
 }
 # ... and of the last norm, the pooler and the heads.
-_ABOVE = {
+_AFTER_LAYERS = {
     "final_norm.weight": "bert.encoder.ln.weight",
     "final_norm.bias": "bert.encoder.ln.bias",
     "language_model.pooler.dense.weight": "bert.pooler.dense.weight",
@@ -98,7 +98,7 @@ def locations_of(tensors: Mapping[str, LazyTensor], config: dict[str, Any]) -> d
     locations = _embeddings(config)
     for layer in range(config["num_hidden_layers"]):
         locations |= _in_layer(layer, config)
-    locations |= _above(config)
+    locations |= _after_layers(config)
     absent = tuple(head for head in HEADS if not any(name.startswith(head) for name in tensors))
     needed = {p.name: p.stored for p in locations.values() if not p.name.startswith(absent)}
     for name, shape in needed.items():
@@ -131,7 +131,7 @@ def _embeddings(config: dict[str, Any]) -> dict[str, Location]:
     }
 
 
-def _above(config: dict[str, Any]) -> dict[str, Location]:
+def _after_layers(config: dict[str, Any]) -> dict[str, Location]:
     """Return the locations of the last norm, the pooler and the heads."""
     hidden = config["hidden_size"]
     sizes = {
@@ -140,7 +140,7 @@ def _above(config: dict[str, Any]) -> dict[str, Location]:
         "binary_head.bias": (2,),
     }
     locations = {}
-    for name, new in _ABOVE.items():
+    for name, new in _AFTER_LAYERS.items():
         usual = (hidden, hidden) if name.endswith("dense.weight") else (hidden,)
         locations[new] = Location(name, sizes.get(name, usual))
     return locations

@@ -49,9 +49,9 @@ def nemo_locations(config: Mapping[str, Any]) -> Iterator[tuple[str, Location]]:
                             ("mlp.linear_fc1.layer_norm", "post_attention_layernorm")):  # fmt: skip
             for kind in ("weight", "bias"):
                 yield f"{ours}{name}.{kind}", Location(f"{theirs}{module}_{kind}", (hidden,))
-        joined = (heads + 2 * groups) * width, hidden
+        fused = (heads + 2 * groups) * width, hidden
         for module, names, shape, bias in (
-            ("self_attention.linear_qkv", ("q_proj", "k_proj", "v_proj"), joined, "attention_bias"),
+            ("self_attention.linear_qkv", ("q_proj", "k_proj", "v_proj"), fused, "attention_bias"),
             ("self_attention.linear_proj", ("o_proj",), (hidden, heads * width), "attention_bias"),
             ("mlp.linear_fc1", ("up_proj",), (inner, hidden), "mlp_bias"),
             ("mlp.linear_fc2", ("down_proj",), (hidden, inner), "mlp_bias"),
@@ -111,7 +111,7 @@ class NemoCheckpoint(TensorReader):
     def __getitem__(self, name: str) -> np.ndarray:
         location = self._location(name)
         array = self._reader[location.name]
-        return array if location.part is None else self._apart(array, location.part)
+        return array if location.part is None else self._unfused(array, location.part)
 
     def info(self, name: str) -> TensorInfo:
         """Return format, shape and size of a tensor, without reading its data."""
@@ -147,14 +147,14 @@ class NemoCheckpoint(TensorReader):
             raise KeyError(f"the NeMo checkpoint has no tensor {name!r}")
         return self._locations[name]
 
-    def _apart(self, joined: np.ndarray, part: int) -> np.ndarray:
+    def _unfused(self, fused: np.ndarray, part: int) -> np.ndarray:
         """Return queries (H K, ...), keys or values (G K, ...) of fused rows ((H + 2 G) K, ...).
 
         Each of the G groups has H / G query heads, then one key head, then one value head.
         """
         heads, groups = self._heads
-        share, rest = heads // groups, joined.shape[1:]
-        blocks = joined.reshape(groups, share + 2, self._config["head_dim"], *rest)
+        share, rest = heads // groups, fused.shape[1:]
+        blocks = fused.reshape(groups, share + 2, self._config["head_dim"], *rest)
         taken = blocks[:, :share] if part == 0 else blocks[:, share + part - 1]
         return taken.reshape(-1, *rest)
 

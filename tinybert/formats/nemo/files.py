@@ -22,7 +22,7 @@ MAX_OPTIONS = 1 << 20  # bytes; a normal file has a few thousand
 MAX_MEMBERS = 10_000
 
 
-def with_options_beside(file: TorchFile) -> TensorReader:
+def with_folder_options(file: TorchFile) -> TensorReader:
     """Return the Nemotron if the file has NeMo's names and its options are in the same folder,
     else the reader of the file itself.
     """
