@@ -19,7 +19,13 @@ from tests.tolerances import (
     MODEL_FLOAT32_RATIO,
     MODEL_GRADIENT_FLOAT64,
 )
-from tinybert import BertModel, Tensor, ops
+from tinybert import BertModel, Tensor
+from tinybert.ops.attention import ScaledDotProductAttention
+from tinybert.ops.embedding import Embedding
+from tinybert.ops.gelu import LinearGelu
+from tinybert.ops.layer_norm import LayerNorm
+from tinybert.ops.linear import Linear
+from tinybert.ops.softmax import Softmax
 
 WEIGHTS = {"output_attentions": True, "output_hidden_states": True}
 PATHS = pytest.mark.parametrize("flags", [{}, WEIGHTS], ids=["blockwise", "with weights"])
@@ -240,13 +246,13 @@ def test_float32_costs_no_more_precision_than_it_costs_torch(flags):
 
 @pytest.mark.parametrize("part", ["forward", "backward"])
 @pytest.mark.parametrize(
-    "name",
-    ["Embedding", "LayerNorm", "Linear", "LinearGelu", "ScaledDotProductAttention", "Softmax"],
+    "operation",
+    [Embedding, LayerNorm, Linear, LinearGelu, ScaledDotProductAttention, Softmax],
 )
-def test_a_kernel_of_less_precision_is_seen(name, part, monkeypatch):
+def test_a_kernel_of_less_precision_is_seen(operation, part, monkeypatch):
     """A relative error of 1e-5 in the results of one operation; a float32 rounds by 6e-8."""
     rng = np.random.default_rng(0)
-    right = getattr(getattr(ops, name), part)
+    right = getattr(operation, part)
 
     def rounded(x):
         if x is None:
@@ -257,6 +263,6 @@ def test_a_kernel_of_less_precision_is_seen(name, part, monkeypatch):
         result = right(self, *arguments, **options)
         return tuple(map(rounded, result)) if isinstance(result, tuple) else rounded(result)
 
-    monkeypatch.setattr(getattr(ops, name), part, rough)
+    monkeypatch.setattr(operation, part, rough)
     with pytest.raises(AssertionError, match="times"):
-        check_float32(full=name == "Softmax", models=6)
+        check_float32(full=operation is Softmax, models=6)
