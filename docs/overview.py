@@ -1,10 +1,10 @@
-"""Draws `docs/overview.png`, the picture at the top of the README, from a run of the real model.
+"""Draw `docs/overview.png`, the picture at the top of the README, from a run of MiniLM.
 
     python docs/overview.py [FILE]
 
-Left: a sentence climbs the floors of the engine; every number and shade is the model's. Right: how
-alike six sentences are. Needs matplotlib (`pip install "tinybert[plot]"`) and the weights
-(`tinybert fetch minilm`).
+Left: a sentence at each stage of the engine, as a staircase; all numbers and colours are the
+model's. Right: the cosine similarities of six sentences. Needs matplotlib
+(`pip install "tinybert[plot]"`) and the weights (`tinybert fetch minilm`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main(file: Path) -> None:
 
 
 def draw_stairs(axes: Any, tokenizer: BertTokenizer, ids: Any, output: Any, vector: Any) -> None:
-    """One step a floor: its name, and what the sentence is there."""
+    """Draw one step for each stage: its name, and the form of the sentence there."""
     axes.set(xlim=(0, 6 * WIDTH), ylim=(0, 5.6))
     axes.axis("off")
     tokens = tokenizer.convert_ids_to_tokens(ids)
@@ -79,7 +79,7 @@ def draw_stairs(axes: Any, tokenizer: BertTokenizer, ids: Any, output: Any, vect
 def step(
     axes: Any, number: int, name: str, content: str, picture: Any = None, limit: float = 0
 ) -> None:
-    """A step of the stairs, with `content` on it and perhaps numbers as colours above."""
+    """Draw a step of the stairs, with `content` on it, and numbers as colours above it."""
     left, top = number * WIDTH, FIRST + number * RISE
     axes.bar(left, top, WIDTH, align="edge", color=STEPS[number], edgecolor=PAPER, linewidth=2)
     axes.text(left + WIDTH / 2, top - 0.14, name, ha="center", va="top", weight="bold")
@@ -92,7 +92,7 @@ def step(
 
 
 def draw_similarity(axes: Any, cosines: np.ndarray) -> None:
-    """The cosines of all pairs, each cell with its number."""
+    """Draw the cosines of all pairs, each cell with its number."""
     axes.imshow(cosines, cmap="YlGnBu", vmin=0, vmax=1)
     axes.set_yticks(range(len(SENTENCES)), SENTENCES)
     axes.set_xticks([])

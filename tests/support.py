@@ -1,4 +1,4 @@
-"""`check_op`: the oracle test of an operation in one statement, and the pieces it is made of.
+"""`check_op`: the oracle test of an operation in one statement, and its parts.
 
 An operation is right if its gradients are those of finite differences, if its values and gradients
 are torch's for a random cotangent, if float32 costs no more precision than it costs torch, and if

@@ -1,4 +1,4 @@
-"""`compare` against pairs of models with one known fault: it must name that layer, and no other."""
+"""`compare` against pairs of models with one known fault: it must name that layer and no other."""
 
 from __future__ import annotations
 

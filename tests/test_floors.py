@@ -233,4 +233,4 @@ def test_cupy_without_a_gpu_gives_one_clear_error() -> None:
     result = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
     )
-    assert "CuPy is installed but sees no usable GPU (cudaErrorInsufficientDriver" in result.stdout
+    assert "CuPy is installed but finds no usable GPU (cudaErrorInsufficientDriver" in result.stdout

@@ -1,4 +1,4 @@
-"""Names of models become folders: paths, a cache made here, and a download that is a double."""
+"""Resolving names of models to folders: paths, a local cache, and a mocked download."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_weights_in_parts_count_when_every_part_is_there(
 def test_what_the_hub_does_not_have_either(
     downloads: list[tuple[str, dict[str, Any]]],
 ) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no vocab\.txt .*neither has the model"):
+    with pytest.raises(FileNotFoundError, match=r"no vocab\.txt .*the model on the Hub has none"):
         hub.resolve(NAME, ["vocab.txt"])
 
 

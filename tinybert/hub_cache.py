@@ -45,7 +45,7 @@ def cached_folder(name: str, revision: str) -> Path | None:
 
 
 def holds(folder: Path, files: Sequence[str]) -> bool:
-    """Whether the folder has one of `files`, and of weights in several files all of them."""
+    """Return whether the folder has one of `files`, and all files of weights in several parts."""
     found = {path.name for pattern in files for path in folder.glob(pattern) if path.is_file()}
     parts = [int(match[1]) for match in map(_SHARD.fullmatch, found) if match]
     return (bool(found) or not files) and len(parts) >= max(parts, default=0)
@@ -53,20 +53,20 @@ def holds(folder: Path, files: Sequence[str]) -> bool:
 
 def download(name: str, files: Sequence[str], revision: str | None, token: str | None) -> Path:
     """Download a model into the cache and return its folder. Raises FileNotFoundError."""
-    wanted = " or ".join(files) or "anything"
+    needed = " or ".join(files) or "anything"
     failed = (
-        f"there is no folder {name!r}, and the cache {str(cache_folder())!r} has no {wanted} of a "
+        f"there is no folder {name!r}, and the cache {str(cache_folder())!r} has no {needed} of a "
         "model of that name"
     )
-    cure = "give the path of a folder"
+    advice = "give the path of a folder"
     offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     if offline.upper() in ("1", "ON", "YES", "TRUE"):
-        raise FileNotFoundError(f"{failed}; {cure}, or unset HF_HUB_OFFLINE to download it")
+        raise FileNotFoundError(f"{failed}; {advice}, or unset HF_HUB_OFFLINE to download it")
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise FileNotFoundError(
-            f'{failed}; {cure}, or pip install "tinybert[hub]" to download it'
+            f'{failed}; {advice}, or pip install "tinybert[hub]" to download it'
         ) from None
     asks_for_weights = not files or any(file.endswith(".safetensors") for file in files)
     options = {"revision": revision, "token": token, "cache_dir": str(cache_folder())}
@@ -75,11 +75,11 @@ def download(name: str, files: Sequence[str], revision: str | None, token: str |
         patterns = [*TEXTS, weights] if weights else [*TEXTS]
         try:
             folder = Path(snapshot_download(name, allow_patterns=patterns, **options))
-        except Exception as error:  # of the network, of the Hub, of the disk: one cure for all
+        except Exception as error:  # of the network, the Hub or the disk
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise FileNotFoundError(
-                f"{failed}; downloading it failed ({reason}); {cure}"
+                f"{failed}; downloading it failed ({reason}); {advice}"
             ) from error
         if holds(folder, files or ([weights] if weights else ())):
             return folder
-    raise FileNotFoundError(f"{failed}; neither has the model on the Hub; {cure}")
+    raise FileNotFoundError(f"{failed}; the model on the Hub has none either; {advice}")

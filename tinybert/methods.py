@@ -1,4 +1,4 @@
-"""The operators and methods of `Tensor`: what can be done with it, one line each.
+"""The operators and methods of `Tensor`, one line each.
 
 A method is the function of the same operation: `x.sum(axis=1)` is `functional.sum(x, axis=1)`. A
 type checker sees `Methods` as a base of Tensor. At run time `attach_methods` copies them to it,

@@ -1,4 +1,4 @@
-"""The polynomial behind erf and GELU: derived here again, and as precise as torch's."""
+"""The polynomial of erf and GELU: derived again, and as precise as torch's."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Every fast version of a kernel against its plain formula: on the CPU, and on a GPU.
 
-Sizes are around those at which the CPU's versions cut blocks and wake threads.
+Sizes are close to those at which the CPU's versions start new blocks and use threads.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Benchmarks: both sides do the same work, turns are taken, and numbers are what they say."""
+"""Benchmarks: both libraries do the same work, in alternation, and the figures are correct."""
 
 from __future__ import annotations
 

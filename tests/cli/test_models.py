@@ -1,4 +1,4 @@
-"""Commands that look at a model: fetch, inspect, compare."""
+"""Commands that show a model: fetch, inspect, compare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text that is shown while it comes: wrapped as Python's textwrap does, and in the end the same."""
+"""Streamed text: wrapped as Python's textwrap does, and equal to the complete text."""
 
 from __future__ import annotations
 

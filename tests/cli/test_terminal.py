@@ -1,4 +1,4 @@
-"""Plain text for terminals: widths, cuts and JSON."""
+"""Text output for terminals: widths, shortened text and JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures for files that must not be believed."""
+"""Fixtures for malformed and malicious files."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""How far arrays are apart, where NumPy's own comparison says otherwise or nothing."""
+"""Differences of arrays, in cases where NumPy's own comparison is wrong or impossible."""
 
 import numpy as np
 import pytest

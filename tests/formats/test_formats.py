@@ -1,4 +1,4 @@
-"""The content of a file tells its format, whatever it is called."""
+"""Formats are recognized by the content of a file, not by its name."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""NeMo's Nemotron under Hugging Face's names: by tensors that say what they are."""
+"""NeMo's Nemotron under Hugging Face's names: tensors whose values identify them."""
 
 from __future__ import annotations
 
@@ -191,11 +191,11 @@ def test_options() -> None:
         ({"init_method_std": 10**400}, "init_method_std must be a number >= 0, got 1000"),
         ({"bias": "no"}, "bias must be true or false, got 'no'"),
         ({"share_embeddings_and_output_weights": 1}, "weights must be true or false, got 1"),
-        ({"activation": "fast-swiglu"}, "activation of a Nemotron is 'squared-relu', got 'fast-sw"),
-        ({"normalization": "rmsnorm"}, "is 'layernorm1p', got 'rmsnorm'"),
-        ({"position_embedding_type": "learned_absolute"}, "is 'rope', got 'learned_absolute'"),
-        ({"transformer_block_type": "post_ln"}, "is 'pre_ln', got 'post_ln'"),
-        ({"seq_len_interpolation_factor": 4}, "is 1, got 4"),
+        ({"activation": "fast-swiglu"}, "must be 'squared-relu' for a Nemotron, got 'fast-swiglu'"),
+        ({"normalization": "rmsnorm"}, "be 'layernorm1p' for a Nemotron, got 'rmsnorm'"),
+        ({"position_embedding_type": "learned_absolute"}, "be 'rope' for a Nemotron, got 'learned"),
+        ({"transformer_block_type": "post_ln"}, "be 'pre_ln' for a Nemotron, got 'post_ln'"),
+        ({"seq_len_interpolation_factor": 4}, "be 1 for a Nemotron, got 4"),
     ],
 )  # fmt: skip
 def test_options_that_no_nemotron_has(options: dict[str, Any], words: str) -> None:
@@ -215,15 +215,15 @@ QKV = "model.decoder.layers.0.self_attention.linear_qkv."
     ("options", "change", "words"),
     [
         ({"num_layers": 3}, None, r"lacks 12 .* 'decoder\.layers\.2\..* of shape \(5,\)"),
-        ({"num_layers": 10**12}, None, "num_layers is 1000000000000, and there are 28 tensors"),
+        ({"num_layers": 10**12}, None, "num_layers is 1000000000000, but there are only 28"),
         ({"num_layers": 1}, None, r"has 12 tensors .* 'model\.decoder\.layers\.1\."),
         ({}, without("0.mlp.linear_fc1.weight"), r"lacks 1 .*0\.mlp\.linear_fc1.* \(7, 5\)"),
         ({}, without("output_layer.weight"), r"lacks 1 .*'output_layer.* \(11, 5\)"),
         ({"share_embeddings_and_output_weights": True}, None, r"has 1 .*'model\.output_"),
-        ({"hidden_size": 6}, None, r"has shape \(11, 5\); by the options \(11, 6\)"),
-        ({"num_query_groups": 1}, None, r"qkv.* has shape \(40, 5\); by .* \(32, 5\)"),
+        ({"hidden_size": 6}, None, r"has shape \(11, 5\); the options give \(11, 6\)"),
+        ({"num_query_groups": 1}, None, r"qkv.* has shape \(40, 5\); .* give \(32, 5\)"),
         # 8 heads in 1 group have as many rows as 6 in 2: what follows the attention tells.
-        ({"num_attention_heads": 8, "num_query_groups": 1}, None, r"by the options \(5, 32\)"),
+        ({"num_attention_heads": 8, "num_query_groups": 1}, None, r"the options give \(5, 32\)"),
         ({"bias": False}, None, r"has 8 tensors .*linear_proj\.bias"),
         ({}, lambda a: a.update({"model.decoder.layers.0.gate": np.zeros(1)}), "'model.*0.gate'"),
         ({}, lambda a: a.update({QKV[6:] + "bias": np.zeros(40)}), "has 1 tensors"),  # twice
@@ -348,7 +348,7 @@ def test_archives_that_are_refused(
         assert f"nemo.nemo/{name}: is no" in refusal(packed(folder), target, capsys)
     (folder / "model_config.yaml").unlink()
     (folder / "model_config.yaml").symlink_to("/etc/passwd")
-    assert "is a tar archive, but not one of NeMo's" in refusal(packed(folder), target, capsys)
+    assert "is a tar archive without NeMo's" in refusal(packed(folder), target, capsys)
 
 
 def test_an_archive_without_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

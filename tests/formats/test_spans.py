@@ -1,4 +1,4 @@
-"""Tensors that lie raw in files: views and copies, turned, in pieces, in every layout and dtype."""
+"""Tensors stored as raw bytes: views and copies, transposed, in pieces, in every dtype."""
 
 import os
 import threading
@@ -31,13 +31,18 @@ def cases():
     raw = W.tobytes()
     cut = (Piece(1, 0, 6), Piece(0, 0, 1), Piece(0, 1, 0), Piece(1, 6, len(raw) - 7))
     yield "as it is", [raw], whole(W), W
-    yield "turned", [raw], whole(W, turned=True), W.T
+    yield "transposed", [raw], whole(W, transposed=True), W.T
     yield "misaligned", [b"x" + raw], whole(W, begin=1), W
-    yield "misaligned, turned", [b"x" + raw], whole(W, begin=1, turned=True), W.T
+    yield "misaligned, transposed", [b"x" + raw], whole(W, begin=1, transposed=True), W.T
     yield "big-endian", [W.astype(">f4").tobytes()], whole(W, big_endian=True), W
-    yield "bfloat16, turned", [half.tobytes()], whole(half, "BF16", turned=True), W.T
+    yield "bfloat16, transposed", [half.tobytes()], whole(half, "BF16", transposed=True), W.T
     yield "in pieces", [raw[6:7], raw[:6] + raw[7:]], Span("F32", W.shape, cut), W
-    yield "in pieces, turned", [raw[6:7], raw[:6] + raw[7:]], Span("F32", W.shape, cut, True), W.T
+    yield (
+        "in pieces, transposed",
+        [raw[6:7], raw[:6] + raw[7:]],
+        Span("F32", W.shape, cut, True),
+        W.T,
+    )
     yield "scalar", [raw[:4]], Span("F32", (), (Piece(0, 0, 4),)), np.float32(1)
     yield "empty", [raw], Span("F32", (3, 0), (Piece(0, 0, 0),), True), W[:0].T.reshape(0, 3)
     yield "long", [raw * 9000], Span("F32", (9000, 33), (Piece(0, 0, 9000 * 132),)), None
@@ -68,7 +73,7 @@ def test_arrays_and_read_into_in_every_layout_and_dtype(raws, span, values, tmp_
 
 def test_views_cost_no_memory_and_reading_costs_little(tmp_path):
     big = np.arange(4_000_000, dtype=np.float32).reshape(2000, 2000)
-    with reader_of(tmp_path, [big.tobytes()], {"a": whole(big, turned=True)}) as reader:
+    with reader_of(tmp_path, [big.tobytes()], {"a": whole(big, transposed=True)}) as reader:
         out = np.empty(big.T.shape, np.float32)
         tracemalloc.start()
         assert reader["a"][3, 2] == big[2, 3]
@@ -82,7 +87,7 @@ def test_views_cost_no_memory_and_reading_costs_little(tmp_path):
 def test_wrong_arguments_are_named(tmp_path):
     frozen = np.empty(W.shape, np.float32)
     frozen.flags.writeable = False
-    with reader_of(tmp_path, [W.tobytes()], {"a": whole(W, turned=True)}) as reader:
+    with reader_of(tmp_path, [W.tobytes()], {"a": whole(W, transposed=True)}) as reader:
         with pytest.raises(ValueError, match=r"'a' has shape \(11, 3\), out has \(3, 11\)"):
             reader.read_into("a", np.empty((3, 11), np.float32))
         with pytest.raises(TypeError, match="'a' is F32, which does not cast to int64"):
@@ -101,7 +106,7 @@ def test_wrong_arguments_are_named(tmp_path):
         (Span("F32", (34,), (Piece(0, 0, 136),)), "ends at byte 136 of a file of 132"),
         (Span("F32", (1,), (Piece(0, -4, 4),)), "truncated"),
         (Span("F32", (1,), (Piece(0, 2**64, 4),)), "truncated"),
-        (Span("F32", (2,), (Piece(0, 0, 4),)), "takes 8 bytes, and 4 are stored"),
+        (Span("F32", (2,), (Piece(0, 0, 4),)), "takes 8 bytes, but 4 are stored"),
         (Span("F32", (2**40,), (Piece(0, 0, 4),)), "are stored"),
         (Span("F32", (2**63, 2**63), (Piece(0, 0, 4),)), "no array can have"),
         (Span("F32", (2**62, 0), (Piece(0, 0, 0),)), "no array can have"),
@@ -114,7 +119,7 @@ def test_spans_that_the_file_does_not_bear_out(span, words, tmp_path):
 
 
 def test_overlapping_tensors_cannot_claim_more_than_there_is(tmp_path):
-    with pytest.raises(CheckpointError, match="264 bytes of tensors, more than the 132 there"):
+    with pytest.raises(CheckpointError, match="264 bytes of tensors, but has only 132"):
         reader_of(tmp_path, [W.tobytes()], {"a": whole(W), "b": whole(W)})
 
 

@@ -1,4 +1,4 @@
-"""TensorFlow's own checkpoints: real ones bit for bit, checksums, names, and hostile indexes."""
+"""TensorFlow's checkpoints: real ones bit for bit, checksums, names, and malicious indexes."""
 
 from __future__ import annotations
 
@@ -265,41 +265,41 @@ REFUSED = {
     "compressed": (of((KEY, entry()), kind=1), "is compressed"),
     "no room for restarts": (table(seal(b"abc")), "a block of 3 bytes"),
     "lying restarts": (table(seal(b"\xff" * 8)), "4294967295 restarts"),
-    "sharing with no key": (table(seal(b"\x05\1\0a" + bytes(4))), "leaves its block"),
-    "entry beyond its block": (table(seal(b"\0\x63\0a" + bytes(4))), "leaves its block"),
-    "entry cut off": (table(seal(b"\0\x80" + bytes(4))), "cut off|leaves"),
-    "empty table": (table(), "no checkpoint's"),
+    "sharing with no key": (table(seal(b"\x05\1\0a" + bytes(4))), "does not fit into its block"),
+    "entry beyond its block": (table(seal(b"\0\x63\0a" + bytes(4))), "does not fit into its block"),
+    "entry cut off": (table(seal(b"\0\x80" + bytes(4))), "cut off|does not fit"),
+    "empty table": (table(), "not that of a checkpoint"),
     "no header": (table(block([(KEY, entry())])), "does not begin with a header"),
     "keys out of order": (of((b"b", entry()), (b"a", entry())), "is not after"),
     "a key twice": (of((KEY, entry()), (KEY, entry())), "is not after"),
-    "a long key": (of((b"a" * 1100, entry())), "leaves its block"),
+    "a long key": (of((b"a" * 1100, entry())), "does not fit into its block"),
     "a key not UTF-8": (of((b"\xff", entry())), "utf-8"),
     "big-endian": (table(block([(b"", field(1, 1) + field(2, 1))])), "big-endian"),
     "no data files": (table(block([(b"", field(1, 0)), (KEY, entry())])), "0 data files"),
     "too many data files": (table(block([(b"", field(1, 10**6))])), "1000000 data files"),
     "data files by name": (table(block([(b"", field(1, b"x"))])), "data files"),
     "header cut off": (table(block([(b"", field(3, b"abc")[:-1])])), "cut off"),
-    "file beyond": (of((KEY, entry(shard=1))), "in file 1 of 1"),
+    "file beyond": (of((KEY, entry(shard=1))), "in data file 1 of 1"),
     "file far beyond": (of((KEY, entry(shard=2**64 - 1))), "of 1"),
     "offset beyond": (of((KEY, entry(offset=4))), "is truncated"),
     "offset negative": (of((KEY, entry(offset=2**64 - 4))), "is truncated"),
-    "size lies": (of((KEY, entry(size=44))), "takes 48 bytes, and 44 are stored"),
+    "size lies": (of((KEY, entry(size=44))), "takes 48 bytes, but 44 are stored"),
     "size beyond": (of((KEY, entry((2**40, 2**20), size=2**62))), "array can have"),
-    "shape lies": (of((KEY, entry((3, 5)))), "takes 60 bytes, and 48 are stored"),
+    "shape lies": (of((KEY, entry((3, 5)))), "takes 60 bytes, but 48 are stored"),
     "shape overflows": (of((KEY, entry((2**62, 4), size=0))), "array can have"),
     "shape negative": (of((KEY, entry((2**64 - 1, 4)))), "an axis without a size"),
     "axis no message": (of((KEY, field(1, 1) + field(2, field(2, 5)))), "an axis without"),
     "a hundred axes": (of((b"a/bias", entry((1,) * 100, size=4))), "100 axes"),
     "convolution": (of((KEY, entry((3, 2, 2)))), "has 3 axes"),
-    "type string": (of((KEY, entry(dtype=7))), "unread type 7"),
-    "type unknown": (of((KEY, entry(dtype=99))), "unread type 99"),
+    "type string": (of((KEY, entry(dtype=7))), "type 7, which is not supported"),
+    "type unknown": (of((KEY, entry(dtype=99))), "type 99, which is not supported"),
     "in slices": (of((KEY, entry(more=field(7, b"")))), "in slices"),
     "unknown field": (of((KEY, entry(more=field(9, 1)))), "bad entry: field 9"),
     "unknown wire type": (of((KEY, entry(more=b"\x0b"))), "wire type 3"),
     "message cut off": (of((KEY, entry()[:-1])), "cut off"),
     "field cut off": (of((KEY, varint(2 << 3 | 2) + varint(2**40))), "cut off"),
     "overlapping": (
-        of(*((b"%02d" % i, entry()) for i in range(9))), "432 bytes of tensors, more than the 48"
+        of(*((b"%02d" % i, entry()) for i in range(9))), "432 bytes of tensors, but has only 48"
     ),
     "two of one name": (
         of((b"a/beta", entry((12,))), (b"a/output_bias", entry((12,)))), "two variables would be"

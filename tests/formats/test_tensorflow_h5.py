@@ -1,4 +1,4 @@
-"""tf_model.h5: what TensorFlow wrote comes out bit for bit, and what it never writes is refused."""
+"""tf_model.h5: TensorFlow's files are read bit for bit, and what it never writes is refused."""
 
 from __future__ import annotations
 
@@ -195,23 +195,23 @@ def link(target):
 
 
 REFUSED = {
-    "soft link": (link(h5py.SoftLink("/etc")), "is a link, and none is followed"),
+    "soft link": (link(h5py.SoftLink("/etc")), "is a link, which is not supported"),
     "external link": (link(h5py.ExternalLink("other.h5", "/w")), "is a link"),
     "data elsewhere": (make_external, "has its data in another file"),
-    "virtual": (make_virtual, "virtual"),
+    "virtual": (make_virtual, "not stored contiguously"),
     "chunked": (put(chunks=(1, 2)), "h5repack"),
-    "compressed": (put(data=np.zeros((1000, 1000)), compression="gzip"), "compressed"),
-    "compact": (make_compact, "in one piece"),
-    "never written": (make_unwritten, "takes 4398046511104 bytes, and 0 are stored"),
-    "without a shape": (make_null, "in one piece"),
+    "compressed": (put(data=np.zeros((1000, 1000)), compression="gzip"), "not stored contiguously"),
+    "compact": (make_compact, "not stored contiguously"),
+    "never written": (make_unwritten, "takes 4398046511104 bytes, but 0 are stored"),
+    "without a shape": (make_null, "not stored contiguously"),
     "a circle": (make_circle, "has another name"),
     "two names": (make_second_name, "has another name"),
     "nested deep": (make_nested, "nested over 32 deep"),
     "strings": (put(data=["a", "b"]), "type object"),
-    "fixed strings": (put(data=np.array([b"a", b"b"])), "which is not read"),
-    "records": (put(data=np.zeros(3, [("a", "f4"), ("b", "f4")])), "which is not read"),
-    "references": (make_references, "which is not read"),
-    "bfloat16": (make_bfloat16, "which is not read"),
+    "fixed strings": (put(data=np.array([b"a", b"b"])), "which is not supported"),
+    "records": (put(data=np.zeros(3, [("a", "f4"), ("b", "f4")])), "which is not supported"),
+    "references": (make_references, "which is not supported"),
+    "bfloat16": (make_bfloat16, "which is not supported"),
     "a named type": (lambda file: file.__setitem__("a", np.dtype("f4")), "neither group nor array"),
     "convolution": (put(data=np.zeros((3, 4, 5), np.float32)), "has 3 axes"),
     "one name, two shapes": (
@@ -287,7 +287,7 @@ BIAS = "m/bert/pooler/dense/bias:0"
         ({BIAS: "model.safetensors"}, "not a plain file name"),
         ({BIAS: 3}, "not a plain file name"),
         ({BIAS: "tf_model-00009-of-00004.h5"}, r"00009-of-00004\.h5: is missing"),
-        ({"m/bert/absent": SHARD}, "lacks 'm/bert/absent', which the index places in it"),
+        ({"m/bert/absent": SHARD}, "lacks 'm/bert/absent', which it has according to the index"),
     ],
 )
 def test_indexes_that_are_wrong(content, words, saved, tmp_path):

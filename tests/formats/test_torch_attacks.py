@@ -1,4 +1,4 @@
-"""Pickles that would run code: each is refused by the name it refers to, and nothing is run."""
+"""Pickles that would run code: each is refused with the name it refers to, and nothing is run."""
 
 import os
 import pickle

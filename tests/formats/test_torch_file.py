@@ -1,4 +1,4 @@
-"""Files that the real torch writes, read by hand: bit for bit what torch.load gives."""
+"""Files written by torch: read bit for bit as torch.load reads them."""
 
 import argparse
 import json
@@ -230,7 +230,7 @@ def test_a_state_dict_is_unwrapped_where_there_is_no_doubt(save):
         ([torch.ones(1)], "holds a list"),
         (torch.ones(1), "holds a LazyTensor"),
         (3, "holds a int"),
-        ({0: torch.ones(1)}, "whose name is not a string but 0"),
+        ({0: torch.ones(1)}, "strings as names of tensors, got 0"),
     ],
 )
 def test_what_is_no_state_dict_is_refused(value, words, save):

@@ -1,4 +1,4 @@
-"""Pickles that are bombs, that lie or stop short: all are refused, within bounded memory."""
+"""Malicious and truncated pickles: all are refused, within bounded memory."""
 
 import pickle
 import struct

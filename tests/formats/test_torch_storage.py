@@ -1,4 +1,4 @@
-"""Tensors that do not fit their storage, storages that are not what the pickle says, old files."""
+"""Tensors that do not fit their storage, storages that contradict the pickle, old files."""
 
 import pickle
 import struct
@@ -232,7 +232,7 @@ def test_old_files_with_a_strange_list_of_storages(keys, tmp_path):
 def test_old_files_of_an_unknown_version(tmp_path):
     path = legacy_file(tmp_path / "x.pt", program(HONEST))
     path.write_bytes(path.read_bytes().replace(program(integer(1001)), program(integer(1002))))
-    refused(path, "no known version")
+    refused(path, "an unknown version")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Pickles and archives put together opcode by opcode, for what no honest torch.save would write."""
+"""Pickles and archives built opcode by opcode, for files that torch.save never writes."""
 
 import os
 import struct

@@ -1,4 +1,4 @@
-"""What the tests of generation share: decoders of ours and their twins in transformers."""
+"""What the tests of generation share: our decoders and the same models in transformers."""
 
 from __future__ import annotations
 

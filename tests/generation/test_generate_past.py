@@ -1,4 +1,4 @@
-"""`generate` goes on from `past_key_values`: a second turn reads only what is new."""
+"""`generate` continues from `past_key_values`: a second call reads only the new tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GenerationConfig: defaults, values, files that transformers reads, and what wins over what."""
+"""GenerationConfig: defaults, values, files that transformers reads, and precedence."""
 
 from __future__ import annotations
 

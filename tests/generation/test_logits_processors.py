@@ -1,4 +1,4 @@
-"""Processors of scores: values worked out by hand, and transformers' on random scores."""
+"""Logits processors: values computed by hand, and against transformers on random scores."""
 
 from __future__ import annotations
 

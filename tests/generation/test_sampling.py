@@ -1,4 +1,4 @@
-"""Sampling: what can be drawn, how often, and that a seed repeats it without side effects."""
+"""Sampling: possible tokens, their frequencies, and reproducibility by a seed."""
 
 from __future__ import annotations
 

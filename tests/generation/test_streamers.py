@@ -1,4 +1,4 @@
-"""Streamers print what transformers' print, piece by piece, and hand over what was generated."""
+"""Streamers print what transformers' streamers print, in the same parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of MEGA share: twins in transformers, computed in float64, and random calls."""
+"""What the tests of MEGA share: the same models in transformers, in float64, and random calls."""
 
 from __future__ import annotations
 

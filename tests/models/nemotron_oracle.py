@@ -1,4 +1,4 @@
-"""What the tests of Nemotron share: a model of ours and its twin in transformers."""
+"""What the tests of Nemotron share: our model and the same model in transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BertConfig: its file goes to transformers and back; unknown options and labels survive."""
+"""BertConfig: files are interchangeable with transformers; unknown options and labels survive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BERT as a decoder: its cache, its masks, and what transformers does not get right."""
+"""BERT as a decoder: its cache, its masks, and deviations from transformers."""
 
 from __future__ import annotations
 

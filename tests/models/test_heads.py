@@ -1,4 +1,4 @@
-"""Every model with a head against its namesake in transformers: outputs, losses, gradients, names.
+"""Every model with a head against transformers: outputs, losses, gradients, names.
 
 Ten random configurations a class; all sizes, options and inputs are drawn.
 """

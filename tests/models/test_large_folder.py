@@ -1,4 +1,4 @@
-"""A folder of the shape of Minitron-4B, 8.4 GB in bfloat16, writes a token on a small machine.
+"""A folder of the shape of Minitron-4B, 8.4 GB in bfloat16, generates a token on a small machine.
 
 The test marked `slow` does it in full and prints what it took; the other the same in small.
 """

@@ -1,4 +1,4 @@
-"""Loading and saving: folders go to transformers and back; the report; what a failure leaves."""
+"""Loading and saving: exchange with transformers, the report, and the state after a failure."""
 
 from __future__ import annotations
 

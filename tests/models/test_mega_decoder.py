@@ -1,4 +1,4 @@
-"""MEGA as a decoder: nobody sees the future, padding never leaks, and step by step is the whole."""
+"""MEGA as a decoder: no token sees later ones or padding, and cached steps equal a full pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory: loading costs little more than the weights, long inputs never a matrix of weights."""
+"""Memory: loading needs little more than the weights, long inputs no attention matrix."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "cache_position": (
         {"past_key_values": past(), "cache_position": np.arange(7)},
-        r"cache_position must be the 7 numbers from 2 on.*got \[0, 1",
+        r"cache_position must be 7 consecutive numbers from 2.*got \[0, 1",
     ),
     "positions": ({"position_ids": np.zeros((2, 7), int)}, r"position_ids must have shape \(3"),
     "neither": ({"input_ids": None}, "give either input_ids or inputs_embeds"),

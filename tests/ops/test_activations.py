@@ -1,4 +1,4 @@
-"""Activations against torch: values, gradients, far out, and at their kinks."""
+"""Activations against torch: values, gradients, large arguments, and where no derivative exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blockwise attention: equal to torch's, whatever the block, and no block is the whole matrix."""
+"""Blockwise attention: equal to torch's for every block size, and without the whole matrix."""
 
 from __future__ import annotations
 

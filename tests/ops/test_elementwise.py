@@ -1,4 +1,4 @@
-"""Arithmetic and other elementwise operations against torch, and their corners."""
+"""Arithmetic and other elementwise operations against torch, and their edge cases."""
 
 from __future__ import annotations
 

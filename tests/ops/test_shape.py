@@ -1,4 +1,4 @@
-"""Reshaping, joining, cutting and shifting against torch and NumPy."""
+"""Reshaping, joining, splitting and shifting against torch and NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random texts with random options, through every pipeline that has a namesake."""
+"""Random texts with random options, through every pipeline that transformers has too."""
 
 from __future__ import annotations
 

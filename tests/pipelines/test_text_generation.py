@@ -1,4 +1,4 @@
-"""text-generation against transformers, where nothing is drawn by chance."""
+"""text-generation against transformers, without sampling."""
 
 from __future__ import annotations
 

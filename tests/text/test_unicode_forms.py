@@ -1,4 +1,4 @@
-"""Normal forms by stretches, against the library and against the whole text at once."""
+"""Normal forms by segments, against the library and against the whole text at once."""
 
 import itertools
 import random

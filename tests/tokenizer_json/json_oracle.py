@@ -1,4 +1,4 @@
-"""What the tests of TokenizerJSON share: trained tokenizers, random chains of parts, verdicts."""
+"""What the tests of TokenizerJSON share: trained tokenizers, random chains of parts, checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tokenizer.json with faults: what is refused, when, and how it is said; ids that are wrong."""
+"""A tokenizer.json with faults: what is refused, when, and with which error; wrong ids."""
 
 import json
 

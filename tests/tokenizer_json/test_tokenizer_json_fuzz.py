@@ -1,4 +1,4 @@
-"""50,000 mean texts through nine trained tokenizer.json files, here and in the library.
+"""50,000 difficult texts through nine trained tokenizer.json files, here and in the library.
 
 Every text counts once: alone, as half of a pair, or in a batch that is cut and padded. The seed is
 the environment variable FUZZ_SEED, 0 without it.

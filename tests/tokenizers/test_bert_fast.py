@@ -1,4 +1,4 @@
-"""BertTokenizerFast against the class of transformers on the Rust library: texts and places."""
+"""BertTokenizerFast against the class of transformers on the Rust library: texts and offsets."""
 
 import pickle
 import random

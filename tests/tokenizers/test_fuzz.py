@@ -1,4 +1,4 @@
-"""Calls over the whole space of options give what transformers gives, but for listed faults."""
+"""Calls with all combinations of options equal those of transformers, but for listed deviations."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""The methods beside the call, on both classes, against transformers."""
+"""The methods other than the call, of both classes, against transformers."""
 
 import itertools
 import json

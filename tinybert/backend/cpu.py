@@ -1,4 +1,4 @@
-"""What fast kernels on the CPU share: work in blocks that fit the cache, on all cores.
+"""Shared code of the CPU kernels: work in blocks that fit the cache, on all cores.
 
 A NumPy expression such as `x * 0.5 * (1 + t)` reads and writes main memory once an operation. A
 fast kernel processes a block of rows at a time: the block stays in the cache while every step
@@ -31,9 +31,9 @@ def new_generator(seed: int | tuple[int, ...] | None) -> np.random.Generator:
 
 def thread_count() -> int:
     """Return how many threads share work: `OMP_NUM_THREADS`, or the processors we may use."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdecimal() and int(wanted):
-        return int(wanted)
+    number = os.environ.get("OMP_NUM_THREADS", "")
+    if number.isdecimal() and int(number):
+        return int(number)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

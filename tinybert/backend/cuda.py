@@ -1,8 +1,8 @@
-"""What fast kernels on the GPU share: CuPy, elementwise kernels, and kernels over rows.
+"""Shared code of the GPU kernels: CuPy, elementwise kernels, and kernels over rows.
 
 The kernels are in `tinybert.ops`, after their formulas. Elementwise ones are written there in CUDA
 C++; those that need a whole row are in `rows.cu`, which CuPy compiles on first use and keeps in its
-cache. Nothing adds atomically: the same input always gives the same bits. This is the only file
+cache. No kernel adds atomically: the same input always gives the same bits. This is the only file
 that imports CuPy. Work on a GPU other than the current one has to be done inside
 `with cupy.cuda.Device(index):`.
 """

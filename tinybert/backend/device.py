@@ -1,8 +1,8 @@
-"""Which library holds an array, and how arrays travel between the host and a device.
+"""Which library holds an array, and how arrays are moved between the host and a device.
 
 The array decides: `array_module(x)` is `numpy` for a NumPy array and `cupy` for a CuPy array, so
 code above this package is written once against `xp`. Nothing outside `backend/` imports CuPy, and
-CuPy is imported only when a GPU is asked for.
+CuPy is imported only when a GPU is requested.
 """
 
 from __future__ import annotations
@@ -91,19 +91,19 @@ def array_module(array: Array) -> Any:
 
 
 def is_array(value: Any) -> bool:
-    """Whether `value` is an array of a known backend."""
+    """Return whether `value` is an array of a known backend."""
     return isinstance(value, _array_types)
 
 
 def is_mixed(values: list[Any]) -> bool:
-    """Whether there are arrays of different backends among `values`."""
+    """Return whether there are arrays of different backends among `values`."""
     if len(_backends) == 1:
         return False
     return len({backend_of(value).name for value in values if is_array(value)}) > 1
 
 
 def is_device_name(text: str) -> bool:
-    """Whether `text` names a device, such as "cpu" or "cuda:1", rather than a dtype."""
+    """Return whether `text` names a device, such as "cpu" or "cuda:1", rather than a dtype."""
     return text.partition(":")[0] in (*_backends, "cuda")
 
 
@@ -128,7 +128,7 @@ def parse_device(device: str) -> tuple[Backend, int]:
 
 
 def cuda_is_available() -> bool:
-    """Whether `device="cuda"` works here: CuPy is installed and sees a GPU."""
+    """Return whether `device="cuda"` works: CuPy is installed and finds a GPU."""
     try:
         _load_cuda()
     except DeviceError:
@@ -137,7 +137,7 @@ def cuda_is_available() -> bool:
 
 
 def device_of(array: Array) -> str:
-    """`"cpu"`, or `"cuda:0"` and so on."""
+    """Return the device of `array`: "cpu", "cuda:0", and so on."""
     backend = backend_of(array)
     return "cpu" if backend is CPU else f"{backend.name}:{backend.index_of(array)}"
 
@@ -161,7 +161,7 @@ def to_host(array: Array) -> np.ndarray:
 
 
 def _load_cuda() -> tuple[Backend, int]:
-    """The CuPy backend and the number of GPUs, or one clear DeviceError."""
+    """Return the CuPy backend and the number of GPUs; DeviceError if there are none."""
     try:
         from tinybert.backend import cuda
     except ImportError as error:
@@ -173,7 +173,7 @@ def _load_cuda() -> tuple[Backend, int]:
         count = cuda.device_count()
     except RuntimeError as error:
         raise DeviceError(
-            f'device "cuda": CuPy is installed but sees no usable GPU ({error})'
+            f'device "cuda": CuPy is installed but finds no usable GPU ({error})'
         ) from error
     if "cuda" not in _backends:
         register_backend(

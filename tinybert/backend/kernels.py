@@ -1,4 +1,4 @@
-"""Kernels: a plain formula, and faster versions of it for single devices.
+"""Kernels: a plain formula, and faster versions of it for particular devices.
 
     @kernel
     def softmax_backward(y, dy):                # the formula, for any array module

@@ -1,7 +1,7 @@
-"""Random numbers: one generator a device, all seeded together by `manual_seed`.
+"""Random numbers: one generator for each device, all seeded together by `manual_seed`.
 
 Streams of different devices differ, also from the same seed; weights are therefore always drawn on
-the CPU, so that a seed gives one model everywhere. What is drawn on the device is dropout.
+the CPU, so that a seed gives one model everywhere. Only dropout is drawn on the device.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _generators: dict[str, Any] = {}
 
 
 class manual_seed:
-    """Seed every device's generator. As a context manager it puts the former generators back when
-    it ends.
+    """Seed every device's generator. As a context manager it restores the former generators at
+    the end.
     """
 
     def __init__(self, seed: int) -> None:
@@ -38,7 +38,7 @@ class manual_seed:
 
 
 def generator(device: str = "cpu") -> Any:
-    """The generator of `device`: an object with NumPy's `Generator` methods `random` and
+    """Return the generator of `device`, an object with NumPy's `Generator` methods `random` and
     `standard_normal`.
     """
     backend, index = parse_device(device)
@@ -49,27 +49,25 @@ def generator(device: str = "cpu") -> Any:
 
 
 def generator_for(array: Array) -> Any:
-    """The generator of the device that holds `array`."""
+    """Return the generator of the device that holds `array`."""
     return generator(device_of(array))
 
 
 def draw_seed() -> int:
-    """A fresh 63-bit seed from the CPU's generator, for randomness that has to be drawn again in
-    backward.
-    """
+    """Return a 63-bit seed from the CPU's generator, to draw the same numbers again in backward."""
     return int(generator("cpu").integers(2**63))
 
 
 def seeded_generator(array: Array, *seed: int) -> Any:
-    """A new generator on the device of `array` whose stream depends on `seed` alone."""
+    """Return a new generator on the device of `array` whose stream depends on `seed` alone."""
     return backend_of(array).new_generator(seed)
 
 
 class Rewind:
-    """The random numbers from here on, to be drawn again: `with rewind: ...` gives the same ones.
+    """A record of the generators' states: `with rewind: ...` draws the same numbers again.
 
-    What is drawn inside changes no other stream. A generator that cannot be copied (CuPy's) is
-    exchanged for a new one here, whose seed is remembered.
+    Numbers drawn inside do not change the other streams. A generator that cannot be copied (CuPy's)
+    is replaced by a new one, whose seed is stored.
     """
 
     def __init__(self, device: str) -> None:

@@ -18,7 +18,7 @@ struct Larger {
     template <typename W> __device__ W operator()(W a, W b) const { return a > b ? a : b; }
 };
 
-// One value of each thread joined to one that all threads get; blockDim.x is a power of two.
+// Reduce the values of all threads to one that every thread receives; blockDim.x is a power of two.
 template <typename W, typename Join> __device__ W over_block(W value, Join join) {
     __shared__ W shared[MOST_THREADS];
     shared[threadIdx.x] = value;
@@ -29,7 +29,7 @@ template <typename W, typename Join> __device__ W over_block(W value, Join join)
         __syncthreads();
     }
     W joined = shared[0];
-    __syncthreads();  // all have read it before the next call writes there
+    __syncthreads();  // all threads have read it before the next call overwrites it
     return joined;
 }
 

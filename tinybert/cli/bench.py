@@ -118,7 +118,7 @@ def _table(results: list[Result], skipped: dict[str, str]) -> list[str]:
     header = ["case", "against", "max diff", "ours ms", "theirs ms", "ratio"]
     lines = table(header, rows, "llrrrr")
     if any(result.noisy for result in results):
-        lines.append("\nTimes vary by more than 50 %: the machine is busy, they are unreliable.")
+        lines.append("\nTimes vary by more than 50 %: the machine is busy, so they are unreliable.")
     lines += [f"{result.case}: {result.note}" for result in results if result.note]
     lines += [f"{name}: skipped, {reason}" for name, reason in skipped.items()]
     return [*lines, "", LEGEND]

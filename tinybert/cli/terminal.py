@@ -1,4 +1,4 @@
-"""Plain text for terminals: aligned tables, shortened and wrapped text, bars, sizes, JSON.
+"""Text output for terminals: aligned tables, shortened and wrapped text, bars, sizes, JSON.
 
 Widths are counted in columns of the terminal; a Chinese character takes two.
 """

@@ -109,7 +109,7 @@ def _table(rows: list[Row], float64: bool) -> list[str]:
     shown = []
     for row, line in zip((None, *rows), lines, strict=True):
         cells = [
-            cell.rjust(width) if head in ("#", *numeric) else _cut(cell, width).ljust(width)
+            cell.rjust(width) if head in ("#", *numeric) else _shorten(cell, width).ljust(width)
             for head, cell, width in zip(heads, line, widths, strict=True)
         ]
         mark = "> " if row is not None and row is first else "  "
@@ -124,7 +124,7 @@ def _cells(row: Row, float64: bool) -> list[str]:
     return [str(row.order), row.name, row.kind, "x".join(map(str, row.shape)), *shown, row.verdict]
 
 
-def _cut(text: str, width: int) -> str:
+def _shorten(text: str, width: int) -> str:
     """Shorten a long name to its end, which matters most in a dotted name."""
     return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
 

@@ -12,8 +12,8 @@ class Difference(NamedTuple):
 
     Attributes
     ----------
-    largest, mean : of |a - b| in float64, where both are finite or the same.
-    unlike : how many elements are NaN or infinite in one array and not the same in the other.
+    largest, mean : of |a - b| in float64, over elements that are finite in both arrays or equal.
+    unlike : the number of elements that are NaN or infinite in one array and differ in the other.
     """
 
     largest: float
@@ -48,7 +48,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> Difference:
 
 
 def _gaps(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """|x - y| of elements that differ, where both are finite."""
+    """Return |x - y| of the elements that differ and are finite in both."""
     finite = np.isfinite(x) & np.isfinite(y)
     wide = np.complex128 if "c" in (x.dtype.kind, y.dtype.kind) else np.float64
     gaps = np.abs(x[finite].astype(wide) - y[finite].astype(wide))

@@ -1,8 +1,8 @@
 """The kinds of files that `tinybert.formats` reads, registered with `tinybert.weights`.
 
-Each is recognized by its content; its name may say anything. A reader's module is imported when
-its kind turns up, so `import tinybert` stays fast, and a missing extra (h5py) matters only to those
-who need it.
+Each is recognized by its content, not by its name. A reader's module is imported when a file of its
+kind is opened: `import tinybert` stays fast, and a missing extra (h5py) is an error only for the
+files that need it.
 """
 
 from pathlib import Path
@@ -28,9 +28,9 @@ def _open_torch(path: Path) -> TensorReader:
         from tinybert.formats.megatron.file import MegatronLMFile
 
         return MegatronLMFile(path)
-    from tinybert.formats.nemo.files import with_options_beside
+    from tinybert.formats.nemo.files import with_folder_options
 
-    return with_options_beside(TorchFile(path))
+    return with_folder_options(TorchFile(path))
 
 
 def _is_megatron(content: Any) -> bool:
@@ -75,7 +75,7 @@ def _is_tar(path: Path, first: bytes, last: bytes) -> bool:
 
 
 def _is_table(path: Path, first: bytes, last: bytes) -> bool:
-    """An .index file, the path that a checkpoint's files have in common, or their folder."""
+    """Return whether it is an .index file, the prefix of a checkpoint's files, or a folder."""
     if path.is_dir():
         return any(path.glob("*.index"))
     is_prefix = not path.exists() and path.with_name(f"{path.name}.index").exists()
@@ -83,7 +83,8 @@ def _is_table(path: Path, first: bytes, last: bytes) -> bool:
 
 
 def _is_messagepack(path: Path, first: bytes, last: bytes) -> bool:
-    """A map of 1 to 15 entries, or with a two- or four-byte count, whose first key is text."""
+    """Return whether it is a map of 1 to 15 entries, or with a two- or four-byte count, whose first
+    key is text."""
     key = first[{0xDE: 3, 0xDF: 5}.get(first[0], 1) :][:1] if first else b""
     is_map = first[:1] in (b"\xde", b"\xdf") or b"\x81" <= first[:1] <= b"\x8f"
     return is_map and (b"\xa0" <= key <= b"\xbf" or key in (b"\xd9", b"\xda"))

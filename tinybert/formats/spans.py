@@ -1,9 +1,9 @@
 """A reader for tensors that are stored as raw bytes in one or several files.
 
 Formats with their own directory (HDF5, TensorFlow's bundles, MessagePack) differ only in how they
-store where a tensor's bytes are. Their readers make a ``Span`` for each tensor; ``SpanReader``
-makes arrays of the spans, and transposes kernels, which are (in, out) in these frameworks and
-(out, in) in PyTorch. It does not depend on a format or on the names of tensors.
+store the positions of a tensor's bytes. Their readers make a ``Span`` for each tensor.
+``SpanReader`` makes arrays of them, and transposes kernels, which are (in, out) in these frameworks
+and (out, in) in PyTorch. It does not depend on a format or on the names of tensors.
 """
 
 import math
@@ -27,7 +27,7 @@ _MAX_DIRECTORY = 100_000_000  # bytes, as for the header of safetensors
 
 @dataclass(frozen=True)
 class Piece:
-    """``size`` bytes from byte ``begin`` of the reader's ``file``-th file."""
+    """``size`` bytes of the reader's ``file``-th file, starting at byte ``begin``."""
 
     file: int
     begin: int
@@ -43,14 +43,14 @@ class Span:
     dtype : name of its format, a key of ``FORMATS``.
     shape : as stored, in C order.
     pieces : the positions of its bytes, in order.
-    turned : whether the tensor is the transpose of the stored array.
+    transposed : whether the tensor is the transpose of the stored array.
     big_endian : byte order of the values.
     """
 
     dtype: str
     shape: tuple[int, ...]
     pieces: tuple[Piece, ...]
-    turned: bool = False
+    transposed: bool = False
     big_endian: bool = False
 
     @property
@@ -65,11 +65,11 @@ class Span:
     @property
     def info(self) -> TensorInfo:
         """Format, shape and size of the tensor, after transposing."""
-        shape = self.shape[::-1] if self.turned else self.shape
+        shape = self.shape[::-1] if self.transposed else self.shape
         return TensorInfo(self.dtype, shape, self.nbytes)
 
 
-def kernel_is_turned(path: str, name: str, shape: Sequence[int]) -> bool:
+def kernel_is_transposed(path: str, name: str, shape: Sequence[int]) -> bool:
     """Return True: the "kernel" (in, out) of a dense layer is transposed to (out, in). Raises
     CheckpointError for kernels of convolutions, which are not supported.
     """
@@ -108,11 +108,11 @@ class SpanReader(TensorReader):
         total = sum(span.nbytes for span in self._spans.values())
         if total > sum(self._sizes):
             raise CheckpointError(
-                path, f"describes {total} bytes of tensors, more than the {sum(self._sizes)} there"
+                path, f"describes {total} bytes of tensors, but has only {sum(self._sizes)}"
             )
 
     def _check(self, name: str, span: Span) -> None:
-        if len(span.shape) > 32:  # what NumPy 1 can hold, and far beyond any model
+        if len(span.shape) > 32:  # the limit of NumPy 1, far beyond any model
             raise CheckpointError(self.path, f"tensor {name!r:.120} has {len(span.shape)} axes")
         if math.prod(size for size in span.shape if size) >= 1 << 60:
             raise CheckpointError(
@@ -123,7 +123,7 @@ class SpanReader(TensorReader):
             raise CheckpointError(
                 self.path,
                 f"tensor {name!r:.120}: {span.dtype} of shape {span.shape} takes {span.nbytes} "
-                f"bytes, and {stored} are stored",
+                f"bytes, but {stored} are stored",
             )
         for piece in span.pieces:
             if (
@@ -138,7 +138,7 @@ class SpanReader(TensorReader):
                 )
 
     def close(self) -> None:
-        """Close the files. Arrays that were handed out stay valid."""
+        """Close the files. Arrays that were returned stay valid."""
         for file in self._files:
             file.close()
         self._maps.clear()
@@ -165,7 +165,7 @@ class SpanReader(TensorReader):
         fmt = FORMATS[span.dtype]
         mapped = self._view(span) if fmt.widen is None and span.storage == fmt.array else None
         if mapped is not None:
-            array = mapped.T if span.turned else mapped
+            array = mapped.T if span.transposed else mapped
         else:
             array = np.empty(span.info.shape, fmt.array)
             self.read_into(name, array)
@@ -177,7 +177,7 @@ class SpanReader(TensorReader):
         span = self._span(name)
         fmt = FORMATS[span.dtype]
         check_out(f"tensor {name!r}", span.info, out)
-        target = out.T if span.turned else out
+        target = out.T if span.transposed else out
         if fmt.widen is None and out.dtype == span.storage and target.flags.c_contiguous:
             self._read(span, 0, target.reshape(-1).view(np.uint8))
             return

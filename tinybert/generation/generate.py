@@ -132,7 +132,7 @@ class GenerationMixin:
             max_length, ..., use_cache: fields of GenerationConfig; further fields can be given as
                 keywords. None means the value of `generation_config`, then of the model. Defaults:
                 greedy search, 20 new tokens; with sampling, top_k 50 (0: no limit).
-            streamer: gets every token as soon as it is generated; not with beam search.
+            streamer: receives every token as soon as it is generated; not with beam search.
             seed: makes the sampling of this call reproducible; None uses the global generator.
             generation_config: used instead of the model's; where it has a default value, the
                 model's value is used.

@@ -1,4 +1,4 @@
-"""Greedy search and sampling: generate one token after the other."""
+"""Greedy search and sampling: generate token by token."""
 
 from __future__ import annotations
 

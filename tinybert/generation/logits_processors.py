@@ -31,7 +31,7 @@ _EXCLUDED = float("-inf")
 
 
 class LogitsProcessorList(list[LogitsProcessor]):
-    """A list of processors, applied one after the other; the list is a processor too."""
+    """A list of processors, applied in order; the list is a processor too."""
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         for processor in self:

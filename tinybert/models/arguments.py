@@ -16,7 +16,7 @@ from tinybert.autograd import Tensor, as_tensor
 
 
 def choose(given: bool | None, default: bool) -> bool:
-    """Return what the call says, or the config's default if it says nothing."""
+    """Return the value given in the call, or the config's default if it is None."""
     return default if given is None else given
 
 
@@ -85,11 +85,11 @@ def read_tokens(
 
 
 def check_shape(name: str, tensor: Tensor, expected: tuple[Any, ...]) -> None:
-    """Raise unless `tensor` has the axes `expected`: a letter allows any size, a number only it."""
+    """Raise unless `tensor` has the axes `expected`; a letter in it stands for any size."""
     fits = tensor.ndim == len(expected) and all(
         isinstance(want, str) or size == want
         for size, want in zip(tensor.shape, expected, strict=True)
     )
     if not fits:
-        wanted = ", ".join(str(size) for size in expected)
-        raise ValueError(f"{name} must have shape ({wanted}), got {tensor.shape}")
+        shape = ", ".join(str(size) for size in expected)
+        raise ValueError(f"{name} must have shape ({shape}), got {tensor.shape}")

@@ -48,7 +48,7 @@ class SelfAttention(Module):
         return self.attend(query, key, value, call, call.mask, call.is_causal, head_mask)
 
     def split(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, H, T, K)."""
+        """Map (B, T, D) to (B, H, T, K)."""
         return F.split_heads(x, len(self.kept_heads))
 
     def attend(

@@ -55,7 +55,7 @@ class AutoConfig:
 
     @classmethod
     def register(cls, model_type: str, config_class: type[PretrainedConfig]) -> None:
-        """Add a family: configs with this `model_type` are made of `config_class`."""
+        """Add a family: configs with this `model_type` are of `config_class`."""
         cls.classes[model_type] = config_class
 
     @classmethod
@@ -68,7 +68,7 @@ class _AutoModel:
     """Makes the model of one kind that belongs to a config.
 
     Attributes:
-        head: the head, written once for all families, that the kind's models are subclasses of.
+        head: the head, shared by all families, that the kind's models are subclasses of.
         classes: the table, from the config's class to the model's.
     """
 
@@ -106,7 +106,7 @@ class _AutoModel:
     def register(
         cls, config_class: type[PretrainedConfig], model_class: type[PreTrainedModel]
     ) -> None:
-        """Add a model: configs of `config_class` get a `model_class`."""
+        """Add a model: `model_class` is created for configs of `config_class`."""
         cls.classes[config_class] = model_class
 
     @classmethod

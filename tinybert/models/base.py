@@ -184,8 +184,8 @@ class PreTrainedModel(Surgery):
                 `open_checkpoint` reads; or the name of a model on the Hugging Face Hub.
             config: used instead of the folder's, or of the one that the file stores (Megatron-LM).
             device: of the weights; None means the default device.
-            dtype: of the weights, whatever the files store: float16, float32 or float64; "auto"
-                means what the config says, None the default dtype. bfloat16 becomes float32.
+            dtype: of the weights in memory: float16, float32 or float64; "auto" means that of the
+                config, None the default dtype. bfloat16 becomes float32.
             ignore_mismatched_sizes: initialize weights whose shape differs at random instead of
                 raising.
             output_loading_info: return (model, LoadingReport).
@@ -196,7 +196,7 @@ class PreTrainedModel(Surgery):
             **options: overrides of the config, and arguments of the model's constructor.
 
         On the CPU, weights that are stored in the right dtype are the file's own memory until they
-        change (copy on write); others are converted straight into place, so memory peaks at little
+        change (copy on write); others are converted tensor by tensor, so memory peaks at little
         more than the model's size. Names that do not match are logged once. Raises CheckpointError
         for damaged files and FileNotFoundError for missing ones.
         """

@@ -164,7 +164,7 @@ class BertOutput(Module):
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        """x (B, T, in) and residual (B, T, D) to (B, T, D)."""
+        """Map x (B, T, in) and residual (B, T, D) to (B, T, D)."""
         return self.LayerNorm(self.dropout(self.dense(x)) + residual)
 
 
@@ -177,7 +177,7 @@ class BertAttention(Module):
         self.output = BertOutput(config, config.hidden_size)
 
     def forward(self, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor | None]:
-        """(B, T, D) to (B, T, D), and the attention weights if asked for."""
+        """Map (B, T, D) to (B, T, D), and the attention weights if requested."""
         context, weights = self.self(x, *rest)
         return self.output(context, x), weights
 
@@ -191,7 +191,7 @@ class BertIntermediate(Module):
         self.activation = activation(config.hidden_act)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, F)."""
+        """Map (B, T, D) to (B, T, F)."""
         if self.activation is F.gelu and not self.dense.is_watched:
             return F.linear_gelu(x, self.dense.weight, self.dense.bias)
         return self.activation(self.dense(x))
@@ -214,7 +214,7 @@ class TransformerLayer(Module):
     def forward(
         self, x: Tensor, call: Any, past: LayerCache | None, head_mask: Tensor | None
     ) -> LayerOutput:
-        """x (B, T, D) to (B, T, D), and attention weights if asked for. The keys and values of x
+        """Map x (B, T, D) to (B, T, D), and attention weights if requested. Keys and values of x
         are appended to `past`.
         """
         x, weights = self.attention(x, call, past, head_mask)
@@ -225,7 +225,7 @@ class TransformerLayer(Module):
         return LayerOutput(x, weights, cross_weights)
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """x (B, T, D) to (B, T, D), each token on its own."""
+        """Map x (B, T, D) to (B, T, D), each token separately."""
         raise NotImplementedError
 
 
@@ -283,7 +283,7 @@ class Pooler(Module):
         self.dense = Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, D)."""
+        """Map (B, T, D) to (B, D)."""
         return self.dense(x[:, 0]).tanh()
 
 
@@ -296,7 +296,7 @@ class BertPreTrainedModel(PreTrainedModel):
     config: Any
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the model. A class takes those of these arguments that its signature lists.
+        """Run the model. Each class accepts the arguments that its signature lists.
 
         Args:
             input_ids: (B, T) token ids; or `inputs_embeds` (B, T, D), word embeddings.
@@ -308,8 +308,8 @@ class BertPreTrainedModel(PreTrainedModel):
             head_mask: (H,) or (L, H), a factor for each attention head.
             encoder_hidden_states: (B, S, D), what the cross-attention of a decoder attends to;
                 `encoder_attention_mask`: (B, S) or (B, T, S), its mask. An encoder ignores both.
-            labels, next_sentence_label, start_positions, end_positions: the right answers, for the
-                loss; see the class and its `answer`.
+            labels, next_sentence_label, start_positions, end_positions: the targets, for the loss;
+                see the class and its `answer`.
             past_key_values: the cache of an earlier call of a decoder: a tuple, which is not
                 changed, or a KeyValueCache, which is. `input_ids` are then the new tokens only.
             use_cache: whether a decoder returns `past_key_values`; the config's value if None.
@@ -329,7 +329,7 @@ class BertModel(BertPreTrainedModel, BaseModel):
 
     Calling it returns BaseModelOutputWithPoolingAndCrossAttentions; with `return_dict=False` a
     tuple of last_hidden_state, pooler_output (or None), and those of past_key_values,
-    hidden_states, attentions and cross_attentions that there are.
+    hidden_states, attentions and cross_attentions that are not None.
 
     Args:
         config: the sizes and options. With `is_decoder` a token attends only to earlier ones, and a
@@ -376,7 +376,7 @@ class BertModel(BertPreTrainedModel, BaseModel):
         extras = (run.hidden_states, call.new_cache(), run.attentions, run.cross_attentions)
         if call.return_dict:
             return BaseModelOutputWithPoolingAndCrossAttentions(x, pooled, *extras)
-        # transformers' tuple has another order, and a place for the pooler even without one
+        # transformers' tuple has another order, and an entry for the pooler even without one
         hidden_states, cache, *weights = extras
         return (x, pooled, *(e for e in (cache, hidden_states, *weights) if e is not None))
 
@@ -432,12 +432,12 @@ class BertModel(BertPreTrainedModel, BaseModel):
     def read_attention_mask(
         self, mask: Any, shape: tuple[int, int], cache: Any, use_cache: bool, needs_matrix: bool
     ) -> tuple[Any, bool]:
-        """As for all models; scores with relative positions need a matrix."""
+        """Return `mask` and `is_causal` of a Call; scores with relative positions need a matrix."""
         needs_matrix = needs_matrix or self.config.position_embedding_type != "absolute"
         return super().read_attention_mask(mask, shape, cache, use_cache, needs_matrix)
 
     def read_call(self, **arguments: Any) -> Call:
-        """As for all models. Warn if the mask hides the first token of every text: it is then
+        """Return the call as a `Call`. Warn if the mask hides the first token of every text: it is
         probably `token_type_ids`, passed as the second argument. (Padding on the left leaves at
         least one text without padding.)
         """

@@ -42,7 +42,7 @@ class PredictionTransform(Module):
         self.LayerNorm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D)."""
+        """Map (B, T, D) to (B, T, D)."""
         return self.LayerNorm(self.activation(self.dense(x)))
 
 
@@ -62,7 +62,7 @@ class PredictionHead(Module):
         self.decoder.bias = self.bias  # one parameter under two names
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, V)."""
+        """Map (B, T, D) to (B, T, V)."""
         return self.decoder(self.transform(x))
 
 

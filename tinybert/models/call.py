@@ -1,8 +1,8 @@
-"""A call of a model without a head, read once.
+"""`Call`: the checked arguments of one call of a model without a head.
 
 `BaseModel.read_call` checks every argument of a call and collects what the layers need in one
 frozen `Call`: tensors on the model's device, masks that attention can add, flags that are True or
-False. Nothing after it looks at a raw argument again.
+False. The layers never use the raw arguments.
 
 Shapes   B batch, T tokens, P tokens in the cache, D hidden, H heads, L layers, S encoder tokens
 """
@@ -31,13 +31,13 @@ class Call:
         input_ids: (B, T) integers; None if there are inputs_embeds.
         inputs_embeds: (B, T, D) word embeddings; None if there are input_ids.
         token_type_ids, position_ids: (B or 1, T) integers; None for the default.
-        mask: to add to the scores of self-attention, broadcasts to (B, H, T, P + T); or None. MEGA,
-            whose attention takes no sums, has booleans (B, P + T), False for padding.
+        mask: to add to the scores of self-attention, broadcasts to (B, H, T, P + T); or None. MEGA
+            has booleans (B, P + T), False for padding.
         is_causal: whether attention itself must hide later tokens, because `mask` does not.
         head_masks: a factor (1, H, 1, 1) for each layer, or None.
         encoder_states: (B, S, D), what cross-attention attends to; or None.
         encoder_mask: as `mask`, over the S tokens of the encoder.
-        cache: keys and values of the P earlier tokens, one member a layer; None without a cache.
+        cache: keys and values of the P earlier tokens, by layer; None without a cache.
         past_length: P, as it was before the layers append to the cache.
         past_key_values: the argument as it was given.
         use_cache: whether the call returns the cache.
@@ -79,8 +79,8 @@ class Call:
 class BaseModel(PreTrainedModel):
     """A model without a head: token ids in, features out.
 
-    A family adds its embeddings, its layers and its `forward`, and says by the methods below how
-    its attention takes masks and how its cache looks.
+    A family adds its embeddings, its layers and its `forward`; the methods below define its masks
+    and its cache.
     """
 
     config: Any
@@ -147,7 +147,7 @@ class BaseModel(PreTrainedModel):
             return_dict=choose(return_dict, config.return_dict),
         )
 
-    # --- what a family says -----------------------------------------------------------------------
+    # --- what a family defines --------------------------------------------------------------------
 
     @property
     def is_decoder(self) -> bool:

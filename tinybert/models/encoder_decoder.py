@@ -202,7 +202,7 @@ class EncoderDecoderModel(GenerationMixin, PreTrainedModel):
         self.decoder.tie_weights()
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> Any:
-        """Not available for a pair: its two vocabularies may differ."""
+        """Raise NotImplementedError: the two vocabularies of a pair may differ."""
         raise NotImplementedError(
             "call model.encoder.resize_token_embeddings or model.decoder.resize_token_embeddings"
         )
@@ -247,7 +247,7 @@ class EncoderDecoderModel(GenerationMixin, PreTrainedModel):
 
         Returns Seq2SeqLMOutput.
         """
-        wanted = {
+        outputs = {
             "output_attentions": output_attentions,
             "output_hidden_states": output_hidden_states,
         }
@@ -256,7 +256,7 @@ class EncoderDecoderModel(GenerationMixin, PreTrainedModel):
         to_encoder = {k: v for k, v in options.items() if not k.startswith(prefix)}
         if encoder_outputs is None:
             encoder_outputs = self.encode(
-                input_ids, attention_mask, inputs_embeds=inputs_embeds, **wanted, **to_encoder
+                input_ids, attention_mask, inputs_embeds=inputs_embeds, **outputs, **to_encoder
             )
         elif not isinstance(encoder_outputs, ModelOutput):
             encoder_outputs = BaseModelOutput(*encoder_outputs)
@@ -276,7 +276,7 @@ class EncoderDecoderModel(GenerationMixin, PreTrainedModel):
             past_key_values=past_key_values,
             use_cache=use_cache,
             return_dict=True,
-            **wanted,
+            **outputs,
             **to_decoder,
         )
         result = Seq2SeqLMOutput(

@@ -1,5 +1,5 @@
-"""Loading weights into a model: which tensor of the file belongs to which parameter, the report of
-what does not match, and the choice of dtype and device.
+"""Loading weights into a model: matching the names of tensors and parameters, the report of
+mismatches, and the choice of dtype and device.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LISTED = 20  # names of each kind that a report lists
 
 @dataclass
 class LoadingReport:
-    """What loading did. `str(report)` is empty if every name and shape matched.
+    """The result of loading. `str(report)` is empty if every name and shape matched.
 
     Attributes:
         missing_keys: parameters that the file does not have; initialized at random.
@@ -66,13 +66,13 @@ class LoadingReport:
         ]
 
     def _similar(self, name: str) -> str:
-        """The most similar name among those of the file that are not used."""
+        """Return a hint with the most similar unused name in the file, if there is one."""
         close = difflib.get_close_matches(name, self.unexpected_keys, n=1, cutoff=0.8)
         return f"   (the file has {close[0]})" if close else ""
 
 
 def _section(title: str, names: list[str], count: int) -> list[str]:
-    """The lines of one kind of mismatch: how many there are, and the first of them."""
+    """Return the lines for one kind of mismatch: the number, and the first names."""
     if not count:
         return []
     more = [f"    ... and {count - LISTED} more"] if count > LISTED else []
@@ -179,7 +179,7 @@ def _is_ignored(name: str) -> bool:
 
 
 def choose_dtype(dtype: Any, torch_dtype: Any, config: Any) -> Any:
-    """Return what `dtype` or `torch_dtype` names, for NumPy; None if neither is given.
+    """Return the NumPy dtype that `dtype` or `torch_dtype` names; None if neither is given.
 
     Names and torch's own dtypes are allowed. "auto" is the dtype that the config was saved with.
     "bfloat16", which NumPy lacks, becomes float32, which holds all its values.

@@ -1,4 +1,4 @@
-"""MegatronBERT: BERT with the norms before the blocks (pre-LN), which keeps the residual path free.
+"""MegatronBERT: BERT with the norms before the blocks (pre-LN), outside the residual path.
 
 Source   Shoeybi et al. 2019, arXiv:1909.08053, section 5.3 and figure 7: with the norms after the
          residuals, as in BERT, larger models train worse
@@ -95,7 +95,7 @@ class MegatronBertOutput(Module):
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        """x (B, T, in) and residual (B, T, D) to (B, T, D)."""
+        """Map x (B, T, in) and residual (B, T, D) to (B, T, D)."""
         return residual + self.dropout(self.dense(x))
 
 
@@ -109,7 +109,7 @@ class MegatronBertAttention(Module):
         self.output = MegatronBertOutput(config, config.hidden_size)
 
     def forward(self, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor | None]:
-        """(B, T, D) to (B, T, D), and the attention weights if asked for."""
+        """Map (B, T, D) to (B, T, D), and the attention weights if requested."""
         context, weights = self.self(self.ln(x), *rest)
         return self.output(context, x), weights
 

@@ -1,7 +1,7 @@
-"""`Stack`: the layers of a model, run one after the other. All families run their layers here.
+"""`Stack`: the layers of a model, run in sequence. All families run their layers here.
 
-This is the one place that collects hidden states and attention weights, hands each layer its part
-of the cache, and computes layers again in backward (gradient checkpointing).
+It collects hidden states and attention weights, passes each layer its part of the cache, and
+recomputes layers in backward (gradient checkpointing).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tinybert.nn.cache import LayerCache
 
 
 class LayerOutput(NamedTuple):
-    """The output of one layer: hidden states (B, T, D), and attention weights if asked for."""
+    """The output of one layer: hidden states (B, T, D), and attention weights if requested."""
 
     hidden_states: Tensor
     attentions: Tensor | None = None
@@ -24,7 +24,7 @@ class LayerOutput(NamedTuple):
 
 
 class StackOutput(NamedTuple):
-    """The output of all layers; None for what the call did not ask for.
+    """The output of all layers; None for outputs that the call did not request.
 
     Attributes:
         last_hidden_state: (B, T, D), after the last layer and the norm.
@@ -89,10 +89,10 @@ def _run(layer: Module, x: Tensor, call: Any, past: Any, head_mask: Tensor | Non
 def _recomputed(
     layer: Module, x: Tensor, call: Any, past: LayerCache | None, head_mask: Tensor | None
 ) -> LayerOutput:
-    """Run a layer without keeping what its backward needs: that is computed again in backward.
+    """Run a layer without keeping its intermediate results, which backward computes again.
 
-    Both runs start from the same past, so each appends to a cache of its own. What a gradient must
-    reach is passed to `checkpoint` as an input: x, the encoder's states, the cached tensors.
+    Both runs start from the same past, so each appends to its own copy of the cache. All tensors
+    that may need a gradient are inputs of `checkpoint`: x, the encoder's states, the cache.
     """
     states = [] if call.encoder_states is None else [call.encoder_states]
     cached = () if past is None else past.members

@@ -1,5 +1,5 @@
-"""Changes to a model that exists: the size of its vocabulary, its attention heads, and whether it
-recomputes layers in the backward pass.
+"""Changes to an existing model: the size of its vocabulary, pruned attention heads, and gradient
+checkpointing.
 """
 
 from __future__ import annotations

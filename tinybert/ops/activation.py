@@ -1,4 +1,4 @@
-"""The table of activations: which function a config means by a name."""
+"""The table of activation functions by the names that configs use."""
 
 from __future__ import annotations
 

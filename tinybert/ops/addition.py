@@ -19,13 +19,13 @@ class Binary:
     kinds: Any = None  # the shape of each, and whether it is complex; None if they are alike
 
     def operands(self, a: Any, b: Any) -> tuple[Any, Any]:
-        """Return the operands in matching dtypes; `give_back` needs what they were."""
+        """Return the operands in matching dtypes; `operand_grad` needs what they were."""
         if type(a) is type(b) and is_array(a) and a.dtype is b.dtype and a.shape == b.shape:
             return a, b
         self.kinds = _shape_and_kind(a), _shape_and_kind(b)
         return promote(a, b)
 
-    def give_back(self, position: int, grad: Any) -> Any:
+    def operand_grad(self, position: int, grad: Any) -> Any:
         """Return `grad` in the shape of operand `position`, its real part for a real operand."""
         if self.kinds is None:
             return grad
@@ -49,7 +49,9 @@ class Add(Binary, Function):
 
     def backward(self, dy: Any) -> Any:
         need_a, need_b = self.needs_input_grad
-        return self.give_back(0, dy) if need_a else None, self.give_back(1, dy) if need_b else None
+        return self.operand_grad(0, dy) if need_a else None, self.operand_grad(
+            1, dy
+        ) if need_b else None
 
 
 def add(input: Any, other: Any) -> Tensor:
@@ -66,7 +68,9 @@ class Sub(Binary, Function):
 
     def backward(self, dy: Any) -> Any:
         need_a, need_b = self.needs_input_grad
-        return self.give_back(0, dy) if need_a else None, self.give_back(1, -dy) if need_b else None
+        return self.operand_grad(0, dy) if need_a else None, self.operand_grad(
+            1, -dy
+        ) if need_b else None
 
 
 def sub(input: Any, other: Any) -> Tensor:

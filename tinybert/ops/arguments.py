@@ -43,10 +43,10 @@ def promote(a: Any, b: Any) -> tuple[Any, Any]:
     An integer array with a floating array takes the float's dtype, and an integer array with a
     Python float takes the default dtype (NumPy alone gives float64 for both).
     """
-    return _beside(a, b), _beside(b, a)
+    return _in_common_dtype(a, b), _in_common_dtype(b, a)
 
 
-def _beside(a: Any, b: Any) -> Any:
+def _in_common_dtype(a: Any, b: Any) -> Any:
     if not is_array(a) or a.dtype.kind not in "biu":
         return a
     if is_array(b) and b.dtype.kind in "fc":

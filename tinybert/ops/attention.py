@@ -1,4 +1,4 @@
-"""Attention: its formula, and the same in blocks, without ever holding the attention matrix."""
+"""Attention: the formula, and a computation in blocks that never stores the attention matrix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ScaledDotProductAttention(Function):
 
     Shapes   query (B, H, Tq, K)   key (B, G, Tk, K)   value (B, G, Tk, Kv)   y (B, H, Tq, Kv)
              mask broadcasts to (B, H, Tq, Tk): floating, added to the scores; or boolean, True
-             where a query may see a key (a query whose keys are all masked gives zeros)
+             where a query attends to a key (a query whose keys are all masked gives zeros)
     Source   Vaswani et al. 2017, arXiv:1706.03762, eq. 1; in blocks: Dao et al. 2022,
              arXiv:2205.14135, algorithm 1; in groups: Ainslie et al. 2023, arXiv:2305.13245
     Oracle   torch.nn.functional.scaled_dot_product_attention
@@ -34,17 +34,17 @@ class ScaledDotProductAttention(Function):
         dvalue = P^T @ dy          dP = dy @ value^T          dS = P * (dP - rowsum(dy * y))
         dquery = scale * dS @ key          dkey = scale * dS^T @ query
 
-    (rowsum(dP * P), which the softmax's backward asks for, equals rowsum(dy * y).) Saved: top and
+    (rowsum(dP * P), a term of the softmax's backward, equals rowsum(dy * y).) Saved: top and
     total, (B, H, Tq, 1) each. Dropout on P is drawn again from a seed.
 
     Keys and values may have fewer heads, G: then R = H / G consecutive heads of queries use the
-    same one. Nothing is repeated for that: queries get the axes (B, G, R, Tq, K), keys and values
-    (B, G, 1, Tk, K). With `is_causal` query i sees keys 0 to first + i.
+    same one. No head is copied for that: queries have the axes (B, G, R, Tq, K), keys and values
+    (B, G, 1, Tk, K). With `is_causal` query i attends to keys 0 to first + i.
 
     In blocks. A softmax over many keys can be summed up block by block. With the largest score seen
     so far, top, and p = exp(S - top), keep total = sum p and gathered = p @ value; when a later
-    block has a larger score, what was summed before is multiplied by exp(old top - new top). In the
-    end y = gathered / total. Memory grows with the length, not with its square.
+    block has a larger score, the earlier sums are multiplied by exp(old top - new top). In the end
+    y = gathered / total. Memory grows with the length, not with its square.
     """
 
     def forward(
@@ -91,10 +91,11 @@ def scaled_dot_product_attention(
     Args:
         query (..., Tq, K), key (..., Tk, K), value (..., Tk, Kv), with the same leading axes.
         attn_mask: broadcasts to (..., Tq, Tk). Floating: added to the scores. Boolean: True where
-            a query may see a key; a query whose keys are all masked gives zeros. It carries no
+            a query attends to a key; a query whose keys are all masked gives zeros. It carries no
             gradient.
         dropout_p: probability of dropping a weight; 0 except in training.
-        is_causal: query i sees keys 0 to first + i only; `first` is how many keys came before.
+        is_causal: query i attends to keys 0 to first + i only; `first` is the number of earlier
+            keys.
         scale: of the scores; 1 / sqrt(K) if None, which keeps their variance at 1 when queries and
             keys have variance 1.
         enable_gqa: key and value (B, G, Tk, K) may have fewer heads than query (B, H, Tq, K): with
@@ -165,7 +166,7 @@ Block = tuple[slice, slice, slice, slice]  # rows of the batch, groups, queries,
 
 
 class Visibility(NamedTuple):
-    """Which keys each query sees, for any block of the scores, and dropout of what it sees."""
+    """The keys that each query attends to, and dropout of the weights, for any block of scores."""
 
     mask: Any  # (B or 1, G or 1, R or 1, Tq or 1, Tk or 1), or None
     is_causal: bool
@@ -182,8 +183,8 @@ class Visibility(NamedTuple):
             last = xp.arange(self.first + queries.start, self.first + queries.stop)
             allowed = xp.arange(keys.start, keys.stop) <= last[:, None]
         if self.mask is not None:
-            wanted = zip(self.mask.shape, (rows, groups, slice(None), queries, keys), strict=True)
-            part = self.mask[tuple(slice(None) if size == 1 else at for size, at in wanted)]
+            slices = zip(self.mask.shape, (rows, groups, slice(None), queries, keys), strict=True)
+            part = self.mask[tuple(slice(None) if size == 1 else at for size, at in slices)]
             if part.dtype.kind == "b":
                 allowed = part if allowed is None else part & allowed
             else:
@@ -193,7 +194,7 @@ class Visibility(NamedTuple):
     def kept(self, weights: Array, block: Block, groups: int) -> Array:
         """Return the dropout factors of a block: 0 with probability p, 1 / (1 - p) otherwise.
 
-        They are drawn for all groups, so that they do not depend on how many a block has.
+        They are drawn for all groups, since then they do not depend on the blocks.
         """
         rows, part, queries, keys = block
         generator = seeded_generator(weights, self.seed, rows.start, queries.start, keys.start)
@@ -257,7 +258,7 @@ def _dropped(weights: Array, query: Array, key: Array, value: Array, seen: Visib
 # --- in blocks ------------------------------------------------------------------------------------
 
 # OpenBLAS does products of up to this many multiplications on the calling thread. Blocks of that
-# size run in parallel on our own threads, and their scores never leave the cache.
+# size run in parallel on threads of `cpu.py`, and their scores never leave the cache.
 ONE_THREAD_PRODUCT = 1 << 18
 KEYS = 128
 
@@ -280,16 +281,16 @@ def _blocks(query: Array, key: Array, value: Array) -> tuple[list[slice], list[s
     queries = min(queries, max(length, 1))
     keys = min(scores // queries // keys * keys, max(past, 1))
     rows = max(1, scores // (queries * keys))
-    return _cut(batch, rows), _cut(length, queries), _cut(past, keys)
+    return _slices(batch, rows), _slices(length, queries), _slices(past, keys)
 
 
-def _cut(length: int, step: int) -> list[slice]:
+def _slices(length: int, step: int) -> list[slice]:
     """Return slices of `step` elements that cover `length`."""
     return [slice(start, min(start + step, length)) for start in range(0, length, max(step, 1))]
 
 
-def _in_sight(keys: list[slice], queries: slice, seen: Visibility) -> list[slice]:
-    """Return the blocks of keys that some of the queries see; at least the first."""
+def _visible_blocks(keys: list[slice], queries: slice, seen: Visibility) -> list[slice]:
+    """Return the blocks of keys that some of the queries attend to; at least the first."""
     if not seen.is_causal:
         return keys
     return [block for block in keys if block.start < max(1, seen.first + queries.stop)]
@@ -299,7 +300,7 @@ def _in_sight(keys: list[slice], queries: slice, seen: Visibility) -> list[slice
 def attention_in_blocks(
     query: Array, key: Array, value: Array, scale: float, seen: Visibility
 ) -> tuple[Array, Array, Array]:
-    """Sum up exp(S - top) and its product with the values, one block of keys after the other."""
+    """Sum exp(S - top) and its product with the values, block by block."""
     xp = array_module(query)
     batch, groups, repeats, length, _ = query.shape
     lowest = float(xp.finfo(query.dtype).min)
@@ -316,7 +317,7 @@ def attention_in_blocks(
         at = (rows, slice(None), slice(None), queries)
         tops, totals, gathered = top[at], total[at], y[at]
         scaled = query[at] * scale
-        for keys in _in_sight(key_blocks, queries, seen):
+        for keys in _visible_blocks(key_blocks, queries, seen):
             block = (rows, all_groups, queries, keys)
             scores = seen.masked(scaled @ key[rows, :, :, keys].swapaxes(-1, -2), block)
             higher = xp.maximum(tops, scores.max(axis=-1, keepdims=True))
@@ -359,7 +360,7 @@ def attention_backward_in_blocks(
             at = (rows, part, slice(None), queries)
             scaled, dys = query[at] * scale, dy[at]
             products = (dys * y[at]).sum(axis=-1, keepdims=True)
-            for keys in _in_sight(key_blocks, queries, seen):
+            for keys in _visible_blocks(key_blocks, queries, seen):
                 block, those = (rows, part, queries, keys), (rows, part, slice(None), keys)
                 weights = seen.masked(scaled @ key[those].swapaxes(-1, -2), block)
                 weights -= top[at]
@@ -378,7 +379,7 @@ def attention_backward_in_blocks(
                 dquery[at] += dweights @ key[those]
                 dkey[those] += (dweights.swapaxes(-1, -2) @ query[at]).sum(axis=2, keepdims=True)
 
-    parts = [slice(0, groups)] if len(row_blocks) > 1 else _cut(groups, -(-groups // 4))
+    parts = [slice(0, groups)] if len(row_blocks) > 1 else _slices(groups, -(-groups // 4))
     backend_of(query).for_each(some_heads, list(product(row_blocks, parts)))
     return dquery, dkey, dvalue
 

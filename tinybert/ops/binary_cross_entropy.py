@@ -43,7 +43,7 @@ class BCEWithLogits(PairLoss, Function):
         scale = self.w * self.each(dy)
         sigmoid = where(self.x >= 0, 1 / (1 + e), e / (1 + e))
         counter = where(self.x >= 0, e / (1 + e), 1 / (1 + e))  # sigmoid(-x)
-        gradients = self.give_back(
+        gradients = self.operand_grad(
             lambda: ((1 - self.t) * sigmoid - self.p * self.t * counter) * scale,
             lambda: (self.p * self.below - self.above) * scale,
         )

@@ -1,4 +1,4 @@
-"""Limits for every element."""
+"""Clipping every element to a range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutions as long as the sequence itself, by the fast Fourier transform."""
+"""Convolutions with kernels as long as the sequence, by the fast Fourier transform."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BLOCK = 1 << 17  # numbers that are transformed at once: with their spectrum the
 
 
 class LongConvolution(Function):
-    """y_t = sum_j back_j x_(t-j) + sum_j ahead_j x_(t+j), each of the D features on its own.
+    """y_t = sum_j back_j x_(t-j) + sum_j ahead_j x_(t+j), for each of the D features separately.
 
     `back` weights past steps, `ahead`, if it is given, future ones; j = 0 ... M - 1, and x is 0
     outside of its T steps. With both, x_t itself counts twice.
@@ -90,7 +90,7 @@ def convolution_backward(
     dx = _sequence(_response(back, ahead, n).conj() * of_dy, n)[..., : x.shape[1]].swapaxes(1, 2)
     dback, dahead = (_sequence(s, n)[:, :width] for s in (product, product.conj()))
     gradients = (g.astype(x.dtype, copy=False) for g in (dx, dback, dahead))
-    dx, dback, dahead = (g if wanted else None for g, wanted in zip(gradients, need, strict=True))
+    dx, dback, dahead = (g if needed else None for g, needed in zip(gradients, need, strict=True))
     return dx, dback, dahead
 
 
@@ -137,7 +137,7 @@ def good_length(least: int) -> int:
 
 @convolution_forward.on("cpu", "cuda")
 def convolution_in_blocks(x: Array, back: Array, ahead: Array | None) -> Array:
-    """Transform some features at a time, so that their spectra fit the cache."""
+    """Transform some features at a time; their spectra fit the cache."""
     y, length = array_module(x).empty_like(x), x.shape[1]
     n = good_length(length + back.shape[1] - 1)
 
@@ -160,7 +160,7 @@ def convolution_in_blocks(x: Array, back: Array, ahead: Array | None) -> Array:
 def convolution_backward_in_blocks(
     dy: Array, x: Array, back: Array, ahead: Array | None, need: tuple[bool, ...]
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """Transform some features at a time, so that their spectra fit the cache."""
+    """Transform some features at a time; their spectra fit the cache."""
     xp, length, width = array_module(dy), x.shape[1], back.shape[1]
     n = good_length(length + width - 1)
     dx = xp.empty_like(x) if need[0] else None
@@ -200,15 +200,15 @@ def convolution_backward_in_blocks(
 
 def _parts(features: int, n: int) -> list[slice]:
     """Return the features in shares of work, at least as many as fill a line of the cache."""
-    return _cut(features, max(LINE, BLOCK // n))
+    return _slices(features, max(LINE, BLOCK // n))
 
 
 def _rows(part: slice, n: int) -> list[slice]:
     """Return the features of a share, as many at a time as are transformed at once."""
-    return _cut(part.stop - part.start, max(1, BLOCK // n))
+    return _slices(part.stop - part.start, max(1, BLOCK // n))
 
 
-def _cut(count: int, size: int) -> list[slice]:
+def _slices(count: int, size: int) -> list[slice]:
     """Return slices of `size` elements that cover `count`."""
     return [slice(at, min(at + size, count)) for at in range(0, count, size)]
 
@@ -219,7 +219,7 @@ def transposed(x: Array) -> Array:
     return x.T.copy()
 
 
-STRIP = 512  # rows that are turned at once: they stay in cache until all their columns are written
+STRIP = 512  # rows transposed at once: they stay in the cache until all columns are written
 
 
 @transposed.on("cpu")

@@ -1,4 +1,4 @@
-"""The same values in another dtype, in other memory, or on another device."""
+"""Copies and conversions: to another dtype, to new memory, or to another device."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Cast(Function):
 
 
 def astype(input: Any, dtype: Any) -> Tensor:
-    """Return the same values in another dtype; the gradient comes back in that of `input`."""
+    """Return the same values in another dtype; the gradient has that of `input`."""
     return Cast.apply(as_tensor(input), dtype=dtype)
 
 

@@ -30,7 +30,7 @@ class CrossEntropy(Loss, Function):
         dlogits_j = (p_j sum_c a_c - a_j) * dy      dtarget_c = -(1 - s) weight_c log p_c * dy
 
     Saved: logits and logsumexp, not p. Without smoothing class numbers never become a matrix a: the
-    kernel subtracts 1 at the target. What is ignored has gradient 0.
+    kernel subtracts 1 at the target. Ignored targets have gradient 0.
     """
 
     def forward(
@@ -83,7 +83,7 @@ class CrossEntropy(Loss, Function):
         return dlogits, dtarget, None
 
     def _smoothed(self, target: Array) -> Array:
-        """a (M, C) = weight * ((1 - s) target + s / C)."""
+        """Return a (M, C) = weight * ((1 - s) target + s / C)."""
         target = target.astype(self.rows.dtype)
         if self.smoothing:
             target = target * (1 - self.smoothing) + self.smoothing / target.shape[1]
@@ -120,7 +120,7 @@ def cross_entropy(
 
 
 def unless(out: Array, x: Array) -> Array:
-    """Return x, but 0 where `out`: 0 * inf would make nan of a row that does not count."""
+    """Return x with 0 where `out`; multiplying by 0 would turn an infinite x into nan."""
     xp = array_module(x)
     return xp.where(out, xp.zeros_like(x), x)
 

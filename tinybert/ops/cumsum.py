@@ -1,4 +1,4 @@
-"""Running sums."""
+"""Cumulative sums."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class CumSum(Function):
 
 @torch_keywords(dim="axis")
 def cumsum(input: Any, axis: int | None = None) -> Tensor:
-    """Return running sums along `axis`; of the flattened tensor if no axis is given, as NumPy."""
+    """Return cumulative sums along `axis`, or of the flattened tensor if axis is None."""
     return CumSum.apply(as_tensor(input), axis=axis)

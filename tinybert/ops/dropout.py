@@ -1,4 +1,4 @@
-"""Dropout: noise that keeps features from relying on one another."""
+"""Dropout: random elements set to 0 in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products of several tensors, summed over any axes."""
+"""Einsum: products of several tensors, summed over any axes."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
 
 def _parse(equation: str, operands: tuple[Any, ...]) -> tuple[list[str], str]:
-    """The letters of every operand and of the output; refuses what the backward above does not
-    cover.
-    """
+    """Return the letters of every operand and of the output; ValueError for unsupported forms."""
     left, arrow, output = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if "." in equation or not all(term.isalpha() or not term for term in terms):

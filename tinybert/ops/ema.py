@@ -1,4 +1,4 @@
-"""The moving average of MEGA as a recurrence: step by step, with the state that it carries."""
+"""The moving average of MEGA as a recurrence over time steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinybert.ops.arguments import widened
 
 
 class EMARecurrence(Function):
-    """Every feature enters N memories, which decay, and of which it is the weighted sum:
+    """Each feature is added to N decaying states, and y is a weighted sum of the states:
 
         state_t = decay * state_(t-1) + enter * x_t          y_t = sum_n leave_n state_(t,n)
 
@@ -18,10 +18,10 @@ class EMARecurrence(Function):
     Source   Ma et al. 2022, arXiv:2209.10655, eq. 6
     Returns  y and the state after the last step, from which the next call continues.
 
-    Unrolled it is the convolution of x with `PowerSums`(enter * leave, decay). What comes later has
-    no part in what was computed before: causal to the last bit, which a Fourier transform is not.
+    Unrolled it is the convolution of x with `PowerSums`(enter * leave, decay). Later
+    inputs never change earlier results, not even by rounding, unlike in a Fourier transform.
 
-    Backward walks back in time. With dstate_t the gradient of all that depends on state_t,
+    Backward runs backward in time. With dstate_t the gradient of all that depends on state_t,
 
         dstate_t = leave * dy_t + decay * dstate_(t+1)
         dx_t = sum_n enter_n dstate_(t,n)        denter = sum x_t dstate_t

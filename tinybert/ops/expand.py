@@ -1,4 +1,4 @@
-"""Axes repeated without a copy."""
+"""Expanding (broadcasting) axes without a copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The largest and the smallest element, and their indices."""
+"""Maximum and minimum, and their indices (argmax, argmin)."""
 
 from __future__ import annotations
 

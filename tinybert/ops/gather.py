@@ -41,10 +41,10 @@ def gather(input: Any, axis: int, index: Any) -> Tensor:
 class ScatterAdd(Function):
     """y = a copy of x to which y[index[i][j]][j] += source[i][j] was added, for axis 0 and so on.
 
-    Shapes   as in `Gather`; source may be longer than index, what lies beyond is not read
+    Shapes   as in `Gather`; source may be longer than index; the rest is not used
     Oracle   torch.scatter_add; negative numbers count from the end
 
-    dx = dy      dsource[i][j] = dy[index[i][j]][j], 0 for what was not read
+    dx = dy      dsource[i][j] = dy[index[i][j]][j], 0 for elements not used
     """
 
     def forward(self, x: Any, index: Any, source: Any, *, axis: int) -> Any:

@@ -78,7 +78,7 @@ def linear_gelu(input: Any, weight: Tensor, bias: Tensor | None = None) -> Tenso
 
 @kernel
 def gelu_forward(x: Array, want_slope: bool) -> tuple[Array, Array | None]:
-    """Return y = x * Phi(x) and, if wanted, its slope Phi(x) + x * phi(x)."""
+    """Return y = x * Phi(x) and, if requested, its slope Phi(x) + x * phi(x)."""
     cdf = (1 + erf_forward(x * math.sqrt(0.5))) * 0.5
     density = array_module(x).exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
     return x * cdf, (cdf + x * density if want_slope else None)
@@ -88,7 +88,7 @@ def gelu_forward(x: Array, want_slope: bool) -> tuple[Array, Array | None]:
 def linear_gelu_forward(
     x: Array, weight: Array, bias: Array | None, want_slope: bool
 ) -> tuple[Array, Array | None]:
-    """Return y = gelu(x @ weight^T + bias) for rows x (N, I), and the slope of gelu if wanted."""
+    """Return y = gelu(x @ weight^T + bias) for rows x (N, I), and gelu's slope if requested."""
     y = x @ weight.T
     if bias is not None:
         y += bias
@@ -113,7 +113,7 @@ def linear_gelu_on_cpu(
 
 
 # Phi(x) = (1 + tanh(x * P(x^2))) / 2 with a polynomial P as in erf.py; with these coefficients the
-# absolute error of erf is below 6e-8, which is all that x * Phi(x) can show in float32.
+# absolute error of erf is below 6e-8, the precision of x * Phi(x) in float32.
 _GELU_P = (
     0.797884941459, 0.0363330845776, -3.25949798669e-05, -5.53061916143e-05,
     3.96474397318e-06, -1.32263299783e-07, 1.75616951242e-09,
@@ -121,7 +121,7 @@ _GELU_P = (
 
 
 def _gelu_in_place_on_cpu(x: Array, bias: Array | None, want_slope: bool) -> Array | None:
-    """Overwrite rows x (N, F) with gelu(x + bias); return the slope of gelu if wanted.
+    """Overwrite rows x (N, F) with gelu(x + bias); return the slope of gelu if requested.
 
     In float32 Phi(x) = (1 + tanh(x P)) / 2 = 1 / (1 + exp(-2 x P)), which is exact in the tail too.
     """

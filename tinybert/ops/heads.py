@@ -1,4 +1,4 @@
-"""Features split into attention heads, and heads merged into features."""
+"""Splitting features into attention heads, and merging heads into features."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SplitHeads(Function):
 
 
 class MergeHeads(Function):
-    """y[b, t, h K + k] = x[b, h, t, k]: the heads side by side. dx splits dy.
+    """y[b, t, h K + k] = x[b, h, t, k]: the heads concatenated. dx splits dy.
 
     Shapes   x (B, H, T, K)   y (B, T, H K)
     Source   Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2
@@ -55,6 +55,6 @@ def merge_heads(input: Any) -> Tensor:
 
 
 def _merged(x: Any) -> Any:
-    """(B, H, T, K) to (B, T, H K)."""
+    """Return heads (B, H, T, K) as features (B, T, H K)."""
     batch, heads, length, size = x.shape
     return x.swapaxes(1, 2).reshape(batch, length, heads * size)

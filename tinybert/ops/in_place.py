@@ -1,4 +1,4 @@
-"""Changes in place: refused where a recorded graph would become wrong (`Tensor._changed`)."""
+"""In-place operations; one that would make a recorded graph wrong is refused."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Choosing elements by index, slice or mask: x[index].
 
-What is chosen once passes its gradient straight back; what is chosen several times collects it
-(`scatter_sum`). Assigning through repeated indices would keep only the last one. Indices are
-checked before they are used, since a GPU library would wrap them silently.
+An element that is chosen once gets the gradient of its copy; one that is chosen several times gets
+their sum (`scatter_sum`). Assignment to repeated indices would keep only the last one. Indices are
+checked before use, since a GPU library would wrap them silently.
 """
 
 from __future__ import annotations

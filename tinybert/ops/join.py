@@ -1,4 +1,4 @@
-"""Tensors joined along an axis that they have, or along a new one."""
+"""Concatenating tensors along an axis, or stacking them along a new one."""
 
 from __future__ import annotations
 

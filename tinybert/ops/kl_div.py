@@ -35,7 +35,9 @@ class KLDiv(PairLoss, Function):
     def backward(self, dy: Any) -> Any:
         each = self.each(dy)
         factor = self.t if self.log_target else 1
-        return self.give_back(lambda: -self.t * each, lambda: factor * (self.log_ratio + 1) * each)
+        return self.operand_grad(
+            lambda: -self.t * each, lambda: factor * (self.log_ratio + 1) * each
+        )
 
 
 def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:

@@ -1,4 +1,4 @@
-"""The product of matrices."""
+"""Matrix multiplication."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses by the distance of prediction and target: squared and absolute."""
+"""Mean squared error and mean absolute error (L1)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PairLoss(Loss):
             raise ValueError(f"{name} of shape {value.shape} does not broadcast to {x.shape}")
         return value.astype(x.dtype, copy=False)
 
-    def give_back(self, dx: Any, dtarget: Any) -> tuple[Any, Any]:
+    def operand_grad(self, dx: Any, dtarget: Any) -> tuple[Any, Any]:
         """Return the two gradients in the dtype of the prediction."""
         need = self.needs_input_grad  # type: ignore[attr-defined]
         return (
@@ -53,7 +53,7 @@ class MSE(PairLoss, Function):
 
     def backward(self, dy: Any) -> Any:
         slope = 2 * self.distance * self.each(dy)
-        return self.give_back(lambda: slope, lambda: -slope)
+        return self.operand_grad(lambda: slope, lambda: -slope)
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
@@ -75,7 +75,7 @@ class L1(PairLoss, Function):
 
     def backward(self, dy: Any) -> Any:
         slope = array_module(dy).sign(self.distance) * self.each(dy)
-        return self.give_back(lambda: slope, lambda: -slope)
+        return self.operand_grad(lambda: slope, lambda: -slope)
 
 
 def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:

@@ -26,8 +26,8 @@ class Mul(Binary, Function):
         return a * b
 
     def backward(self, dy: Any) -> Any:
-        da = self.give_back(0, dy * conjugate(self.b)) if self.needs_input_grad[0] else None
-        db = self.give_back(1, dy * conjugate(self.a)) if self.needs_input_grad[1] else None
+        da = self.operand_grad(0, dy * conjugate(self.b)) if self.needs_input_grad[0] else None
+        db = self.operand_grad(1, dy * conjugate(self.a)) if self.needs_input_grad[1] else None
         return da, db
 
 
@@ -52,8 +52,8 @@ class Div(Binary, Function):
     def backward(self, dy: Any) -> Any:
         with np.errstate(divide="ignore", invalid="ignore"):
             da = dy / conjugate(self.b)
-            db = self.give_back(1, -da * conjugate(self.y)) if self.needs_input_grad[1] else None
-        return self.give_back(0, da) if self.needs_input_grad[0] else None, db
+            db = self.operand_grad(1, -da * conjugate(self.y)) if self.needs_input_grad[1] else None
+        return self.operand_grad(0, da) if self.needs_input_grad[0] else None, db
 
 
 def div(input: Any, other: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Class numbers as vectors with a single 1."""
+"""One-hot vectors of class numbers."""
 
 from __future__ import annotations
 

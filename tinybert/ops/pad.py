@@ -1,4 +1,4 @@
-"""Values added around a tensor."""
+"""Padding a tensor with a value."""
 
 from __future__ import annotations
 

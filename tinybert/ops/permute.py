@@ -1,4 +1,4 @@
-"""The axes in another order."""
+"""Permuting axes: permute, transpose, swapaxes."""
 
 from __future__ import annotations
 

@@ -41,9 +41,13 @@ class Pow(Binary, Function):
                         xp.zeros_like(self.y),
                         b * a ** xp.where(b == 0, xp.ones_like(b), b - 1),
                     )
-                    da = self.give_back(0, dy * slope)
+                    da = self.operand_grad(0, dy * slope)
                 else:
-                    da = self.give_back(0, dy * (b * a ** (b - 1))) if b != 0 else xp.zeros_like(a)
+                    da = (
+                        self.operand_grad(0, dy * (b * a ** (b - 1)))
+                        if b != 0
+                        else xp.zeros_like(a)
+                    )
             if self.needs_input_grad[1]:
                 log_a = (
                     xp.log(a)
@@ -53,7 +57,9 @@ class Pow(Binary, Function):
                     else (-math.inf if a == 0 else math.nan)
                 )
                 still = (xp.zeros_like(self.y) + a == 0) & (b >= 0)
-                db = self.give_back(1, xp.where(still, xp.zeros_like(self.y), dy * self.y * log_a))
+                db = self.operand_grad(
+                    1, xp.where(still, xp.zeros_like(self.y), dy * self.y * log_a)
+                )
         return da, db
 
 

@@ -1,4 +1,4 @@
-"""Sums of powers: the kernel of a moving average, and the state that it reaches."""
+"""Sums of powers, such as the kernel of a moving average, and the transpose of this map."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tinybert.ops.arguments import unbroadcast, widened
 
 
 class PowerSums(Function):
-    """y_t = sum_n weight_n base_n^t for t = 0 ... T - 1: what is left of N decaying memories.
+    """y_t = sum_n weight_n base_n^t for t = 0 ... T - 1: the kernel of N decaying states.
 
-    Shapes   weight (..., D, N)   base (D, N)   y (..., D, T), each of the D features on its own
+    Shapes   weight (..., D, N)   base (D, N)   y (..., D, T), each of the D features separately
     Source   Ma et al. 2022, arXiv:2209.10655, section 3.3: MEGA's kernel, with
              weight = gamma * delta-gated beta and base the decay phi
 
@@ -24,7 +24,7 @@ class PowerSums(Function):
                 = weight_n * (the polynomial with coefficients 1 dy_1, 2 dy_2, ... at base_n)
 
     Time and memory: a T x N table of powers would be N times as large as y. With t = r S + s, where
-    S is about sqrt(T), base^t = base^(rS) base^s, so that 2 N sqrt(T) powers and one product of
+    S is about sqrt(T), base^t = base^(rS) base^s, and 2 N sqrt(T) powers and one product of
     matrices (R x N) @ (N x S) are enough.
     """
 
@@ -53,7 +53,7 @@ def power_sums(weight: Any, base: Any, length: int) -> Tensor:
 class Polynomials(Function):
     """y_n = sum_t coefficient_t base_n^t: polynomials, each at N points.
 
-    Shapes   coefficient (..., D, T)   base (D, N)   y (..., D, N), each feature on its own
+    Shapes   coefficient (..., D, T)   base (D, N)   y (..., D, N), each feature separately
     Oracle   numpy.polynomial.polynomial.polyval
 
     The transpose of `PowerSums` in the coefficients, and computed in the same way:
@@ -105,13 +105,13 @@ def _powers(base: Any, length: int) -> tuple[Any, Any]:
     """Return base^s for s < S, (D, N, S), and base^(r S) for r < R, (D, N, R); R S >= length."""
     size = max(1, math.isqrt(length))
     steps = -(-length // size)
-    wide = base.astype("float64")  # so that the powers are rounded once
-    powers = _ladder(wide, size)
-    leaps = _ladder(powers[..., -1] * wide, steps)
+    wide = base.astype("float64")  # the powers are rounded only once
+    powers = _consecutive_powers(wide, size)
+    leaps = _consecutive_powers(powers[..., -1] * wide, steps)
     return powers.astype(base.dtype, copy=False), leaps.astype(base.dtype, copy=False)
 
 
-def _ladder(base: Any, count: int) -> Any:
+def _consecutive_powers(base: Any, count: int) -> Any:
     """Return base^0, base^1, ... (..., count): each step doubles how many are known."""
     y = array_module(base).ones((*base.shape, count), base.dtype)
     known, step = 1, base[..., None]  # step is base^known

@@ -1,4 +1,4 @@
-"""The same elements in another shape."""
+"""Changing the shape: reshape, flatten, squeeze, unsqueeze."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Reshape(Function):
     def forward(self, x: Any, *, shape: tuple[int, ...]) -> Any:
         self.shape = x.shape
         free = shape.count(-1)
-        known = math.prod(shape) * (-1) ** free  # what the given sizes come to
+        known = math.prod(shape) * (-1) ** free  # the product of the given sizes
         fits = x.size == known if not free else free == 1 and known > 0 and x.size % known == 0
         if not fits or min(shape, default=0) < -1:
             raise ValueError(

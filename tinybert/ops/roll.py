@@ -1,4 +1,4 @@
-"""Elements shifted along an axis, or in reversed order."""
+"""Rolling and flipping elements along an axis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinybert.ops.arguments import normal_axes, normal_axis
 
 
 class Roll(Function):
-    """Elements moved by `shifts` along `axis`; what falls off comes in at the other end.
+    """Elements moved by `shifts` along `axis`; elements that leave one end enter at the other.
 
     With axis None the flattened array is rolled. dx = dy rolled back.   Oracle   torch.roll
     """

@@ -1,4 +1,4 @@
-"""Rotary position embedding: a position turns pairs of features by an angle."""
+"""Rotary position embedding: pairs of features are rotated by the angle of their position."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinybert.ops.arguments import operand
 
 
 class RotaryEmbedding(Function):
-    """Turn feature i and feature i + R/2 of every vector together by the angle of its position.
+    """Rotate features i and i + R/2 of every vector together by the angle of its position.
 
         y_i       = x_i * cos_i       - x_(i+R/2) * sin_i            for i < R/2
         y_(i+R/2) = x_(i+R/2) * cos_(i+R/2) + x_i * sin_(i+R/2)
@@ -19,8 +19,8 @@ class RotaryEmbedding(Function):
              pass unchanged (partial rotation)
     Source   Su et al. 2021, arXiv:2104.09864, eq. 34, in the half-split order of GPT-NeoX
 
-    The map is linear in x, so backward is its transpose; for a true rotation that is the turn back
-    by the same angle.
+    The map is linear in x, so backward is its transpose; for a true rotation that is the rotation
+    back by the same angle.
     """
 
     def forward(self, x: Any, cos: Any, sin: Any) -> Any:
@@ -31,27 +31,27 @@ class RotaryEmbedding(Function):
                 f"ends in an even number of at most {x.shape[-1]} features"
             )
         self.cos, self.sin = cos, sin
-        turned, rest = x[..., :width], x[..., width:]
+        rotated, rest = x[..., :width], x[..., width:]
         xp = array_module(x)
         half = width // 2
-        swapped = xp.concatenate([-turned[..., half:], turned[..., :half]], axis=-1)
-        return xp.concatenate([turned * cos + swapped * sin, rest], axis=-1)
+        swapped = xp.concatenate([-rotated[..., half:], rotated[..., :half]], axis=-1)
+        return xp.concatenate([rotated * cos + swapped * sin, rest], axis=-1)
 
     def backward(self, dy: Any) -> Any:
         xp = array_module(dy)
         width = self.cos.shape[-1]
         half = width // 2
-        turned, rest = dy[..., :width], dy[..., width:]
-        by_sin = turned * self.sin
+        rotated, rest = dy[..., :width], dy[..., width:]
+        by_sin = rotated * self.sin
         back = xp.concatenate([by_sin[..., half:], -by_sin[..., :half]], axis=-1)
-        return xp.concatenate([turned * self.cos + back, rest], axis=-1), None, None
+        return xp.concatenate([rotated * self.cos + back, rest], axis=-1), None, None
 
 
 def rotary_embedding(input: Any, cos: Any, sin: Any) -> Tensor:
-    """Return input with the first R features of every vector turned by the angles of its position.
+    """Return input with the first R features of each vector rotated by the angles of its position.
 
-    input (..., T, K); cos and sin (..., T, R), R even, at most K. Features i and i + R/2 turn
-    together; features from R on pass unchanged.
+    input (..., T, K); cos and sin (..., T, R), R even, at most K. Features i and i + R/2 are
+    rotated together; features from R on pass unchanged.
     """
     x = as_tensor(input)
     angles = operand(cos, x), operand(sin, x)

@@ -1,4 +1,4 @@
-"""The negative and the absolute value."""
+"""Negation and the absolute value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tensor cut into parts along one axis."""
+"""Splitting a tensor into parts along one axis."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Split(Function):
         self.axis = normal_axis(axis, x.ndim)
         length = x.shape[self.axis]
         if isinstance(sizes, Sequence):
-            pieces = tuple(operator.index(size) for size in sizes)
+            parts = tuple(operator.index(size) for size in sizes)
         else:
             step = operator.index(sizes)
             if step < 1:
                 raise ValueError(f"split: sizes must be at least 1, got {step}")
-            pieces = tuple(min(step, length - at) for at in range(0, length, step)) or (0,)
-        if sum(pieces) != length or any(size < 0 for size in pieces):
+            parts = tuple(min(step, length - at) for at in range(0, length, step)) or (0,)
+        if sum(parts) != length or any(size < 0 for size in parts):
             raise ValueError(
-                f"split: sizes {list(pieces)} must add up to {length}, the size of axis {axis} of "
+                f"split: sizes {list(parts)} must add up to {length}, the size of axis {axis} of "
                 f"shape {x.shape}"
             )
-        return cut(x, pieces, self.axis)
+        return cut(x, parts, self.axis)
 
     def backward(self, *dy: Any) -> Any:
         return array_module(dy[0]).concatenate(dy, axis=self.axis)

@@ -1,4 +1,4 @@
-"""The lower and the upper triangle of matrices."""
+"""The lower and the upper triangle of matrices (tril, triu)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choosing between two values by a condition."""
+"""Choosing between two values by a condition (where, masked_fill)."""
 
 from __future__ import annotations
 

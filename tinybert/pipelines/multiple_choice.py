@@ -47,7 +47,7 @@ class MultipleChoicePipeline(OnePassPipeline):
         return [self.row(item["prompt"], choice, **settings) for choice in item["choices"]]
 
     def call_model(self, inputs: dict[str, np.ndarray]) -> Any:
-        # The head scores each choice on its own. Here each row is a prompt's only choice (B, 1, T)
+        # The head scores each choice separately. Here each row is a prompt's only choice (B, 1, T)
         # and gets its logit (B, 1), so one batch can hold the choices of several prompts.
         return self.model(**{name: array[:, None] for name, array in inputs.items()})
 

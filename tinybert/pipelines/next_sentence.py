@@ -1,4 +1,4 @@
-"""Next-sentence prediction: does the second text follow the first?"""
+"""Next-sentence prediction: whether the second text follows the first."""
 
 from __future__ import annotations
 

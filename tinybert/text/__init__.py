@@ -1,4 +1,4 @@
 """Algorithms on text: WordPiece, byte-pair encoding, Unigram, normalization, learning a vocabulary.
 
-They know nothing of the options of a call, of model folders, or of tensors.
+They do not depend on the options of a call, on model folders, or on tensors.
 """

@@ -45,9 +45,9 @@ class AddedToken:
 def pattern_of(tokens: list[str]) -> re.Pattern[str]:
     """Return a pattern whose `split` gives the tokens at the odd indices.
 
-    Of tokens that match at the same position the first in the list wins. The pattern of no tokens
-    never matches. Tokens are grouped by their first character: thousands of them then cost little
-    where none begins.
+    If several tokens match at the same position, the first in the list wins. The pattern of an
+    empty list never matches. Tokens are grouped by their first character: even with thousands of
+    them, a position where none begins costs little.
     """
     rests: dict[str, list[str]] = {}
     for token in tokens:

@@ -1,4 +1,4 @@
-"""A text that changes step by step and remembers the original offsets of each character.
+"""`AlignedText`: a text that is changed in steps and keeps the original offset of each character.
 
 Normalizers change it, pre-tokenizers cut it, a model turns it into tokens. Inserted and replaced
 characters get their offsets by the rules of the Rust library.

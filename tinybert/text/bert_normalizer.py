@@ -92,7 +92,7 @@ class BertNormalizer:
                 yield char
 
     def _normalize_in_order(self, text: str) -> tuple[str, list[int]]:
-        """`normalize` for texts whose combining characters may have to be sorted.
+        """Return the result of `normalize` for a text whose combining characters may be reordered.
 
         The library numbers the characters after it sorts them: the origin of a character is the
         position that it moves to, not the one that it comes from.

@@ -161,7 +161,7 @@ class BPE(WordCache[tuple[Token, ...]]):
                 ranks[i] = get((merged, ids[i + 1]), never)
 
     def _merge_many(self, ids: list[int], sizes: list[int]) -> None:
-        """`merge` for long words.
+        """Merge as `merge` does, but faster for long words.
 
         Searching the lowest rank after each merge takes n^2 steps for n symbols. A heap of the
         pairs that can be merged, by rank and position, and linked neighbours take n log n.

@@ -26,7 +26,7 @@ def train_bpe(
     """Learn the vocabulary and the merges of byte-level BPE; `save_bpe` writes them.
 
     Every word begins as its bytes. Then the most frequent pair of neighbours is merged into one
-    token, again and again (Sennrich et al. 2016, arXiv:1508.07909, algorithm 1), until there are
+    token, repeatedly (Sennrich et al. 2016, arXiv:1508.07909, algorithm 1), until there are
     `vocab_size` tokens. `split_pattern` makes the words: no token crosses a word.
 
     Arguments:

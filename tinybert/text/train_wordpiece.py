@@ -31,7 +31,7 @@ def train_wordpiece(
     """Learn the tokens of a vocabulary; `save_vocab` writes them as a vocab.txt.
 
     Every word begins as its characters, all but the first with "##". Then the most frequent pair of
-    neighbours is merged into one token, again and again, until there are `vocab_size` tokens. This
+    neighbours is merged into one token, repeatedly, until there are `vocab_size` tokens. This
     is the *frequency* criterion of byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909,
     algorithm 1), which the WordPiece trainer of the library `tokenizers` uses too. The original
     WordPiece (Schuster and Nakajima 2012) merges the pair that increases the likelihood of a

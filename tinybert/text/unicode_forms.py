@@ -110,7 +110,7 @@ def _composed(changes: list[Change]) -> list[Change]:
     combining = rust_unicode().combining
     done: list[Change] = []
     starter: Change | None = None
-    behind: list[Change] = []  # marks that did not compose with the starter
+    marks: list[Change] = []  # marks that did not compose with the starter
     highest = 0  # the class of the last of them
     for char, change in changes:
         order = combining.get(char, 0)
@@ -120,14 +120,14 @@ def _composed(changes: list[Change]) -> list[Change]:
             else:
                 starter = char, change
             continue
-        blocked = bool(behind) and highest >= order
+        blocked = bool(marks) and highest >= order
         joined = None if blocked else _composition(starter[0], char)
         if joined is not None:
             starter = joined, starter[1] + change - 1
         elif order:
-            behind.append((char, change))
+            marks.append((char, change))
             highest = order
         else:
-            done += [starter, *behind]
-            starter, behind = (char, change), []
-    return done + ([starter] if starter else []) + behind
+            done += [starter, *marks]
+            starter, marks = (char, change), []
+    return done + ([starter] if starter else []) + marks

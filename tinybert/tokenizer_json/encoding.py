@@ -1,4 +1,4 @@
-"""A row of tokens that remembers the text: the characters, the word and the text of each token.
+"""`Encoding`: a row of tokens, with the characters, the word and the text of each token.
 
 Rows are built, cut, joined and padded here; how a text becomes tokens is in `pipeline.py`.
 """
@@ -40,8 +40,8 @@ class Encoding:
     sequence_ids: 0 for the first text, 1 for the second, None for neither.
     n_sequences: how many texts the row is made of, 1 or 2; the second may be empty.
 
-    `column(name)` makes a column when it is first used, since mostly the ids alone are. The data
-    that it uses must not change in between.
+    `column(name)` makes a column when it is first used, since often only the ids are used. The data
+    that it depends on must not change until then.
     """
 
     ids: list[int]

@@ -44,8 +44,8 @@ class Fields:
             or (isinstance(value, bool) and kind is not bool)
             or (isinstance(value, int) and value < 0)
         ):
-            wanted = KINDS.get(kind, f"a {kind.__name__}")
-            raise ValueError(f"{self.where}.{name} must be {wanted}, got {value!r:.80}")
+            expected = KINDS.get(kind, f"a {kind.__name__}")
+            raise ValueError(f"{self.where}.{name} must be {expected}, got {value!r:.80}")
         return value
 
     def id(self, name: str) -> int:

@@ -1,7 +1,7 @@
 """`Pipeline`: from a text to tokens with offsets, as the Rust library `tokenizers` does it.
 
-Added tokens are cut out; what is left goes through the normalizer, the pre-tokenizer and the model.
-This one class keeps the offsets of all "Fast" tokenizers.
+Added tokens are split off; the rest passes through the normalizer, the pre-tokenizer and the model.
+This class computes the offsets of all "Fast" tokenizers.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Pipeline:
         self._matchers = self._matchers_of(tokens), self._matchers_of(ordinary)
 
     def _matchers_of(self, tokens: list[AddedToken]) -> tuple[TokenMatcher, TokenMatcher]:
-        """Return what finds the tokens in a text as it is, and those in normalized text."""
+        """Return the matchers of the tokens in the original and in the normalized text."""
         return (
             TokenMatcher((t.content, t) for t in tokens if not t.normalized),
             TokenMatcher((self.normalized(t.content), t) for t in tokens if t.normalized),

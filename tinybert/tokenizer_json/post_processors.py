@@ -10,7 +10,7 @@ from tinybert.tokenizer_json.encoding import Encoding
 from tinybert.tokenizer_json.fields import MAX_ID, Fields
 from tinybert.tokenizer_json.trim_offsets import trimmed
 
-# From the texts of a row, or the result of earlier parts, and whether special tokens are wanted,
+# From the texts of a row, or the result of earlier parts, and whether to add special tokens,
 # to the parts of the row.
 Process = Callable[[list[Encoding], bool], list[Encoding]]
 

@@ -68,8 +68,8 @@ def metaspace(part: Fields) -> list[Step]:
 
     def prefixed(text: str, start: int) -> str:
         text = text.replace(" ", sign)
-        wanted = scheme == "always" or (scheme == "first" and start == 0)
-        return sign + text if wanted and not text.startswith(sign) else text
+        inserts = scheme == "always" or (scheme == "first" and start == 0)
+        return sign + text if inserts and not text.startswith(sign) else text
 
     steps: list[Step] = [Prefix(prefixed, uses_start=scheme == "first")]
     if part.get("split", bool, True):

@@ -1,8 +1,8 @@
 """From a segment of text to the tokens of its words; each distinct word is tokenized once.
 
-A pre-tokenizer is a list of steps: some insert text in front, some cut, some change a word. What
-the first cut leaves becomes the same tokens wherever it occurs, and is therefore cached. The steps
-themselves are in `pre_tokenizers.py`.
+A pre-tokenizer is a list of steps: some insert text in front, some cut, some change a word. A
+part that the first cut makes has the same tokens wherever it occurs, and is therefore cached. The
+steps are in `pre_tokenizers.py`.
 """
 
 from __future__ import annotations
@@ -204,8 +204,8 @@ class WordTokenizer(dict[str, Words]):
     Arguments:
         steps: the steps of the pre-tokenizer.
         tokenize: returns the tokens of a word.
-        parts: cuts a word into parts whose tokens do not depend on each other; None if there is no
-            way to know.
+        parts: cuts a word into parts whose tokens do not depend on each other; None if
+            unknown.
     """
 
     def __init__(

@@ -103,7 +103,7 @@ class BertTokenizer(BertBase):
         unk_token, sep_token, pad_token, cls_token, mask_token: the special tokens. Those that the
             vocabulary lacks are appended to it, in this order, with ids from `vocab_size` up; the
             embedding of a model needs rows for them. unk_token must not be None.
-        tokenize_chinese_chars: make each Chinese character a word (not wanted for Japanese).
+        tokenize_chinese_chars: make each Chinese character a word (unsuitable for Japanese).
         strip_accents: remove accents; None means "if do_lower_case".
         clean_up_tokenization_spaces: the default of `decode`.
         **common: the options of every `Tokenizer`.

@@ -40,7 +40,7 @@ class BertTokenizerFast(FastTokenizer, BertBase):
         do_lower_case: lower-case the text (uncased models).
         unk_token, sep_token, pad_token, cls_token, mask_token: the special tokens. One that the
             vocabulary lacks is appended to it, in this order.
-        tokenize_chinese_chars: make each Chinese character a word (not wanted for Japanese).
+        tokenize_chinese_chars: make each Chinese character a word (unsuitable for Japanese).
         strip_accents: remove accents; None means "if do_lower_case".
         clean_text: drop control characters, and replace whitespace by spaces; None means the value
             in tokenizer_file, or True.
@@ -57,7 +57,7 @@ class BertTokenizerFast(FastTokenizer, BertBase):
     signs newer than Unicode 9      punctuation                 letters
     an empty second text            a text without tokens       no text
     ... in a batch                  a text without tokens       a text without tokens
-    two long texts, longest_first   one token at a time goes    both keep half of the room
+    two long texts, longest_first   removed one by one          both keep half of the room
     what overflows                  overflowing_tokens          further rows with specials
     return_length of one text       a number                    a list
     return_length of a batch        before padding              after padding

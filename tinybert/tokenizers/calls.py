@@ -20,7 +20,7 @@ from tinybert.tokenizers.truncation import truncate
 
 logger = logging.getLogger(__name__)
 
-# What fills the columns of a row at padding (input_ids: the id of the pad token).
+# The values of padding in the columns of a row (input_ids: the id of the pad token).
 PAD_VALUES = {"token_type_ids": 0, "attention_mask": 0, "special_tokens_mask": 1}
 
 
@@ -301,7 +301,7 @@ class TextEncoder(SpecialTokens, ABC):
         return row
 
     def _check_length(self, length: int, settings: EncodeOptions) -> None:
-        """Warn of a row that is longer than the model takes, unless a length was asked for."""
+        """Warn of a row that is longer than the model takes, unless a length was requested."""
         if settings.verbose and settings.max_length is None and length > self.model_max_length:
             self._warn_once(
                 f"a row is longer than the {self.model_max_length} tokens that the model takes; "
@@ -329,7 +329,7 @@ class TextEncoder(SpecialTokens, ABC):
     def _pad_rows(
         self, rows: list[dict[str, Any]], settings: EncodeOptions
     ) -> list[dict[str, Any]]:
-        """Add attention masks if asked for, and pad all rows to the length in `settings`."""
+        """Add attention masks if requested, and pad all rows to the length in `settings`."""
         if settings.return_attention_mask:
             for row in rows:
                 row.setdefault("attention_mask", [1] * len(row["input_ids"]))

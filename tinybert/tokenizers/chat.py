@@ -24,9 +24,9 @@ def choose_template(template: Template, name: str | None, has_tools: bool) -> st
     template is a template itself. Raises ValueError if there is no template.
     """
     if isinstance(template, dict):
-        wanted = name or ("tool_use" if has_tools and "tool_use" in template else "default")
-        if wanted in template:
-            return template[wanted]
+        key = name or ("tool_use" if has_tools and "tool_use" in template else "default")
+        if key in template:
+            return template[key]
         if name is None:
             raise ValueError(
                 f"chat_template must be one of {', '.join(template)}: there is no default"

@@ -26,7 +26,7 @@ from tinybert.tokenizers.saving import write_text
 from tinybert.tokenizers.signatures import takes_options
 from tinybert.tokenizers.truncation import longest_first_at_once, windows
 
-FIRST, SECOND = -1, -2  # stand for the two texts among the ids of special tokens
+FIRST, SECOND = -1, -2  # placeholders of the two texts among the ids of special tokens
 
 
 class FastTokenizer(Tokenizer):
@@ -152,7 +152,7 @@ class FastTokenizer(Tokenizer):
     def _truncated(
         self, first: Encoding, second: Encoding | None, settings: EncodeOptions
     ) -> list[tuple[Encoding, Encoding | None]]:
-        """Return what is kept of both texts, followed by what overflows, if that is asked for."""
+        """Return what is kept of both texts, followed by what overflows, if that is requested."""
         limit = settings.max_length
         if settings.truncation == "do_not_truncate" or limit is None:
             return [(first, second)]
@@ -176,7 +176,7 @@ class FastTokenizer(Tokenizer):
         return [(firsts[0], seconds[0]), *rows, *((firsts[0], b) for b in seconds[1:])]
 
     def _windows(self, text: Encoding, size: int, settings: EncodeOptions) -> list[Encoding]:
-        """Return the `size` tokens that are kept, and the windows that overflow, if asked for."""
+        """Return the `size` tokens that are kept, and the windows that overflow, if requested."""
         if len(text) <= size:
             return [text]
         if not settings.return_overflowing_tokens:
@@ -280,7 +280,7 @@ def _kept(first: int, second: int, room: int, strategy: str, has_second: bool) -
 def _columns(
     rows: list[Encoding], samples: list[int], settings: EncodeOptions
 ) -> dict[str, list[Any]]:
-    """Return the columns of the rows that were asked for."""
+    """Return the columns of the rows that were requested."""
     columns: dict[str, list[Any]] = {"input_ids": [row.ids for row in rows]}
     if settings.return_token_type_ids:
         columns["token_type_ids"] = [row.type_ids for row in rows]

@@ -50,7 +50,7 @@ class TokenizerJSON(FastTokenizer):
         bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token: the tokens
             with these roles, which the file does not name. The pad token may be in its "padding".
         tokenizer_class: the class of transformers that the file was written for. Classes like that
-            of Llama put bos before a text and perhaps eos after it, whatever the file says.
+            of Llama put bos before a text and may put eos after it, and ignore the file.
         add_bos_token, add_eos_token: whether these classes do; None means True and False. They also
             apply without a tokenizer_class, but not with any other class.
         add_prefix_space: put a space before a text that has none, for a file whose pre-tokenizer
@@ -110,7 +110,7 @@ class TokenizerJSON(FastTokenizer):
         like_llama = str(tokenizer_class).removesuffix("Fast") in LIKE_LLAMA
         asked = add_bos_token is not None or add_eos_token is not None
         if like_llama or (asked and tokenizer_class is None):
-            self._put_round(add_bos_token is not False if like_llama else add_bos_token)
+            self._add_bos_and_eos(add_bos_token is not False if like_llama else add_bos_token)
 
     def _build(self) -> None:
         """Make the parts that the file describes."""
@@ -133,7 +133,7 @@ class TokenizerJSON(FastTokenizer):
         self._build()
         self._vocabulary_changed()
 
-    def _put_round(self, adds_bos: bool | None) -> None:
+    def _add_bos_and_eos(self, adds_bos: bool | None) -> None:
         """Replace the post-processor by one that puts bos and eos around every text."""
         bos = (str(self.bos_token), self.role_id("bos_token")) if adds_bos else None
         eos = (str(self.eos_token), self.role_id("eos_token")) if self.add_eos_token else None

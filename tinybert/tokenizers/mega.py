@@ -52,7 +52,7 @@ class MegaTokenizer(FastTokenizer):
         **common: the options of every `Tokenizer`.
 
     A row is <s> A </s>, or <s> A </s></s> B </s> for a pair; token types are all 0, and not
-    returned unless asked for. A byte that the vocabulary lacks becomes `unk_token`.
+    returned unless requested. A byte that the vocabulary lacks becomes `unk_token`.
 
     Raises ValueError for a bad or missing file, TypeError for a wrong option.
     """

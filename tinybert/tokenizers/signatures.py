@@ -1,4 +1,4 @@
-"""Show the options of a call in the signatures of the methods that take them as **options."""
+"""A decorator that shows the options of a call in the signatures of methods with **options."""
 
 from __future__ import annotations
 

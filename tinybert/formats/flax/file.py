@@ -1,8 +1,8 @@
 """``flax_model.msgpack``, the weights of transformers' Flax classes, under PyTorch's names.
 
 A file is one MessagePack map of maps; its leaves are arrays, each an extension of type 1 that
-holds [shape, name of the dtype, bytes], or the chunks of one beyond a gigabyte. Only this
-directory is read on opening; neither flax nor msgpack is needed.
+holds [shape, name of the dtype, bytes]; arrays over a gigabyte are stored in chunks. Opening reads
+only shapes, dtypes and positions; neither flax nor msgpack is needed.
 
 Format: flax/serialization.py; names as in transformers 4.37, ``modeling_flax_pytorch_utils.py``.
 """
@@ -12,12 +12,12 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from tinybert.formats.flax.messagepack import Place, parse
-from tinybert.formats.spans import Piece, Span, SpanReader, kernel_is_turned, open_regular
+from tinybert.formats.flax.messagepack import BytePosition, parse
+from tinybert.formats.spans import Piece, Span, SpanReader, kernel_is_transposed, open_regular
 from tinybert.weights.dtypes import FORMATS
 from tinybert.weights.errors import CheckpointError
 
-_ARRAY, _SCALAR = 1, 3  # extension types; 2 is a complex number of Python's
+_ARRAY, _SCALAR = 1, 3  # extension types; 2 is a Python complex number
 _CHUNKED = "__msgpack_chunked_array__"
 _NUMPY_NAMES = {
     str(fmt.array): name for name, fmt in FORMATS.items() if fmt.widen is None and not fmt.packed
@@ -28,11 +28,11 @@ _NUMPY_NAMES = {
 
 
 class FlaxFile(SpanReader):
-    """One ``flax_model.msgpack``; tensors are read when asked for.
+    """One ``flax_model.msgpack``; a tensor is read on access.
 
-    Names and shapes are those of the PyTorch twin: dense kernels are transposed, scales and
+    Names and shapes are those of the PyTorch model: dense kernels are transposed, scales and
     embeddings are weights, ``layer/0`` is ``layer.0``. Raises CheckpointError for a malformed file
-    and for leaves that are no arrays.
+    and for leaves that are not arrays.
     """
 
     format = "Flax"
@@ -85,15 +85,15 @@ def _tensor(buffer: Any, path: str, keys: tuple[str, ...], leaf: Any) -> tuple[s
     except ValueError as error:
         raise ValueError(f"leaf {'/'.join(keys)!r:.120}: {error}") from None
     last = keys[-1]
-    if last == "kernel" and kernel_is_turned(path, "/".join(keys), span.shape):
-        span = Span(span.dtype, span.shape, span.pieces, turned=True)
+    if last == "kernel" and kernel_is_transposed(path, "/".join(keys), span.shape):
+        span = Span(span.dtype, span.shape, span.pieces, transposed=True)
     if last in ("kernel", "embedding", "scale"):
         last = "weight"
     return ".".join([*keys[:-1], last]), span
 
 
 def _array(buffer: Any, leaf: Any) -> Span:
-    if not isinstance(leaf, Place) or leaf.kind not in (_ARRAY, _SCALAR):
+    if not isinstance(leaf, BytePosition) or leaf.kind not in (_ARRAY, _SCALAR):
         raise ValueError(f"is not an array: {leaf!r:.80}")
     content = parse(buffer, leaf.begin, leaf.end)
     if not isinstance(content, list) or len(content) != 3:
@@ -102,15 +102,15 @@ def _array(buffer: Any, leaf: Any) -> Span:
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
         raise ValueError(f"shape must be a list of sizes, not {shape!r:.80}")
     if not isinstance(dtype, str) or dtype not in _NUMPY_NAMES:
-        raise ValueError(f"dtype {dtype!r:.40} is not read")
-    if not isinstance(data, Place) or data.kind is not None:
+        raise ValueError(f"dtype {dtype!r:.40} is not supported")
+    if not isinstance(data, BytePosition) or data.kind is not None:
         raise ValueError("an array's data must be bytes")
     piece = Piece(0, data.begin, data.end - data.begin)
     return Span(_NUMPY_NAMES[dtype], tuple(shape), (piece,))
 
 
 def _joined(buffer: Any, leaf: dict[str, Any]) -> Span:
-    """The array that was saved in chunks: each is a flat array, and they follow each other."""
+    """Return an array that was saved as consecutive flat chunks."""
     shape = _listed(leaf.get("shape"))
     chunks = [_array(buffer, chunk) for chunk in _listed(leaf.get("chunks"))]
     if not chunks or not all(type(n) is int and n >= 0 for n in shape):
@@ -122,7 +122,7 @@ def _joined(buffer: Any, leaf: dict[str, Any]) -> Span:
 
 
 def _listed(members: Any) -> list[Any]:
-    """The values of ``{"0": ..., "1": ...}`` in order, which is how Flax writes a tuple."""
+    """Return the values of ``{"0": ..., "1": ...}`` in order; Flax writes a tuple in this form."""
     if not isinstance(members, dict) or set(members) != {str(i) for i in range(len(members))}:
         raise ValueError("a chunked array must number its sizes and chunks from 0")
     return [members[str(i)] for i in range(len(members))]

@@ -1,8 +1,8 @@
-"""MessagePack, a binary JSON, read without copying what is long in it.
+"""A reader for MessagePack, a binary form of JSON, that does not copy long byte strings.
 
-Byte strings and extensions, which hold the weights of a Flax file, come as the places where their
-bytes are; everything else as Python's own values. A length is believed only as far as bytes are
-left to bear it out, and the number of values is limited.
+Byte strings and extensions, which hold the weights of a Flax file, are returned as positions in the
+file; all other values as Python objects. A length that exceeds the remaining bytes is an error, and
+the number of values is limited.
 
 Format: https://github.com/msgpack/msgpack/blob/master/spec.md
 """
@@ -11,13 +11,13 @@ import struct
 from typing import Any, NamedTuple
 
 MAX_DEPTH = 64
-MAX_VALUES = 1_000_000  # in one text; Python takes some hundred bytes for what is one byte here
+MAX_VALUES = 1_000_000  # a value of one byte takes about a hundred bytes in Python
 _SCALARS = {
     0xCA: ">f", 0xCB: ">d", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q", 0xD0: ">b",
     0xD1: ">h", 0xD2: ">i", 0xD3: ">q",
 }  # fmt: skip
 _CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
-# By leading byte: how many bytes of length follow. (Short ones have it in the byte itself.)
+# Leading byte -> size of the length field. (Short values have the length in the leading byte.)
 _BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 _EXTENSIONS = {0xC7: 1, 0xC8: 2, 0xC9: 4}
 _FIXED_EXTENSIONS = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
@@ -26,8 +26,8 @@ _ARRAYS = {0xDC: 2, 0xDD: 4}
 _MAPS = {0xDE: 2, 0xDF: 4}
 
 
-class Place(NamedTuple):
-    """Bytes that were left where they are; ``kind`` is an extension's number, None for bytes."""
+class BytePosition(NamedTuple):
+    """The position of bytes in the file; ``kind`` is an extension's number, None for bytes."""
 
     begin: int
     end: int
@@ -35,14 +35,14 @@ class Place(NamedTuple):
 
 
 def parse(buffer: Any, begin: int, end: int) -> Any:
-    """The one value that ``buffer[begin:end]`` holds.
+    """Return the one value in ``buffer[begin:end]``.
 
     Parameters
     ----------
     buffer : bytes, or a memory map, whose slices are bytes.
 
-    Raises ValueError for anything malformed, left over, nested over ``MAX_DEPTH`` or more than
-    ``MAX_VALUES``, and for maps whose keys are not different strings.
+    Raises ValueError for malformed data, for bytes after the value, for nesting over ``MAX_DEPTH``,
+    for more than ``MAX_VALUES`` values, and for maps whose keys are not distinct strings.
     """
     reader = _Reader(buffer, begin, end)
     value = reader.value(0)
@@ -76,7 +76,7 @@ class _Reader:
         return self.longer(head, depth)
 
     def longer(self, head: int, depth: int) -> Any:
-        """A value whose leading byte only names its type."""
+        """Return a value whose leading byte holds only its type."""
         if head in _CONSTANTS:
             return _CONSTANTS[head]
         if head in _SCALARS:
@@ -95,7 +95,7 @@ class _Reader:
         if head in _EXTENSIONS:
             size = self.number(_EXTENSIONS[head])
             return self.skip(size, self.take(1)[0])
-        raise ValueError(f"byte {head:#x} at {self.at - 1} begins no MessagePack value")
+        raise ValueError(f"byte {head:#x} at {self.at - 1} does not begin a MessagePack value")
 
     def map(self, count: int, depth: int) -> dict[str, Any]:
         self.need(2 * count)
@@ -103,7 +103,7 @@ class _Reader:
         for _ in range(count):
             key = self.value(depth + 1)
             if not isinstance(key, str) or key in members:
-                raise ValueError(f"a key is {key!r:.80}: it must be a string, and given once")
+                raise ValueError(f"a key is {key!r:.80}: it must be a string that occurs once")
             members[key] = self.value(depth + 1)
         return members
 
@@ -117,10 +117,10 @@ class _Reader:
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "big")
 
-    def skip(self, size: int, kind: int | None) -> Place:
+    def skip(self, size: int, kind: int | None) -> BytePosition:
         self.need(size)
         self.at += size
-        return Place(self.at - size, self.at, kind)
+        return BytePosition(self.at - size, self.at, kind)
 
     def take(self, size: int) -> bytes:
         self.need(size)

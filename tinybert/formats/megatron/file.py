@@ -2,7 +2,7 @@
 
 ``model_optim_rng.pt``, alone or in NVIDIA's zip archive (NGC's ``megatron_bert_345m``), is a
 PyTorch file of nested dicts. Three things are converted: names, which changed over the years
-(``names.py``); the vocabulary, which Megatron-LM pads; and the order of the rows in the joint
+(``names.py``); the vocabulary, which Megatron-LM pads; and the order of the rows in the fused
 matrix of queries, keys and values, which depends on ``checkpoint_version`` (Megatron-LM,
 ``megatron/checkpointing.py``).
 """
@@ -22,9 +22,9 @@ from tinybert.formats.megatron.names import (
     POSITIONS,
     SEGMENTS,
     WORDS,
-    Place,
+    Location,
     latest_names,
-    places_of,
+    locations_of,
 )
 from tinybert.formats.torch.file import megatron_members, open_torch
 from tinybert.formats.torch.pickle import Record
@@ -47,7 +47,7 @@ class MegatronLMFile(TensorReader):
 
     Sizes come from the tensors. The number of heads comes from the arguments in the file, else from
     a ``config.json`` next to it, else it is 16 if the model has 1024 hidden units, as the published
-    models; the vocabulary size likewise, else it is that of ``lm_head.bias``.
+    models have; the vocabulary size likewise, else it is that of ``lm_head.bias``.
 
     Raises CheckpointError for a malformed file, for a model other than BERT, for tensors that are
     missing, unknown or of the wrong shape, and for one part of a model that was split over devices.
@@ -64,8 +64,8 @@ class MegatronLMFile(TensorReader):
             self._version = _version(saved)
             args = _arguments(saved)
             self._tensors = latest_names(saved["model"])
-            self._config = _config(self._tensors, args, _config_beside(self.path))
-            self._places = places_of(self._tensors, self._config)
+            self._config = _config(self._tensors, args, _folder_config(self.path))
+            self._locations = locations_of(self._tensors, self._config)
         except BaseException as error:
             self._file.close()
             if isinstance(error, ValueError) and not isinstance(error, CheckpointError):
@@ -74,62 +74,64 @@ class MegatronLMFile(TensorReader):
         self.metadata = {"checkpoint_version": str(self._version)}
 
     def model_config(self) -> dict[str, Any]:
-        """The configuration as a ``config.json`` of Hugging Face has it."""
+        """Return the configuration in the form of a Hugging Face ``config.json``."""
         return dict(self._config)
 
     def close(self) -> None:
-        """Close the file. Arrays that were handed out stay valid."""
+        """Close the file. Arrays that were returned stay valid."""
         self._file.close()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._locations)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._locations)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._locations
 
     def info(self, name: str) -> TensorInfo:
-        """Format, shape and size in bytes of a tensor; its data are not touched."""
-        place = self._place(name)
-        stored = self._tensors[place.name].info
+        """Return format, shape and size in bytes of a tensor, without reading its data."""
+        location = self._location(name)
+        stored = self._tensors[location.name].info
         width = stored.nbytes // max(1, math.prod(stored.shape))
-        return TensorInfo(stored.dtype, place.shape, math.prod(place.shape) * width)
+        return TensorInfo(stored.dtype, location.shape, math.prod(location.shape) * width)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        place = self._place(name)
-        array = self._part(self._tensors[place.name].read(), place)
+        location = self._location(name)
+        array = self._part(self._tensors[location.name].read(), location)
         array.flags.writeable = False
         return array
 
     def read_into(self, name: str, out: np.ndarray) -> None:
         """Fill ``out`` with a tensor, cast to its dtype; see ``TensorReader.read_into``."""
-        place = self._place(name)
-        tensor = self._tensors[place.name]
-        if tensor.info.shape == out.shape == place.shape:
+        location = self._location(name)
+        tensor = self._tensors[location.name]
+        if tensor.info.shape == out.shape == location.shape:
             tensor.read_into(out)
             return
-        if out.shape != place.shape:
-            raise ValueError(f"tensor {name!r} has shape {place.shape}, out has {out.shape}")
+        if out.shape != location.shape:
+            raise ValueError(f"tensor {name!r} has shape {location.shape}, out has {out.shape}")
         whole = np.empty(tensor.info.shape, FORMATS[tensor.info.dtype].array)
         tensor.read_into(whole)
-        np.copyto(out, self._part(whole, place), casting="same_kind")
+        np.copyto(out, self._part(whole, location), casting="same_kind")
 
-    def _part(self, whole: np.ndarray, place: Place) -> np.ndarray:
-        """What a place takes of the array in the file."""
-        if place.third is not None:
-            whole = _third(whole, place.third, self._version, self._config["num_attention_heads"])
-        return whole[: place.shape[0]]
+    def _part(self, whole: np.ndarray, location: Location) -> np.ndarray:
+        """Return the part of the stored array that belongs to the tensor."""
+        if location.third is not None:
+            whole = _third(
+                whole, location.third, self._version, self._config["num_attention_heads"]
+            )
+        return whole[: location.shape[0]]
 
-    def _place(self, name: str) -> Place:
-        if name not in self._places:
+    def _location(self, name: str) -> Location:
+        if name not in self._locations:
             raise KeyError(f"{self.path} has no tensor {name!r}")
-        return self._places[name]
+        return self._locations[name]
 
 
 def _third(fused: np.ndarray, third: int, version: float, heads: int) -> np.ndarray:
-    """Queries (0), keys (1) or values (2): D of the 3 D rows of a fused matrix or bias.
+    """Return queries (0), keys (1) or values (2): D of the 3 D rows of a fused matrix or bias.
 
     With n heads of size k the order of the rows is (3, n, k) up to version 0, (n, k, 3) in version
     1 and (n, 3, k) since version 2.
@@ -163,14 +165,14 @@ def _version(saved: Any) -> float:
     if type(saved) is not dict or type(saved.get("model")) is not dict:
         raise ValueError("is not a Megatron-LM checkpoint: it has no 'model'")
     version = saved.get("checkpoint_version", 0)
-    # Between these none was ever released; the converter of transformers takes them for 0.
+    # Versions between these were never released; transformers' converter treats them as 0.
     if type(version) not in (int, float) or not (version in (0, 1) or version >= 2):
         raise ValueError(f"has checkpoint_version {version!r:.40}; 0, 1, 2 and later are known")
     return float(version)
 
 
 def _arguments(saved: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of the training run by name; empty where none were stored."""
+    """Return the stored arguments of the training run by name; {} if there are none."""
     args = saved.get("args")
     found = args.state if type(args) is Record else args
     found = found if type(found) is dict else {}
@@ -180,8 +182,8 @@ def _arguments(saved: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _config_beside(path: str) -> dict[str, Any]:
-    """The config.json in the file's folder, if it is one of a MegatronBERT."""
+def _folder_config(path: str) -> dict[str, Any]:
+    """Return the config.json in the file's folder, if it is that of a MegatronBERT; else {}."""
     file = Path(path).parent / "config.json"
     if not file.is_file() or file.stat().st_size > _MAX_CONFIG:
         return {}
@@ -194,10 +196,10 @@ def _config_beside(path: str) -> dict[str, Any]:
 
 
 def _config(
-    tensors: Mapping[str, LazyTensor], args: dict[str, Any], beside: dict[str, Any]
+    tensors: Mapping[str, LazyTensor], args: dict[str, Any], folder_config: dict[str, Any]
 ) -> dict[str, Any]:
-    """Hugging Face's configuration, sizes from the tensors; ValueError where these and the
-    arguments contradict each other.
+    """Return Hugging Face's configuration, with the sizes of the tensors; ValueError if they
+    contradict the arguments.
     """
     shapes = {name: tensor.info.shape for name, tensor in tensors.items()}
     for name, what in ((WORDS, "word"), (POSITIONS, "position"), (SEGMENTS, "token type")):
@@ -218,32 +220,32 @@ def _config(
             raise ValueError(
                 f"its arguments say {name} {args[name]!r:.40}, its tensors {sizes[key]}"
             )
-    vocabulary = args.get("padded_vocab_size") or beside.get("vocab_size")
+    vocabulary = args.get("padded_vocab_size") or folder_config.get("vocab_size")
     if vocabulary is None:
         vocabulary = shapes.get(LM_BIAS, (rows,))[0]
     if type(vocabulary) is not int or vocabulary < 1:
         raise ValueError(f"its vocabulary has a size of {vocabulary!r:.40}")
     complete = all(any(name.startswith(head) for name in shapes) for head in HEADS)
     config = {
-        **beside,
+        **folder_config,
         "model_type": "megatron-bert",
         "architectures": ["MegatronBertForPreTraining" if complete else "MegatronBertModel"],
         "vocab_size": vocabulary,
         **sizes,
-        "num_attention_heads": _heads(args, beside, hidden),
+        "num_attention_heads": _heads(args, folder_config, hidden),
     }
     tokenizer = args.get("tokenizer_type")
     return config | ({"tokenizer_type": tokenizer} if type(tokenizer) is str else {})
 
 
-def _heads(args: dict[str, Any], beside: dict[str, Any], hidden: int) -> int:
-    """The number of attention heads, which no tensor tells."""
-    heads = args.get("num_attention_heads") or beside.get("num_attention_heads")
+def _heads(args: dict[str, Any], folder_config: dict[str, Any], hidden: int) -> int:
+    """Return the number of attention heads, which the tensors do not determine."""
+    heads = args.get("num_attention_heads") or folder_config.get("num_attention_heads")
     if heads is None and hidden == 1024:  # the 345M model, as NVIDIA published it
         heads = 16
     if heads is None:
         raise ValueError(
-            "does not say how many attention heads the model has: put a config.json beside it, "
+            "does not say how many attention heads the model has: put a config.json in its folder, "
             'with "model_type": "megatron-bert" and "num_attention_heads"'
         )
     if type(heads) is not int or heads < 1 or hidden % heads:

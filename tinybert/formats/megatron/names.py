@@ -1,5 +1,5 @@
-"""The tensors of a Megatron-LM BERT: what they are called there, in three spellings, and what in
-Hugging Face's MegatronBertForPreTraining; and the shapes that they must have.
+"""The tensor names of a Megatron-LM BERT, in three spellings, with the corresponding names and
+shapes of Hugging Face's MegatronBertForPreTraining.
 
 Names: https://github.com/NVIDIA/Megatron-LM, ``megatron/model``.
 """
@@ -17,7 +17,7 @@ SEGMENTS = "language_model.embedding.tokentype_embeddings.weight"
 LM_BIAS = "lm_head.bias"
 HEADS = ("lm_head.", "binary_head.", "language_model.pooler.")  # a file may lack them
 
-# Names in the latest spelling -> Hugging Face's, inside a layer, weight and bias alike,
+# Names in the latest spelling -> Hugging Face's: inside a layer, without .weight and .bias,
 _IN_LAYER = {
     "input_norm": "attention.ln",
     "attention.dense": "attention.output.dense",
@@ -25,15 +25,15 @@ _IN_LAYER = {
     "mlp.dense_h_to_4h": "intermediate.dense",
     "mlp.dense_4h_to_h": "output.dense",
 }
-# ... beneath the layers,
+# ... of the embeddings,
 _WORDS_OF_BERT = "bert.embeddings.word_embeddings.weight"
 _EMBEDDINGS = {
     WORDS: _WORDS_OF_BERT,
     POSITIONS: "bert.embeddings.position_embeddings.weight",
     SEGMENTS: "bert.embeddings.token_type_embeddings.weight",
 }
-# ... and above them.
-_ABOVE = {
+# ... and of the last norm, the pooler and the heads.
+_AFTER_LAYERS = {
     "final_norm.weight": "bert.encoder.ln.weight",
     "final_norm.bias": "bert.encoder.ln.bias",
     "language_model.pooler.dense.weight": "bert.pooler.dense.weight",
@@ -49,9 +49,9 @@ _ABOVE = {
 _TIED = "cls.predictions.decoder.weight"  # the same as the word embeddings
 
 
-class Place(NamedTuple):
-    """Where a tensor of Hugging Face's is: the name in the file, in the latest spelling; the shape
-    of what is taken; which third, where queries, keys and values are one matrix.
+class Location(NamedTuple):
+    """The location of a Hugging Face tensor in the file: the stored name, in the latest spelling;
+    the shape of the tensor; and of a fused matrix of queries, keys and values, which third it is.
     """
 
     name: str
@@ -66,10 +66,10 @@ class Place(NamedTuple):
 
 
 def latest_names(model: dict[str, Any]) -> dict[str, LazyTensor]:
-    """The tensors of nested dicts by their dotted names, in the latest of three spellings.
+    """Return the tensors of nested dicts by their dotted names, in the latest of three spellings.
 
-    First it was ``transformer.layers.0.attention`` and ``input_layernorm``, then ``encoder`` and
-    ``self_attention``, then ``input_norm``. Raises ValueError for a name in two spellings.
+    The first has ``transformer.layers.0.attention`` and ``input_layernorm``, the second ``encoder``
+    and ``self_attention``, the third ``input_norm``. Raises ValueError for a name in two spellings.
     """
     tensors: dict[str, LazyTensor] = {}
     for dotted, tensor in _flat(model, ""):
@@ -89,18 +89,18 @@ def _flat(value: dict[Any, Any], prefix: str) -> Iterator[tuple[str, LazyTensor]
             yield f"{prefix}{key}", item
 
 
-def places_of(tensors: Mapping[str, LazyTensor], config: dict[str, Any]) -> dict[str, Place]:
-    """Hugging Face's names from the embeddings up to the heads, and where each tensor is.
+def locations_of(tensors: Mapping[str, LazyTensor], config: dict[str, Any]) -> dict[str, Location]:
+    """Return the location of each tensor by its Hugging Face name, from embeddings to heads.
 
-    Raises ValueError for a tensor that is missing, of the wrong shape, or no part of a BERT: what
-    is not understood is never left out in silence.
+    Raises ValueError for a tensor that is missing, has the wrong shape, or does not belong to a
+    BERT: no tensor is silently ignored.
     """
-    places = _embeddings(config)
+    locations = _embeddings(config)
     for layer in range(config["num_hidden_layers"]):
-        places |= _in_layer(layer, config)
-    places |= _above(config)
+        locations |= _in_layer(layer, config)
+    locations |= _after_layers(config)
     absent = tuple(head for head in HEADS if not any(name.startswith(head) for name in tensors))
-    needed = {p.name: p.stored for p in places.values() if not p.name.startswith(absent)}
+    needed = {p.name: p.stored for p in locations.values() if not p.name.startswith(absent)}
     for name, shape in needed.items():
         if name not in tensors:
             raise ValueError(f"lacks tensor {name!r}")
@@ -109,44 +109,44 @@ def places_of(tensors: Mapping[str, LazyTensor], config: dict[str, Any]) -> dict
         if name not in needed:
             raise ValueError(f"has a tensor {name!r:.80}, which Megatron-LM's BERT does not have")
     if LM_BIAS in tensors:
-        places[_TIED] = places[_WORDS_OF_BERT]
-    return {name: place for name, place in places.items() if place.name in tensors}
+        locations[_TIED] = locations[_WORDS_OF_BERT]
+    return {name: location for name, location in locations.items() if location.name in tensors}
 
 
 def _check_shape(name: str, found: tuple[int, ...], needed: tuple[int, ...]) -> None:
-    # The tables of the vocabulary may have rows to spare: these are never looked up.
+    # The tables of the vocabulary may be padded with rows that are never looked up.
     spare = name in (WORDS, LM_BIAS) and found[:1] > needed[:1]
     if found != needed and not (spare and found[1:] == needed[1:]):
         raise ValueError(
-            f"tensor {name!r} has shape {found}, and {needed} is needed; is it one part of a model "
-            "that was split over devices?"
+            f"tensor {name!r} has shape {found}, expected {needed}; the model may have been split "
+            "over devices, and this be one part of it"
         )
 
 
-def _embeddings(config: dict[str, Any]) -> dict[str, Place]:
+def _embeddings(config: dict[str, Any]) -> dict[str, Location]:
     rows = {WORDS: "vocab_size", POSITIONS: "max_position_embeddings", SEGMENTS: "type_vocab_size"}
     return {
-        new: Place(name, (config[rows[name]], config["hidden_size"]))
+        new: Location(name, (config[rows[name]], config["hidden_size"]))
         for name, new in _EMBEDDINGS.items()
     }
 
 
-def _above(config: dict[str, Any]) -> dict[str, Place]:
-    """The last norm, the pooler and the heads."""
+def _after_layers(config: dict[str, Any]) -> dict[str, Location]:
+    """Return the locations of the last norm, the pooler and the heads."""
     hidden = config["hidden_size"]
     sizes = {
         LM_BIAS: (config["vocab_size"],),
         "binary_head.weight": (2, hidden),
         "binary_head.bias": (2,),
     }
-    places = {}
-    for name, new in _ABOVE.items():
+    locations = {}
+    for name, new in _AFTER_LAYERS.items():
         usual = (hidden, hidden) if name.endswith("dense.weight") else (hidden,)
-        places[new] = Place(name, sizes.get(name, usual))
-    return places
+        locations[new] = Location(name, sizes.get(name, usual))
+    return locations
 
 
-def _in_layer(layer: int, config: dict[str, Any]) -> dict[str, Place]:
+def _in_layer(layer: int, config: dict[str, Any]) -> dict[str, Location]:
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     sizes: dict[str, tuple[int, ...]] = {
         "attention.dense": (hidden, hidden),
@@ -154,13 +154,13 @@ def _in_layer(layer: int, config: dict[str, Any]) -> dict[str, Place]:
         "mlp.dense_4h_to_h": (hidden, inner),
     }
     here, there = f"layers.{layer}.", f"bert.encoder.layer.{layer}."
-    places = {}
+    locations = {}
     for third, role in enumerate(("query", "key", "value")):
         new, fused = f"{there}attention.self.{role}", f"{here}attention.query_key_value"
-        places[f"{new}.weight"] = Place(f"{fused}.weight", (hidden, hidden), third)
-        places[f"{new}.bias"] = Place(f"{fused}.bias", (hidden,), third)
+        locations[f"{new}.weight"] = Location(f"{fused}.weight", (hidden, hidden), third)
+        locations[f"{new}.bias"] = Location(f"{fused}.bias", (hidden,), third)
     for old, new in _IN_LAYER.items():
         size = sizes.get(old, (hidden,))
-        places[f"{there}{new}.weight"] = Place(f"{here}{old}.weight", size)
-        places[f"{there}{new}.bias"] = Place(f"{here}{old}.bias", size[:1])
-    return places
+        locations[f"{there}{new}.weight"] = Location(f"{here}{old}.weight", size)
+        locations[f"{there}{new}.bias"] = Location(f"{here}{old}.bias", size[:1])
+    return locations

@@ -1,7 +1,7 @@
-"""From NeMo's names to those of Hugging Face, for Nemotron: the weights of a Megatron-core decoder.
+"""The weights of a NeMo Nemotron, a Megatron-core decoder, with the names of Hugging Face.
 
-NeMo keeps queries, keys and values of a layer in one matrix, group by group; here they are taken
-apart. The weights of norms are copied as they are: both sides scale by weight + 1.
+NeMo keeps queries, keys and values of a layer in one matrix, group by group; here they are
+split. The weights of norms are copied unchanged: both libraries scale by weight + 1.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 from tinybert.formats.nemo.config import nemo_config
 from tinybert.weights.reader import TensorInfo, TensorReader
 
-PREFIX = "model."  # of all names, in some files
+PREFIX = "model."  # in some files all names begin with it
 EMBEDDING = "embedding.word_embeddings.weight"
-IGNORED = ("_extra_state", "inv_freq")  # states of kernels, and angles that are computed
+IGNORED = ("_extra_state", "inv_freq")  # states of kernels, and computed angles
 
 
-class Place(NamedTuple):
-    """Where a tensor is in NeMo's file: its name there, the shape of what has this name, and of a
-    joined one 0, 1 or 2 for queries, keys or values; None for all of it.
+class Location(NamedTuple):
+    """The location of a tensor in NeMo's file: its name and shape there, and for a part of a fused
+    matrix 0, 1 or 2 (queries, keys or values); None for the whole tensor.
     """
 
     name: str
@@ -30,49 +30,49 @@ class Place(NamedTuple):
 
 
 def is_nemo(names: Iterable[str]) -> bool:
-    """Whether these are NeMo's names of a decoder's weights."""
+    """Return whether these are NeMo's names of a decoder's weights."""
     return any(name.removeprefix(PREFIX) == EMBEDDING for name in names)
 
 
-def nemo_places(config: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:
-    """Hugging Face's name of every tensor that a Nemotron has, and where it is in NeMo's file.
+def nemo_locations(config: Mapping[str, Any]) -> Iterator[tuple[str, Location]]:
+    """Yield the Hugging Face name of every tensor of a Nemotron, and its location in NeMo's file.
 
-    config: as `nemo_config` makes it.
+    config: from `nemo_config`.
     """
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
     width, table = config["head_dim"], (config["vocab_size"], hidden)
-    yield "model.embed_tokens.weight", Place(EMBEDDING, table)
+    yield "model.embed_tokens.weight", Location(EMBEDDING, table)
     for i in range(config["num_hidden_layers"]):
         theirs, ours = f"decoder.layers.{i}.", f"model.layers.{i}."
-        for place, name in (("self_attention.linear_qkv.layer_norm", "input_layernorm"),
+        for module, name in (("self_attention.linear_qkv.layer_norm", "input_layernorm"),
                             ("mlp.linear_fc1.layer_norm", "post_attention_layernorm")):  # fmt: skip
             for kind in ("weight", "bias"):
-                yield f"{ours}{name}.{kind}", Place(f"{theirs}{place}_{kind}", (hidden,))
-        joined = (heads + 2 * groups) * width, hidden
-        for place, names, shape, bias in (
-            ("self_attention.linear_qkv", ("q_proj", "k_proj", "v_proj"), joined, "attention_bias"),
+                yield f"{ours}{name}.{kind}", Location(f"{theirs}{module}_{kind}", (hidden,))
+        fused = (heads + 2 * groups) * width, hidden
+        for module, names, shape, bias in (
+            ("self_attention.linear_qkv", ("q_proj", "k_proj", "v_proj"), fused, "attention_bias"),
             ("self_attention.linear_proj", ("o_proj",), (hidden, heads * width), "attention_bias"),
             ("mlp.linear_fc1", ("up_proj",), (inner, hidden), "mlp_bias"),
             ("mlp.linear_fc2", ("down_proj",), (hidden, inner), "mlp_bias"),
         ):
-            block = "mlp" if place.startswith("mlp") else "self_attn"
+            block = "mlp" if module.startswith("mlp") else "self_attn"
             for kind, size in (("weight", shape), ("bias", shape[:1]))[: 1 + config[bias]]:
                 for part, name in enumerate(names):
-                    where = Place(f"{theirs}{place}.{kind}", size, part if names[1:] else None)
+                    where = Location(f"{theirs}{module}.{kind}", size, part if names[1:] else None)
                     yield f"{ours}{block}.{name}.{kind}", where
     for kind in ("weight", "bias"):
-        yield f"model.norm.{kind}", Place(f"decoder.final_layernorm.{kind}", (hidden,))
+        yield f"model.norm.{kind}", Location(f"decoder.final_layernorm.{kind}", (hidden,))
     if not config["tie_word_embeddings"]:
-        yield "lm_head.weight", Place("output_layer.weight", table)
+        yield "lm_head.weight", Location("output_layer.weight", table)
 
 
 class NemoCheckpoint(TensorReader):
     """The weights of a NeMo Nemotron with the names of NemotronForCausalLM; read on access.
 
     Args:
-        reader: of `model_weights.ckpt`; it is closed together with this one.
-        options: of its `model_config.yaml`.
+        reader: the reader of `model_weights.ckpt`; `close` closes it.
+        options: the content of its `model_config.yaml`.
 
     Raises ValueError for options that a Nemotron cannot have, and for tensors that do not match the
     options: missing, superfluous, or of another shape.
@@ -86,12 +86,13 @@ class NemoCheckpoint(TensorReader):
         table = reader.info(names[EMBEDDING]).shape
         self._config = nemo_config(options, table[0] if table else 0)
         layers = self._config["num_hidden_layers"]
-        if layers > len(names):  # before as many places are made
-            raise ValueError(f"num_layers is {layers}, and there are {len(names)} tensors in all")
-        places = dict(nemo_places(self._config))
-        _check(reader, names, places.values())
-        self._places = {
-            ours: place._replace(name=names[place.name]) for ours, place in places.items()
+        if layers > len(names):  # before so many locations are made
+            raise ValueError(f"num_layers is {layers}, but there are only {len(names)} tensors")
+        locations = dict(nemo_locations(self._config))
+        _check(reader, names, locations.values())
+        self._locations = {
+            ours: location._replace(name=names[location.name])
+            for ours, location in locations.items()
         }
 
     def model_config(self) -> dict[str, Any]:
@@ -99,34 +100,34 @@ class NemoCheckpoint(TensorReader):
         return dict(self._config)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._locations)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._locations)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._locations
 
     def __getitem__(self, name: str) -> np.ndarray:
-        place = self._place(name)
-        array = self._reader[place.name]
-        return array if place.part is None else self._apart(array, place.part)
+        location = self._location(name)
+        array = self._reader[location.name]
+        return array if location.part is None else self._unfused(array, location.part)
 
     def info(self, name: str) -> TensorInfo:
-        """Format, shape and size of a tensor; its data are not touched."""
-        place = self._place(name)
-        info = self._reader.info(place.name)
-        if place.part is None:
+        """Return format, shape and size of a tensor, without reading its data."""
+        location = self._location(name)
+        info = self._reader.info(location.name)
+        if location.part is None:
             return info
         heads, groups = self._heads
-        rows = (heads, groups, groups)[place.part] * self._config["head_dim"]
+        rows = (heads, groups, groups)[location.part] * self._config["head_dim"]
         return TensorInfo(info.dtype, (rows, *info.shape[1:]), info.nbytes * rows // info.shape[0])
 
     def read_into(self, name: str, out: np.ndarray) -> None:
         """Fill ``out`` with a tensor, cast to its dtype."""
-        place = self._place(name)
-        if place.part is None:
-            self._reader.read_into(place.name, out)
+        location = self._location(name)
+        if location.part is None:
+            self._reader.read_into(location.name, out)
         elif out.shape != self.info(name).shape:
             shape = self.info(name).shape
             raise ValueError(f"tensor {name!r} has shape {shape}, out has {out.shape}")
@@ -134,50 +135,50 @@ class NemoCheckpoint(TensorReader):
             np.copyto(out, self[name], casting="same_kind")
 
     def close(self) -> None:
-        """Close the reader beneath. Arrays that were handed out stay valid."""
+        """Close the reader. Arrays that were returned stay valid."""
         self._reader.close()
 
     @property
     def _heads(self) -> tuple[int, int]:
         return self._config["num_attention_heads"], self._config["num_key_value_heads"]
 
-    def _place(self, name: str) -> Place:
-        if name not in self._places:
+    def _location(self, name: str) -> Location:
+        if name not in self._locations:
             raise KeyError(f"the NeMo checkpoint has no tensor {name!r}")
-        return self._places[name]
+        return self._locations[name]
 
-    def _apart(self, joined: np.ndarray, part: int) -> np.ndarray:
-        """Queries (H K, ...), keys or values (G K, ...) out of rows ((H + 2 G) K, ...).
+    def _unfused(self, fused: np.ndarray, part: int) -> np.ndarray:
+        """Return queries (H K, ...), keys or values (G K, ...) of fused rows ((H + 2 G) K, ...).
 
-        Each of the G groups has its H / G heads of queries, then one of keys, then one of values.
+        Each of the G groups has H / G query heads, then one key head, then one value head.
         """
         heads, groups = self._heads
-        share, rest = heads // groups, joined.shape[1:]
-        blocks = joined.reshape(groups, share + 2, self._config["head_dim"], *rest)
+        share, rest = heads // groups, fused.shape[1:]
+        blocks = fused.reshape(groups, share + 2, self._config["head_dim"], *rest)
         taken = blocks[:, :share] if part == 0 else blocks[:, share + part - 1]
         return taken.reshape(-1, *rest)
 
 
-def _check(reader: TensorReader, names: Mapping[str, str], places: Iterable[Place]) -> None:
-    """Raise ValueError unless the tensors are those of the places.
+def _check(reader: TensorReader, names: Mapping[str, str], locations: Iterable[Location]) -> None:
+    """Raise ValueError unless the tensors are those of the locations.
 
-    names: what each is called in the reader, by its name without the prefix.
+    names: name without the prefix -> name in the reader.
     """
-    shapes = {place.name: place.shape for place in places}
+    shapes = {location.name: location.shape for location in locations}
     missing = [name for name in shapes if name not in names]
     if missing:
         name = missing[0]
         raise ValueError(
-            f"lacks {len(missing)} tensors that a Nemotron of these options has, the first is "
+            f"lacks {len(missing)} tensors that a Nemotron with these options has; the first is "
             f"{name!r} of shape {shapes[name]}"
         )
     kept = {names[name] for name in shapes}
     surplus = [name for name in reader if not name.endswith(IGNORED) and name not in kept]
     if surplus:
         raise ValueError(
-            f"has {len(surplus)} tensors that a Nemotron of these options does not have, the first "
-            f"is {surplus[0]!r:.120} of shape {reader.info(surplus[0]).shape}"
+            f"has {len(surplus)} tensors that a Nemotron with these options does not have; the "
+            f"first is {surplus[0]!r:.120} of shape {reader.info(surplus[0]).shape}"
         )
     for name, shape in shapes.items():
         if (found := reader.info(names[name]).shape) != shape:
-            raise ValueError(f"tensor {names[name]!r} has shape {found}; by the options {shape}")
+            raise ValueError(f"tensor {names[name]!r} has shape {found}; the options give {shape}")

@@ -1,6 +1,4 @@
-"""Conversion of NeMo's `model_config.yaml` to the options of a `config.json`, for Nemotron: names,
-checks of values, and options that are not supported.
-"""
+"""Conversion of NeMo's `model_config.yaml` to the options of a `config.json`, for Nemotron."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from typing import Any
 
 from tinybert.checks import check, check_integer
 
-# NeMo's name of an option, and Hugging Face's.
+# NeMo's name of an option -> Hugging Face's.
 SIZES = {
     "num_layers": "num_hidden_layers",
     "hidden_size": "hidden_size",
@@ -29,7 +27,7 @@ NUMBERS = {
 }
 SHARES = ("rotary_percentage", "attention_dropout")  # from 0 to 1
 NEEDED = ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads")
-# What makes a decoder a Nemotron; an option that is not given is taken to be so.
+# The values that a Nemotron must have; a missing option is taken to have them.
 ALWAYS = {
     "activation": "squared-relu",
     "normalization": "layernorm1p",
@@ -40,18 +38,18 @@ ALWAYS = {
 
 
 def nemo_config(options: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
-    """The options of a NemotronConfig for those of a NeMo `model_config.yaml`, as a dict.
+    """Return the options of a NemotronConfig for those of a NeMo `model_config.yaml`, as a dict.
 
-    `vocab_size` is the number of rows of the embedding, which NeMo does not write down. Raises
-    ValueError, naming the option, for one that is missing, that is not what it should be, as a
-    `${reference}` to another, or that makes something else of the model than a Nemotron.
+    `vocab_size` is the number of rows of the embedding, which NeMo does not store. Raises
+    ValueError, naming the option, for one that is missing, has a wrong type (such as a
+    `${reference}` to another option), or does not describe a Nemotron.
     """
     given = {name: value for name, value in options.items() if value is not None}
     if missing := [name for name in NEEDED if name not in given]:
         raise ValueError(f"the NeMo config lacks {', '.join(missing)}")
     for name, value in ALWAYS.items():
         if given.get(name, value) != value:
-            raise ValueError(f"{name} of a Nemotron is {value!r}, got {given[name]!r:.80}")
+            raise ValueError(f"{name} must be {value!r} for a Nemotron, got {given[name]!r:.80}")
     if "max_position_embeddings" not in given:
         given["max_position_embeddings"] = given.get("encoder_seq_length", 4096)
     found: dict[str, Any] = {"partial_rotary_factor": 1.0}
@@ -80,7 +78,7 @@ def _size(name: str, value: Any) -> int:
 
 
 def _number(name: str, value: Any) -> float:
-    """A number from 0, of a share to 1; YAML takes 1e-5, without a point, for a text."""
+    """Return a number >= 0, a share <= 1; YAML reads 1e-5, without a point, as a str."""
     try:
         number = float(value) if type(value) in (int, float, str) else math.nan
     except (ValueError, OverflowError):
@@ -112,9 +110,9 @@ def _check_heads(found: Mapping[str, Any]) -> None:
             f"num_attention_heads {heads} must be a multiple of num_query_groups {groups}"
         )
     size, factor = found["head_dim"], found["partial_rotary_factor"]
-    turned = int(size * factor)
-    if turned % 2 or (factor and not turned):
+    rotated = int(size * factor)
+    if rotated % 2 or (factor and not rotated):
         raise ValueError(
-            f"rotary_percentage {factor} of kv_channels {size} rotates {turned} features of a "
+            f"rotary_percentage {factor} of kv_channels {size} rotates {rotated} features of a "
             "head; it must be an even number"
         )

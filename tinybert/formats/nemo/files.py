@@ -18,13 +18,13 @@ from tinybert.weights.reader import TensorReader
 
 WEIGHTS = "model_weights.ckpt"
 OPTIONS = "model_config.yaml"
-MAX_OPTIONS = 1 << 20  # bytes; an honest file has a few thousand
+MAX_OPTIONS = 1 << 20  # bytes; a normal file has a few thousand
 MAX_MEMBERS = 10_000
 
 
-def with_options_beside(file: TorchFile) -> TensorReader:
-    """Return the Nemotron, if the file has NeMo's names and its options are in the same folder;
-    else the file itself.
+def with_folder_options(file: TorchFile) -> TensorReader:
+    """Return the Nemotron if the file has NeMo's names and its options are in the same folder,
+    else the reader of the file itself.
     """
     options = Path(file.path).with_name(OPTIONS)
     if not is_nemo(file) or not options.is_file():
@@ -43,8 +43,8 @@ def open_archive(path: Path) -> TensorReader:
     if set(members) != {WEIGHTS, OPTIONS}:
         raise CheckpointError(
             path,
-            f"is a tar archive, but not one of NeMo's with {WEIGHTS} and {OPTIONS} in it. If NeMo "
-            "has split the model over devices, merge it there first; if PyTorch before 0.1.10 "
+            f"is a tar archive without NeMo's {WEIGHTS} and {OPTIONS}. If NeMo split the model "
+            "over devices, merge it with NeMo first; if PyTorch before 0.1.10 "
             "saved it, open it with torch.load and save it again",
         )
     weights, options = (
@@ -58,7 +58,9 @@ def open_archive(path: Path) -> TensorReader:
     file = TorchFile(weights.path, weights)
     if not is_nemo(file):
         file.close()
-        raise CheckpointError(weights.path, "has not the names of a Megatron-core decoder")
+        raise CheckpointError(
+            weights.path, "does not have the tensor names of a Megatron-core decoder"
+        )
     return _nemotron(file, options.path, text)
 
 
@@ -77,7 +79,7 @@ def _members(archive: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
 
 
 def _nemotron(file: TorchFile, name: str, text: bytes) -> NemoCheckpoint:
-    """`name`, `text`: of the options. The file is closed if there is an error."""
+    """Return the Nemotron; `name`, `text`: of the options. An error closes the file."""
     try:
         options = _parsed(name, text)
         return NemoCheckpoint(file, options)
@@ -90,7 +92,7 @@ def _nemotron(file: TorchFile, name: str, text: bytes) -> NemoCheckpoint:
 
 def _parsed(name: str, text: bytes) -> dict[str, Any]:
     if len(text) > MAX_OPTIONS:
-        raise CheckpointError(name, f"has over {MAX_OPTIONS} bytes, too many for options")
+        raise CheckpointError(name, f"has over {MAX_OPTIONS} bytes, the limit for options")
     try:
         import yaml  # type: ignore[import-untyped]
     except ImportError:

@@ -1,5 +1,5 @@
-"""A checkpoint as TensorFlow itself saves it: ``bert_model.ckpt.index`` and its ``.data`` files,
-read without TensorFlow, under PyTorch's names.
+"""A reader for TensorFlow checkpoints, ``bert_model.ckpt.index`` and its ``.data`` files, without
+TensorFlow, under PyTorch's names.
 
 The index is a table (see ``sstable.py``) from names to messages with the position of each variable;
 the data files are the bare arrays. Two families of names are known: Google's original BERT
@@ -21,7 +21,7 @@ from tinybert.formats.spans import (
     Piece,
     Span,
     SpanReader,
-    kernel_is_turned,
+    kernel_is_transposed,
     open_regular,
     read_directory,
 )
@@ -38,10 +38,10 @@ from tinybert.formats.tensorflow.sstable import read_table, varint
 from tinybert.weights.errors import CheckpointError
 
 _MAX_VARIABLES = 100_000
-_MAX_SHARDS = 100_000  # what five digits in a file's name can count
-_BLOCK = 1 << 22  # bytes under a checksum at a time
+_MAX_SHARDS = 100_000  # the file names have five digits
+_BLOCK = 1 << 22  # bytes for which the checksum is computed at a time
 
-# tensorflow/core/framework/types.proto; strings (7) and quantised numbers are not read.
+# tensorflow/core/framework/types.proto; strings (7) and quantised numbers are not supported.
 _DTYPES = {
     1: "F32", 2: "F64", 3: "I32", 4: "U8", 5: "I16", 6: "I8", 8: "C64", 9: "I64", 10: "BOOL",
     14: "BF16", 17: "U16", 19: "F16", 22: "U32", 23: "U64",
@@ -50,7 +50,7 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class _Entry:
-    """The position of a variable, by the index (BundleEntryProto)."""
+    """The position of a variable, from the index (BundleEntryProto)."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -64,10 +64,10 @@ class _Entry:
 class TensorFlow1Checkpoint(SpanReader):
     """The model's variables in a checkpoint of TensorFlow, under Hugging Face's PyTorch names.
 
-    Dense kernels are transposed. What training left (Adam's moments, ``global_step``) is not among
-    the tensors; ``ignored`` has its names. Google's BERT (TensorFlow 1) comes as a
-    BertForPreTraining or a fine-tuned head; a Model Garden encoder (TensorFlow 2) as a BertModel.
-    Each tensor's checksum is verified when it is first read, at some 300 MB a second.
+    Dense kernels are transposed. Variables of training (Adam's moments, ``global_step``) are left
+    out; ``ignored`` has their names. Google's BERT (TensorFlow 1) has the names of
+    BertForPreTraining or of a fine-tuned head, a Model Garden encoder (TensorFlow 2) of BertModel.
+    Each tensor's checksum is verified when it is first read, at about 300 MB a second.
 
     Parameters
     ----------
@@ -97,10 +97,12 @@ class TensorFlow1Checkpoint(SpanReader):
             files = []
             for shard in used:
                 if shard >= shards:
-                    raise CheckpointError(index, f"places a variable in file {shard} of {shards}")
+                    raise CheckpointError(index, f"has a variable in data file {shard} of {shards}")
                 data = f"{prefix}.data-{shard:05d}-of-{shards:05d}"
                 if not os.path.exists(data):
-                    raise CheckpointError(data, "is missing: the index needs it; fetch it as well")
+                    raise CheckpointError(
+                        data, "is missing, but the index refers to it; download it too"
+                    )
                 files.append(opened.enter_context(open_regular(data)))
             super().__init__(index, files, spans)
             opened.pop_all()
@@ -125,13 +127,14 @@ class TensorFlow1Checkpoint(SpanReader):
             checksum = crc32c(block, checksum)
         if masked(checksum) != self._checksums[name]:
             raise CheckpointError(
-                self.path, f"the checksum of tensor {name!r:.120} is wrong: fetch the data again"
+                self.path,
+                f"the checksum of tensor {name!r:.120} is wrong; download the data files again",
             )
         self._verified.add(name)
 
 
 def _find(path: Path) -> str:
-    """The path that a checkpoint's files have in common."""
+    """Return the common prefix of the paths of a checkpoint's files."""
     if not path.is_dir():
         return str(path).removesuffix(".index")
     found = sorted(file.name.removesuffix(".index") for file in path.glob("*.index"))
@@ -147,15 +150,17 @@ def _find(path: Path) -> str:
 
 
 def _parse(index: str) -> tuple[int, dict[str, _Entry]]:
-    """The number of data files, and every variable's entry by name."""
+    """Return the number of data files, and every variable's entry by name."""
     table = read_table(read_directory(index))
     key, header = next(table, (b"", None))
     if key or header is None:
-        raise ValueError("is a table, but no checkpoint's: it does not begin with a header")
+        raise ValueError(
+            "is a table, but not that of a checkpoint: it does not begin with a header"
+        )
     fields = dict(_fields(header))
     shards = fields.get(1, 0)
     if fields.get(2, 0):
-        raise ValueError("was written on a big-endian machine, which is not read")
+        raise ValueError("was written on a big-endian machine, which is not supported")
     if not isinstance(shards, int) or not 0 < shards <= _MAX_SHARDS:
         raise ValueError(f"bad header: {shards!r} data files")
     entries = {}
@@ -167,7 +172,7 @@ def _parse(index: str) -> tuple[int, dict[str, _Entry]]:
 
 
 def _fields(raw: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(number, value) of a protobuf message; messages within are left as bytes."""
+    """Yield (number, value) for each field of a protobuf message; nested messages stay bytes."""
     at = 0
     while at < len(raw):
         tag, at = varint(raw, at)
@@ -214,21 +219,25 @@ def _dimension(raw: int | bytes) -> int:
 def _spans(
     index: str, entries: dict[str, _Entry], files: dict[int, int]
 ) -> tuple[dict[str, Span], dict[str, int]]:
-    """Spans and checksums by PyTorch name."""
+    """Return spans and checksums by PyTorch name."""
     objects = any(is_object(name) for name in entries)
     spans: dict[str, Span] = {}
     checksums = {}
     for variable, entry in entries.items():
         if entry.sliced:
-            raise ValueError(f"variable {variable!r:.120} is stored in slices, which are not read")
+            raise ValueError(
+                f"variable {variable!r:.120} is stored in slices, which are not supported"
+            )
         if entry.dtype not in _DTYPES:
-            raise ValueError(f"variable {variable!r:.120} has unread type {entry.dtype}")
+            raise ValueError(
+                f"variable {variable!r:.120} has type {entry.dtype}, which is not supported"
+            )
         shape = tf2_shape(variable, entry.shape) if objects else entry.shape
         name = tf2_name(variable) if objects else tf1_name(variable)
         if name in spans:
             raise ValueError(f"two variables would be {name!r:.120}, one is {variable!r:.120}")
-        turned = is_kernel(variable) and kernel_is_turned(index, variable, shape)
+        transposed = is_kernel(variable) and kernel_is_transposed(index, variable, shape)
         piece = Piece(files[entry.shard], entry.offset, entry.size)
-        spans[name] = Span(_DTYPES[entry.dtype], shape, (piece,), turned)
+        spans[name] = Span(_DTYPES[entry.dtype], shape, (piece,), transposed)
         checksums[name] = entry.checksum
     return spans, checksums

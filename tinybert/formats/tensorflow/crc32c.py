@@ -1,8 +1,8 @@
-"""CRC-32C, the checksum of TensorFlow's checkpoints, fast enough for whole models in NumPy.
+"""CRC-32C, the checksum of TensorFlow's checkpoints, vectorized with NumPy.
 
-A checksum is a remainder of polynomials over GF(2), so it is linear: crc(a + b) for two pieces of
-bytes is crc(b) combined with crc(a) carried over as many zero bytes as b has. Thus a long message
-is cut into lanes that advance together, one array operation for all, and are joined pairwise.
+A checksum is a remainder of polynomials over GF(2), so it is linear: for a message a followed by b,
+it is crc(b) combined with crc(a) advanced over as many zero bytes as b has. A long message is split
+into lanes that are processed in parallel by array operations and then combined pairwise.
 
 Source: Castagnoli et al. 1993; polynomial 0x1EDC6F41, reflected, as in RFC 3720, appendix B.4.
 """
@@ -14,11 +14,11 @@ import numpy as np
 _POLYNOMIAL = 0x82F63B78  # bits reversed
 _MASK = 0xFFFFFFFF
 _LANES = 2048
-_BLOCK = 1 << 22  # bytes advanced at a time
+_BLOCK = 1 << 22  # bytes processed at a time
 
 
 def crc32c(data: bytes | memoryview | np.ndarray, start: int = 0) -> int:
-    """The CRC-32C of ``data``; ``start`` is that of what came before it."""
+    """Return the CRC-32C of ``data``; ``start`` is the checksum of the data before it."""
     array = np.frombuffer(data, np.uint8)
     state = start ^ _MASK
     for first in range(0, array.size, _BLOCK):
@@ -27,12 +27,13 @@ def crc32c(data: bytes | memoryview | np.ndarray, start: int = 0) -> int:
 
 
 def masked(crc: int) -> int:
-    """A checksum as TensorFlow and LevelDB store it, where it may itself be under a checksum."""
+    """Return a checksum as TensorFlow and LevelDB store it: masked, since files with stored
+    checksums may be checksummed again."""
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & _MASK
 
 
 def _advance(state: int, array: np.ndarray) -> int:
-    words = array.size // (4 * _LANES)  # of each lane
+    words = array.size // (4 * _LANES)  # in each lane
     if words:
         body = array[: 4 * _LANES * words]
         state = _carry(state, body.size) ^ _lanes(body.view("<u4").reshape(_LANES, words))
@@ -44,7 +45,7 @@ def _advance(state: int, array: np.ndarray) -> int:
 
 
 def _lanes(words: np.ndarray) -> int:
-    """The state after all bytes of (lanes, words), from state 0."""
+    """Return the state after all bytes of (lanes, words), from state 0."""
     low, high = _half_tables()
     state = np.zeros(len(words), np.uint32)
     for column in np.ascontiguousarray(words.T):
@@ -58,7 +59,7 @@ def _lanes(words: np.ndarray) -> int:
 
 
 def _carry(state: int, length: int) -> int:
-    """``state`` after ``length`` zero bytes."""
+    """Return ``state`` advanced over ``length`` zero bytes."""
     step = 1
     while length:
         if length & 1:
@@ -69,7 +70,7 @@ def _carry(state: int, length: int) -> int:
 
 
 def _apply(tables: np.ndarray, state: np.ndarray) -> np.ndarray:
-    """A linear map, given by what it makes of each value of each of the four bytes."""
+    """Apply a linear map, given by its table (4, 256): the image of each value of each byte."""
     first, second, third, fourth = tables
     return (
         first[state & 0xFF]
@@ -81,7 +82,7 @@ def _apply(tables: np.ndarray, state: np.ndarray) -> np.ndarray:
 
 @cache
 def _byte_tables() -> np.ndarray:
-    """(4, 256): the states after a byte and 0 to 3 zero bytes more."""
+    """Return (4, 256): the states after a byte that is followed by 0 to 3 zero bytes."""
     table: np.ndarray = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = (table >> 1) ^ np.where(table & 1, np.uint32(_POLYNOMIAL), np.uint32(0))
@@ -93,7 +94,7 @@ def _byte_tables() -> np.ndarray:
 
 @cache
 def _half_tables() -> tuple[np.ndarray, np.ndarray]:
-    """What four bytes' lower and upper half, XORed into the state, make of it."""
+    """Return the states after four bytes, by their lower and by their upper half."""
     half = np.arange(1 << 16, dtype=np.uint32)
     one, two, three, four = _byte_tables()
     return four[half & 0xFF] ^ three[half >> 8], two[half & 0xFF] ^ one[half >> 8]
@@ -101,7 +102,7 @@ def _half_tables() -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def _zeros(length: int) -> np.ndarray:
-    """The tables of "``length`` zero bytes follow"; ``length`` is a power of two times a base."""
+    """Return the table of the map that advances a state over ``length`` zero bytes."""
     state = np.arange(256, dtype=np.uint32)
     tables = np.stack([state, state << 8, state << 16, state << 24])
     if length % 2 == 0:

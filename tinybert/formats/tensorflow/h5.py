@@ -1,8 +1,8 @@
 """``tf_model.h5``, the weights of transformers' TensorFlow classes, under PyTorch's names.
 
-HDF5's directory is read with h5py, the arrays without: Keras stores each in one piece, so that
-its place and size are all there is to ask for. Groups, links and names are believed only as far
-as the file bears them out; nothing outside the file is opened.
+HDF5's directory is read with h5py. The arrays are read without it: Keras stores each contiguously,
+so its position and size are enough. Groups, links and names are checked; nothing outside the file
+is opened.
 
 Format: the HDF5 File Format Specification 3.0; names as in transformers 4.37,
 ``modeling_tf_pytorch_utils.py``.
@@ -18,7 +18,7 @@ from tinybert.formats.spans import (
     Piece,
     Span,
     SpanReader,
-    kernel_is_turned,
+    kernel_is_transposed,
     open_regular,
     read_directory,
 )
@@ -27,7 +27,7 @@ from tinybert.weights.errors import CheckpointError
 from tinybert.weights.strict_json import parse_json
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_MAX_DEPTH = 32  # groups within groups; Keras makes a dozen
+_MAX_DEPTH = 32  # nested groups; Keras writes about twelve levels
 _MAX_OBJECTS = 100_000
 _LAST = {"kernel": "weight", "gamma": "weight", "embeddings": "weight", "beta": "bias"}
 
@@ -35,10 +35,9 @@ _LAST = {"kernel": "weight", "gamma": "weight", "embeddings": "weight", "beta": 
 class TensorFlowH5File(SpanReader):
     """One ``tf_model.h5``, or the shards that a ``tf_model.h5.index.json`` names.
 
-    Names and shapes are those of the PyTorch twin: dense kernels are transposed, a tied array that
-    is stored under several layers comes once (the first), and where all tensors lie in the base
-    model, as in TFBertModel, its prefix ("bert.") is dropped. Reading is as lazy as
-    ``SpanReader``'s.
+    Names and shapes are those of the PyTorch model: dense kernels are transposed, a tied array
+    that is stored under several layers has the first name only, and if all tensors belong to the
+    base model, as in TFBertModel, its prefix ("bert.") is dropped. A tensor is read on access.
 
     Raises CheckpointError for a malformed file and for what Keras does not write: soft and
     external links, data outside the file, compressed or chunked data, types other than integers
@@ -65,16 +64,16 @@ class TensorFlowH5File(SpanReader):
             for variable, shard in weight_map.items():
                 if torch_name(variable.split("/")[1:]) not in spans:
                     raise CheckpointError(
-                        shard, f"lacks {variable!r:.120}, which the index places in it"
+                        shard, f"lacks {variable!r:.120}, which it has according to the index"
                     )
             super().__init__(name, files, _without_base(spans))
             opened.pop_all()
 
 
 def torch_name(parts: list[str]) -> str:
-    """A Keras variable's name, split at "/", model's name dropped, as PyTorch has it.
+    """Return the PyTorch name of a Keras variable, given its name split at "/", without the model.
 
-    ``mlm___cls`` is ``cls`` (what stands before ``___`` tells apart two layers that are one in
+    ``mlm___cls`` is ``cls`` (the part before ``___`` distinguishes two layers that are one in
     PyTorch), ``layer_._0`` is ``layer.0``, and a kernel, gamma or embedding is a weight.
     """
     levels = "/".join(part.rpartition("___")[2] for part in parts).replace("_._", "/").split("/")
@@ -85,7 +84,7 @@ def torch_name(parts: list[str]) -> str:
 
 def _add(spans: dict[str, Span], path: str, parts: list[str], span: Span) -> None:
     name = torch_name(parts)
-    if parts[-1].removesuffix(":0") == "kernel" and kernel_is_turned(path, name, span.shape):
+    if parts[-1].removesuffix(":0") == "kernel" and kernel_is_transposed(path, name, span.shape):
         span = Span(span.dtype, span.shape, span.pieces, True, span.big_endian)
     if name in spans and spans[name].info != span.info:
         raise CheckpointError(
@@ -95,7 +94,7 @@ def _add(spans: dict[str, Span], path: str, parts: list[str], span: Span) -> Non
 
 
 def _without_base(spans: dict[str, Span]) -> dict[str, Span]:
-    """Names without the base model's, if that is all there is: so PyTorch's base models save."""
+    """Return spans without the base model's prefix if all have it, as PyTorch saves base models."""
     base = next(iter(spans), "").partition(".")[0] + "."
     if f"{base}embeddings.word_embeddings.weight" not in spans:
         return spans
@@ -113,7 +112,7 @@ def _open(path: str) -> BinaryIO:
 
 
 def _read_index(index: Path) -> dict[str, str]:
-    """The path of its shard for each variable that an index names."""
+    """Return the path of the shard of each variable in an index."""
     raw = read_directory(index)
     try:
         content: Any = parse_json(raw)
@@ -127,13 +126,14 @@ def _read_index(index: Path) -> dict[str, str]:
             raise CheckpointError(index, f"bad index: {shard!r:.80} is not a plain file name")
         if not (index.parent / shard).exists():
             raise CheckpointError(
-                index.parent / shard, "is missing: the index names it; fetch the whole folder again"
+                index.parent / shard,
+                "is missing, but the index names it; download the whole folder again",
             )
     return {name: str(index.parent / shard) for name, shard in weight_map.items()}
 
 
 def _datasets(path: str, file: int) -> list[tuple[str, Span]]:
-    """(name, span) of every dataset in an HDF5 file."""
+    """Yield (name, span) of every dataset in an HDF5 file."""
     try:
         import h5py
     except ImportError:
@@ -148,12 +148,12 @@ def _datasets(path: str, file: int) -> list[tuple[str, Span]]:
             return found
     except (CheckpointError, MemoryError):
         raise
-    except Exception as error:  # h5py raises whatever libhdf5's error maps to
+    except Exception as error:  # h5py raises many types of exceptions
         raise CheckpointError(path, f"bad HDF5: {type(error).__name__}: {error}") from None
 
 
 def _walk(h5py: Any, root: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """(full name, dataset) in the file's order; each object once, or it could go in circles."""
+    """Yield (full name, dataset) in the file's order; an object that occurs twice is an error."""
 
     def address(node: Any) -> int:
         return h5py.h5o.get_info(node.id).addr
@@ -166,7 +166,7 @@ def _walk(h5py: Any, root: Any, path: str) -> Iterator[tuple[str, Any]]:
         for key in group:
             name = f"{prefix}{key}"
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                raise CheckpointError(path, f"{name!r:.120} is a link, and none is followed")
+                raise CheckpointError(path, f"{name!r:.120} is a link, which is not supported")
             node = group[key]
             if address(node) in seen:
                 raise CheckpointError(path, f"{name!r:.120} is an object that has another name")
@@ -187,19 +187,21 @@ def _walk(h5py: Any, root: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _span(h5py: Any, dataset: Any, path: str, file: int) -> Span:
     name, dtype, shape = dataset.name, dataset.dtype, dataset.shape
     known = NATIVE_NAMES.get(dtype.newbyteorder("<").str) if dtype.kind in "fiu" else None
-    # h5py calls a foreign number format (bfloat16, say) by the nearest that NumPy has.
+    # For a number format that NumPy lacks, such as bfloat16, h5py returns the nearest dtype.
     if known is None or not dataset.id.get_type().equal(h5py.h5t.py_create(dtype)):
-        raise CheckpointError(path, f"{name!r:.120} has type {dtype}, which is not read")
+        raise CheckpointError(path, f"{name!r:.120} has type {dtype}, which is not supported")
     layout = dataset.id.get_create_plist()
     if shape is None or layout.get_layout() != h5py.h5d.CONTIGUOUS:
         raise CheckpointError(
             path,
-            f"{name!r:.120} is compressed, chunked or virtual: Keras stores arrays in one piece; "
-            "`h5repack -l CONTI -f NONE OLD NEW` brings them to that",
+            f"{name!r:.120} is not stored contiguously, which is not supported; "
+            "`h5repack -l CONTI -f NONE OLD NEW` makes arrays contiguous",
         )
     if layout.get_external_count():
-        raise CheckpointError(path, f"{name!r:.120} has its data in another file, which is no part")
+        raise CheckpointError(
+            path, f"{name!r:.120} has its data in another file, which is not supported"
+        )
     begin, size = dataset.id.get_offset(), dataset.id.get_storage_size()
-    if begin is None:  # nothing was ever written: an array without elements, or half a save
+    if begin is None:  # no data were written: an empty array, or an interrupted save
         begin = size = 0
     return Span(known, shape, (Piece(file, begin, size),), big_endian=dtype.byteorder == ">")

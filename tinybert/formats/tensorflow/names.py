@@ -1,4 +1,4 @@
-"""What the variables of Google's BERT checkpoints are called in PyTorch. Strings only, no files."""
+"""The PyTorch names of the variables in Google's BERT checkpoints."""
 
 import re
 from collections.abc import Sequence
@@ -31,22 +31,22 @@ _TF2_EMBEDDINGS = ("word_embeddings", "position_embeddings", "token_type_embeddi
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a variable belongs to the training and not to the model."""
+    """Return whether a variable belongs to the training and not to the model."""
     return not _TRAINING.isdisjoint(name.split("/"))
 
 
 def is_object(name: str) -> bool:
-    """Whether a variable is named by TensorFlow 2's graph of objects."""
+    """Return whether a name is from TensorFlow 2's object graph."""
     return name.endswith(_VALUE)
 
 
 def is_kernel(name: str) -> bool:
-    """Whether a variable is a dense layer's matrix, (in, out), which PyTorch has as (out, in)."""
+    """Return whether a variable is a dense layer's matrix (in, out), in PyTorch (out, in)."""
     return name.removesuffix("/" + _VALUE).endswith("/kernel")
 
 
 def tf1_name(name: str) -> str:
-    """The PyTorch name of a variable of google-research/bert, fine-tuned heads included.
+    """Return the PyTorch name of a variable of google-research/bert, fine-tuned heads included.
 
     >>> tf1_name("bert/encoder/layer_11/output/LayerNorm/gamma")
     'bert.encoder.layer.11.output.LayerNorm.weight'
@@ -67,10 +67,10 @@ def tf1_name(name: str) -> str:
 
 
 def tf2_name(name: str) -> str:
-    """The PyTorch name of a variable of the Model Garden's BERT encoder (no ``bert.`` before it).
+    """Return the PyTorch name, without ``bert.``, of a variable of the Model Garden's BERT encoder.
 
     Its layers are numbered: three embeddings, their norm, the encoder's layers, and the pooler,
-    which alone has its kernel directly. Raises ValueError for a name of another model.
+    which is a single dense layer. Raises ValueError for a name of another model.
     """
     parts = name.removesuffix("/" + _VALUE).split("/")
     match = re.fullmatch(r"(?:model/)?layer_with_weights-(\d+)/(.+)", "/".join(parts))
@@ -79,23 +79,23 @@ def tf2_name(name: str) -> str:
     number, inner = int(match[1]), match[2].split("/")
     if number < 3 and inner == ["embeddings"]:
         return f"embeddings.{_TF2_EMBEDDINGS[number]}.weight"
-    if inner[:2] == ["_attention_layer", "_output_dense"]:  # as newer versions nest it
+    if inner[:2] == ["_attention_layer", "_output_dense"]:  # in newer versions
         inner[:2] = ["_attention_output_dense"]
     if number < 3 or not all(part in _TF2_PARTS for part in inner):
         raise ValueError(f"variable {name!r:.120} is not part of a BERT encoder")
     if number == 3:
-        place = "embeddings.LayerNorm"
+        module = "embeddings.LayerNorm"
     elif len(inner) == 1:
-        place = "pooler.dense"
+        module = "pooler.dense"
     else:
-        place = f"encoder.layer.{number - 4}"
-    return ".".join([place, *(_TF2_PARTS[part] for part in inner)])
+        module = f"encoder.layer.{number - 4}"
+    return ".".join([module, *(_TF2_PARTS[part] for part in inner)])
 
 
 def tf2_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
-    """The stored shape with the heads' axes joined to one, as PyTorch's layers have it.
+    """Return the stored shape with the heads' axes joined to one, as in PyTorch's layers.
 
-    Attention's kernels are (D, H, K), its output's (H, K, D), its biases (H, K).
+    Kernels of attention are (D, H, K), of its output (H, K, D), and its biases (H, K).
     """
     if is_kernel(name) and len(shape) == 3:
         if "_output_dense/" in name:

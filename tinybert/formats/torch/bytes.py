@@ -1,7 +1,6 @@
-"""Stretches of a file as bytes by position: mapped as arrays without a copy, or copied in chunks.
+"""Byte ranges of a file: mapped as arrays without a copy, or copied in chunks.
 
-The content of the bytes does not matter here. A stretch of which the file keeps a CRC-32 is checked
-against it before its first byte is handed out.
+A range for which the file has a CRC-32 is checked against it before its first byte is returned.
 """
 
 import mmap
@@ -23,10 +22,9 @@ CHUNK = 1 << 20  # bytes read at a time
 class FileBytes:
     """A regular file, opened for reading by position from any thread.
 
-    ``file`` replaces opening ``path``, for a temporary file that has no name of its own. Of a file
-    called ``name`` in an archive, which is stored as it is, only its ``size`` bytes from ``begin``
-    on are there. Raises CheckpointError for what is no regular file, OSError for what cannot be
-    opened.
+    ``file`` is used instead of opening ``path``, for a temporary file without a name. For a file
+    ``name`` that is stored uncompressed in an archive, only its ``size`` bytes from ``begin`` are
+    accessible. Raises CheckpointError unless it is a regular file, OSError if it cannot be opened.
     """
 
     def __init__(
@@ -53,10 +51,10 @@ class FileBytes:
             self.path = f"{self.path}/{name}"
         if not 0 <= begin <= begin + self.size <= whole:
             file.close()
-            raise CheckpointError(self.path, "is truncated: the archive ends before it does")
+            raise CheckpointError(self.path, "is truncated: the archive ends before this file")
 
     def close(self) -> None:
-        """Close the file. Arrays that were handed out stay valid."""
+        """Close the file. Arrays that were returned stay valid."""
         self._file.close()
         self._map = None
 
@@ -65,7 +63,7 @@ class FileBytes:
             self._file.close()
 
     def mapping(self) -> mmap.mmap:
-        """A memory map of the whole file. An empty file has none."""
+        """Return a memory map of the whole file. An empty file cannot be mapped."""
         with self._lock:
             if self._map is None:
                 self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -74,7 +72,7 @@ class FileBytes:
             return self._map
 
     def view(self, begin: int, end: int) -> np.ndarray:
-        """Bytes ``begin`` to ``end``, read-only and mapped."""
+        """Return bytes ``begin`` to ``end``, read-only and mapped."""
         if begin == end:
             return np.empty(0, np.uint8)
         return np.frombuffer(self.mapping(), np.uint8, end - begin, self._begin + begin)
@@ -103,21 +101,21 @@ class Source(Protocol):
     size: int
 
     def view(self, begin: int, end: int) -> np.ndarray:
-        """Bytes ``begin`` to ``end``, read-only, without a copy where that is possible."""
+        """Return bytes ``begin`` to ``end``, read-only, without a copy if possible."""
 
     def read_into(self, begin: int, out: np.ndarray) -> None:
         """Fill the uint8 array ``out`` with the bytes starting at ``begin``."""
 
     def parts(self) -> Iterator[bytes]:
-        """All bytes in order, in parts of at most ``CHUNK``."""
+        """Yield all bytes in order, in parts of at most ``CHUNK``."""
 
     def held(self) -> object:
-        """Whoever keeps this can read many times, and the bytes are unpacked but once."""
+        """Return an object that keeps unpacked bytes in memory, for repeated reading."""
 
 
 class Stretch:
-    """Bytes that the file stores uncompressed. ``crc`` is their CRC-32, or None if there is none;
-    ``name`` is what to call them when they are damaged."""
+    """Bytes that the file stores uncompressed. ``crc`` is their CRC-32, None if there is none;
+    ``name`` is their name in errors."""
 
     def __init__(
         self, file: FileBytes, begin: int, size: int, crc: int | None = None, name: str = ""
@@ -126,7 +124,7 @@ class Stretch:
         self._file, self._begin, self._crc, self._name = file, begin, crc, name
 
     def view(self, begin: int, end: int) -> np.ndarray:
-        """Bytes ``begin`` to ``end``, mapped."""
+        """Return bytes ``begin`` to ``end``, mapped."""
         self._verify()
         return self._file.view(self._begin + begin, self._begin + end)
 
@@ -135,18 +133,18 @@ class Stretch:
         if self._crc is None or out.size < self.size:
             self._verify()
             self._file.read_into(self._begin + begin, out)
-        else:  # all at once: no need to read twice
+        else:  # the whole range: it is checked as it is read
             self._file.read_into(self._begin, out)
             self._compare(zlib.crc32(out.data))
 
     def parts(self) -> Iterator[bytes]:
-        """All bytes in order, in parts of at most ``CHUNK``."""
+        """Yield all bytes in order, in parts of at most ``CHUNK``."""
         self._verify()
         for at in range(0, self.size, CHUNK):
             yield self._file.read(self._begin + at, min(CHUNK, self.size - at))
 
     def held(self) -> object:
-        """Nothing: no byte is packed."""
+        """Return None: no byte is packed."""
         return None
 
     def _verify(self) -> None:
@@ -162,7 +160,7 @@ class Stretch:
     def _compare(self, crc: int) -> None:
         if self._crc is not None:
             check_crc(self._file.path, self._name, crc, self._crc)
-        self._crc = None  # once is enough
+        self._crc = None  # checked only once
 
 
 class Deflated:
@@ -180,11 +178,11 @@ class Deflated:
         self._unpacked: weakref.ref[np.ndarray] | None = None
 
     def view(self, begin: int, end: int) -> np.ndarray:
-        """Bytes ``begin`` to ``end`` of the unpacked stretch."""
+        """Return bytes ``begin`` to ``end`` of the unpacked range."""
         return self.held()[begin:end]
 
     def held(self) -> np.ndarray:
-        """All of the unpacked bytes."""
+        """Return all unpacked bytes."""
         whole = self._unpacked() if self._unpacked else None
         if whole is None:
             whole = np.empty(self.size, np.uint8)
@@ -201,7 +199,7 @@ class Deflated:
         out[:] = self.view(begin, begin + out.size)
 
     def parts(self) -> Iterator[bytes]:
-        """All unpacked bytes in order, in parts of at most ``CHUNK``; their checksum comes last."""
+        """Yield all unpacked bytes in parts of at most ``CHUNK``; then verify the checksum."""
         stream, crc, left = zlib.decompressobj(-zlib.MAX_WBITS), 0, self.size
         begin, end = self._span
         try:

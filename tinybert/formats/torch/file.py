@@ -2,7 +2,7 @@
 running anything that they contain.
 
 ``read_torch`` gives the whole saved object; ``TorchFile`` is the reader over the named tensors of
-a state dict. Both read only the pickle; the numbers stay in the file until they are asked for.
+a state dict. Both read only the pickle; the numbers are read on access.
 """
 
 import os
@@ -27,7 +27,7 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 
 def read_torch(path: str | os.PathLike[str]) -> Any:
     """Return the object in a PyTorch file: dicts (``OrderedDict`` too), lists, tuples, numbers,
-    strings, with a ``LazyTensor`` for each tensor (parameter or not) and a ``Record`` for each
+    strings, with a ``LazyTensor`` for each tensor (or parameter) and a ``Record`` for each
     ``argparse.Namespace`` (its attributes in ``.state``).
 
     A zip file with one ``model_optim_rng.pt`` in it, as NVIDIA publishes Megatron-LM's checkpoints,
@@ -68,7 +68,7 @@ def _read(file: FileBytes, inner: bool = False) -> tuple[Any, FileBytes]:
 
 
 def holds_megatron(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a zip file with at least one ``model_optim_rng.pt``."""
+    """Return whether a file is a zip file with at least one ``model_optim_rng.pt``."""
     return bool(megatron_members(path))
 
 
@@ -100,14 +100,14 @@ def _unpack(archive: ZipArchive, name: str) -> FileBytes:
 
 
 class TorchFile(TensorReader):
-    """The named tensors of one PyTorch file, in the order of its state dict; each is read when
-    asked for.
+    """The named tensors of one PyTorch file, in the order of its state dict; each is read on
+    access.
 
     The state dict may be under ``"state_dict"``, ``"model_state_dict"``, ``"model"`` or
     ``"module"`` of the saved dict; values other than tensors are ignored. ``file[name]`` is a
     read-only array; bfloat16 and 8-bit floats are widened to float32, exactly. Tensors that share
-    a storage have separate names. ``file`` replaces opening ``path``. Raises CheckpointError as
-    ``read_torch`` does, and when there is no state dict, or more than one.
+    a storage have separate names. ``file`` is used instead of opening ``path``. Raises
+    CheckpointError as ``read_torch`` does, and when there is no state dict, or more than one.
     """
 
     def __init__(self, path: str | os.PathLike[str], file: FileBytes | None = None) -> None:
@@ -123,7 +123,7 @@ class TorchFile(TensorReader):
             raise
 
     def close(self) -> None:
-        """Close the file. Arrays that were handed out stay valid."""
+        """Close the file. Arrays that were returned stay valid."""
         self._file.close()
 
     def __iter__(self) -> Iterator[str]:
@@ -139,7 +139,7 @@ class TorchFile(TensorReader):
         return self._tensor(name).read()
 
     def info(self, name: str) -> TensorInfo:
-        """Format, shape and size in bytes of a tensor; its data are not touched."""
+        """Return format, shape and size in bytes of a tensor, without reading its data."""
         return self._tensor(name).info
 
     def read_into(self, name: str, out: np.ndarray) -> None:
@@ -159,9 +159,9 @@ class TorchFile(TensorReader):
 
 
 def find_state_dict(value: Any, path: str) -> dict[str, LazyTensor]:
-    """The tensors by name in a saved object, directly or one level down."""
+    """Return the tensors by name of a saved object, at the top or one level below."""
     if type(value) is not dict:
-        raise CheckpointError(path, f"holds a {type(value).__name__}, not tensors by name")
+        raise CheckpointError(path, f"holds a {type(value).__name__}, not a dict of tensors")
     found = {"": value} | {key: value[key] for key in _WRAPPERS if type(value.get(key)) is dict}
     found = {
         key: tensors
@@ -177,5 +177,5 @@ def find_state_dict(value: Any, path: str) -> dict[str, LazyTensor]:
     tensors = next(iter(found.values()), {})
     for name in tensors:
         if type(name) is not str:
-            raise CheckpointError(path, f"has a tensor whose name is not a string but {name!r}")
+            raise CheckpointError(path, f"must have strings as names of tensors, got {name!r}")
     return tensors

@@ -1,8 +1,9 @@
-"""The file that PyTorch before 1.6 saved: five pickles in a row, then the storages.
+"""A reader for the files of PyTorch before 1.6: five pickles in a row, then the storages.
 
-A magic number, the format's version (1001), facts about the machine, the object itself, and the
-list of the storages' keys; then for each key, in that order, the count of its values (8 bytes) and
-the values, always little-endian. There is no checksum: flipped bits in the values stay unseen.
+The pickles are a magic number, the format's version (1001), facts about the machine, the object
+itself, and a list of the storages' keys; then follow for each key, in this order, the count of its
+values (8 bytes) and the values, always little-endian. There is no checksum: damaged values are not
+detected.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ _VERSION = 1001
 
 
 def read_legacy(file: FileBytes) -> Any:
-    """The object that torch.save wrote, with ``LazyTensor`` for its tensors. Raises ValueError."""
+    """Return the object that torch.save wrote, with a ``LazyTensor`` for each tensor."""
     data = file.mapping()
     names = TorchNames()
     magic, at = unpickle(data, 0, names)
@@ -25,7 +26,7 @@ def read_legacy(file: FileBytes) -> Any:
         raise ValueError("is a Python pickle, but not one that torch.save wrote")
     version, at = unpickle(data, at, names)
     if version != _VERSION:
-        raise ValueError("is of no known version of the old PyTorch format")
+        raise ValueError("is of an unknown version of the old PyTorch format")
     _machine, at = unpickle(data, at, names)
     value, at = unpickle(data, at, names)
     keys, at = unpickle(data, at, TorchNames())
@@ -43,5 +44,5 @@ def read_legacy(file: FileBytes) -> Any:
         storage.source = Stretch(file, at + 8, storage.nbytes)
         at += 8 + storage.nbytes
     if at != file.size:
-        raise ValueError(f"has {file.size - at} bytes that belong to no storage")
+        raise ValueError(f"has {file.size - at} bytes after the last storage")
     return value

@@ -1,9 +1,9 @@
-"""What the names in a PyTorch pickle mean to this reader, and the refusal of all others.
+"""The names that are allowed in a PyTorch pickle, and what each of them builds.
 
 A file of weights needs about twenty names: functions that rebuild a tensor, storage and number
-types, ``OrderedDict``. A few more occur beside the weights (the arguments of the training run, the
-state of NumPy's random generator, classes of Megatron-LM); these become inert ``Record`` objects.
-None of them is imported or called.
+types, ``OrderedDict``. A few more occur in training checkpoints (arguments of the training run,
+the state of NumPy's random generator, classes of Megatron-LM); these become inert ``Record``
+objects. None of them is imported or called.
 """
 
 from collections.abc import Callable
@@ -38,40 +38,40 @@ _INERT = {
     ("_codecs", "encode"),
 }  # fmt: skip
 _REASONS = {
-    ("torch._utils", "_rebuild_qtensor"): "a quantised tensor, which is not read",
-    ("torch._utils", "_rebuild_sparse_tensor"): "a sparse tensor, which is not read",
-    ("torch._utils", "_rebuild_sparse_csr_tensor"): "a sparse tensor, which is not read",
-    ("torch._utils", "_rebuild_nested_tensor"): "a nested tensor, which is not read",
-    ("torch._utils", "_rebuild_wrapper_subclass"): "a tensor subclass, which is not read",
+    ("torch._utils", "_rebuild_qtensor"): "a quantised tensor, which is not supported",
+    ("torch._utils", "_rebuild_sparse_tensor"): "a sparse tensor, which is not supported",
+    ("torch._utils", "_rebuild_sparse_csr_tensor"): "a sparse tensor, which is not supported",
+    ("torch._utils", "_rebuild_nested_tensor"): "a nested tensor, which is not supported",
+    ("torch._utils", "_rebuild_wrapper_subclass"): "a tensor subclass, which is not supported",
     ("torch._utils", "_rebuild_meta_tensor_no_storage"): "a tensor without values",
-    ("torch._tensor", "_rebuild_from_type"): "a tensor subclass, which is not read",
-    ("torch._tensor", "_rebuild_from_type_v2"): "a tensor subclass, which is not read",
+    ("torch._tensor", "_rebuild_from_type"): "a tensor subclass, which is not supported",
+    ("torch._tensor", "_rebuild_from_type_v2"): "a tensor subclass, which is not supported",
     **{
-        ("torch", f"{name}Storage"): "quantised numbers, which are not read"
+        ("torch", f"{name}Storage"): "quantised numbers, which are not supported"
         for name in ("QInt8", "QUInt8", "QInt32", "QUInt4x2", "QUInt2x4")
     },
     **{
-        ("torch", f"Complex{name}Storage"): "complex numbers, which are not read"
+        ("torch", f"Complex{name}Storage"): "complex numbers, which are not supported"
         for name in ("Float", "Double")
     },
     **{
-        ("torch", name): "complex numbers, which are not read"
+        ("torch", name): "complex numbers, which are not supported"
         for name in ("complex32", "complex64", "complex128")
     },
 }
 
 
 class TorchNames:
-    """The vocabulary of one PyTorch pickle; it remembers the storages that were referred to.
+    """The vocabulary of one PyTorch pickle; it collects the storages that the pickle refers to.
 
-    ``storages`` maps the key of each storage to it; their ``source`` is still to be filled in.
+    ``storages`` maps keys to storages; the caller sets their ``source``.
     """
 
     def __init__(self) -> None:
         self.storages: dict[str, Storage] = {}
 
     def find(self, module: str, name: str) -> Name:
-        """The name, if it is one of those allowed."""
+        """Return the name; ValueError unless it is allowed."""
         key = module, name
         number = module == "torch" and name in _DTYPES
         if number or key in _STORAGES or key in _CALLS or _is_inert(key):
@@ -84,7 +84,7 @@ class TorchNames:
         raise ValueError(f"refers to {ascii(f'{module}.{name}')[1:-1]}: {reason}")
 
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
-        """A tensor, a container, or an inert record."""
+        """Return a tensor, a container, or an inert record."""
         if type(function) is not Name:
             raise ValueError(f"bad pickle: it calls a {type(function).__name__}")
         key = function.module, function.name
@@ -95,14 +95,14 @@ class TorchNames:
         return Record(str(function), args)
 
     def build(self, target: Any, state: Any) -> None:
-        """Keep the state of a record; drop what an OrderedDict carries beside its items."""
+        """Keep the state of a record; drop the attributes of an OrderedDict."""
         if type(target) is Record:
             target.state = state
         elif type(target) is not dict or type(state) is not dict:
             raise ValueError(f"bad pickle: it sets the state of a {type(target).__name__}")
 
     def persistent(self, reference: Any) -> Storage:
-        """The storage that ``("storage", type, key, location, count[, view])`` refers to."""
+        """Return the storage that ``("storage", type, key, location, count[, view])`` refers to."""
         if type(reference) is not tuple or len(reference) not in (5, 6):
             raise ValueError("bad pickle: a reference to something that is not a storage")
         tag, kind, key, location, count, view = (*reference, None)[:6]
@@ -129,7 +129,7 @@ def _is_inert(key: tuple[str, str]) -> bool:
 
 
 def _part(root: Storage, view: Any, width: int) -> Storage:
-    """The view ``(key, offset, count)`` of a storage, as files before PyTorch 0.4 have them."""
+    """Return the view ``(key, offset, count)`` of a storage, as in files before PyTorch 0.4."""
     if type(view) is not tuple or len(view) != 3:
         raise ValueError("bad pickle: a view of a storage that makes no sense")
     _, offset, count = view
@@ -141,8 +141,8 @@ def _part(root: Storage, view: Any, width: int) -> Storage:
 
 
 def _rebuild_tensor(function: Name, args: tuple[Any, ...]) -> LazyTensor:
-    """``_rebuild_tensor(storage, offset, shape, strides)``; v2 adds ``requires_grad, hooks[,
-    metadata]`` and v3 ``requires_grad, hooks, dtype[, metadata]``."""
+    """Return the tensor of ``_rebuild_tensor(storage, offset, shape, strides)``; v2 adds
+    ``requires_grad, hooks[, metadata]``, v3 ``requires_grad, hooks, dtype[, metadata]``."""
     fewest, most = {"_rebuild_tensor": (4, 4), "_rebuild_tensor_v2": (6, 7)}.get(
         function.name, (7, 8)
     )
@@ -160,19 +160,21 @@ def _rebuild_tensor(function: Name, args: tuple[Any, ...]) -> LazyTensor:
     if format is None:
         raise ValueError("bad pickle: a tensor of no known type of number")
     if len(args) == most and most > 4 and args[-1]:
-        raise ValueError("bad pickle: a tensor with metadata (negated or conjugated), not read")
+        raise ValueError(
+            "bad pickle: a tensor with metadata (negated or conjugated), not supported"
+        )
     return LazyTensor(storage, format, offset, shape, strides)
 
 
 def _rebuild_parameter(function: Name, args: tuple[Any, ...]) -> LazyTensor:
-    """``(tensor, requires_grad, hooks[, state])``: the tensor."""
+    """Return the tensor of ``(tensor, requires_grad, hooks[, state])``."""
     if len(args) not in (3, 4) or type(args[0]) is not LazyTensor:
         raise ValueError(f"bad pickle: {function} with arguments that make no sense")
     return args[0]
 
 
 def _ordered_dict(function: Name, args: tuple[Any, ...]) -> dict[Any, Any]:
-    """An empty dict, or (written by Python 2) one of a list of pairs."""
+    """Return an empty dict, or (written by Python 2) the dict of a list of pairs."""
     if not args:
         return {}
     pairs = args[0]
@@ -183,12 +185,12 @@ def _ordered_dict(function: Name, args: tuple[Any, ...]) -> dict[Any, Any]:
         if type(pair) not in (list, tuple) or len(pair) != 2 or type(pair[0]) is not str:
             raise ValueError(f"bad pickle: {function} with arguments that make no sense")
         result[pair[0]] = pair[1]
-    pairs.clear()  # or a pickle could have one long list copied a million times
+    pairs.clear()  # otherwise a pickle could copy one long list a million times
     return result
 
 
 def _size(function: Name, args: tuple[Any, ...]) -> tuple[int, ...]:
-    """``torch.Size((2, 3))`` as a plain tuple."""
+    """Return ``torch.Size((2, 3))`` as a plain tuple."""
     sizes = args[0] if len(args) == 1 else None
     if type(sizes) is not tuple or len(sizes) > 32 or any(type(n) is not int for n in sizes):
         raise ValueError(f"bad pickle: {function} with arguments that make no sense")

@@ -1,12 +1,11 @@
-"""A pickle machine that can run no code: it interprets the opcodes of a pickle by hand.
+"""A pickle interpreter that cannot run code.
 
 A pickle is a program for a small stack machine. Most opcodes push a value (``K\\x05`` pushes 5) or
 fold the top of the stack into a container (``\\x86`` makes a pair); ``q`` stores the top in a
 numbered memo, ``h`` fetches it again. Four opcodes make the format dangerous: GLOBAL imports any
-name, REDUCE calls it, NEWOBJ instantiates it, BUILD sets its state. Here those four ask a
-``Vocabulary``, which knows a handful of names and imports nothing; so does BINPERSID, by which
-PyTorch refers to the numbers, which are outside the pickle. Opcodes that torch.save never writes
-are refused.
+name, REDUCE calls it, NEWOBJ instantiates it, BUILD sets its state. Here those four call a
+``Vocabulary``, which knows a few names and imports nothing; so does BINPERSID, which refers to the
+numbers outside the pickle. Opcodes that torch.save never writes are refused.
 
 Reference: the opcode table in CPython's ``pickletools``.
 """
@@ -44,7 +43,7 @@ class Name:
 
 @dataclass(eq=False, repr=False, slots=True)
 class Record:
-    """An object that was not rebuilt: the name of its class, and what would have gone into it.
+    """An object that was not rebuilt: the name of its class, its arguments and its state.
 
     An ``argparse.Namespace`` has its attributes in ``state``, a dict.
     """
@@ -55,26 +54,26 @@ class Record:
 
 
 class Vocabulary(Protocol):
-    """What the names in a pickle mean. Each method raises ValueError for what it does not know."""
+    """The meaning of the names in a pickle. Each method raises ValueError for an unknown name."""
 
     def find(self, module: str, name: str) -> Any:
-        """GLOBAL: what stands for a name."""
+        """Return the object for a name (GLOBAL)."""
 
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
-        """REDUCE and NEWOBJ: the result of "calling" what ``find`` gave."""
+        """Return the result of "calling" an object of ``find`` (REDUCE and NEWOBJ)."""
 
     def build(self, target: Any, state: Any) -> None:
-        """BUILD: hand an object its state."""
+        """Set the state of an object (BUILD)."""
 
     def persistent(self, reference: Any) -> Any:
-        """BINPERSID: the object outside the pickle."""
+        """Return the object outside the pickle (BINPERSID)."""
 
 
 def unpickle(data: bytes | mmap.mmap, begin: int, vocabulary: Vocabulary) -> tuple[Any, int]:
     """Interpret the pickle that starts at ``data[begin]``; return its object and its end.
 
-    The object is made of None, bool, int, float, str, bytes, tuple, list, dict, and of what
-    ``vocabulary`` hands out; it has no cycles. Raises ValueError saying what is wrong.
+    The object is made of None, bool, int, float, str, bytes, tuple, list, dict, and of the
+    objects that ``vocabulary`` returns; it has no cycles. Raises ValueError saying what is wrong.
     """
     machine = _Machine(data, begin, vocabulary)
     value = machine.run()
@@ -92,7 +91,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        """The object that is on the stack at STOP."""
+        """Return the object that is on the stack at STOP."""
         if self.take(1) != b"\x80" or not 2 <= self.byte() <= 5:
             raise ValueError("bad pickle: it must begin with PROTO 2, 3, 4 or 5")
         for _ in range(MAX_OPCODES):
@@ -110,22 +109,22 @@ class _Machine:
         raise ValueError(f"bad pickle: over {MAX_OPCODES} opcodes")
 
     def take(self, count: int) -> bytes:
-        """The next ``count`` bytes."""
+        """Return the next ``count`` bytes."""
         if count > self.end - self.at:
             raise ValueError(f"bad pickle: it is truncated, or over {MAX_PICKLE} bytes long")
         self.at += count
         return self.data[self.at - count : self.at]
 
     def byte(self) -> int:
-        """The next byte as a number."""
+        """Return the next byte as a number."""
         return self.take(1)[0]
 
     def size(self, width: int) -> int:
-        """An unsigned little-endian number of ``width`` bytes."""
+        """Return an unsigned little-endian number of ``width`` bytes."""
         return int.from_bytes(self.take(width), "little")
 
     def line(self) -> str:
-        """The text up to the next line end."""
+        """Return the text up to the next line end."""
         stop = self.data.find(b"\n", self.at, min(self.end, self.at + _MAX_LINE))
         if stop < 0:
             raise ValueError("bad pickle: a name that does not end")
@@ -147,7 +146,7 @@ class _Machine:
         return items
 
     def top(self, kind: type) -> Any:
-        """The container on top of the stack, which must be of that type."""
+        """Return the container on top of the stack, which must be of that type."""
         if not self.stack or type(self.stack[-1]) is not kind:
             raise ValueError(f"bad pickle: items are added, but not to a {kind.__name__}")
         return self.stack[-1]
@@ -331,7 +330,7 @@ def _reduce(machine: _Machine) -> None:
 
 @_opcode(b"i")
 def _inst(machine: _Machine) -> None:
-    machine.vocabulary.find(machine.line(), machine.line())  # which says what it refers to
+    machine.vocabulary.find(machine.line(), machine.line())  # raises an error that names it
     raise ValueError("bad pickle: opcode INST, which no weight file needs")
 
 
@@ -349,12 +348,11 @@ def _children(value: Any) -> Iterator[Any]:
 
 
 def _check_nesting(root: Any) -> None:
-    """Refuse a structure in which a walk would not end, or not soon.
+    """Refuse a structure that is cyclic, too deep, or too large when it is expanded.
 
     The memo lets a pickle of a hundred bytes describe a list that contains itself, or thirty lists
-    that each hold the one before twice: 2^30 values to whoever walks through them. Here every
-    distinct container is entered once, without recursion, and its depth and its size, written out,
-    are kept.
+    that each hold the previous one twice: 2^30 values when expanded. Here every distinct container
+    is visited once, without recursion, and its depth and its expanded size are stored.
     """
     known: dict[int, tuple[int, int]] = {}  # id of a container: depth and size, 0 while it is open
     walk: list[tuple[Any, Iterator[Any]]] = [((), iter((root,)))]

@@ -16,7 +16,7 @@ from tinybert.weights.reader import TensorInfo, check_out
 _CHUNK = 1 << 18  # values converted at a time
 _MAX_AXES = 32
 _MAX_VALUES = 2**48
-_FREE_VALUES = 1 << 20  # what a tensor that repeats its storage (``expand``) may always have
+_FREE_VALUES = 1 << 20  # always allowed for a tensor that repeats its storage (``expand``)
 
 
 @dataclass(eq=False, slots=True)
@@ -25,11 +25,11 @@ class Storage:
 
     Attributes
     ----------
-    format : name in ``FORMATS``, or None for bytes whose tensors say what they are.
+    format : name in ``FORMATS``; None if only the tensors have it.
     nbytes : its size.
     source : its bytes; None until the file's layout is known.
     swapped : whether the file keeps its numbers big-endian.
-    root, begin : for a view of another storage, that storage and the first byte in it.
+    root, begin : for a view of another storage, that storage and the position in it.
     """
 
     format: str | None
@@ -39,8 +39,8 @@ class Storage:
     root: "Storage | None" = None
     begin: int = 0
 
-    def place(self) -> tuple[Source, int, bool]:
-        """Where the bytes are: their source, the first byte in it, and whether they are swapped."""
+    def locate(self) -> tuple[Source, int, bool]:
+        """Return the source of the bytes, their position in it, and whether they are swapped."""
         holder = self.root or self
         assert holder.source is not None
         return holder.source, self.begin, holder.swapped
@@ -65,7 +65,7 @@ class LazyTensor:
         shape: tuple[int, ...],
         strides: tuple[int, ...],
     ) -> None:
-        """Offset and strides count values. Raises ValueError for a window out of the storage."""
+        """Offset and strides count values. Raises ValueError for a window outside the storage."""
         self._width = FORMATS[format].bits // 8
         self._span = _check_window(storage, self._width, offset, shape, strides)
         self._storage, self._offset, self._strides = storage, offset, strides
@@ -79,10 +79,10 @@ class LazyTensor:
         return f"LazyTensor({self.info.dtype}, shape={self.info.shape})"
 
     def read(self) -> np.ndarray:
-        """The read-only array: a view of the mapped file where NumPy has the format and the bytes
-        are aligned, else fresh and widened (see ``SafetensorsFile``)."""
+        """Return a read-only array: a view of the mapped file if NumPy has the format and the bytes
+        are aligned, else a new, widened array (see ``SafetensorsFile``)."""
         fmt = FORMATS[self.info.dtype]
-        source, begin, swapped = self._storage.place()
+        source, begin, swapped = self._storage.locate()
         begin += self._offset * self._width
         raw = source.view(begin, begin + self._span * self._width)
         if fmt.widen is None and not swapped and raw.ctypes.data % self._width == 0:
@@ -102,7 +102,7 @@ class LazyTensor:
         """Fill ``out`` with the tensor, cast to its dtype; see ``TensorReader.read_into``."""
         fmt = FORMATS[self.info.dtype]
         check_out("the tensor", self.info, out)
-        source, _, _ = self._storage.place()
+        source, _, _ = self._storage.locate()
         unpacked = source.held()  # until the last chunk is read
         with np.errstate(invalid="ignore"):  # a signaling NaN is allowed
             if self.contiguous and out.flags.c_contiguous:
@@ -119,7 +119,7 @@ class LazyTensor:
     def _decode(self, first: int, out: np.ndarray) -> None:
         """Fill the flat ``out`` with values of the storage, starting at ``offset + first``."""
         fmt = FORMATS[self.info.dtype]
-        source, begin, swapped = self._storage.place()
+        source, begin, swapped = self._storage.locate()
         begin += (self._offset + first) * self._width
         if fmt.widen is None and not swapped and out.dtype == fmt.storage:
             source.read_into(begin, out.view(np.uint8))
@@ -137,7 +137,7 @@ def _check_window(
 ) -> int:
     """Return the number of values of the storage from the tensor's first to its last."""
     if type(shape) is not tuple or type(strides) is not tuple or len(shape) != len(strides):
-        raise ValueError("bad pickle: a tensor needs as many strides as sizes")
+        raise ValueError("bad pickle: a tensor must have as many strides as sizes")
     if len(shape) > _MAX_AXES:
         raise ValueError(f"bad pickle: a tensor of over {_MAX_AXES} axes")
     if any(type(n) is not int or n < 0 for n in (offset, *shape, *strides)):

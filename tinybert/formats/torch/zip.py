@@ -1,4 +1,4 @@
-"""The zip archive in which PyTorch 1.6 and later saves: its directory, read by hand, and its parts.
+"""A reader for the zip archives of PyTorch 1.6 and later: the directory and the members.
 
 A zip file is read from its end: the last record (``PK\\5\\6``) says where the directory is, which
 has an entry (``PK\\1\\2``: name, sizes, CRC-32, offset) for each member; at that offset there are a
@@ -6,7 +6,7 @@ short header (``PK\\3\\4``) and the member's bytes. Under one top folder of any 
 ``data.pkl`` (the pickle), ``data/0``, ``data/1`` ... (the storages, not compressed) and
 ``byteorder``. Names of members are compared, never used as paths.
 
-Format: PKWARE's APPNOTE.TXT, sections 4.3 and 4.5.3 (ZIP64, for what is over 4 GB).
+Format: PKWARE's APPNOTE.TXT, sections 4.3 and 4.5.3 (ZIP64, for more than 4 GB).
 """
 
 import struct
@@ -30,7 +30,7 @@ _UNPACKED_FREE = 16 << 20  # ... this many bytes on top, for zeros
 
 
 class Member(NamedTuple):
-    """A file in the archive: where its bytes are in the file, and what they unpack to."""
+    """A file in the archive: the position of its bytes, and their size when unpacked."""
 
     begin: int
     packed: int
@@ -40,9 +40,9 @@ class Member(NamedTuple):
 
 
 class ZipArchive:
-    """The checked directory of a zip file. ``members`` maps names to where their bytes are.
+    """The checked directory of a zip file. ``members`` maps names to `Member`.
 
-    Refused, as CheckpointError: directories that are truncated or have wrong offsets or sizes,
+    Raises CheckpointError for directories that are truncated or have wrong offsets or sizes,
     members that overlap, names given twice, encryption, compression other than DEFLATE, and
     compressed members that would unpack to far more than the file.
     """
@@ -57,7 +57,7 @@ class ZipArchive:
             raise CheckpointError(file.path, str(error)) from None
 
     def source(self, name: str) -> Source:
-        """The bytes of a member, checked when they are read."""
+        """Return the bytes of a member, which are checked when they are read."""
         member = self.members[name]
         crc = member.crc or None  # 0: torch.save was told to compute none
         if member.deflated:
@@ -66,17 +66,17 @@ class ZipArchive:
         return Stretch(self.file, member.begin, member.size, crc, name)
 
     def content(self, name: str, limit: int) -> bytes:
-        """All of a member of at most ``limit`` bytes."""
+        """Return the whole content of a member of at most ``limit`` bytes."""
         source = self.source(name)
         if source.size > limit:
             raise CheckpointError(
-                self.file.path, f"{name} has {source.size} bytes, {limit} are allowed"
+                self.file.path, f"{name} has {source.size} bytes, more than the {limit} allowed"
             )
         return source.view(0, source.size).tobytes()
 
 
 def read_zip(archive: ZipArchive) -> Any:
-    """The object that torch.save wrote, with ``LazyTensor`` for its tensors. Raises ValueError."""
+    """Return the object that torch.save wrote, with a ``LazyTensor`` for each tensor."""
     roots = [
         name.removesuffix("/data.pkl") for name in archive.members if name.endswith("/data.pkl")
     ]
@@ -103,7 +103,7 @@ def read_zip(archive: ZipArchive) -> Any:
         source = archive.source(name)
         if source.size != storage.nbytes:
             raise ValueError(
-                f"storage {name} has {source.size} bytes, and the pickle says {storage.nbytes}"
+                f"storage {name} has {source.size} bytes, but {storage.nbytes} by the pickle"
             )
         storage.source, storage.swapped = source, swapped
     return value
@@ -122,7 +122,7 @@ def _read_directory(file: FileBytes) -> dict[str, Member]:
         members[name] = member
         spans.append((offset, member.begin + member.packed))
     if at != size:
-        raise ValueError("bad zip archive: its directory does not fill its place")
+        raise ValueError("bad zip archive: its directory does not have the size that its end gives")
     spans.sort()
     if any(first[1] > second[0] for first, second in pairwise(spans)):
         raise ValueError("bad zip archive: members overlap")
@@ -133,38 +133,38 @@ def _read_directory(file: FileBytes) -> dict[str, Member]:
 
 
 def _find_directory(file: FileBytes) -> tuple[int, int, int]:
-    """Entries, size and first byte of the directory."""
+    """Return the number of entries, the size and the first byte of the directory."""
     tail_begin = max(0, file.size - _END.size - 0xFFFF)
     tail = file.read(tail_begin, file.size - tail_begin)
     at = tail.rfind(b"PK\5\6")
     if at < 0 or at + _END.size > len(tail):
-        raise ValueError("is a zip archive without its end: truncated; download it again")
+        raise ValueError("is a truncated zip archive: its end is missing; download it again")
     _, disk, first_disk, here, count, size, begin, comment = _END.unpack_from(tail, at)
     if at + _END.size + comment != len(tail):
-        raise ValueError("is a zip archive with a wrong end: damaged; download it again")
+        raise ValueError("is a damaged zip archive: its end is wrong; download it again")
     end = tail_begin + at
     if 0xFFFF in (here, count) or 0xFFFFFFFF in (size, begin):
         end = max(end - _LOCATOR.size, 0)
         magic, _, place, _ = _LOCATOR.unpack(file.read(end, _LOCATOR.size))
         if magic != b"PK\6\7" or place + _END64.size > end:
-            raise ValueError("bad zip archive: the end of the large form is missing")
+            raise ValueError("bad zip archive: its ZIP64 end is missing")
         magic, _, _, _, disk, first_disk, here, count, size, begin = _END64.unpack(
             file.read(place, _END64.size)
         )
         end = place
         if magic != b"PK\6\6":
-            raise ValueError("bad zip archive: the end of the large form is missing")
+            raise ValueError("bad zip archive: its ZIP64 end is missing")
     if disk or first_disk or here != count:
         raise ValueError("bad zip archive: it is one part of several")
     if count > _MAX_MEMBERS or begin + size > end or size < count * _ENTRY.size:
-        raise ValueError("bad zip archive: its directory cannot be where its end says")
+        raise ValueError("bad zip archive: its end gives a wrong position of the directory")
     if size > count * (_ENTRY.size + 1024):
         raise ValueError("bad zip archive: the entries of its directory are too long")
     return count, size, begin
 
 
 def _read_entry(raw: bytes, at: int) -> tuple[str, Member, int, int]:
-    """Name, member (its ``begin`` unknown), offset of its local header; where the next entry is."""
+    """Return name, member (``begin`` unknown), offset of the local header, end of the entry."""
     if at + _ENTRY.size > len(raw):
         raise ValueError("bad zip archive: its directory is truncated")
     fields = _ENTRY.unpack_from(raw, at)
@@ -185,23 +185,23 @@ def _read_entry(raw: bytes, at: int) -> tuple[str, Member, int, int]:
     if method not in (0, 8):
         raise ValueError(f"bad zip archive: {name!r:.80} is compressed by method {method}")
     if size > (packed * _LARGEST_RATIO if method else packed) or (method == 0 and packed != size):
-        raise ValueError(f"bad zip archive: {name!r:.80} is given sizes that cannot be")
+        raise ValueError(f"bad zip archive: {name!r:.80} has impossible sizes")
     return name, Member(0, packed, size, crc, method == 8), offset, end
 
 
 def _widen_sizes(extra: bytes, numbers: list[int]) -> list[int]:
-    """Sizes and offset, where those of 32 bits are all ones taken from the ZIP64 field."""
+    """Return sizes and offset; those whose 32 bits are all ones are taken from the ZIP64 field."""
     at = 0
     while 0xFFFFFFFF in numbers:
         if at + 4 > len(extra):
-            raise ValueError("bad zip archive: a large size is missing")
+            raise ValueError("bad zip archive: a ZIP64 size is missing")
         tag, length = struct.unpack_from("<2H", extra, at)
         at += 4
         if tag == 1:
             for i, number in enumerate(numbers):
                 if number == 0xFFFFFFFF:
                     if length < 8 or at + 8 > len(extra):
-                        raise ValueError("bad zip archive: a large size is missing")
+                        raise ValueError("bad zip archive: a ZIP64 size is missing")
                     numbers[i] = struct.unpack_from("<Q", extra, at)[0]
                     at, length = at + 8, length - 8
             break
@@ -220,5 +220,5 @@ def _locate(file: FileBytes, name: str, member: Member, offset: int, limit: int)
         raise ValueError(f"bad zip archive: {name!r:.80} is not where the directory says")
     here = file.read(offset + _LOCAL.size, name_len)
     if here != name.encode() or method != 8 * member.deflated:
-        raise ValueError(f"bad zip archive: {name!r:.80} is called something else in its place")
+        raise ValueError(f"bad zip archive: {name!r:.80} has another name in its local header")
     return member._replace(begin=begin)

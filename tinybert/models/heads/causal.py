@@ -21,7 +21,7 @@ class CausalLM(GenerationMixin, LanguageModel):
     """Predict the next token; `generate` continues a text.
 
     Attributes, of the class:
-        always_causal: the family has decoders only, whatever the config says of `is_decoder`.
+        always_causal: the family has only decoders, and ignores the config's `is_decoder`.
     """
 
     output_class: ClassVar[type[ModelOutput]] = CausalLMOutputWithCrossAttentions

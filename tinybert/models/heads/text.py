@@ -66,7 +66,7 @@ class FirstTokenClassifier(Module):
 
 
 class MultipleChoice(ModelWithHead):
-    """Choose one of C continuations. Each is read on its own and gets one score."""
+    """Choose one of C continuations. Each is encoded separately and gets one score."""
 
     uses_pooler: ClassVar[bool] = True
 
@@ -99,7 +99,7 @@ class MultipleChoice(ModelWithHead):
 
         Args:
             base: the base model's output for a batch of B * C.
-            labels: (B,), the index of the right choice.
+            labels: (B,), the index of the correct choice.
             choices: (B, C).
         """
         logits = self.classifier(self.dropout(base["pooler_output"])).reshape(*choices)
@@ -109,10 +109,10 @@ class MultipleChoice(ModelWithHead):
 
 def _check_choices(inputs: dict[str, Tensor]) -> None:
     for name, value in inputs.items():
-        wanted = "(B, C, T, D)" if name == "inputs_embeds" else "(B, C, T)"
-        if value.ndim != wanted.count(",") + 1 or 0 in value.shape[1:3]:
+        expected = "(B, C, T, D)" if name == "inputs_embeds" else "(B, C, T)"
+        if value.ndim != expected.count(",") + 1 or 0 in value.shape[1:3]:
             raise ValueError(
-                f"{name} must have shape {wanted}, with at least one choice and one token, "
+                f"{name} must have shape {expected}, with at least one choice and one token, "
                 f"got {value.shape}"
             )
     for tokens in inputs.keys() & {"input_ids", "inputs_embeds"}:

@@ -23,7 +23,7 @@ class TokenClassification(ModelWithHead):
         self.classifier = Linear(config.hidden_size, config.num_labels)
 
     def token_logits(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, num_labels)."""
+        """Map (B, T, D) to (B, T, num_labels)."""
         return self.classifier(self.dropout(x))
 
     def answer(self, base: ModelOutput, labels: Any, return_dict: bool | None) -> Any:

@@ -77,8 +77,8 @@ class ModelWithHead(PreTrainedModel):
         """Return the head's results with the rest of the base model's output."""
         names = [field.name for field in fields(output_class)]  # type: ignore[arg-type]
         output = output_class(**{**{name: base.get(name) for name in names}, **results})
-        wanted = choose(return_dict, self.config.return_dict)
-        return output if wanted else output.to_tuple()
+        as_output = choose(return_dict, self.config.return_dict)
+        return output if as_output else output.to_tuple()
 
 
 _NO_HEAD = (None, ModelWithHead.add_head)

@@ -26,7 +26,7 @@ class LanguageModel(ModelWithHead):
     """
 
     def word_logits(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, V)."""
+        """Map (B, T, D) to (B, T, V)."""
         raise NotImplementedError
 
     def get_output_embeddings(self) -> Linear:

@@ -33,7 +33,7 @@ class ChunkAttention(Module):
     """Attention weights over all keys of the same chunk, and the weighted sum of the values.
 
         softmax          softmax(query . key / sqrt(Z) + bias)
-        laplace, relu2   f(query . key / count + bias), each weight on its own; `count` is the
+        laplace, relu2   f(query . key / count + bias), each weight separately; `count` is the
                          number of keys that the query may attend to (Ma et al. 2022,
                          arXiv:2209.10655, eq. 13-16)
 
@@ -55,8 +55,8 @@ class ChunkAttention(Module):
         visible: Visible,
         need_weights: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """query (B, C, Tq, Z), key (B, C, Tk, Z) and value (B, C, Tk, V) to the context
-        (B, C, Tq, V), and the weights (B, C, Tq, Tk), before dropout, if they are needed.
+        """Map query (B, C, Tq, Z), key (B, C, Tk, Z) and value (B, C, Tk, V) to the context
+        (B, C, Tq, V) and the weights (B, C, Tq, Tk), before dropout, if they are needed.
         """
         if self.kind == "softmax":
             query = query * query.shape[-1] ** -0.5
@@ -150,7 +150,7 @@ def attend_in_chunks(
         key, value = (x.pad(((0, 0), (0, missing), (0, 0))) for x in (key, value))
         mask = _filled(key, mask, missing)
     width = size if chunked else None
-    query, key, value = (_cut(x, width) for x in (query, key, value))
+    query, key, value = (_split(x, width) for x in (query, key, value))
     if mask is not None:
         mask = mask.reshape(mask.shape[0], key.shape[1], 1, key.shape[2])
         if attention.kind == "softmax":
@@ -161,8 +161,8 @@ def attend_in_chunks(
     return joined[:, before : before + length], weights
 
 
-def _cut(x: Tensor, size: int | None) -> Tensor:
-    """(B, T, N) to (B, C, size, N)."""
+def _split(x: Tensor, size: int | None) -> Tensor:
+    """Split (B, T, N) into chunks (B, C, size, N)."""
     return x.reshape(x.shape[0], -1, x.shape[1] if size is None else size, x.shape[2])
 
 

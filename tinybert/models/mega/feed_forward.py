@@ -14,7 +14,7 @@ EPS = 1e-5
 
 
 class WeightOnly(RMSNorm):
-    """y = weight * x: what transformers' MegaRMSNorm computes, which drops its result."""
+    """y = weight * x: what transformers' MegaRMSNorm computes; it discards the normalised x."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x if self.weight is None else x * self.weight
@@ -24,7 +24,7 @@ class PlainLayerNorm(Module):
     """LayerNorm without weights."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., D) to (..., D)."""
+        """Map x (..., D) to (..., D)."""
         return F.layer_norm(x, x.shape[-1:], eps=EPS)
 
 
@@ -46,20 +46,20 @@ class SequenceNorm(Module):
             self.norm = BatchNorm(size, EPS, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, D) to (B, T, D)."""
+        """Map x (B, T, D) to (B, T, D)."""
         return self.norm(x)
 
 
 class FeatureDropout(Module):
-    """Dropout, of single elements or, `by_feature`, of a feature at all steps at once."""
+    """Dropout, of single elements or, `by_feature`, of a feature at all steps."""
 
     def __init__(self, p: float, by_feature: bool) -> None:
         super().__init__()
         self.p, self.by_feature = p, by_feature
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, D), with noise in training. Of x (B, C, T, V), in chunks, a chunk is dropped as
-        a whole: so it is in transformers, with which weights were trained.
+        """Return x (B, T, D) with dropout in training. By feature, whole chunks of x (B, C, T, V)
+        are dropped, as in transformers.
         """
         if not (self.training and self.p):
             return x
@@ -73,7 +73,7 @@ class FeatureDropout(Module):
 
 
 class FeedForward(Module):
-    """MEGA's normalised feed-forward network (NFFN): D to F features and back, each token alone."""
+    """MEGA's normalised feed-forward network (NFFN): D to F features and back, token by token."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class FeedForward(Module):
         self.fc2 = Linear(config.nffn_hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, D) to (B, T, D)."""
+        """Map x (B, T, D) to (B, T, D)."""
         hidden = self.activation(self.fc1(self.norm(x) if self.norm_first else x))
         y = x + self.dropout(self.fc2(self.hidden_dropout(hidden)))
         return y if self.norm_first else self.norm(y)

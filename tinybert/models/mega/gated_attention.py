@@ -21,7 +21,7 @@ from tinybert.nn import DampedEMA, Linear, Module, Parameter, init
 
 
 class MegaLayerCache:
-    """What a layer keeps of the tokens so far: its part of `past_key_values`.
+    """The state of a layer after the tokens so far: its part of `past_key_values`.
 
     Attributes:
         key, value: (B, S, Z) and (B, S, V) of the current chunk, of all tokens without chunks; None
@@ -125,7 +125,7 @@ class MovingAverageGatedAttention(GatedBlock):
         self.rel_pos_bias = make_bias(config)
 
     def forward(self, x: Tensor, call: Any, past: MegaLayerCache) -> tuple[Tensor, Tensor | None]:
-        """x (B, T, D) to (B, T, D), and the weights (B, C, Tq, Tk) if asked for. `past` is updated.
+        """Map x (B, T, D) to (B, T, D), and the weights (B, C, Tq, Tk) if requested; update `past`.
 
         The call's mask is a boolean array (B, P + T), False for padding, with the P tokens of the
         current chunk that are in `past`; or None.
@@ -158,7 +158,7 @@ class MovingAverageGatedAttention(GatedBlock):
 
 
 class GatedCrossAttention(GatedBlock):
-    """Queries and gates come from x, keys and values from what an encoder gave:
+    """Queries and gates come from x, keys and values from an encoder's output e:
 
     [r, g, q] = norm(x) W_q + b,  r = sigmoid(r),  g = silu(g)
     k = e W_k,  v = act(e W_v)
@@ -176,7 +176,7 @@ class GatedCrossAttention(GatedBlock):
         self.rel_pos_bias = make_bias(config)
 
     def forward(self, x: Tensor, call: Any, past: MegaLayerCache) -> tuple[Tensor, Tensor | None]:
-        """x (B, T, D) to (B, T, D), and the weights (B, T, S) if asked for. The keys and values of
+        """Map x (B, T, D) to (B, T, D), and the weights (B, T, S) if requested. Keys and values of
         the encoder's states (B, S, D) are computed once and kept in `past`.
 
         The call's encoder_mask is a boolean array (B, S), False for padding; or None.

@@ -34,7 +34,7 @@ class MegaConfig(PretrainedConfig):
         bidirectional: whether the moving average also runs backward; not allowed for decoders.
         shared_representation_size: Z, the size of queries and keys.
         use_chunking, chunk_size: attend within chunks of `chunk_size` tokens only, in linear time.
-        truncation: how many steps the moving average looks back; None means all.
+        truncation: the number of past steps that the moving average uses; None means all.
         normalize_before_mega, normalize_before_ffn: pre-norm instead of post-norm.
         normalization_type: one of NORMS; "syncbatchnorm" is "batchnorm", on one device.
         norm_affine: whether the norms have weights and biases.
@@ -52,7 +52,7 @@ class MegaConfig(PretrainedConfig):
         pad_token_id, bos_token_id, eos_token_id: ids of the special tokens.
         relative_positional_bias: one of BIASES.
         classifier_dropout: the dropout before a classifier; hidden_dropout_prob if None.
-        use_cache: return the state of a decoder, if a call does not say.
+        use_cache: the default of a decoder's argument `use_cache`.
         add_lm_hidden_dense_layer: a dense layer with tanh before the scores of the tokens.
         reference: "transformers" computes "rmsnorm" as that library does, which only multiplies by
             the weight: for weights that were trained with it. None: as its paper defines it.

@@ -1,6 +1,6 @@
 """MEGA with a head.
 
-What a head computes and its loss are in `models/heads/`; here stand MEGA's own heads, and the
+What a head computes and its loss are in `models/heads/`; this file has MEGA's own heads and the
 arguments of each call in the order of transformers.
 
 Source   Ma et al. 2022, arXiv:2209.10655
@@ -34,7 +34,7 @@ class MegaHead(MegaPreTrainedModel, heads.ModelWithHead):
         return_dict: bool | None,
         **results: Any,
     ) -> Any:
-        """As for all models, but a plain tuple has None in place of what there is not."""
+        """Return the output as for all models, but a plain tuple has None for missing fields."""
         if choose(return_dict, self.config.return_dict):
             return super().finish(output_class, base, True, **results)
         found = (result for result in results.values() if result is not None)
@@ -104,7 +104,7 @@ class MegaForCausalLM(MegaWordHead, heads.CausalLM):
     @property
     def position_limit(self) -> int | None:
         """The most tokens that the model can read; None if there is no limit. A simple bias has
-        one, unless chunks are attended to on their own.
+        one, unless attention is limited to chunks.
         """
         config = self.config
         limited = config.relative_positional_bias == "simple"
@@ -113,13 +113,13 @@ class MegaForCausalLM(MegaWordHead, heads.CausalLM):
 
     @property
     def left_padding_unit(self) -> int:
-        """Padding on the left must be a multiple of it: the chunk size, whose borders it would move
-        otherwise.
+        """Padding on the left must be a multiple of it: the chunk size, since other padding moves
+        the borders of chunks.
         """
         return self.config.chunk_size if self.config.use_chunking else 1
 
     def check_left_padding(self, mask: Any, reach: int) -> None:
-        """See `MegaModel.check_left_padding`."""
+        """Check as `MegaModel.check_left_padding` does."""
         self.mega.check_left_padding(mask, reach)
 
 

@@ -70,7 +70,7 @@ class MegaBlock(Module):
     def forward(
         self, x: Tensor, call: Any, past: MegaLayerCache | None, head_mask: None = None
     ) -> LayerOutput:
-        """x (B, T, D) to (B, T, D), and attention weights if asked for. `past` is updated."""
+        """Map x (B, T, D) to (B, T, D), and attention weights if requested. `past` is updated."""
         past = MegaLayerCache(self.cache_size) if past is None else past
         x, weights = self.mega_layer(x, call, past)
         cross_weights = None
@@ -91,7 +91,7 @@ class MegaPreTrainedModel(PreTrainedModel):
     config: Any
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the model. A class takes those of these arguments that its signature lists.
+        """Run the model. Each class accepts the arguments that its signature lists.
 
         Args:
             input_ids: (B, T) token ids; or `inputs_embeds` (B, T, D), word embeddings. An encoder
@@ -101,7 +101,7 @@ class MegaPreTrainedModel(PreTrainedModel):
             token_type_ids: (B, T); ignored without `add_token_type_embeddings`.
             encoder_hidden_states: (B, S, D), what cross-attention attends to;
                 `encoder_attention_mask`: (B, S), its mask.
-            labels, start_positions, end_positions: the right answers, for the loss; see the class
+            labels, start_positions, end_positions: the targets, for the loss; see the class
                 and its `answer`.
             past_key_values: the cache of an earlier call of a decoder. `input_ids` are then the new
                 tokens only.
@@ -115,22 +115,22 @@ class MegaPreTrainedModel(PreTrainedModel):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
-    def _init_module(self, module: Module, wanted: set[str]) -> None:
-        super()._init_module(module, wanted)
+    def _init_module(self, module: Module, names: set[str]) -> None:
+        super()._init_module(module, names)
         config = self.config
         if isinstance(module, DampedEMA):
             module.draw_weights(
-                wanted,
+                names,
                 config.ema_delta_alpha_range,
                 config.ema_beta_range,
                 config.ema_gamma_omega_range,
             )
         if isinstance(module, (SimpleBias, RotaryBias, MovingAverageGatedAttention)):
-            for name in sorted(wanted):
+            for name in sorted(names):
                 parameter = module._parameters[name]
                 normal_(parameter, 0.0 if name == "qk_bias" else config.initializer_range)
         if isinstance(module, (ScaleNorm, RMSNorm, BatchNorm)):
-            for name in wanted - {"bias"}:
+            for name in names - {"bias"}:
                 module._parameters[name].data[...] = 1.0
 
 
@@ -140,7 +140,7 @@ class MegaModel(MegaPreTrainedModel, BaseModel):
     Calling it returns BaseModelOutputWithPoolingAndCrossAttentions. Its attentions are
     (B, C, Tq, Tk), in C chunks, its cross_attentions (B, T, S). With `return_dict=False` it returns
     a tuple of last_hidden_state, pooler_output, hidden_states, past_key_values, attentions and
-    cross_attentions, with None in place of what there is not.
+    cross_attentions, with None for missing fields.
 
     Args:
         config: the sizes and options. With `is_decoder` a token attends only to earlier ones, and a
@@ -244,7 +244,7 @@ class MegaModel(MegaPreTrainedModel, BaseModel):
 
     def check_length(self, name: str, length: int, past: int) -> None:
         """Raise ValueError unless an encoder's sequence fits its chunks. The last chunk of a
-        decoder need not be full: its tokens come one by one.
+        decoder need not be full, since its tokens are generated one by one.
         """
         config, size = self.config, self.config.chunk_size
         if config.use_chunking and not config.is_decoder and length > size and length % size:

@@ -1,4 +1,4 @@
-"""What the distance between two tokens adds to their score: MEGA's two relative biases.
+"""MEGA's two relative biases, which depend on the distance of two tokens and are added to scores.
 
 Shapes   Tq queries, Tk keys, Z features of queries and keys
 """
@@ -21,11 +21,11 @@ class SimpleBias(Module):
 
     Args:
         max_positions: the table has 2 max_positions - 1 rows.
-        limit: the most positions that may be asked for.
+        limit: the maximum number of positions.
 
     If the config has a chunk_size, that is the limit: of the rows only the first 2 limit - 1 are
-    used, and the others are there because the files of transformers have them. (The original's
-    table has no others, so its checkpoints of this kind do not fit.)
+    used, and the others exist for compatibility with the files of transformers. (The original's
+    table lacks them, so its checkpoints of this kind cannot be loaded.)
     """
 
     def __init__(self, max_positions: int, limit: int) -> None:
@@ -34,7 +34,7 @@ class SimpleBias(Module):
         self.rel_pos_bias = Parameter(init.full((2 * max_positions - 1,), 0.0))
 
     def forward(self, first: int, queries: int, keys: int) -> Tensor:
-        """(Tq, Tk) for the queries at `first`, `first` + 1, ... and the keys at 0, 1, ...
+        """Return the bias (Tq, Tk) of queries at `first`, `first` + 1, ... to keys at 0, 1, ...
 
         Raises ValueError for positions beyond the limit.
         """
@@ -49,10 +49,10 @@ class SimpleBias(Module):
 
 
 class RotaryBias(Module):
-    """bias[i, j] = rot(alpha, i) . rot(b, j): two learned vectors, turned by their positions.
+    """bias[i, j] = rot(alpha, i) . rot(b, j): two learned vectors, rotated by their positions.
 
-    rot turns features m and m + Z/2 together by the angle position * 10000^(-2 m / Z) (Su et al.
-    2021, arXiv:2104.09864); so the bias depends on i - j alone, and there is no last position.
+    rot rotates features m and m + Z/2 together by the angle position * 10000^(-2 m / Z) (Su et al.
+    2021, arXiv:2104.09864); so the bias depends on i - j alone, and the length is not limited.
     """
 
     def __init__(self, size: int) -> None:
@@ -61,26 +61,26 @@ class RotaryBias(Module):
         self.alpha = Parameter(init.full((1, size), 0.0))
         self.b_param = Parameter(init.full((1, size), 0.0))
         zero = as_tensor(np.zeros(1, get_default_dtype())).to(get_default_device())
-        self.register_buffer("_float_tensor", zero)  # holds nothing, but files have it
+        self.register_buffer("_float_tensor", zero)  # not used, but files contain it
 
     def forward(self, first: int, queries: int, keys: int) -> Tensor:
-        """(Tq, Tk) for the queries at `first`, `first` + 1, ... and the keys at 0, 1, ..."""
+        """Return the bias (Tq, Tk) of queries at `first`, `first` + 1, ... to keys at 0, 1, ..."""
         of_queries, of_keys = self.vectors(first, queries, keys)
         return of_queries @ of_keys.transpose(0, 1)
 
     def vectors(self, first: int, queries: int, keys: int) -> tuple[Tensor, Tensor]:
-        """The turned vectors of the queries (Tq, Z) and of the keys (Tk, Z), whose products are the
-        bias: appended to queries and keys they add it to the scores.
+        """Return the rotated vectors of the queries (Tq, Z) and of the keys (Tk, Z). Their products
+        are the bias: appended to queries and keys they add it to the scores.
         """
-        return self._turned(self.alpha, first, queries), self._turned(self.b_param, 0, keys)
+        return self._rotated(self.alpha, first, queries), self._rotated(self.b_param, 0, keys)
 
-    def _turned(self, vector: Tensor, first: int, count: int) -> Tensor:
+    def _rotated(self, vector: Tensor, first: int, count: int) -> Tensor:
         cos, sin = _angles(vector.data, first, count, self.size // 2)
         return F.rotary_embedding(vector.expand(count, self.size), cos, sin)
 
 
 def _angles(like: Any, first: int, count: int, half: int) -> tuple[Any, Any]:
-    """cos and sin (count, 2 half) of the angles at each position, computed in float64."""
+    """Return cos and sin (count, 2 half) of the angles at each position, computed in float64."""
     xp = array_module(like)
     speed = xp.exp(xp.arange(half) * (-math.log(10000) / half))
     angle = (xp.arange(count) + first).astype("float64")[:, None] * speed

@@ -58,7 +58,7 @@ class NemotronConfig(PretrainedConfig):
         max_position_embeddings: the longest sequence that the model was trained for.
         initializer_range: the standard deviation of fresh weights.
         norm_eps: the epsilon of the layer norms.
-        use_cache: return keys and values, if a call does not say.
+        use_cache: the default of the argument `use_cache` of a call.
         pad_token_id, bos_token_id, eos_token_id: ids of the special tokens.
         tie_word_embeddings: whether the head shares the weight of the token embeddings.
         rope_theta: the base of the rotary frequencies.
@@ -73,7 +73,7 @@ class NemotronConfig(PretrainedConfig):
             transformers, rotates one more then.
 
     Raises ValueError for two spellings of partial_rotary_factor with different values, and for
-    unknown names that look like one.
+    unknown names that resemble one.
     """
 
     model_type = "nemotron"

@@ -1,6 +1,6 @@
 """Nemotron with a head.
 
-What a head computes and its loss are in `models/heads/`; here stand Nemotron's own heads, and the
+What a head computes and its loss are in `models/heads/`; this file has Nemotron's own heads and the
 arguments of each call in the order of transformers.
 
 Source   Parmar et al. 2024, arXiv:2402.16819
@@ -112,7 +112,7 @@ class NemotronForSequenceClassification(NemotronHead, heads.SequenceClassificati
         if pad is None and batch > 1:
             raise ValueError(
                 f"a batch of {batch} texts needs pad_token_id, which is None in the config: it "
-                "shows which token is the last of a text"
+                "marks the end of a text"
             )
         last = xp.full(batch, x.shape[1] - 1)
         if pad is not None and input_ids is not None:

@@ -26,7 +26,7 @@ class LayerNorm1P(LayerNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., D) to (..., D)."""
+        """Map x (..., D) to (..., D)."""
         return F.layer_norm(x, self.normalized_shape, self.weight + 1, self.bias, self.eps)
 
 
@@ -51,7 +51,7 @@ class NemotronAttention(Module):
     def forward(
         self, x: Tensor, call: Any, past: LayerCache | None
     ) -> tuple[Tensor, Tensor | None]:
-        """x (B, T, D) to (B, T, D), and the weights (B, H, T, P + T) if asked for. The keys and
+        """Map x (B, T, D) to (B, T, D), and the weights (B, H, T, P + T) if requested. The keys and
         values of x are appended to `past`.
         """
         query = F.split_heads(self.q_proj(x), self.heads)  # (B, H, T, K)
@@ -80,7 +80,7 @@ class NemotronMLP(Module):
         self.activation = activation(config.hidden_act)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D)."""
+        """Map (B, T, D) to (B, T, D)."""
         return self.down_proj(self.activation(self.up_proj(x)))
 
 
@@ -97,7 +97,7 @@ class NemotronLayer(Module):
     def forward(
         self, x: Tensor, call: Any, past: LayerCache | None, head_mask: None = None
     ) -> LayerOutput:
-        """x (B, T, D) to (B, T, D), and the attention weights if asked for."""
+        """Map x (B, T, D) to (B, T, D), and the attention weights if requested."""
         context, weights = self.self_attn(self.input_layernorm(x), call, past)
         x = x + context
         return LayerOutput(x + self.mlp(self.post_attention_layernorm(x)), weights)
@@ -106,7 +106,7 @@ class NemotronLayer(Module):
 def rotary_angles(
     config: NemotronConfig, positions: Tensor | None, past: int, length: int, like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return cos and sin of position * theta^(-2 m / R), m = 0 ... R / 2 - 1, twice side by side.
+    """Return cos and sin of position * theta^(-2 m / R), m = 0 ... R / 2 - 1, concatenated twice.
 
     Args:
         positions: (B or 1, T), or None for `past`, `past` + 1, ...

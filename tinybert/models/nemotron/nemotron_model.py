@@ -37,7 +37,7 @@ class NemotronPreTrainedModel(PreTrainedModel):
     config: Any
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the model. A class takes those of these arguments that its signature lists.
+        """Run the model. Each class accepts the arguments that its signature lists.
 
         Args:
             input_ids: (B, T) token ids; or `inputs_embeds` (B, T, D), word embeddings.
@@ -49,7 +49,7 @@ class NemotronPreTrainedModel(PreTrainedModel):
             position_ids: (B, T) or (1, T); P, P + 1, ... by default, also where there is padding.
             past_key_values: the cache of an earlier call: a KeyValueCache, which is changed, or a
                 tuple, which is not. `input_ids` are then the new tokens only.
-            labels, start_positions, end_positions: the right answers, for the loss; see the class
+            labels, start_positions, end_positions: the targets, for the loss; see the class
                 and its `answer`.
             use_cache: whether `past_key_values` are returned; the config's value if None.
             output_attentions, output_hidden_states: return what every layer computed; the config's
@@ -66,7 +66,7 @@ class NemotronPreTrainedModel(PreTrainedModel):
 class NemotronModel(NemotronPreTrainedModel, BaseModel):
     """Nemotron without a head: token ids in, features out.
 
-    Calling it returns BaseModelOutputWithPast, or a plain tuple of what there is.
+    Calling it returns BaseModelOutputWithPast, or a plain tuple of the fields that are not None.
     Raises ValueError for options that are out of range or contradict each other.
     """
 
@@ -118,7 +118,7 @@ class NemotronModel(NemotronPreTrainedModel, BaseModel):
 
     @property
     def is_decoder(self) -> bool:
-        """Always, whatever the config says."""
+        """Always true."""
         return True
 
     def make_cache(self, limit: int | None = None) -> KeyValueCache:
@@ -134,7 +134,8 @@ class NemotronModel(NemotronPreTrainedModel, BaseModel):
     def read_attention_mask(
         self, mask: Any, shape: tuple[int, int], cache: Any, use_cache: bool, needs_matrix: bool
     ) -> tuple[Tensor | None, bool]:
-        """As for all models; any number but 0 means a token, and four axes are used as they are."""
+        """Return `mask` and `is_causal` of a Call; four axes are used as they are, any number but 0
+        means a token."""
         if mask is not None:
             mask = read_mask("attention_mask", mask, self.device)
             if mask.ndim == 4:
@@ -156,7 +157,7 @@ def _four_axes(mask: Tensor, shape: tuple[int, ...], dtype: Any) -> Tensor:
         return as_tensor((~mask.data).astype(dtype) * lowest)
     if mask.dtype.kind != "f":
         raise TypeError(
-            "attention_mask of four axes must be boolean, True where a token may be looked at, or "
+            "attention_mask of four axes must be boolean, True where a query may attend, or "
             f"floats to be added to the scores, got {mask.dtype}"
         )
     return mask.to(dtype)
@@ -169,6 +170,6 @@ def _check_cache_position(given: Any, call: Call) -> None:
     positions = integers("cache_position", given, "cpu")
     if positions.tolist() != list(range(past, past + length)):
         raise ValueError(
-            f"cache_position must be the {length} numbers from {past} on, as past_key_values "
+            f"cache_position must be {length} consecutive numbers from {past}, as past_key_values "
             f"holds {past} tokens, got {positions.tolist()}"
         )
