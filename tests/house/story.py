@@ -31,11 +31,13 @@ class OpenedFile(NamedTuple):
     """A file of which at least one function ran.
 
     Attributes:
-        lines: of the file. used: those inside functions that ran. functions: how many ran.
+        lines: of the file. inside: those inside functions. used: those inside functions that ran.
+        functions: how many ran.
     """
 
     path: str
     lines: int
+    inside: int
     used: int
     functions: int
 
@@ -90,16 +92,19 @@ def opened_files() -> list[OpenedFile]:
 def _opened(path: Path, ran: set[int]) -> OpenedFile:
     """Count the lines of one file, `ran` the first lines of what ran."""
     text = path.read_text(encoding="utf-8")
+    inside: set[int] = set()
     used: set[int] = set()
     functions = 0
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            own = {*range(first, (node.end_lineno or first) + 1)}
+            inside |= own
             if ran & {first, node.lineno}:
-                used |= {*range(first, (node.end_lineno or first) + 1)}
+                used |= own
                 functions += 1
     name = path.relative_to(ROOT).as_posix()
-    return OpenedFile(name, len(text.splitlines()), len(used), functions)
+    return OpenedFile(name, len(text.splitlines()), len(inside), len(used), functions)
 
 
 if __name__ == "__main__":
