@@ -472,8 +472,8 @@ def test_versions_for_the_cpu_equal_their_formulas(name: str, rows: int) -> None
         np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5 * scale)
 
 
-# How many times as fast as its formula each version for the CPU is at least, in processor time, which
-# does not count other work on the machine. Most reach twice this; the margin is for machines with
+# How many times as fast as its formula each version for the CPU is at least, in processor time:
+# other work on the machine does not count. Most reach twice this; the margin is for machines with
 # other caches and libraries.
 SPEEDUPS = {
     "linear_forward": 1.1,
