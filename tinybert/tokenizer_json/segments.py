@@ -55,6 +55,10 @@ class Cut(NamedTuple):
         done = []
         for word in words:
             texts = self.words(word.text)
+            if texts == [word.text]:
+                word.start = word.spans[0][0]
+                done.append(word)
+                continue
             starts = self.starts(word.text) if self.starts else starts_of(map(len, texts))
             for text, start in zip(texts, starts, strict=True):
                 done.append(word.part(start, start + len(text)))
