@@ -15,6 +15,18 @@ COLUMNS = (
 )
 
 
+# The values of a token of which nothing is known.
+UNKNOWN: Mapping[str, Any] = {
+    "tokens": "",
+    "offsets": (0, 0),
+    "word_ids": None,
+    "sequence_ids": None,
+    "type_ids": 0,
+    "special_tokens_mask": 0,
+    "attention_mask": 1,
+}
+
+
 class CharSpan(NamedTuple):
     """Characters start <= i < end of a text."""
 
@@ -29,6 +41,9 @@ class TokenSpan(NamedTuple):
     end: int
 
 
+Columns = Mapping[str, Callable[["Encoding"], list[Any]]]  # new columns, by their names
+
+
 class Encoding:
     """One row of a `BatchEncoding`: a column of T entries for each property of its tokens.
 
@@ -40,8 +55,8 @@ class Encoding:
     sequence_ids: 0 for the first text, 1 for the second, None for neither.
     n_sequences: how many texts the row is made of, 1 or 2; the second may be empty.
 
-    `column(name)` makes a column when it is first used, since often only the ids are used. The data
-    that it depends on must not change until then.
+    Most callers need only the ids. A subclass therefore makes the other columns with `_column`
+    when they are first used; what it makes them from must not change in between.
     """
 
     ids: list[int]
@@ -53,9 +68,13 @@ class Encoding:
     special_tokens_mask: list[int]
     attention_mask: list[int]
 
-    def __init__(self, column: Callable[[str], list[Any]], n_sequences: int = 1) -> None:
-        self._column = column
+    def __init__(self, columns: Mapping[str, list[Any]], n_sequences: int = 1) -> None:
+        vars(self).update(columns)
         self.n_sequences = n_sequences
+
+    def _column(self, name: str) -> list[Any]:
+        """Return a column that was not given; defined by the subclasses."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _column")
 
     def __getattr__(self, name: str) -> list[Any]:
         if name not in COLUMNS:
@@ -66,62 +85,26 @@ class Encoding:
 
     def __reduce__(self) -> tuple[Any, ...]:
         columns = {name: getattr(self, name) for name in COLUMNS}
-        return Encoding.of_columns, (columns, self.n_sequences)
+        return Encoding, (columns, self.n_sequences)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     # Making rows ----------------------------------------------------------------------------
 
-    @classmethod
-    def of_columns(cls, columns: Mapping[str, list[Any]], n_sequences: int = 1) -> Encoding:
-        """Return a row with these columns."""
-        return cls(columns.__getitem__, n_sequences)
-
-    @classmethod
-    def of_ids(cls, ids: list[int], sequence: int) -> Encoding:
-        """Return a row of text 0 or 1 (`sequence`), of which only the ids are known."""
-        values: dict[str, Any] = {"ids": ids, "type_ids": sequence, "sequence_ids": sequence}
-        return cls._filled(len(ids), values)
-
-    @classmethod
-    def of_special(
-        cls, token_id: int, token: str, type_id: int = 0, count: int = 1, attention: int = 1
-    ) -> Encoding:
-        """Return `count` equal tokens that are not from a text."""
-        values = {"ids": token_id, "tokens": token, "type_ids": type_id}
-        return cls._filled(count, {**values, "attention_mask": attention, "special_tokens_mask": 1})
-
-    @classmethod
-    def _filled(cls, count: int, values: Mapping[str, Any]) -> Encoding:
-        """Return `count` tokens with these columns, or the same value in the whole column."""
-        defaults = {"tokens": "", "offsets": (0, 0), "word_ids": None, "sequence_ids": None}
-        columns = {
-            **dict.fromkeys(COLUMNS, 0),
-            **defaults,
-            "attention_mask": 1,
-            **values,
-        }
-        return cls.of_columns(
-            {n: v if isinstance(v, list) else [v] * count for n, v in columns.items()}
-        )
-
     def part(self, start: int, end: int) -> Encoding:
         """Return the tokens start <= i < end."""
-        return Encoding(lambda name: getattr(self, name)[start:end])
+        return _Part(self, start, end)
 
-    def with_columns(self, columns: Mapping[str, Callable[[Encoding], list[Any]]]) -> Encoding:
+    def with_columns(self, columns: Columns) -> Encoding:
         """Return the row with some columns replaced, each by a function of this row."""
-        return Encoding(
-            lambda name: columns[name](self) if name in columns else getattr(self, name),
-            self.n_sequences,
-        )
+        return _Changed(self, columns)
 
     def padded(self, length: int, token_id: int, token: str, side: str) -> Encoding:
         """Return the row filled up to `length` with a pad token; a longer row as it is."""
         if len(self) >= length:
             return self
-        filler = Encoding.of_special(token_id, token, count=length - len(self), attention=0)
+        filler = special_token(token_id, token, count=length - len(self), attention=0)
         return joined([self, filler] if side == "right" else [filler, self], self.n_sequences)
 
     # From tokens to words and characters, and back -------------------------------------------
@@ -168,12 +151,68 @@ class Encoding:
         return None if token is None else self.token_to_word(token)
 
 
+class _Part(Encoding):
+    """The tokens start <= i < end of a row."""
+
+    def __init__(self, row: Encoding, start: int, end: int) -> None:
+        self.n_sequences = 1
+        self._row, self._start, self._end = row, start, end
+
+    def _column(self, name: str) -> list[Any]:
+        return getattr(self._row, name)[self._start : self._end]
+
+
+class _Changed(Encoding):
+    """A row with some columns replaced."""
+
+    def __init__(self, row: Encoding, columns: Columns) -> None:
+        self.n_sequences = row.n_sequences
+        self._row, self._columns = row, columns
+
+    def _column(self, name: str) -> list[Any]:
+        columns, row = self._columns, self._row
+        return columns[name](row) if name in columns else getattr(row, name)
+
+
+class _Joined(Encoding):
+    """The parts of a row one after another."""
+
+    def __init__(self, parts: Sequence[Encoding], n_sequences: int) -> None:
+        self.n_sequences = n_sequences
+        self._parts = parts
+
+    def _column(self, name: str) -> list[Any]:
+        return list(chain.from_iterable([getattr(part, name) for part in self._parts]))
+
+
+class _Repeated(Encoding):
+    """Equal tokens, with one value for each column; see `_values`."""
+
+    def __init__(self, count: int, values: Mapping[str, Any]) -> None:
+        self.n_sequences = 1
+        self._count, self._values = count, values
+
+    def _column(self, name: str) -> list[Any]:
+        return [self._values[name]] * self._count
+
+
 def joined(parts: Sequence[Encoding], n_sequences: int = 1) -> Encoding:
     """Return the parts of a row, which may be none, one after another."""
     if len(parts) == 1 and parts[0].n_sequences == n_sequences:
         return parts[0]
+    return _Joined(parts, n_sequences)
 
-    def column(name: str) -> list[Any]:
-        return list(chain.from_iterable([getattr(part, name) for part in parts]))
 
-    return Encoding(column, n_sequences)
+def special_token(
+    token_id: int, token: str, type_id: int = 0, count: int = 1, attention: int = 1
+) -> Encoding:
+    """Return `count` equal tokens that are not from a text."""
+    values = {"ids": token_id, "tokens": token, "type_ids": type_id, "attention_mask": attention}
+    return _Repeated(count, {**UNKNOWN, **values, "special_tokens_mask": 1})
+
+
+def text_of_ids(ids: list[int], sequence: int) -> Encoding:
+    """Return a row of text 0 or 1 (`sequence`), of which only the ids are known."""
+    row = _Repeated(len(ids), {**UNKNOWN, "type_ids": sequence, "sequence_ids": sequence})
+    row.ids = ids
+    return row

@@ -18,8 +18,8 @@ from tinybert.tokenizer_json.segments import (
     Change,
     Cut,
     Segment,
-    SegmentColumns,
     Step,
+    TokenizedText,
     Words,
     WordTokenizer,
 )
@@ -31,11 +31,20 @@ class Pipeline:
     A normalizer that changes each chunk between whitespace by itself (`NormalizeChunks`) becomes
     a step of the pre-tokenizer if that cuts at whitespace: each distinct chunk is then normalized
     once.
+
+    trims_offsets: exclude spaces at the ends of tokens from their offsets.
     """
 
-    def __init__(self, normalize: Normalize | None, steps: list[Step], model: Model) -> None:
+    def __init__(
+        self,
+        normalize: Normalize | None,
+        steps: list[Step],
+        model: Model,
+        trims_offsets: bool = False,
+    ) -> None:
         self.normalize = normalize
-        self.words = WordTokenizer(steps, model.tokenize, model.parts)
+        self.trims_offsets = trims_offsets
+        self.words = WordTokenizer(steps, model.tokenize, model.parts, trims_offsets)
         self.unnormalized_words = self.words if normalize is None else None
         first = steps[0] if steps else None
         if (
@@ -46,7 +55,7 @@ class Pipeline:
             pattern = normalize.chunk_pattern
             chunks = Cut(pattern.findall, lambda text: [m.start() for m in pattern.finditer(text)])
             steps = [chunks, Change(normalize), *steps]
-            self.unnormalized_words = WordTokenizer(steps, model.tokenize)
+            self.unnormalized_words = WordTokenizer(steps, model.tokenize, trims=trims_offsets)
         self.set_added_tokens({}, [])
 
     def set_added_tokens(self, ids: Mapping[str, int], tokens: Iterable[AddedToken]) -> None:
@@ -75,7 +84,7 @@ class Pipeline:
 
         split_special_tokens: treat special tokens in the text as ordinary text.
         """
-        return Encoding(SegmentColumns(self._segments(text, split_special_tokens), sequence))
+        return TokenizedText(self._segments(text, split_special_tokens), sequence)
 
     def _segments(self, text: str, split_special_tokens: bool) -> list[Segment]:
         exact, in_normalized = self._matchers[split_special_tokens]
@@ -110,4 +119,5 @@ class Pipeline:
                 yield self.words.segment_of(part)
 
     def _added_word(self, token: AddedToken, text: str) -> Words:
-        return Words.of_added_token(self._added_ids[token.content], text)
+        word = Words.of_added_token(self._added_ids[token.content], text)
+        return word.trimmed() if self.trims_offsets else word

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tinybert.text.aligned_text import Span
-from tinybert.tokenizer_json.encoding import Encoding
+from tinybert.tokenizer_json.encoding import Columns, Encoding, special_token
 from tinybert.tokenizer_json.fields import MAX_ID, Fields
 from tinybert.tokenizer_json.trim_offsets import trimmed
 
@@ -15,7 +15,6 @@ from tinybert.tokenizer_json.trim_offsets import trimmed
 Process = Callable[[list[Encoding], bool], list[Encoding]]
 
 TemplateItem = tuple[str, int]  # "A", "B", or "" for special tokens; and a type id
-Changes = Mapping[str, Callable[[Encoding], list[Any]]]  # of columns, see `with_columns`
 
 
 def nothing(texts: list[Encoding], special: bool) -> list[Encoding]:
@@ -42,12 +41,12 @@ def byte_level(part: Fields) -> Process:
 def _offsets(part: Fields) -> Callable[[Encoding], list[Span]]:
     """Return the function for the offsets of a text, which the part may trim."""
     adds_space, trims = part.get("add_prefix_space", bool), part.get("trim_offsets", bool)
-    return lambda text: trimmed(text, adds_space) if trims else text.offsets
+    return lambda text: trimmed(text.tokens, text.offsets, adds_space) if trims else text.offsets
 
 
 def roberta(part: Fields) -> Process:
     """Make <s> A </s>, or <s> A </s></s> B </s>; every type is 0."""
-    columns: Changes = {"offsets": _offsets(part), **_of_type(0)}
+    columns: Columns = {"offsets": _offsets(part), **_of_type(0)}
     cls, sep = _special(part, "cls", 0), _special(part, "sep", 0)
 
     def process(texts: list[Encoding], special: bool) -> list[Encoding]:
@@ -74,7 +73,7 @@ def bert(part: Fields) -> Process:
     return process
 
 
-def _of_type(type_id: int) -> Changes:
+def _of_type(type_id: int) -> Columns:
     """Return the change that gives every token this type."""
     return {"type_ids": lambda text: [type_id] * len(text)}
 
@@ -84,7 +83,7 @@ def _special(part: Fields, name: str, type_id: int) -> Encoding:
     pair = part.get(name, list)
     if len(pair) != 2 or not isinstance(pair[0], str) or not _is_id(pair[1]):
         raise ValueError(f"{part.where}.{name} must be a token and its id, got {pair!r:.80}")
-    return Encoding.of_special(pair[1], pair[0], type_id)
+    return special_token(pair[1], pair[0], type_id)
 
 
 def _is_id(value: Any) -> bool:
@@ -107,7 +106,7 @@ def template(part: Fields) -> Process:
                 text = texts["AB".index(name)]
                 row.append(text.with_columns(of_type[type_id]))
             elif special:
-                row += [Encoding.of_special(i, token, type_id) for i, token in tokens]
+                row += [special_token(i, token, type_id) for i, token in tokens]
         return row
 
     return process

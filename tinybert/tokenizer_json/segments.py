@@ -8,10 +8,12 @@ steps are in `pre_tokenizers.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
 from tinybert.text.aligned_text import AlignedText, Span, Token
+from tinybert.tokenizer_json.encoding import Encoding
+from tinybert.tokenizer_json.trim_offsets import trimmed
 
 LONGEST_CACHED = 40  # characters: longer words rarely occur again, and take much memory
 MAX_CACHED_TOKENS = 300_000  # plus TOKENS_OF_WORD for each word: less than 50 MB
@@ -53,6 +55,10 @@ class Cut(NamedTuple):
         done = []
         for word in words:
             texts = self.words(word.text)
+            if texts == [word.text]:
+                word.start = word.spans[0][0]
+                done.append(word)
+                continue
             starts = self.starts(word.text) if self.starts else starts_of(map(len, texts))
             for text, start in zip(texts, starts, strict=True):
                 done.append(word.part(start, start + len(text)))
@@ -73,9 +79,9 @@ class Change(NamedTuple):
 Step = Prefix | Cut | Change
 
 
-def starts_of(sizes: Iterable[int]) -> list[int]:
+def starts_of(sizes: Iterable[int], first: int = 0) -> list[int]:
     """Return the start of each of several texts of these sizes that follow each other."""
-    return [0, *accumulate(sizes)][:-1]
+    return list(accumulate(sizes, initial=first))[:-1]
 
 
 class Words(NamedTuple):
@@ -108,6 +114,10 @@ class Words(NamedTuple):
                 numbers.append(number)
         return cls(tuple(ids), tuple(tokens), tuple(spans), tuple(numbers), len(words), size)
 
+    def trimmed(self) -> Words:
+        """Return the words without spaces at the ends of the tokens in `spans`."""
+        return self._replace(spans=tuple(trimmed(self.tokens, self.spans)))
+
     @classmethod
     def of_added_token(cls, token_id: int, text: str) -> Words:
         """Return an added token, with the whitespace that it takes from the text, as one word."""
@@ -117,80 +127,88 @@ class Words(NamedTuple):
 class Segment(NamedTuple):
     """A segment of a text as its tokenized parts, and what is needed to find their offsets.
 
-    starts: returns the start of each part in the segment; None if the parts follow each other.
+    cut, text: the step that cut the segment into parts, and the text of the segment; without a cut,
+        the parts follow each other.
     spans: the original characters of each character of the segment; None if the segment is the
         original text from `origin` up, with `n_inserted` characters before it.
     is_word: whether all parts together are one word.
     """
 
     parts: list[Words]
-    starts: Callable[[], list[int]] | None = None
+    cut: Cut | None = None
+    text: str = ""
     spans: list[Span] | None = None
     origin: int = 0
     n_inserted: int = 0
     is_word: bool = False
 
+    def _starts(self, first: int) -> list[int]:
+        """Return the start of each part, if the segment starts at `first`."""
+        if self.cut is None or self.cut.starts is None:
+            return starts_of([part.size for part in self.parts], first)
+        starts = self.cut.starts(self.text)
+        return [first + start for start in starts] if first else starts
+
     def offsets(self) -> list[Span]:
         """Return the characters of the original text of each token."""
-        starts = self.starts() if self.starts else starts_of([part.size for part in self.parts])
-        spans = self.spans
+        spans, first = self.spans, self.origin
         if spans is not None:
             return [
                 (spans[at + start][0], spans[at + end - 1][1])
-                for part, at in zip(self.parts, starts, strict=True)
+                for part, at in zip(self.parts, self._starts(0), strict=True)
                 for start, end in part.spans
             ]
-        first = self.origin
-        if shift := first - self.n_inserted:
-            starts = [shift + start for start in starts]
         found = [
             (at + start, at + end)
-            for part, at in zip(self.parts, starts, strict=True)
+            for part, at in zip(self.parts, self._starts(first - self.n_inserted), strict=True)
             for start, end in part.spans
         ]
-        if self.n_inserted:  # inserted characters get the offsets of the first character
-            found = [(max(start, first), max(end, first + 1)) for start, end in found]
+        for i, (start, end) in enumerate(found):
+            if start >= first:
+                break
+            found[i] = first, max(end, first + 1)  # inserted characters: those of the first one
         return found
 
     def word_ids(self, number: int) -> list[int]:
         """Return the word index of each token; the first word has index `number`."""
         if self.is_word:
             return [number for part in self.parts for _ in part.ids]
-        found: list[int] = []
-        for part in self.parts:
-            found += [number + step for step in part.numbers] if number else part.numbers
-            number += part.n_words
-        return found
+        firsts = starts_of([part.n_words for part in self.parts], number)
+        return [
+            first + step
+            for part, first in zip(self.parts, firsts, strict=True)
+            for step in part.numbers
+        ]
 
     def n_words(self) -> int:
         """Return how many words the segment has."""
-        return 1 if self.is_word else sum(part.n_words for part in self.parts)
+        return 1 if self.is_word else sum([part.n_words for part in self.parts])
 
 
-class SegmentColumns:
-    """The columns of the tokens of some segments, by name: for an `Encoding`."""
-
-    __slots__ = ("ids", "segments", "sequence")
+class TokenizedText(Encoding):
+    """The tokens of the segments of the first (`sequence` 0) or second (1) text of a row."""
 
     def __init__(self, segments: list[Segment], sequence: int) -> None:
+        self.n_sequences = 1
         self.segments = segments
         self.sequence = sequence
         self.ids = [i for segment in segments for part in segment.parts for i in part.ids]
 
-    def __call__(self, name: str) -> list[Any]:
+    def _column(self, name: str) -> list[Any]:
         segments = self.segments
-        if name == "ids":
-            return self.ids
         if name == "tokens":
             return [
                 token for segment in segments for part in segment.parts for token in part.tokens
             ]
         if name == "offsets":
-            return [span for segment in segments for span in segment.offsets()]
+            return list(chain.from_iterable([segment.offsets() for segment in segments]))
         if name == "word_ids":
-            firsts = starts_of(segment.n_words() for segment in segments)
-            pairs = zip(segments, firsts, strict=True)
-            return [number for segment, first in pairs for number in segment.word_ids(first)]
+            found: list[int] = []
+            number = 0
+            for segment in segments:
+                found += segment.word_ids(number)
+                number += segment.n_words()
+            return found
         values = {"special_tokens_mask": 0, "attention_mask": 1}
         return [values.get(name, self.sequence)] * len(self.ids)
 
@@ -206,6 +224,7 @@ class WordTokenizer(dict[str, Words]):
         tokenize: returns the tokens of a word.
         parts: cuts a word into parts whose tokens do not depend on each other; None if
             unknown.
+        trims: exclude spaces at the ends of tokens from their offsets; see `trim_offsets.py`.
     """
 
     def __init__(
@@ -213,8 +232,10 @@ class WordTokenizer(dict[str, Words]):
         steps: list[Step],
         tokenize: Tokenize,
         parts: Callable[[str], list[str]] | None = None,
+        trims: bool = False,
     ) -> None:
         super().__init__()
+        self.trims = trims
         self.n_cached = 0
         self.steps = steps
         self.tokenize = tokenize
@@ -236,7 +257,7 @@ class WordTokenizer(dict[str, Words]):
         words: list[AlignedText] = [AlignedText.of(text)]
         for step in self.rest:
             words = step(words)
-        found = Words.of(words, self.tokenize, len(text))
+        found = self._words(words, len(text))
         if len(text) <= LONGEST_CACHED:
             self.n_cached += (size := len(found.ids) + TOKENS_OF_WORD)
             if self.n_cached > MAX_CACHED_TOKENS:
@@ -244,6 +265,10 @@ class WordTokenizer(dict[str, Words]):
                 self.n_cached = size
             self[text] = found
         return found
+
+    def _words(self, words: list[AlignedText], size: int) -> Words:
+        found = Words.of(words, self.tokenize, size)
+        return found.trimmed() if self.trims else found
 
     def segment(self, text: str, origin: int) -> Segment:
         """Tokenize a segment of the original text that begins at `origin`."""
@@ -253,7 +278,7 @@ class WordTokenizer(dict[str, Words]):
         for step in self.prefixes:
             text = step.text(text, origin)
         parts = [self[part] for part in self.cut.words(text)]
-        return Segment(parts, self._starts(text), None, origin, len(text) - size, self.is_word)
+        return Segment(parts, self.cut, text, None, origin, len(text) - size, self.is_word)
 
     def segment_of(self, changed: AlignedText) -> Segment:
         """Tokenize a segment that was changed already."""
@@ -261,12 +286,8 @@ class WordTokenizer(dict[str, Words]):
             words = [changed]
             for step in self.steps:
                 words = step(words)
-            return Segment([Words.of(words, self.tokenize, 0)])
+            return Segment([self._words(words, 0)])
         for step in self.prefixes:
             step([changed])
         parts = [self[part] for part in self.cut.words(changed.text)]
-        return Segment(parts, self._starts(changed.text), changed.spans, is_word=self.is_word)
-
-    def _starts(self, text: str) -> Callable[[], list[int]] | None:
-        starts = self.cut.starts
-        return None if starts is None else lambda: starts(text)
+        return Segment(parts, self.cut, changed.text, changed.spans, is_word=self.is_word)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 from tinybert.text.aligned_text import Span
 from tinybert.text.byte_level import SPACE
 from tinybert.text.rust_unicode import rust_unicode
 from tinybert.text.word_cache import WordCache
-from tinybert.tokenizer_json.encoding import Encoding
 
 
-def trimmed(text: Encoding, add_prefix_space: bool) -> list[Span]:
-    """Return the offsets of a text's tokens without Ġ and whitespace at their ends.
+def trimmed(
+    tokens: Sequence[str], offsets: Sequence[Span], add_prefix_space: bool = False
+) -> list[Span]:
+    """Return the offsets of the tokens of a text without Ġ and whitespace at their ends.
 
     With `add_prefix_space`, the Ġ at the beginning of a text is not in the original text, and is
     not trimmed. The rules are those of the Rust library.
     """
-    spans = list(text.offsets)
-    for i, (leading, trailing) in enumerate(map(_SPACES.__getitem__, text.tokens)):
+    spans = list(offsets)
+    for i, (leading, trailing) in enumerate(map(_SPACES.__getitem__, tokens)):
         if leading or trailing:
             start, end = spans[i]
             if leading and not (add_prefix_space and leading == 1 and (i == 0 or start == 0)):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.text.added_token import AddedToken
-from tinybert.tokenizer_json.encoding import Encoding, joined
+from tinybert.tokenizer_json.encoding import Encoding, joined, special_token
 from tinybert.tokenizer_json.pipeline import Pipeline
 from tinybert.tokenizers.added_tokens import checked_tokens
 from tinybert.tokenizers.base import Tokenizer
@@ -27,6 +27,7 @@ from tinybert.tokenizers.signatures import takes_options
 from tinybert.tokenizers.truncation import longest_first_at_once, windows
 
 FIRST, SECOND = -1, -2  # placeholders of the two texts among the ids of special tokens
+TEXTS = {FIRST: 0, SECOND: 1}  # mark -> index in the texts of a row
 
 
 class FastTokenizer(Tokenizer):
@@ -46,7 +47,7 @@ class FastTokenizer(Tokenizer):
         super()._vocabulary_changed()
         self._pipeline = self._make_pipeline()
         self._pipeline.set_added_tokens(self._added_ids, self._added.values())
-        self._special_parts: dict[tuple[int, int], Encoding] = {}
+        self._layouts: dict[int, list[Encoding | int]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Return all but the pipeline, whose functions cannot be pickled; it is made again."""
@@ -193,26 +194,24 @@ class FastTokenizer(Tokenizer):
     def _with_special_tokens(
         self, first: Encoding, second: Encoding | None, settings: EncodeOptions
     ) -> Encoding:
-        texts = {FIRST: first} if second is None else {FIRST: first, SECOND: second}
+        texts = [first] if second is None else [first, second]
         if not settings.add_special_tokens:
-            return joined(list(texts.values()), len(texts))
-        sequences = [FIRST], None if second is None else [SECOND]
-        ids = self.build_inputs_with_special_tokens(*sequences)
-        types = self.create_token_type_ids_from_sequences(*sequences)
-        parts = [
-            texts[i] if i in texts else self._special_token(i, type_id)
-            for i, type_id in zip(ids, types, strict=True)
-        ]
+            return joined(texts, len(texts))
+        layout = self._layout(len(texts))
+        parts = [texts[part] if isinstance(part, int) else part for part in layout]
         return joined(parts, len(texts))
 
-    def _special_token(self, token_id: int, type_id: int) -> Encoding:
-        """Return a special token as a part of rows; it is made once."""
-        key = token_id, type_id
-        if key not in self._special_parts:
-            self._special_parts[key] = Encoding.of_special(
-                token_id, self._id_to_token[token_id], type_id
-            )
-        return self._special_parts[key]
+    def _layout(self, n_texts: int) -> list[Encoding | int]:
+        """Return the parts of a row of 1 or 2 texts: special tokens, and indices of texts."""
+        if n_texts not in self._layouts:
+            sequences = [FIRST], None if n_texts == 1 else [SECOND]
+            ids = self.build_inputs_with_special_tokens(*sequences)
+            types = self.create_token_type_ids_from_sequences(*sequences)
+            self._layouts[n_texts] = [
+                TEXTS[i] if i in TEXTS else special_token(i, self._id_to_token[i], type_id)
+                for i, type_id in zip(ids, types, strict=True)
+            ]
+        return self._layouts[n_texts]
 
     # Added tokens and ids -------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 from tinybert.text.added_token import AddedToken
 from tinybert.tokenizer_json.added_tokens import read_added_tokens
 from tinybert.tokenizer_json.decoders import DECODERS
-from tinybert.tokenizer_json.encoding import Encoding, joined
+from tinybert.tokenizer_json.encoding import Encoding, joined, text_of_ids
 from tinybert.tokenizer_json.fields import Fields
 from tinybert.tokenizer_json.models import Model, read_model
 from tinybert.tokenizer_json.normalizers import NORMALIZERS
@@ -162,7 +162,7 @@ class TokenizerJSON(FastTokenizer):
     def _row_of(self, first: list[int], second: list[int] | None) -> Encoding:
         """Return the row of ids that the post-processor makes."""
         texts = [first] if second is None else [first, second]
-        encodings = [Encoding.of_ids(ids, i) for i, ids in enumerate(texts)]
+        encodings = [text_of_ids(ids, i) for i, ids in enumerate(texts)]
         return self._processed(encodings, True)
 
     def build_inputs_with_special_tokens(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from tinybert.text.added_token import AddedToken
 from tinybert.text.bpe import BPE
 from tinybert.text.byte_level import to_bytes
-from tinybert.tokenizer_json.encoding import Encoding
+from tinybert.tokenizer_json.encoding import Columns, Encoding
 from tinybert.tokenizer_json.fields import Fields
 from tinybert.tokenizer_json.models import Model
 from tinybert.tokenizer_json.pipeline import Pipeline
@@ -34,6 +34,8 @@ from tinybert.tokenizers.config import (
 )
 from tinybert.tokenizers.fast import FastTokenizer
 from tinybert.tokenizers.options import EncodeOptions
+
+TRIMMED: Columns = {"offsets": lambda text: trimmed(text.tokens, text.offsets, True)}
 
 
 class MegaTokenizer(FastTokenizer):
@@ -115,7 +117,9 @@ class MegaTokenizer(FastTokenizer):
         self.bpe = BPE({**unknown, **self.vocab}, self._merges, unk_token=unk_token)
         part = {"type": "ByteLevel", "add_prefix_space": self.add_prefix_space}
         steps = Fields(part, "pre_tokenizer").build(PRE_TOKENIZERS)
-        return Pipeline(None, steps, Model(self.bpe.tokenize, self.vocab))
+        # Only a space that was inserted makes the trimming of a token depend on the row.
+        trims = self.trim_offsets and not self.add_prefix_space
+        return Pipeline(None, steps, Model(self.bpe.tokenize, self.vocab), trims)
 
     def _encode_words(self, text: Any, sequence: int, settings: EncodeOptions) -> Encoding:
         if settings.is_split_into_words and not self.add_prefix_space:
@@ -143,16 +147,12 @@ class MegaTokenizer(FastTokenizer):
     def _with_special_tokens(
         self, first: Encoding, second: Encoding | None, settings: EncodeOptions
     ) -> Encoding:
-        first = first.with_columns(self._changes())
-        second = None if second is None else second.with_columns(self._changes())
-        return super()._with_special_tokens(first, second, settings)
-
-    def _changes(self) -> dict[str, Callable[[Encoding], list[Any]]]:
-        """Return the changed columns of a text in a row: no types, perhaps trimmed offsets."""
-        changes: dict[str, Callable[[Encoding], list[Any]]] = {"type_ids": lambda t: [0] * len(t)}
-        if self.trim_offsets:
-            changes["offsets"] = lambda text: trimmed(text, self.add_prefix_space)
-        return changes
+        if self.trim_offsets and self.add_prefix_space:
+            first = first.with_columns(TRIMMED)
+            second = None if second is None else second.with_columns(TRIMMED)
+        row = super()._with_special_tokens(first, second, settings)
+        row.type_ids = [0] * len(row)
+        return row
 
     # Ids to text, and files -----------------------------------------------------------------
 
