@@ -63,21 +63,22 @@ class Stack(ModuleList):
         run = _recomputed if self.recomputes else _run
         nothing = [None] * len(self)
         pasts = nothing if call.cache is None else call.cache.layers
-        hidden_states, outputs = [x], []
+        hidden_states, attentions, cross_attentions = [x], [], []
         for layer, past, head_mask in zip(self, pasts, call.head_masks or nothing, strict=True):
-            output = run(layer, x, call, past, head_mask)
-            x = output.hidden_states
-            hidden_states.append(x)
-            outputs.append(output)
+            x, weights, cross_weights = run(layer, x, call, past, head_mask)
+            attentions.append(weights)
+            cross_attentions.append(cross_weights)
+            if call.output_hidden_states:
+                hidden_states.append(x)
         if norm is not None:
             x = hidden_states[-1] = norm(x)
-        weights, cross = call.output_attentions, call.encoder_states is not None
+        asked = call.output_attentions
         return StackOutput(
             last_hidden_state=x,
             hidden_states=tuple(hidden_states) if call.output_hidden_states else None,
-            attentions=tuple(o.attentions for o in outputs) if weights else None,
-            cross_attentions=tuple(o.cross_attentions for o in outputs)
-            if weights and cross
+            attentions=tuple(attentions) if asked else None,
+            cross_attentions=tuple(cross_attentions)
+            if asked and call.encoder_states is not None
             else None,
         )
 
