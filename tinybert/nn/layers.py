@@ -113,7 +113,7 @@ class Dropout(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x, in training with dropout."""
-        return F.dropout(x, self.p, self.training)
+        return F.dropout(x, self.p) if self.training else x
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
