@@ -42,7 +42,7 @@ def to_numpy_array(tensor: Tensor, dtype: Any = None, copy: bool | None = None) 
 def length(tensor: Tensor) -> int:
     """Return the size of the first axis."""
     if not tensor.shape:
-        raise TypeError("a tensor without axes has no length")
+        raise TypeError("len() of a 0-d tensor, which has no axes")
     return tensor.shape[0]
 
 

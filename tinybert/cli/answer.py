@@ -61,9 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="maximum length of an answer in tokens (default: 15)",
     )
-    parser.add_argument(
-        "--impossible", action="store_true", help="allow the result that there is no answer"
-    )
+    parser.add_argument("--impossible", action="store_true", help='allow "no answer" as a result')
     add_plot_argument(parser, "a chart")
     add_pipeline_arguments(parser)
 
