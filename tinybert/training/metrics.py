@@ -46,7 +46,9 @@ def f1(predictions: Any, labels: Any, average: str = "macro", classes: int | Non
     decisions = predictions.sum(axis=0) + labels.sum(axis=0)  # 2 TP + FP + FN
     if average == "micro":
         return _ratio(2 * hits.sum(), decisions.sum())
-    return float(np.mean([_ratio(2 * hit, both) for hit, both in zip(hits, decisions, strict=True)]))
+    return float(
+        np.mean([_ratio(2 * hit, both) for hit, both in zip(hits, decisions, strict=True)])
+    )
 
 
 def perplexity(loss: float) -> float:

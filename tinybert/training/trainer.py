@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.autograd import Tensor, no_grad
+from tinybert.autograd import Tensor
 from tinybert.backend import generator_state, manual_seed, set_generator_state
 from tinybert.models.base import PreTrainedModel
 from tinybert.optim import clip_grad_norm_, decay_groups
@@ -21,23 +21,21 @@ from tinybert.training.batches import Batch, Batches
 from tinybert.training.config import OPTIMIZERS, SCHEDULES, TrainingConfig
 from tinybert.training.half_precision import HalfPrecision
 from tinybert.training.log import TrainingLog
+from tinybert.training.losses import model_loss
+from tinybert.training.masking import IGNORED
 from tinybert.weights import CheckpointError, load_checkpoint
 
+BEST = "best"  # the folder of the best model so far
 # Options that may change when a run continues: they have no effect on the weights.
 FREE = {"log_every", "evaluate_every", "save_every", "keep", "patience"}
-Loss = Callable[[Any, Batch], Tensor]
-Evaluation = Callable[[Any], dict[str, float]]
-
-
-def model_loss(model: Any, batch: Batch) -> Tensor:
-    """Return the loss that the model computes from the labels of the batch."""
-    return model(**batch).loss
 
 
 def count_labels(batch: Batch) -> int:
     """Return the number of labels that the loss is the mean of: those of tokens, or of texts."""
-    labels = np.asarray(batch.get("labels", batch.get("input_ids")))
-    return int((labels != -100).sum()) if labels.dtype.kind in "iu" else len(labels)
+    labels = batch.get("labels")
+    if isinstance(labels, np.ndarray) and labels.ndim == 2 and labels.dtype.kind in "iu":
+        return int((labels != IGNORED).sum())
+    return len(batch["input_ids"])
 
 
 class Trainer:
@@ -47,14 +45,16 @@ class Trainer:
         model: the model to train, in place.
         batches: the training data.
         config: the options of the run.
-        folder: where checkpoints, the log (`log.jsonl`) and at the end the model are written.
+        folder: where checkpoints, the log (`log.jsonl`) and at the end the model are written: the
+            best one, if there are evaluations.
         evaluate: returns metrics of the model by name; None for no evaluation.
         best: the metric to which early stopping and the best checkpoint refer, with "-" before its
             name if less is better.
         loss: the loss of a batch, a mean over `count(batch)` labels. The default is the model's.
         count: the number of labels in a batch. The batches of one step are weighted by it, which
             gives the gradient of one large batch.
-        save: writes everything but the weights that a folder needs, for example the tokenizer.
+        save: writes what a model folder needs beside the weights, for example the tokenizer.
+        report: called with a line of text after each evaluation and checkpoint.
 
     A run that continues from a checkpoint ends with the same weights, bit for bit, as one that was
     never stopped, on the same machine with the same number of threads.
@@ -66,20 +66,21 @@ class Trainer:
         batches: Batches,
         config: TrainingConfig,
         folder: str | os.PathLike[str],
-        evaluate: Evaluation | None = None,
+        *,
+        evaluate: Callable[[Any], dict[str, float]] | None = None,
         best: str = "-loss",
-        loss: Loss = model_loss,
+        loss: Callable[[Any, Batch], Tensor] = model_loss,
         count: Callable[[Batch], int] = count_labels,
         save: Callable[[Path], object] = lambda folder: None,
+        report: Callable[[str], object] = lambda line: None,
     ) -> None:
         self.model, self.batches, self.config, self.folder = model, batches, config, Path(folder)
-        self.evaluate, self.best, self.loss, self.count, self.save = (
-            evaluate, best, loss, count, save,
-        )  # fmt: skip
+        self.evaluate, self.best, self.loss, self.count = evaluate, best, loss, count
+        self.save, self.report = save, report
         self.half = HalfPrecision(model) if config.float16 else None
         trained = self.half or model
         self.optimizer = OPTIMIZERS[config.optimizer](
-            decay_groups(trained, config.weight_decay), lr=config.learning_rate
+            decay_groups(trained.parameters(), config.weight_decay), lr=config.learning_rate
         )
         warmup = round(config.warmup * config.steps)
         self.schedule = SCHEDULES[config.schedule](self.optimizer, warmup, config.steps)
@@ -108,9 +109,13 @@ class Trainer:
                 if self.evaluate and (last or self._due(self.config.evaluate_every)):
                     metrics = self._evaluate()
                     log.write({"step": self.step, **metrics})
+                    self.report(f"step {self.step}: {readable(metrics)}{self._praise()}")
                 if last or self._due(self.config.save_every):
                     self.save_checkpoint()
         self.model.eval()
+        best = self.folder / BEST
+        if best.exists():
+            self._load_weights(best)
         self._write_model(self.folder)
         return metrics
 
@@ -126,8 +131,8 @@ class Trainer:
             loss += float(part)
         if not math.isfinite(loss) and not self.half:
             raise FloatingPointError(
-                f"the loss is {loss} at step {self.step + 1}; try a lower learning rate or a longer "
-                "warm-up. The last checkpoint is not affected"
+                f"the loss is {loss} at step {self.step + 1}; try a lower learning rate or a "
+                "longer warm-up. The last checkpoint is not affected"
             )
         rate = self.schedule.get_last_lr()[0]
         norm = self._update()
@@ -164,10 +169,13 @@ class Trainer:
         score = -metrics[name] if self.best.startswith("-") else metrics[name]
         if self.best_score is None or score > self.best_score:
             self.best_score, self.evaluations_without_gain = score, 0
-            self._write_model(self.folder / "best")
+            self._write_model(self.folder / BEST)
         else:
             self.evaluations_without_gain += 1
         return metrics
+
+    def _praise(self) -> str:
+        return " (best so far)" if self.evaluations_without_gain == 0 else ""
 
     def _should_stop(self) -> bool:
         patience = self.config.patience
@@ -243,3 +251,8 @@ class Trainer:
         with self.half.full_precision() if self.half else nullcontext():
             self.model.save_pretrained(folder)
         self.save(folder)
+
+
+def readable(metrics: Mapping[str, float]) -> str:
+    """Return metrics as a line of text."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())

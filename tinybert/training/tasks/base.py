@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinybert.autograd import no_grad
 from tinybert.checks import check_integer
 from tinybert.pipelines.base import evaluation
-from tinybert.autograd import no_grad
 from tinybert.training.batches import Batch
 from tinybert.training.readers import Row
 
@@ -63,7 +63,9 @@ class Task:
         """Return the examples of a row: one, or one for each window of a long text."""
         raise NotImplementedError
 
-    def metrics(self, outputs: list[dict[str, np.ndarray]], batches: list[Batch]) -> dict[str, float]:
+    def metrics(
+        self, outputs: list[dict[str, np.ndarray]], batches: list[Batch]
+    ) -> dict[str, float]:
         """Compare the outputs of all batches with their labels."""
         raise NotImplementedError
 
@@ -78,7 +80,10 @@ class Task:
         for name in examples[0].keys() - batch.keys():
             rows = [example[name] for example in examples]
             if name in self.padding:
-                rows = [pad(row, length, self.padding[name], self.tokenizer.padding_side) for row in rows]
+                rows = [
+                    pad(row, length, self.padding[name], self.tokenizer.padding_side)
+                    for row in rows
+                ]
             batch[name] = np.array(rows)
         return batch
 

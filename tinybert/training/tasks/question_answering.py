@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tinybert.checks import check_integer
 from tinybert.models import AutoModelForQuestionAnswering
 from tinybert.pipelines import QuestionAnsweringPipeline
@@ -74,7 +72,9 @@ class QuestionAnswering(Task):
         found = [
             pipeline(question=row["question"], context=row["context"])["answer"] for row in rows
         ]
-        right = [row["answers"]["text"] or [""] if "answers" in row else [row["answer"]] for row in rows]
+        right = [
+            row["answers"]["text"] or [""] if "answers" in row else [row["answer"]] for row in rows
+        ]
         return {
             "exact_match": metrics.exact_match(found, right),
             "f1": metrics.answer_f1(found, right),

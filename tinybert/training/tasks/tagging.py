@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Tagging(Task):
     name = "tagging"
     auto = AutoModelForTokenClassification
     columns = ("words", "tags")
-    padding = {"labels": IGNORED}
+    padding: ClassVar = {"labels": IGNORED}
 
     def learn_labels(self, rows: Sequence[Row]) -> None:
         self.labels = sorted({tag for row in rows for tag in row["tags"]})
@@ -44,7 +44,9 @@ class Tagging(Task):
     def encode(self, row: Row) -> list[Example]:
         words, tags = row["words"], row["tags"]
         if len(words) != len(tags):
-            raise ValueError(f"words and tags must have equal lengths, got {len(words)} and {len(tags)}")
+            raise ValueError(
+                f"words and tags must have equal lengths, got {len(words)} and {len(tags)}"
+            )
         known = {tag: number for number, tag in enumerate(self.labels)}
         for tag in tags:
             check_choice("tag", tag, known)
