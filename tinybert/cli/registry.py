@@ -23,6 +23,8 @@ COMMANDS = {
     "tokenize": "Show the tokens of a text",
     "inspect": "List the configuration and tensors of a checkpoint",
     "convert": "Convert a checkpoint of any format to safetensors",
+    "train-tokenizer": "Learn the vocabulary of a tokenizer",
+    "pretrain": "Train a language model on text",
     "finetune": "Train a model for a task on labelled examples",
     "diff": "Compare two checkpoints tensor by tensor",
     "compare": "Compare our BERT with transformers layer by layer",
