@@ -15,6 +15,7 @@ from tinybert.autograd import Tensor, no_grad
 from tinybert.backend import array_module
 from tinybert.nn import Module
 
+MAX_SCALE = 2.0**15  # the gradient of the loss itself, which has to be finite in float16
 GROWTH_INTERVAL = 2000  # steps without overflow, after which the scale doubles
 
 
@@ -33,7 +34,7 @@ class HalfPrecision:
         skipped: the number of steps skipped.
     """
 
-    def __init__(self, model: Module, scale: float = 2.0**16) -> None:
+    def __init__(self, model: Module, scale: float = MAX_SCALE) -> None:
         self.model, self.scale, self.skipped, self.good_steps = model, scale, 0, 0
         self.weights = {
             name: Tensor(p.data.astype(np.float32), requires_grad=p.requires_grad)
@@ -66,7 +67,7 @@ class HalfPrecision:
             for weights in self.weights.values():
                 weights.grad = None
         elif self.good_steps % GROWTH_INTERVAL == 0:
-            self.scale = min(self.scale * 2, 2.0**24)
+            self.scale = min(self.scale * 2, MAX_SCALE)
         return finite
 
     @no_grad()

@@ -25,6 +25,7 @@ from tinybert.training.losses import model_loss
 from tinybert.training.masking import IGNORED
 from tinybert.weights import CheckpointError, load_checkpoint
 
+OVERFLOWS = {"over": "ignore", "invalid": "ignore"}  # in float16 they are expected, and handled
 BEST = "best"  # the folder of the best model so far
 # Options that may change when a run continues: they have no effect on the weights.
 FREE = {"log_every", "evaluate_every", "save_every", "keep", "patience"}
@@ -126,8 +127,12 @@ class Trainer:
         total, scale = max(1, sum(counts)), self.half.scale if self.half else 1.0
         loss = 0.0
         for batch, count in zip(batches, counts, strict=True):
-            part = self.loss(self.model, batch) * (count / total)
-            (part * scale).backward()
+            part = self.loss(self.model, batch)
+            if self.half:
+                part = part.astype("float32")
+            part = part * (count / total)
+            with np.errstate(**OVERFLOWS if self.half else {}):
+                (part * scale).backward()
             loss += float(part)
         if not math.isfinite(loss) and not self.half:
             raise FloatingPointError(
