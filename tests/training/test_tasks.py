@@ -55,7 +55,7 @@ ROWS: dict[str, tuple[Any, dict[str, Any], list[dict[str, Any]], str]] = {
         QuestionAnswering, {"max_length": 40, "stride": 4},
         [
             {"question": f"where {i}", "context": TEXTS[i], "answer": TEXTS[i].split()[i % 3 + 1]}
-            for i in (0, 1, 2, 5)
+            for i in (0, 1, 2, 4)
         ],
         "f1",
     ),
@@ -88,7 +88,7 @@ def test_a_model_learns_eight_rows_by_heart(
     with tinybert.manual_seed(0):
         model = task.auto.from_config(config)
     batches = Batches(EncodedExamples(task, rows), task.collate, 4)
-    settings = TrainingConfig(steps=150, learning_rate=5e-3, schedule="constant", save_every=None)
+    settings = TrainingConfig(steps=200, learning_rate=3e-3, schedule="constant", save_every=None)
     run = Trainer(
         model, batches, settings, tmp_path, count=task.count, best=task.best,
         evaluate=lambda model: task.evaluate(model, rows),
