@@ -35,6 +35,14 @@ def check_flag(name: str, value: Any) -> None:
     check(name, value, value in (True, False), "True or False")
 
 
+def check_mask(name: str, values: Any) -> None:
+    """Raise unless an array (NumPy or CuPy) holds only ones and zeros; True and False are those."""
+    if values.dtype.kind != "b":
+        wrong = values[(values != 0) & (values != 1)]
+        if wrong.size:
+            raise ValueError(f"{name} must be of ones and zeros, got {wrong[0].item()}")
+
+
 def check_choice(name: str, value: Any, allowed: Iterable[Any]) -> None:
     """Raise unless `value` is one of `allowed`."""
     known = tuple(allowed)

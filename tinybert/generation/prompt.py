@@ -8,6 +8,7 @@ from typing import Any
 
 from tinybert.autograd import Tensor, as_tensor
 from tinybert.backend import Array, array_module
+from tinybert.checks import check_mask
 from tinybert.generation.config import GenerationConfig
 from tinybert.outputs import BaseModelOutput
 
@@ -181,6 +182,7 @@ def read_mask(
         mask = _to_tensor("attention_mask", attention_mask, device)
         if mask.shape != shape:
             raise ValueError(f"attention_mask must have shape {shape}, got {mask.shape}")
+        check_mask("attention_mask", mask.data)
         mask = mask != 0
     elif ids is not None and ids.size and config.pad_token_id not in (None, *config.eos_ids):
         mask = ids != config.pad_token_id

@@ -93,18 +93,20 @@ def _recomputed(
     """Run a layer without keeping its intermediate results, which backward computes again.
 
     Both runs start from the same past, so each appends to its own copy of the cache. All tensors
-    that may need a gradient are inputs of `checkpoint`: x, the encoder's states, the cache.
+    that may need a gradient are inputs of `checkpoint`: x, head mask, encoder's states, cache.
     """
-    states = [] if call.encoder_states is None else [call.encoder_states]
+    states = call.encoder_states
+    given = [tensor for tensor in (head_mask, states) if tensor is not None]
     cached = () if past is None else past.members
 
     def function(x: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        encoder_states = inputs[0] if states else None
-        again = replace(call, encoder_states=encoder_states)
-        output = layer(x, again, LayerCache(*inputs[len(states) :]), head_mask)
+        rest = iter(inputs)
+        factors = None if head_mask is None else next(rest)
+        again = replace(call, encoder_states=None if states is None else next(rest))
+        output = layer(x, again, LayerCache(*rest), factors)
         return tuple(part for part in output if part is not None)
 
-    parts = iter(checkpoint(function, x, *states, *cached, parameters=layer.parameters()))
+    parts = iter(checkpoint(function, x, *given, *cached, parameters=layer.parameters()))
     weights = call.output_attentions
-    asked = (True, weights, weights and bool(states))
+    asked = (True, weights, weights and states is not None)
     return LayerOutput(*(next(parts) if present else None for present in asked))  # type: ignore[arg-type]
