@@ -21,12 +21,12 @@ class Visible(NamedTuple):
         mask: a boolean array (B, C, 1, Tk), False for padding; None: no key is padding.
         causal: whether a query attends only to keys up to its own position. The queries are the
             last of the keys.
-        first: the position of the first query, for the bias.
+        first: the position of the first query, for the bias: a number, or one for each row (B,).
     """
 
     mask: Any = None
     causal: bool = False
-    first: int = 0
+    first: Any = 0
 
 
 class ChunkAttention(Module):
