@@ -174,7 +174,7 @@ def test_a_cache_filled_with_and_without_gradients(
     """
     ours, theirs = pair
     factors = rng.standard_normal((3, 7, 23))
-    widths = (2, 1, 3, 1)[: len(recorded)]
+    widths = (3, 1, 1, 2)[: len(recorded)]  # spare capacity remains after the first
     gradients = []
     for model, make, grad in (
         (theirs, torch.from_numpy, torch.enable_grad),
