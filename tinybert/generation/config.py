@@ -52,9 +52,9 @@ class GenerationConfig:
     """The options of `generate`.
 
     Attributes:
-        max_length: the maximum number of tokens, prompt included.
+        max_length: the maximum number of tokens, prompt with its padding included.
         max_new_tokens: the maximum number of new tokens; takes precedence over `max_length`.
-        min_length, min_new_tokens: no end-of-sequence token before this length.
+        min_length, min_new_tokens: no end-of-sequence token before this length, without padding.
         early_stopping: when beam search stops. True: as soon as there are `num_beams` finished
             sequences; False: when a better one is unlikely; "never": when no better one is
             possible.
