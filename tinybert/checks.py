@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
+from tinybert.display import short_repr
+
 
 def check_integer(name: str, value: Any, least: int, optional: bool = False) -> None:
     """Raise unless `value` is an integer of Python or NumPy from `least` up, or None if `optional`.
@@ -53,7 +55,7 @@ def check(name: str, value: Any, fits: bool, allowed: str, optional: bool = Fals
     """Raise unless `fits`, naming what is `allowed` and what was given; None fits if `optional`."""
     if not (fits or (optional and value is None)):
         or_none = " or None" if optional else ""
-        raise ValueError(f"{name} must be {allowed}{or_none}, got {value!r:.80}")
+        raise ValueError(f"{name} must be {allowed}{or_none}, got {short_repr(value)}")
 
 
 def is_integer(value: Any) -> bool:

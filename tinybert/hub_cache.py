@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from tinybert.files import read_regular
+
 TEXTS = ("*.json", "*.txt", "*.jinja")  # *.jinja: templates of conversations
 # The weights to download: safetensors, and only without them PyTorch's files, which are pickles
 # (our reader runs nothing that they contain; other programs do).
@@ -34,11 +36,10 @@ def cached_folder(name: str, revision: str) -> Path | None:
     """Return the folder of a cached revision: refs/main, for example, names it in snapshots."""
     folder = cache_folder() / f"models--{name.replace('/', '--')}"
     try:
-        with open(folder / "refs" / revision, encoding="ascii") as file:
-            commit = file.read(128).strip()
+        commit = read_regular(folder / "refs" / revision, 128).decode("ascii").strip()
     except FileNotFoundError:
         commit = revision
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # not a regular file, too long, or not text
         return None
     snapshot = folder / "snapshots" / commit
     return snapshot if _COMMIT.fullmatch(commit) and snapshot.is_dir() else None

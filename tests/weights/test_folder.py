@@ -234,7 +234,7 @@ def test_disagreements_of_index_and_shards_are_named(sharded, tmp_path):
 def test_an_index_beyond_the_bound_is_not_read(sharded):
     with open(sharded / INDEX, "r+b") as file:
         file.truncate(100_000_001)
-    with pytest.raises(CheckpointError, match="over the 100000000 bytes"):
+    with pytest.raises(CheckpointError, match="100000001 bytes are too many; at most 100000000"):
         open_checkpoint(sharded)
 
 

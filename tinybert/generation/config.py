@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from tinybert.checks import check, check_integer, is_integer, is_number
+from tinybert.files import check_nesting, read_regular
 from tinybert.generation.token_ids import read_token_id_lists, read_token_ids
 from tinybert.weights import CheckpointError, atomic_write
 from tinybert.weights.strict_json import parse_json
 
 CONFIG_NAME = "generation_config.json"
-MAX_CONFIG_BYTES = 16 << 20  # bad_words_ids can be long; a usual file has 1 kB
 OUTPUT_FLAGS = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
 
 # Options of transformers that are not supported, with the value that means "not used".
@@ -164,7 +164,7 @@ class GenerationConfig:
             )
         for name, unused in UNSUPPORTED.items():
             if vars(self).get(name) not in (None, unused):
-                raise ValueError(f"{name} is not supported, got {vars(self)[name]!r}")
+                raise ValueError(f"{name} is not supported, got {vars(self)[name]!r:.80}")
 
     @property
     def eos_ids(self) -> list[int]:
@@ -229,12 +229,12 @@ class GenerationConfig:
         """
         path = Path(folder)
         path = path / CONFIG_NAME if path.is_dir() else path
-        if not path.is_file():
+        if not path.exists():
             raise FileNotFoundError(f"{path}: no such file")
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise CheckpointError(path, f"larger than {MAX_CONFIG_BYTES} bytes")
+        raw = read_regular(path, error=CheckpointError)
         try:
-            options = parse_json(path.read_bytes())
+            options = parse_json(raw)
+            check_nesting(options)
         except ValueError as error:
             raise CheckpointError(path, str(error)) from error
         if not isinstance(options, dict):

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from tinybert.checks import check, check_choice, check_integer, is_integer
+from tinybert.display import short_repr
+from tinybert.files import check_nesting, read_regular
 from tinybert.hub import resolve
 from tinybert.weights import atomic_write
 
 CONFIG_NAME = "config.json"
-MAX_CONFIG_BYTES = 16 << 20  # a normal config has a few kilobytes; id2label can make it longer
 PROBLEM_TYPES = (
     None,
     "regression",
@@ -199,11 +200,18 @@ def check_pad_token(config: Any) -> None:
 def _by_number(name: str, value: Any, what: str) -> dict[int, Any]:
     """Return a dict with integer keys, which JSON stores as text."""
     try:
-        return {int(key): member for key, member in (value or {}).items()}
+        return {_number(key): member for key, member in (value or {}).items()}
     except (AttributeError, TypeError, ValueError):
         raise ValueError(
-            f"{name} must be a dict from the number of a {what}, got {value!r:.80}"
+            f"{name} must be a dict from the number of a {what}, got {short_repr(value)}"
         ) from None
+
+
+def _number(key: Any) -> int:
+    """Return a key as an integer. Many beyond 2^61 can share a hash, which makes a dict slow."""
+    if abs(number := int(key)) < 1 << 53:
+        return number
+    raise ValueError(f"{short_repr(key)} is too large")
 
 
 def _as_python(value: Any) -> Any:
@@ -232,14 +240,14 @@ def read_config(
 
 def read_json_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file. Raises ValueError, naming the file and the fault."""
-    if not path.is_file():
+    if not path.exists():
         foreign = (path.parent / "model_config.yaml").is_file()
         hint = "; `tinybert convert` turns a NeMo model into one" if foreign else ""
         raise FileNotFoundError(f"{path}: no such file; a model folder needs a {path.name}{hint}")
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise ValueError(f"{path}: a {path.name} has at most {MAX_CONFIG_BYTES} bytes")
+    raw = read_regular(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(raw.decode("utf-8"))
+        check_nesting(value)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(value, dict):

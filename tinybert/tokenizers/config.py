@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tinybert.files import check_nesting, read_regular
 from tinybert.text.added_token import AddedToken
 from tinybert.tokenizer_json.added_tokens import FLAGS
 from tinybert.tokenizer_json.fields import MAX_ID
@@ -88,10 +89,10 @@ def check_options(options: Mapping[str, Any], types: Mapping[str, OptionType]) -
     for name, value in options.items():
         if name not in types:
             raise TypeError(
-                f"unknown tokenizer option {name!r}; the options are {', '.join(types)}"
+                f"unknown tokenizer option {name!r:.80}; the options are {', '.join(types)}"
             )
         if not types[name].accepts(value):
-            raise TypeError(f"{name} must be {types[name].text}, got {value!r}")
+            raise TypeError(f"{name} must be {types[name].text}, got {value!r:.80}")
 
 
 # Reading files -----------------------------------------------------------------------------------
@@ -113,21 +114,21 @@ class ErrorsName:
 
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file of at most `MAX_FILE_BYTES`, with \\n at line ends."""
-    if (size := path.stat().st_size) > MAX_FILE_BYTES:
-        raise ValueError(f"{path}: {size} bytes are too many; the limit is {MAX_FILE_BYTES}")
+    raw = read_regular(path, MAX_FILE_BYTES)
     try:
-        return path.read_text(encoding="utf-8")
+        return raw.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a UTF-8 text ({error})") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file, or {} if there is no such file."""
-    if not path.is_file():
+    if not path.exists():
         return {}
     text = read_text(path)
     try:
         value = json.loads(text)
+        check_nesting(value)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file ({error})") from error
     if not isinstance(value, dict):
@@ -176,7 +177,9 @@ def token_from_json(value: Any, special: bool = False) -> Any:
     flags = {name: value[name] for name in FLAGS if name in value}
     for name, flag in flags.items():
         if not isinstance(flag, bool):
-            raise TypeError(f"{name} of token {value['content']!r} must be a bool, got {flag!r}")
+            raise TypeError(
+                f"{name} of token {value['content']!r:.80} must be a bool, got {flag!r:.80}"
+            )
     return AddedToken(value["content"], **(flags | {"special": True} if special else flags))
 
 

@@ -11,7 +11,6 @@ import json
 import math
 import mmap
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import IO
 
 import numpy as np
 
+from tinybert.files import open_regular
 from tinybert.weights.atomic import atomic_write
 from tinybert.weights.dtypes import FLOAT_NAMES, FORMATS, NATIVE_NAMES, Format
 from tinybert.weights.errors import CheckpointError
@@ -52,12 +52,10 @@ class SafetensorsFile(TensorReader):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        if not stat.S_ISREG(os.stat(self.path).st_mode):  # opening a pipe would wait for a writer
-            raise CheckpointError(self.path, "is not a regular file")
         self._lock = threading.Lock()
         self._map: mmap.mmap | None = None
         self._private: mmap.mmap | None = None
-        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
+        self._file = open_regular(self.path, CheckpointError)
         try:
             self._header = read_header(self._file, self.path)
         except BaseException:
@@ -86,7 +84,7 @@ class SafetensorsFile(TensorReader):
     def info(self, name: str) -> TensorInfo:
         """Return format, shape and size of a tensor without reading its data."""
         if name not in self._header.tensors:
-            raise KeyError(f"{self.path} has no tensor {name!r}")
+            raise KeyError(f"{self.path} has no tensor {name!r:.200}")
         return self._header.tensors[name]
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -99,7 +97,7 @@ class SafetensorsFile(TensorReader):
             array = np.ndarray(info.shape, fmt.array, buffer, begin if view else 0)
         except (ValueError, OverflowError) as error:
             # The format allows shapes that NumPy does not: over 64 axes, or (0, 2**63).
-            raise CheckpointError(self.path, f"tensor {name!r}: {error}") from None
+            raise CheckpointError(self.path, f"tensor {name!r:.200}: {error}") from None
         if not view:
             self.read_into(name, array)
         array.flags.writeable = False
@@ -109,7 +107,7 @@ class SafetensorsFile(TensorReader):
         """Fill ``out`` with a tensor, cast to its dtype; see ``TensorReader.read_into``."""
         info = self.info(name)
         fmt = self._decodable(name, info)
-        check_out(f"tensor {name!r}", info, out)
+        check_out(f"tensor {name!r:.200}", info, out)
         begin = self._header.begin[name]
         if fmt.widen is None and out.dtype == fmt.storage and out.flags.c_contiguous:
             self._read(begin, out.reshape(-1).view(np.uint8))
@@ -147,7 +145,7 @@ class SafetensorsFile(TensorReader):
         if fmt.packed:
             raise CheckpointError(
                 self.path,
-                f"tensor {name!r} is {info.dtype}, and packed formats are not supported",
+                f"tensor {name!r:.200} is {info.dtype}, and packed formats are not supported",
             )
         return fmt
 
@@ -234,7 +232,7 @@ def stored_infos(
     infos = {}
     for name in tensors:
         if not isinstance(name, str):
-            raise TypeError(f"tensor names must be str, got {name!r}")
+            raise TypeError(f"tensor names must be str, got {name!r:.200}")
         if name == "__metadata__":
             raise ValueError("'__metadata__' is reserved and cannot be the name of a tensor")
         if isinstance(tensors, TensorReader):
@@ -249,11 +247,11 @@ def stored_infos(
 def _format_of(name: str, array: np.ndarray) -> str:
     """Return the format that stores an array's values as they are."""
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"tensor {name!r} must be a NumPy array, got {type(array).__name__}")
+        raise TypeError(f"tensor {name!r:.200} must be a NumPy array, got {type(array).__name__}")
     native = NATIVE_NAMES.get(array.dtype.newbyteorder("<").str)
     if native is None:
         raise TypeError(
-            f"tensor {name!r} has dtype {array.dtype}, which safetensors does not support"
+            f"tensor {name!r:.200} has dtype {array.dtype}, which safetensors does not support"
         )
     return native
 
@@ -262,7 +260,7 @@ def _format_kept(name: str, own: str) -> str:
     """Return the format to store a tensor of format ``own`` in: the same, or a wider one."""
     fmt = FORMATS.get(own)
     if fmt is None or fmt.packed:
-        raise TypeError(f"tensor {name!r} is {own}, which cannot be saved")
+        raise TypeError(f"tensor {name!r:.200} is {own}, which cannot be saved")
     return own if fmt.narrow is not None else NATIVE_NAMES[fmt.array.str]
 
 
@@ -279,7 +277,7 @@ def _layout(
     if metadata is not None:
         for key, value in metadata.items():
             if not isinstance(key, str) or not isinstance(value, str):
-                raise TypeError(f"metadata must map str to str, got {key!r}: {value!r}")
+                raise TypeError(f"metadata must map str to str, got {key!r:.80}: {value!r:.80}")
         content["__metadata__"] = dict(metadata)
     for name, info in infos.items():
         content[name] = {
@@ -307,6 +305,6 @@ def _write(file: IO[bytes], name: str, array: np.ndarray, fmt: Format) -> None:
             kept = fmt.widen(stored) if fmt.widen else stored
             if np.any(np.isinf(kept) & np.isfinite(values)):
                 raise ValueError(
-                    f"tensor {name!r} has values beyond the range of {fmt.bits}-bit floats"
+                    f"tensor {name!r:.200} has values beyond the range of {fmt.bits}-bit floats"
                 )
         file.write(stored.view(np.uint8).data)

@@ -7,7 +7,6 @@ against the files.
 import json
 import os
 import re
-import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -16,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.files import read_regular
 from tinybert.weights.atomic import atomic_write
 from tinybert.weights.errors import CheckpointError
 from tinybert.weights.reader import (
+    MAX_INDEX,
     FileFormat,
     TensorInfo,
     TensorReader,
@@ -29,7 +30,6 @@ from tinybert.weights.safetensors import save_file
 from tinybert.weights.strict_json import parse_json
 
 INDEX = "model.safetensors.index.json"
-MAX_INDEX = 100_000_000  # bytes, as for the header of one file
 SHARD_NAME = re.compile(r"model(-next)?-\d{5,}-of-\d{5,}\.safetensors")
 _STEMS = ("model", "model-next")  # of shards' names; a save uses the first that is free
 
@@ -55,7 +55,7 @@ class ShardedCheckpoint(TensorReader):
                 if name not in self._home:
                     raise CheckpointError(
                         self._beside(shard),
-                        f"lacks tensor {name!r}, which the index expects in it",
+                        f"lacks tensor {name!r:.200}, which the index expects in it",
                     )
             self._files = opened.pop_all()
         first = next(iter(self._home.values()), None)
@@ -78,13 +78,14 @@ class ShardedCheckpoint(TensorReader):
         for name in file:
             if name in self._home:
                 raise CheckpointError(
-                    self._beside(shard), f"has tensor {name!r}, and another shard has it too"
+                    self._beside(shard),
+                    f"has tensor {name!r:.200}, and another shard has it too",
                 )
             listed = weight_map.get(name)
             if listed != shard:
                 where = f"expects in {listed}" if listed else "does not list"
                 raise CheckpointError(
-                    self._beside(shard), f"has tensor {name!r}, which the index {where}"
+                    self._beside(shard), f"has tensor {name!r:.200}, which the index {where}"
                 )
             self._home[name] = file
 
@@ -122,18 +123,15 @@ class ShardedCheckpoint(TensorReader):
 
     def _shard(self, name: str) -> TensorReader:
         if name not in self._home:
-            raise KeyError(f"{self.path} has no tensor {name!r}")
+            raise KeyError(f"{self.path} has no tensor {name!r:.200}")
         return self._home[name]
 
 
 def _read_index(path: Path) -> dict[str, str]:
     """Return the checked weight map of an index file."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise CheckpointError(path, "is not a regular file")
-    if path.stat().st_size > MAX_INDEX:
-        raise CheckpointError(path, f"is over the {MAX_INDEX} bytes allowed for an index")
+    raw = read_regular(path, MAX_INDEX, CheckpointError)
     try:
-        content: Any = parse_json(path.read_bytes())
+        content: Any = parse_json(raw)
     except ValueError as error:
         raise CheckpointError(path, f"bad index: {error}") from None
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
@@ -143,8 +141,8 @@ def _read_index(path: Path) -> dict[str, str]:
         if not isinstance(shard, str) or not _is_plain_name(shard):
             raise CheckpointError(
                 path,
-                f"bad index: the file of tensor {name!r} is {shard!r:.80}, not a plain file name "
-                "that ends in .safetensors or .bin",
+                f"bad index: the file of tensor {name!r:.200} is {shard!r:.80}, not a plain file "
+                "name that ends in .safetensors or .bin",
             )
     return weight_map
 
@@ -205,7 +203,7 @@ class Selection(TensorReader):
 
     def _own(self, name: str) -> str:
         if name not in self._names:
-            raise KeyError(f"the selection has no tensor {name!r}")
+            raise KeyError(f"the selection has no tensor {name!r:.200}")
         return name
 
 

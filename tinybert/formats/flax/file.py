@@ -12,8 +12,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from tinybert.files import open_regular
 from tinybert.formats.flax.messagepack import BytePosition, parse
-from tinybert.formats.spans import Piece, Span, SpanReader, kernel_is_transposed, open_regular
+from tinybert.formats.spans import Piece, Span, SpanReader, kernel_is_transposed
 from tinybert.weights.dtypes import FORMATS
 from tinybert.weights.errors import CheckpointError
 
@@ -39,7 +40,7 @@ class FlaxFile(SpanReader):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         name = os.fspath(path)
-        file = open_regular(path)
+        file = open_regular(path, CheckpointError)
         try:
             super().__init__(name, [file], _spans(name, file.fileno()))
         except BaseException:

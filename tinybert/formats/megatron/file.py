@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.files import check_nesting, read_regular
 from tinybert.formats.megatron.names import (
     HEADS,
     LAYER,
@@ -35,7 +36,6 @@ from tinybert.weights.reader import TensorInfo, TensorReader
 from tinybert.weights.strict_json import parse_json
 
 _PARALLEL = ("tensor_model_parallel_size", "pipeline_model_parallel_size", "model_parallel_size")
-_MAX_CONFIG = 1 << 20  # bytes
 
 
 class MegatronLMFile(TensorReader):
@@ -111,7 +111,7 @@ class MegatronLMFile(TensorReader):
             tensor.read_into(out)
             return
         if out.shape != location.shape:
-            raise ValueError(f"tensor {name!r} has shape {location.shape}, out has {out.shape}")
+            raise ValueError(f"tensor {name!r:.99} has shape {location.shape}, out has {out.shape}")
         whole = np.empty(tensor.info.shape, FORMATS[tensor.info.dtype].array)
         tensor.read_into(whole)
         np.copyto(out, self._part(whole, location), casting="same_kind")
@@ -126,7 +126,7 @@ class MegatronLMFile(TensorReader):
 
     def _location(self, name: str) -> Location:
         if name not in self._locations:
-            raise KeyError(f"{self.path} has no tensor {name!r}")
+            raise KeyError(f"{self.path} has no tensor {name!r:.200}")
         return self._locations[name]
 
 
@@ -185,10 +185,11 @@ def _arguments(saved: dict[str, Any]) -> dict[str, Any]:
 def _folder_config(path: str) -> dict[str, Any]:
     """Return the config.json in the file's folder, if it is that of a MegatronBERT; else {}."""
     file = Path(path).parent / "config.json"
-    if not file.is_file() or file.stat().st_size > _MAX_CONFIG:
+    if not file.exists():
         return {}
     try:
-        options = parse_json(file.read_bytes())
+        options = parse_json(read_regular(file, error=CheckpointError))
+        check_nesting(options)
     except ValueError as error:
         raise CheckpointError(file, str(error)) from None
     known = type(options) is dict and options.get("model_type") == "megatron-bert"

@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from tinybert.files import open_regular
 from tinybert.formats.nemo.checkpoint import NemoCheckpoint, is_nemo
 from tinybert.formats.torch.bytes import FileBytes
 from tinybert.formats.torch.file import TorchFile
@@ -27,9 +28,9 @@ def with_folder_options(file: TorchFile) -> TensorReader:
     else the reader of the file itself.
     """
     options = Path(file.path).with_name(OPTIONS)
-    if not is_nemo(file) or not options.is_file():
+    if not is_nemo(file) or not options.exists():
         return file
-    with open(options, "rb") as opened:
+    with open_regular(options, CheckpointError) as opened:
         return _nemotron(file, str(options), opened.read(MAX_OPTIONS + 1))
 
 

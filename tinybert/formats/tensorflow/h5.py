@@ -14,16 +14,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tinybert.files import open_regular, read_regular
 from tinybert.formats.spans import (
     Piece,
     Span,
     SpanReader,
     kernel_is_transposed,
-    open_regular,
-    read_directory,
 )
 from tinybert.weights.dtypes import NATIVE_NAMES
 from tinybert.weights.errors import CheckpointError
+from tinybert.weights.reader import MAX_INDEX
 from tinybert.weights.strict_json import parse_json
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -64,7 +64,8 @@ class TensorFlowH5File(SpanReader):
             for variable, shard in weight_map.items():
                 if torch_name(variable.split("/")[1:]) not in spans:
                     raise CheckpointError(
-                        shard, f"lacks {variable!r:.120}, which it has according to the index"
+                        shard,
+                        f"lacks {variable!r:.120}, which it has according to the index",
                     )
             super().__init__(name, files, _without_base(spans))
             opened.pop_all()
@@ -88,7 +89,8 @@ def _add(spans: dict[str, Span], path: str, parts: list[str], span: Span) -> Non
         span = Span(span.dtype, span.shape, span.pieces, True, span.big_endian)
     if name in spans and spans[name].info != span.info:
         raise CheckpointError(
-            path, f"has tensor {name!r:.120} twice, as {spans[name].info} and as {span.info}"
+            path,
+            f"has tensor {name!r:.120} twice, as {spans[name].info} and as {span.info}",
         )
     spans.setdefault(name, span)
 
@@ -104,7 +106,7 @@ def _without_base(spans: dict[str, Span]) -> dict[str, Span]:
 
 
 def _open(path: str) -> BinaryIO:
-    file = open_regular(path)
+    file = open_regular(path, CheckpointError)
     if file.read(len(SIGNATURE)) != SIGNATURE:
         file.close()
         raise CheckpointError(path, "is not an HDF5 file: it does not begin with the signature")
@@ -113,7 +115,7 @@ def _open(path: str) -> BinaryIO:
 
 def _read_index(index: Path) -> dict[str, str]:
     """Return the path of the shard of each variable in an index."""
-    raw = read_directory(index)
+    raw = read_regular(index, MAX_INDEX, CheckpointError)
     try:
         content: Any = parse_json(raw)
     except ValueError as error:
