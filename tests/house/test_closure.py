@@ -29,4 +29,4 @@ def test_importing_tinybert_imports_no_reader_of_a_foreign_format() -> None:
     code = "import sys, tinybert; print(*(m for m in sys.modules if m.startswith('tinybert.')))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {m for m in ran.stdout.split() if m.startswith("tinybert.formats.")}
-    assert loaded == {"tinybert.formats.doctor", "tinybert.formats.registration"}
+    assert loaded == {"tinybert.formats.registration"}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.checks import check, check_choice, check_integer, is_integer
+from tinybert.doctor import diagnose_json
 from tinybert.hub import resolve
 from tinybert.weights import atomic_write
 
@@ -241,7 +242,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
+        raise ValueError(f"{path}: {diagnose_json(path, error)}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
     return value
