@@ -8,7 +8,7 @@ files that need it.
 from pathlib import Path
 from typing import Any
 
-from tinybert.formats.doctor import diagnose
+from tinybert.doctor import diagnose
 from tinybert.weights.reader import FileFormat, TensorReader, register_description, register_format
 
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # the end of TensorFlow's .index files

@@ -15,6 +15,7 @@ import numpy as np
 
 from tinybert.checks import check, check_choice, check_integer, is_integer
 from tinybert.display import short_repr
+from tinybert.doctor import diagnose_json
 from tinybert.files import check_nesting, read_regular
 from tinybert.hub import resolve
 from tinybert.weights import atomic_write
@@ -249,7 +250,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
         value = json.loads(raw.decode("utf-8"))
         check_nesting(value)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
+        raise ValueError(f"{path}: {diagnose_json(path, error)}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
     return value

@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tinybert.doctor import warn_if_truncated
 from tinybert.text.added_token import AddedToken
 from tinybert.text.basic import BasicTokenizer
 from tinybert.text.wordpiece import WordPiece
@@ -37,9 +38,12 @@ def load_vocab(vocab_file: str | PathLike[str]) -> dict[str, int]:
     if not path.is_file():
         raise ValueError(f"vocab_file: there is no file {str(vocab_file)!r}")
     text = read_text(path)
-    if not text:
+    if not text.strip():
         raise ValueError(f"{path}: the vocabulary is empty")
-    return {token: token_id for token_id, token in enumerate(text.removesuffix("\n").split("\n"))}
+    tokens = text.removesuffix("\n").split("\n")
+    if not text.endswith("\n"):
+        warn_if_truncated(path, len(tokens))
+    return {token: token_id for token_id, token in enumerate(tokens)}
 
 
 def save_vocab(tokens: Iterable[str], vocab_file: str | PathLike[str]) -> None:

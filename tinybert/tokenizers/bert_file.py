@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tinybert.doctor import diagnose_tokenizer
 from tinybert.text.added_token import AddedToken
 from tinybert.text.bert_normalizer import BertNormalizer
 from tinybert.tokenizer_json.added_tokens import read_added_tokens
@@ -99,14 +100,25 @@ class BertFile:
         return json.dumps(value, indent=2, ensure_ascii=False)
 
 
+def read_tokenizer_json(path: Path) -> dict[str, Any]:
+    """Return the object in a tokenizer.json.
+
+    Raises ValueError, naming the file, if it is missing, damaged, or a file of another library.
+    """
+    if not path.is_file():
+        raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
+    file = read_json(path)
+    if fault := diagnose_tokenizer(file):
+        raise ValueError(f"{path}: {fault}")
+    return file
+
+
 def read_bert_file(path: Path) -> BertFile:
     """Read a tokenizer.json.
 
     Raises ValueError, naming the file, if it is missing, damaged, or not that of a BERT.
     """
-    if not path.is_file():
-        raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
-    file = read_json(path)
+    file = read_tokenizer_json(path)
     with ErrorsName(path):
         model = _part(file, "model", "WordPiece", {"continuing_subword_prefix": PREFIX})
         normalizer = _part(file, "normalizer", "BertNormalizer", {})

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tinybert.doctor import diagnose_json, diagnose_text, diagnose_tokenizer
 from tinybert.files import check_nesting, read_regular
 from tinybert.text.added_token import AddedToken
 from tinybert.tokenizer_json.added_tokens import FLAGS
@@ -113,12 +114,21 @@ class ErrorsName:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file of at most `MAX_FILE_BYTES`, with \\n at line ends."""
+    """Return the text of a UTF-8 file of at most `MAX_FILE_BYTES`, with \\n at line ends.
+
+    Raises ValueError, naming the file, if it is empty, or another kind of file (see `doctor.py`).
+    """
     raw = read_regular(path, MAX_FILE_BYTES)
     try:
-        return raw.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+        text = raw.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a UTF-8 text ({error})") from error
+        cut = "it is truncated in a character; " if "end of data" in error.reason else ""
+        fault = diagnose_text(path) or f"not a UTF-8 text ({cut}{error})"
+        raise ValueError(f"{path}: {fault}") from error
+    # Vocabularies usually begin with [PAD], merges with #version: these need no second look.
+    if text[:1] not in ("[", "#") and (fault := diagnose_text(path)):
+        raise ValueError(f"{path}: {fault}")
+    return text
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -130,9 +140,11 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(text)
         check_nesting(value)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from error
+        raise ValueError(f"{path}: {diagnose_json(path, error)}") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: must hold a JSON object, not a {type(value).__name__}")
+        kind = f"must hold a JSON object, not a {type(value).__name__}"
+        fault = diagnose_tokenizer(value) or kind
+        raise ValueError(f"{path}: {fault}")
     return value
 
 

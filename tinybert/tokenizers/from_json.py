@@ -21,7 +21,7 @@ from tinybert.tokenizer_json.normalizers import NORMALIZERS
 from tinybert.tokenizer_json.pipeline import Pipeline
 from tinybert.tokenizer_json.post_processors import PROCESSORS, bos_and_eos, nothing
 from tinybert.tokenizer_json.pre_tokenizers import PRE_TOKENIZERS
-from tinybert.tokenizers.bert_file import read_sides
+from tinybert.tokenizers.bert_file import read_sides, read_tokenizer_json
 from tinybert.tokenizers.config import (
     BOOL_OR_NONE,
     COMMON_OPTIONS,
@@ -29,7 +29,6 @@ from tinybert.tokenizers.config import (
     ErrorsName,
     OptionType,
     check_options,
-    read_json,
 )
 from tinybert.tokenizers.fast import FastTokenizer
 from tinybert.tokenizers.options import EncodeOptions
@@ -83,14 +82,12 @@ class TokenizerJSON(FastTokenizer):
         **common: Any,
     ) -> None:
         self._path = path = Path(tokenizer_file)
-        if not path.is_file():
-            raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
         self.tokenizer_class = tokenizer_class
         self.add_bos_token = add_bos_token
         self.add_eos_token = add_eos_token
         self.add_prefix_space = add_prefix_space
         with ErrorsName(path):
-            self._file = read_json(path)
+            self._file = read_tokenizer_json(path)
             if (version := self._file.get("version", VERSION)) != VERSION:
                 raise ValueError(f"version must be {VERSION!r}, got {version!r:.80}")
             before = self._file.get("pre_tokenizer")

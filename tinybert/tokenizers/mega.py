@@ -23,6 +23,7 @@ from tinybert.tokenizer_json.pipeline import Pipeline
 from tinybert.tokenizer_json.pre_tokenizers import PRE_TOKENIZERS
 from tinybert.tokenizer_json.trim_offsets import trimmed
 from tinybert.tokenizer_json.vocabulary import Merges, checked_merges, checked_vocab
+from tinybert.tokenizers.bert_file import read_tokenizer_json
 from tinybert.tokenizers.bpe_files import MERGES_FILE, VOCAB_FILE, load_bpe, save_bpe
 from tinybert.tokenizers.config import (
     BOOL,
@@ -30,7 +31,6 @@ from tinybert.tokenizers.config import (
     TOKENIZER_FILE,
     ErrorsName,
     OptionType,
-    read_json,
 )
 from tinybert.tokenizers.fast import FastTokenizer
 from tinybert.tokenizers.options import EncodeOptions
@@ -232,10 +232,8 @@ def _vocabulary(
     if tokenizer_file is None:
         raise ValueError("vocab_file and merges_file, or tokenizer_file, must be given")
     path = Path(tokenizer_file)
-    if not path.is_file():
-        raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
+    file = read_tokenizer_json(path)
     with ErrorsName(path):
-        file = read_json(path)
         for name, kind in (("model", "BPE"), ("pre_tokenizer", "ByteLevel")):
             part = file.get(name)
             found = part.get("type", kind) if isinstance(part, dict) else part
