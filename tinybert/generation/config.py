@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.atomic import settle
 from tinybert.checks import check, check_integer, is_integer, is_number
 from tinybert.generation.token_ids import read_token_id_lists, read_token_ids
 from tinybert.weights import CheckpointError, atomic_write
@@ -228,7 +229,9 @@ class GenerationConfig:
         Raises FileNotFoundError if there is no file, CheckpointError if it cannot be read.
         """
         path = Path(folder)
-        path = path / CONFIG_NAME if path.is_dir() else path
+        if path.is_dir():
+            settle(path)
+            path = path / CONFIG_NAME
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
         if path.stat().st_size > MAX_CONFIG_BYTES:
