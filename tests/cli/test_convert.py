@@ -218,19 +218,57 @@ def test_an_interruption_leaves_things_as_they_were(
     elif moment == "checking":
         monkeypatch.setattr(convert, "difference", interrupt)
     else:
-        rename, calls = os.rename, []
-
-        def second(old: object, new: object) -> None:
-            calls.append(new)
-            if len(calls) == (2 if force else 1):
-                raise KeyboardInterrupt
-            rename(old, new)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(os, "rename", second)
+        monkeypatch.setattr(os, "rename", interrupt)
     ran = tinybert("convert", model, target, "--force")
     assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
     assert sorted(os.listdir(tmp_path)) == (["model", "target"] if force else ["model"])
     assert before is None or contents(target) == before
+
+
+def test_an_interruption_after_the_commit_leaves_the_new_model(
+    tinybert, monkeypatch, model: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    tinybert("convert", model, target, "--dtype", "float16", "--max-shard-size", "3kB")
+    (target / "notes.md").write_text("mine")
+    replace, calls = os.replace, []
+
+    def last(old: object, new: object) -> None:
+        calls.append(new)
+        if Path(str(new)) == target / "config.json":
+            raise KeyboardInterrupt
+        replace(old, new)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", last)
+        assert tinybert("convert", model, target, "--force").code == 130
+    assert (target / ".saved").is_dir()
+    assert_same(model, target)  # loading finishes what was interrupted
+    assert not (target / ".saved").exists()
+    assert (target / "notes.md").read_text() == "mine"
+    assert not [name for name in os.listdir(target) if "-of-" in name]
+
+
+def test_force_keeps_modes_and_replaces_the_tokenizer_as_a_whole(
+    tinybert, model: Path, tmp_path: Path
+) -> None:
+    """A vocabulary or a template of the old model would be used with the new one."""
+    target = tmp_path / "target"
+    tinybert("convert", model, target)
+    for name in ("chat_template.jinja", "additional_chat_templates/old.jinja", "tokenizer.json"):
+        (target / name).parent.mkdir(exist_ok=True)
+        (target / name).write_text("old")
+    target.chmod(0o700)
+    (target / "model.safetensors").chmod(0o600)
+    (target / "config.json").chmod(0o640)
+    assert tinybert("convert", model, target, "--force", "--max-shard-size", "3kB").code == 0
+    assert {file.name for file in target.rglob("*.jinja")} == set()
+    assert not (target / "tokenizer.json").exists()
+    modes = {p.name: p.stat().st_mode & 0o777 for p in [target, *target.iterdir()]}
+    assert modes["target"] == 0o700
+    assert modes["config.json"] == 0o640
+    shards = {mode for name, mode in modes.items() if name.endswith(".safetensors")}
+    assert shards == {0o600}
 
 
 def test_what_does_not_fit_into_float16_is_an_error(refused, tmp_path: Path) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinybert.atomic import UNFINISHED, atomic_write, saving, settle
 from tinybert.cli.command import Command, add_json_argument
 from tinybert.cli.model_files import find_config, folder_of, weights_path
 from tinybert.cli.terminal import human_size, print_json, terminal_width, wrap
@@ -24,6 +23,7 @@ from tinybert.progress import progress_bar
 from tinybert.tokenizers.config import MORE_TEMPLATES, TEMPLATE_FILE
 from tinybert.weights import CheckpointError, open_checkpoint, save_sharded
 from tinybert.weights.dtypes import FORMATS, Format
+from tinybert.weights.folder import weight_files
 from tinybert.weights.reader import TensorReader
 from tinybert.weights.safetensors import stored_infos
 from tinybert.weights.sharded import Selection
@@ -42,7 +42,6 @@ COMPANIONS = (  # files of the tokenizer, and the generation config
     TEMPLATE_FILE,
     f"{MORE_TEMPLATES}/*.jinja",
 )
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 
 DETAILS = """\
 Writes the weights of SOURCE into the folder TARGET as safetensors, with
@@ -84,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the weights to a new folder, verify them, move it to TARGET, and print a summary."""
+    """Write the weights, verify them, move all files to TARGET in one step, print a summary."""
     source = weights_path(args.source)
     target = Path(os.path.realpath(Path(args.target).expanduser()))
     _check_target(source, target, args.force)
@@ -93,12 +92,20 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"{source} is a NeMo checkpoint and needs {OPTIONS} in its folder")
         config = find_config(source, checkpoint)
         origins: dict[str, str] = {}
-        with _new_folder(target) as folder:
+        companions = _companions(folder_of(source))
+
+        def replaced(folder: Path) -> list[Path]:
+            older = [folder / name for name in _companions(folder)] if companions else []
+            return weight_files(folder) + older
+
+        with saving(target, replaced) as folder:
             rounding = _write(checkpoint, folder, args)
             if config is not None:
                 _write_config(config.options, folder, args.dtype)
                 origins[CONFIG] = "copied" if config.origin == CONFIG else f"from {config.origin}"
-            origins |= dict.fromkeys(_copy_companions(folder_of(source), folder), "copied")
+            for name in companions:
+                _copy(folder_of(source) / name, folder / name)
+            origins |= dict.fromkeys(companions, "copied")
             files = {
                 file.relative_to(folder).as_posix(): file.stat().st_size
                 for file in sorted(folder.rglob("*"))
@@ -128,43 +135,11 @@ def _check_target(source: Path, target: Path, force: bool) -> None:
         raise ValueError(f"TARGET {target} contains SOURCE: give another folder")
     if target.exists() and not target.is_dir():
         raise ValueError(f"TARGET {target} exists and is not a folder")
-    if target.is_dir() and any(target.iterdir()) and not force:
-        raise ValueError(f"TARGET {target} is not empty: use --force to replace its model")
-
-
-@contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `target` at the end; after an error it is deleted.
-
-    It is on the same disk as `target`, where a folder is moved in one step.
-    """
-    parent = next(folder for folder in target.parents if folder.is_dir())
-    unfinished = parent / f".converting-{secrets.token_hex(8)}"
-    unfinished.mkdir()
-    try:
-        yield unfinished
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target, unfinished)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _replace(target: Path, new: Path) -> None:
-    """Replace `target` by `new`; files of the old folder that are not of the model are kept."""
-    if not target.exists():
-        os.rename(new, target)
+    if not target.is_dir() or force:
         return
-    old = new.with_name(new.name + "-old")
-    os.rename(target, old)
-    try:
-        os.rename(new, target)
-    except BaseException:
-        os.rename(old, target)
-        raise
-    for entry in list(old.iterdir()):
-        if not (target / entry.name).exists() and not any(map(entry.match, WEIGHTS)):
-            os.rename(entry, target / entry.name)
-    shutil.rmtree(old)
+    settle(target)
+    if any(not name.startswith(UNFINISHED) for name in os.listdir(target)):
+        raise ValueError(f"TARGET {target} is not empty: use --force to replace its model")
 
 
 class _WithProgress(Selection):
@@ -226,16 +201,20 @@ def _rounding(array: np.ndarray, written: np.ndarray, fmt: Format) -> float | No
 def _write_config(options: dict[str, Any], folder: Path, dtype: str | None) -> None:
     renamed = {key: dtype for key in ("torch_dtype", "dtype") if dtype and key in options}
     text = json.dumps(options | renamed, indent=2, sort_keys=True, ensure_ascii=False)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    with atomic_write(folder / CONFIG, "w") as file:
+        file.write(text + "\n")
 
 
-def _copy_companions(source: Path, folder: Path) -> list[str]:
-    files = {file for pattern in COMPANIONS for file in source.glob(pattern) if file.is_file()}
-    names = [file.relative_to(source).as_posix() for file in files]
-    for name in names:
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(source / name, folder / name)
-    return names
+def _companions(folder: Path) -> list[str]:
+    """Return the names of the files of a folder that belong to a model besides its weights."""
+    files = {file for pattern in COMPANIONS for file in folder.glob(pattern) if file.is_file()}
+    return sorted(file.relative_to(folder).as_posix() for file in files)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    with open(source, "rb") as file, atomic_write(target) as copy:
+        shutil.copyfileobj(file, copy)
 
 
 def _summary(result: dict[str, Any], origins: dict[str, str], dtype: str | None) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.atomic import settle
 from tinybert.checks import check, check_integer, is_integer, is_number
 from tinybert.files import check_nesting, read_regular
 from tinybert.generation.token_ids import read_token_id_lists, read_token_ids
@@ -228,7 +229,9 @@ class GenerationConfig:
         Raises FileNotFoundError if there is no file, CheckpointError if it cannot be read.
         """
         path = Path(folder)
-        path = path / CONFIG_NAME if path.is_dir() else path
+        if path.is_dir():
+            settle(path)
+            path = path / CONFIG_NAME
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file")
         raw = read_regular(path, error=CheckpointError)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tinybert.atomic import reading, saving
 from tinybert.autograd import (
     Tensor,
     get_default_device,
@@ -24,6 +25,7 @@ from tinybert.models.surgery import Surgery, resized
 from tinybert.nn import Embedding, KeyValueCache, LayerNorm, Linear, Module
 from tinybert.nn.init import fill_, hollow_init, normal_, skip_init
 from tinybert.weights import open_checkpoint, save_sharded
+from tinybert.weights.folder import weight_files
 from tinybert.weights.reader import TensorReader
 
 logger = logging.getLogger("tinybert")
@@ -205,7 +207,7 @@ class PreTrainedModel(Surgery):
             path = resolve(folder, WEIGHT_FILES, revision=revision, token=token)
         own = {name: options.pop(name) for name in cls._constructor_options() if name in options}
         device = choose_device(device, device_map) or get_default_device()
-        with open_checkpoint(path) as checkpoint:
+        with reading(path), open_checkpoint(path) as checkpoint:
             if config is None:
                 config = cls._load_config(path, checkpoint, options)
             elif options:
@@ -219,8 +221,8 @@ class PreTrainedModel(Surgery):
                 report, unset = load_in_place(model, *source, device)
             else:
                 report, unset = load_weights(model, *source)
+            model.load_extras(path)
         model.init_weights(only=unset)
-        model.load_extras(path)
         if str(report):
             logger.warning("%s", report)
         model.eval()
@@ -259,7 +261,7 @@ class PreTrainedModel(Surgery):
             dtype: store floating weights in this format, "float16" or "bfloat16" for half the
                 size; None stores them as they are.
 
-        The config is written last, so an interrupted save leaves the older model complete.
+        All files change in one step: an interrupted save leaves the older model complete.
         """
         path = Path(folder)
         if path.exists() and not path.is_dir():
@@ -267,11 +269,10 @@ class PreTrainedModel(Surgery):
         self.config.architectures = [type(self).__name__]
         self.config.to_json_string()  # raises now, before anything is written
         tensors = {name: tensor.numpy() for name, tensor in _once(self.state_dict()).items()}
-        save_sharded(
-            tensors, path, max_shard_size=max_shard_size, metadata={"format": "pt"}, dtype=dtype
-        )
-        self.save_extras(path)
-        self.config.save_pretrained(path)
+        with saving(path, weight_files) as new:
+            save_sharded(tensors, new, max_shard_size, {"format": "pt"}, dtype)
+            self.save_extras(new)
+            self.config.save_pretrained(new)
 
     def save_extras(self, folder: Path) -> None:
         """Save what a model folder holds besides config and weights; nothing by default."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from tinybert import hub
+from tinybert.atomic import reading
 from tinybert.text.added_token import AddedToken
 from tinybert.tokenizers.added_tokens import ROLES
 from tinybert.tokenizers.chat import ChatTemplates
@@ -111,13 +112,14 @@ class Tokenizer(MoreCalls, Decoding, Saving, ChatTemplates):
         if not path.is_file():
             files = list(cls.vocab_files_names.values())
             path = hub.resolve(name_or_path, files, revision=revision, token=token)
-        vocabulary = cls._vocabulary_files(path)
-        if path.is_dir():
-            options = cls._read_options(path, options)
-        tokenizer = cls(**{**options, **vocabulary})
-        tokenizer.name_or_path = str(name_or_path)
-        if path.is_dir():
-            tokenizer.chat_template = read_chat_template(path)
+        with reading(path):
+            vocabulary = cls._vocabulary_files(path)
+            if path.is_dir():
+                options = cls._read_options(path, options)
+            tokenizer = cls(**{**options, **vocabulary})
+            tokenizer.name_or_path = str(name_or_path)
+            if path.is_dir():
+                tokenizer.chat_template = read_chat_template(path)
         return tokenizer
 
     @classmethod

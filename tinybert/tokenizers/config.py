@@ -123,8 +123,8 @@ def read_text(path: Path) -> str:
         text = raw.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         cut = "it is truncated in a character; " if "end of data" in error.reason else ""
-        fault = diagnose_text(path) or f"not a UTF-8 text ({cut}{error})"
-        raise ValueError(f"{path}: {fault}") from error
+        described = diagnose_text(path) or f"not a UTF-8 text ({cut}{error})"
+        raise ValueError(f"{path}: {described}") from error
     # Vocabularies usually begin with [PAD], merges with #version: these need no second look.
     if text[:1] not in ("[", "#") and (fault := diagnose_text(path)):
         raise ValueError(f"{path}: {fault}")

@@ -18,8 +18,8 @@ from typing import IO
 
 import numpy as np
 
+from tinybert.atomic import atomic_write
 from tinybert.files import open_regular
-from tinybert.weights.atomic import atomic_write
 from tinybert.weights.dtypes import FLOAT_NAMES, FORMATS, NATIVE_NAMES, Format
 from tinybert.weights.errors import CheckpointError
 from tinybert.weights.header import MAX_HEADER, read_header

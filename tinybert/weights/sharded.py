@@ -7,7 +7,6 @@ against the files.
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.atomic import atomic_write
 from tinybert.files import read_regular
-from tinybert.weights.atomic import atomic_write
 from tinybert.weights.errors import CheckpointError
 from tinybert.weights.reader import (
     MAX_INDEX,
@@ -210,21 +209,20 @@ class Selection(TensorReader):
 def save_shards(
     tensors: Mapping[str, np.ndarray],
     folder: Path,
+    in_use: str,
     shards: list[list[str]],
     total_size: int,
     metadata: Mapping[str, str],
     dtype: str | None,
-) -> set[str]:
-    """Save the tensors that ``shards`` names, a file for each, then the index; return the files.
+) -> None:
+    """Save the tensors that ``shards`` names, a file for each, and the index.
 
-    Files have Hugging Face's names, with a ``-next`` if the old index uses those.
+    Files have Hugging Face's names, with a ``-next`` if the old index ``in_use`` has those: so they
+    can be moved into the folder before the index, and any program finds the old or the new weights.
     """
-    files = dict(zip(_free_names(folder, len(shards)), shards, strict=True))
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as unfinished:
-        for file, names in files.items():
-            save_file(_some(tensors, names), Path(unfinished, file), metadata, dtype)
-        for file in files:
-            os.replace(Path(unfinished, file), folder / file)
+    files = dict(zip(_free_names(in_use, len(shards)), shards, strict=True))
+    for file, names in files.items():
+        save_file(_some(tensors, names), folder / file, metadata, dtype)
     index = {
         "metadata": {"total_size": total_size},
         "weight_map": {name: file for file, names in files.items() for name in names},
@@ -232,13 +230,10 @@ def save_shards(
     with atomic_write(folder / INDEX, "w") as out:
         json.dump(index, out, indent=2, sort_keys=True, ensure_ascii=False)
         out.write("\n")
-    return set(files)
 
 
-def _free_names(folder: Path, count: int) -> list[str]:
-    """Return names for `count` shards that the folder's index does not use yet."""
-    index = folder / INDEX
-    in_use = index.read_text("utf-8", errors="replace") if index.is_file() else ""
+def _free_names(in_use: str, count: int) -> list[str]:
+    """Return names for `count` shards that the text of an index does not have yet."""
     stem = next((stem for stem in _STEMS if f'"{stem}-0' not in in_use), _STEMS[0])
     return [f"{stem}-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
 
