@@ -16,6 +16,7 @@ from tinybert.tokenizers.added_tokens import ROLES
 from tinybert.tokenizers.chat import ChatTemplates
 from tinybert.tokenizers.config import (
     OLDER_FILES,
+    TOKENIZER_FILE,
     check_options,
     read_chat_template,
     read_config,
@@ -109,7 +110,7 @@ class Tokenizer(MoreCalls, Decoding, Saving, ChatTemplates):
         path = Path(name_or_path)
         check_options(options, cls.option_types)
         if not path.is_file():
-            files = list(cls.vocab_files_names.values())
+            files = [*cls.vocab_files_names.values(), TOKENIZER_FILE]
             path = hub.resolve(name_or_path, files, revision=revision, token=token)
         vocabulary = cls._vocabulary_files(path)
         if path.is_dir():
