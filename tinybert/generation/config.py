@@ -26,6 +26,16 @@ from tinybert.weights.strict_json import parse_json
 CONFIG_NAME = "generation_config.json"
 OUTPUT_FLAGS = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
 
+# Numbers that mean the same as None in these fields: transformers 5 reads None as the default.
+OFF = {
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+}
+
 # Options of transformers that are not supported, with the value that means "not used".
 UNSUPPORTED: dict[str, Any] = {
     "assistant_early_exit": None,
@@ -242,6 +252,9 @@ class GenerationConfig:
             raise CheckpointError(path, str(error)) from error
         if not isinstance(options, dict):
             raise CheckpointError(path, f"expected a JSON object, got {type(options).__name__}")
+        version = str(options.get("transformers_version")).partition(".")[0]
+        if version.isdecimal() and int(version) >= 5:  # there null means the default
+            options = {name: value for name, value in options.items() if value is not None}
         try:
             return cls.from_dict(options, **overrides)
         except ValueError as error:
@@ -250,7 +263,9 @@ class GenerationConfig:
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Save `generation_config.json` in a folder, which is created if it does not exist."""
         self.validate()
-        text = json.dumps(self.to_diff_dict(), indent=2, sort_keys=True) + "\n"
+        options = self.to_diff_dict()
+        options |= {name: off for name, off in OFF.items() if options.get(name, off) is None}
+        text = json.dumps(options, indent=2, sort_keys=True) + "\n"
         Path(folder).mkdir(parents=True, exist_ok=True)
         with atomic_write(Path(folder) / CONFIG_NAME, "w") as file:
             file.write(text)

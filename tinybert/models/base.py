@@ -26,6 +26,7 @@ from tinybert.nn import Embedding, KeyValueCache, LayerNorm, Linear, Module
 from tinybert.nn.init import fill_, hollow_init, normal_, skip_init
 from tinybert.weights import open_checkpoint, save_sharded
 from tinybert.weights.folder import weight_files
+from tinybert.weights.quantized import forget_quantization
 from tinybert.weights.reader import TensorReader
 
 logger = logging.getLogger("tinybert")
@@ -171,6 +172,7 @@ class PreTrainedModel(Surgery):
         device: str | None = None,
         dtype: Any = None,
         ignore_mismatched_sizes: bool = False,
+        ignore_missing_keys: bool = False,
         output_loading_info: bool = False,
         low_memory: bool = False,
         torch_dtype: Any = None,
@@ -190,6 +192,9 @@ class PreTrainedModel(Surgery):
                 config, None the default dtype. bfloat16 becomes float32.
             ignore_mismatched_sizes: initialize weights whose shape differs at random instead of
                 raising.
+            ignore_missing_keys: accept any number of missing weights, which are initialized at
+                random. Otherwise at least half of the tensors of the model without its head must be
+                found: with fewer, the file belongs to another model.
             output_loading_info: return (model, LoadingReport).
             low_memory: keep matrices in their files, in the files' dtype, and convert them block by
                 block when they are used: for inference with models larger than the memory.
@@ -200,7 +205,8 @@ class PreTrainedModel(Surgery):
         On the CPU, weights that are stored in the right dtype are the file's own memory until they
         change (copy on write); others are converted tensor by tensor, so memory peaks at little
         more than the model's size. Names that do not match are logged once. Raises CheckpointError
-        for damaged files and FileNotFoundError for missing ones.
+        for damaged files, FileNotFoundError for missing ones, and ValueError if fewer than half of
+        the weights are found. 8-bit weights with scales become plain numbers.
         """
         path = Path(folder)
         if not path.is_file():
@@ -212,6 +218,8 @@ class PreTrainedModel(Surgery):
                 config = cls._load_config(path, checkpoint, options)
             elif options:
                 raise TypeError(f"config is given, so {sorted(options)} cannot override it")
+            if hasattr(config, "quantization_config") or hasattr(config, "compression_config"):
+                forget_quantization(config)
             dtype = choose_dtype(dtype, torch_dtype, config) or get_default_dtype()
             init = hollow_init() if low_memory else skip_init()
             with init, set_default_device(device), set_default_dtype(dtype):
@@ -222,6 +230,8 @@ class PreTrainedModel(Surgery):
             else:
                 report, unset = load_weights(model, *source)
             model.load_extras(path)
+        if 2 * report.found < report.wanted and not ignore_missing_keys:
+            raise ValueError(report.too_few())
         model.init_weights(only=unset)
         if str(report):
             logger.warning("%s", report)
@@ -267,6 +277,9 @@ class PreTrainedModel(Surgery):
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(f"folder {str(folder)!r} exists and is not a folder")
         self.config.architectures = [type(self).__name__]
+        for name in ("dtype", "torch_dtype"):  # in which transformers 5 loads the weights
+            if hasattr(self.config, name):
+                setattr(self.config, name, dtype or str(self.dtype))
         self.config.to_json_string()  # raises now, before anything is written
         tensors = {name: tensor.numpy() for name, tensor in _once(self.state_dict()).items()}
         with saving(path, weight_files) as new:

@@ -34,6 +34,8 @@ class LoadingReport:
         unexpected_keys: tensors of the file that the model does not have; not used.
         mismatched_keys: (name, shape in the file, shape in the model); initialized at random.
         renamed: name in the file -> name in the model, where they differ.
+        wanted, found: the number of tensors of the model without its head, and of those that the
+            file has.
     """
 
     model: str
@@ -44,6 +46,8 @@ class LoadingReport:
         default_factory=list
     )
     renamed: dict[str, str] = field(default_factory=dict)
+    wanted: int = 0
+    found: int = 0
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -64,6 +68,14 @@ class LoadingReport:
                 len(self.unexpected_keys),
             ),
         ]
+
+    def too_few(self) -> str:
+        """Return the error for a file in which most weights were not found."""
+        return (
+            f"{self.source}: only {self.found} of {self.wanted} tensors of {self.model}, without "
+            "its head, were found: this is another model, or its tensors have other names. "
+            f"ignore_missing_keys=True initializes what is missing at random\n{self}"
+        )
 
     def _similar(self, name: str) -> str:
         """Return a hint with the most similar unused name in the file, if there is one."""
@@ -105,7 +117,12 @@ def load_weights(
         if name not in in_file:
             continue
         key = in_file[name]
-        shape = tuple(checkpoint.info(key).shape)
+        shape, stored = tuple(checkpoint.info(key).shape), checkpoint.info(key).dtype
+        if stored[0] in "IU" and tensor.dtype.kind == "f":
+            raise ValueError(
+                f"{source}: {key} has integers ({stored}), which are no weights: the model is "
+                "quantised with a method that is not supported"
+            )
         if shape != tensor.shape:
             report.mismatched_keys.append((name, shape, tensor.shape))
         else:
@@ -119,6 +136,9 @@ def load_weights(
         )
     unset = {name for name in own if name not in in_file and not _is_ignored(name)}
     loaded = {id(own[name]) for name in own if name in in_file}
+    inside = [name for name in own if name.startswith(prefix + ".")] or own
+    base = {id(own[name]) for name in inside if not _is_ignored(name)}
+    report.wanted, report.found = len(base), len(base & loaded)
     report.missing_keys = sorted(name for name in unset if id(own[name]) not in loaded)
     mismatched = {name for name, _, _ in report.mismatched_keys}
     return report, set(report.missing_keys) | mismatched

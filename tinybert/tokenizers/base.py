@@ -17,6 +17,7 @@ from tinybert.tokenizers.added_tokens import ROLES
 from tinybert.tokenizers.chat import ChatTemplates
 from tinybert.tokenizers.config import (
     OLDER_FILES,
+    TOKENIZER_FILE,
     check_options,
     read_chat_template,
     read_config,
@@ -110,7 +111,7 @@ class Tokenizer(MoreCalls, Decoding, Saving, ChatTemplates):
         path = Path(name_or_path)
         check_options(options, cls.option_types)
         if not path.is_file():
-            files = list(cls.vocab_files_names.values())
+            files = [*cls.vocab_files_names.values(), TOKENIZER_FILE]
             path = hub.resolve(name_or_path, files, revision=revision, token=token)
         with reading(path):
             vocabulary = cls._vocabulary_files(path)

@@ -19,6 +19,7 @@ from tinybert.tokenizer_json.added_tokens import read_added_tokens
 from tinybert.tokenizer_json.vocabulary import checked_vocab
 from tinybert.tokenizers.config import (
     COMMON_OPTIONS,
+    TOKENIZER_FILE,
     ErrorsName,
     check_options,
     read_json,
@@ -150,6 +151,14 @@ def read_bert_file(path: Path) -> BertFile:
             *flags,
             path,
         )
+
+
+def vocab_in_folder(vocab_file: Path) -> dict[str, int]:
+    """Return the vocabulary of a folder without vocab.txt, as transformers 5 writes it."""
+    path = vocab_file.with_name(TOKENIZER_FILE)
+    if not path.is_file():
+        raise ValueError(f"vocab_file: there is no file {str(vocab_file)!r}")
+    return read_bert_file(path).vocab
 
 
 def _part(file: Mapping[str, Any], name: str, kind: str, demands: Mapping[str, Any]) -> dict:

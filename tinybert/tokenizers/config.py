@@ -17,6 +17,7 @@ from tinybert.text.added_token import AddedToken
 from tinybert.tokenizer_json.added_tokens import FLAGS
 from tinybert.tokenizer_json.fields import MAX_ID
 from tinybert.tokenizers.added_tokens import ROLES
+from tinybert.tokenizers.newer_files import NAMED, with_extra_tokens
 
 CONFIG_FILE = "tokenizer_config.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -156,8 +157,8 @@ def read_config(folder: Path, types: Mapping[str, OptionType]) -> dict[str, Any]
     path = folder / CONFIG_FILE
     config = read_json(path)
     with ErrorsName(path):
-        if config.get("extra_special_tokens"):
-            raise ValueError("extra_special_tokens: use additional_special_tokens instead")
+        if config.get("extra_special_tokens") or config.get(NAMED):
+            config = with_extra_tokens(config)
         if "max_len" in config:  # the old name
             config = {"model_max_length": config["max_len"], **config}
         options = {name: from_json(name, config[name]) for name in types if name in config}

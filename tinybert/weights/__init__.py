@@ -5,6 +5,7 @@ register themselves, see `reader.register_format`.
 """
 
 from tinybert.atomic import atomic_write
+from tinybert.weights import quantized as _quantized  # registers itself
 from tinybert.weights.errors import CheckpointError
 from tinybert.weights.folder import load_checkpoint, open_checkpoint, save_sharded
 from tinybert.weights.safetensors import SafetensorsFile, load_file, save_file

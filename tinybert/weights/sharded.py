@@ -22,7 +22,7 @@ from tinybert.weights.reader import (
     FileFormat,
     TensorInfo,
     TensorReader,
-    open_file,
+    open_stored,
     register_format,
 )
 from tinybert.weights.safetensors import save_file
@@ -66,7 +66,7 @@ class ShardedCheckpoint(TensorReader):
 
     def _open(self, shard: str) -> TensorReader:
         try:
-            return open_file(self._beside(shard))
+            return open_stored(self._beside(shard))
         except FileNotFoundError:
             raise CheckpointError(
                 self._beside(shard),

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from tinybert.files import open_regular, read_regular
 from tinybert.formats.spans import (
@@ -26,6 +26,7 @@ from tinybert.weights.errors import CheckpointError
 from tinybert.weights.reader import MAX_INDEX
 from tinybert.weights.strict_json import parse_json
 
+T = TypeVar("T")
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_DEPTH = 32  # nested groups; Keras writes about twelve levels
 _MAX_OBJECTS = 100_000
@@ -67,7 +68,7 @@ class TensorFlowH5File(SpanReader):
                         shard,
                         f"lacks {variable!r:.120}, which it has according to the index",
                     )
-            super().__init__(name, files, _without_base(spans))
+            super().__init__(name, files, without_base(spans))
             opened.pop_all()
 
 
@@ -95,14 +96,16 @@ def _add(spans: dict[str, Span], path: str, parts: list[str], span: Span) -> Non
     spans.setdefault(name, span)
 
 
-def _without_base(spans: dict[str, Span]) -> dict[str, Span]:
-    """Return spans without the base model's prefix if all have it, as PyTorch saves base models."""
-    base = next(iter(spans), "").partition(".")[0] + "."
-    if f"{base}embeddings.word_embeddings.weight" not in spans:
-        return spans
-    if not all(name.startswith(base) for name in spans):
-        return spans
-    return {name.removeprefix(base): span for name, span in spans.items()}
+def without_base(tensors: dict[str, T]) -> dict[str, T]:
+    """Return a dict of tensors without the base model's prefix if all names have it, as PyTorch
+    saves base models.
+    """
+    base = next(iter(tensors), "").partition(".")[0] + "."
+    if f"{base}embeddings.word_embeddings.weight" not in tensors:
+        return tensors
+    if not all(name.startswith(base) for name in tensors):
+        return tensors
+    return {name.removeprefix(base): tensor for name, tensor in tensors.items()}
 
 
 def _open(path: str) -> BinaryIO:

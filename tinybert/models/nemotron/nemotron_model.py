@@ -74,7 +74,7 @@ class NemotronModel(NemotronPreTrainedModel, BaseModel):
         super().__init__(config)
         check_config(config)
         if getattr(config, "rope_scaling", None):
-            warn_once("rope_scaling has no effect on a Nemotron, here as in transformers")
+            warn_once("rope_scaling has no effect on a Nemotron, here as in transformers 4")
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         self.layers = Stack(NemotronLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = LayerNorm1P(config.hidden_size, eps=config.norm_eps)
