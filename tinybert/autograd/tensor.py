@@ -6,6 +6,8 @@ in `tinybert/methods.py`; the backward pass is in `engine.py`.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from tinybert.methods import Methods
 else:
     Methods = object  # `attach_methods` adds them to Tensor when the package is imported
+
+
+_accumulating = threading.Lock()  # several threads may run backward into one leaf
 
 
 class Version:
@@ -193,10 +198,14 @@ class Tensor(Methods):
                 raise ValueError(
                     f"grad must have the tensor's shape {self.shape}, got {array.shape}"
                 )
+        self._backward(array, retain_graph, Tensor.accumulate_grad)
+
+    def _backward(self, array: Array, retain_graph: bool, deliver: Callable[..., None]) -> None:
+        """Run backward from the gradient `array`; `deliver` takes those of the leaves."""
         if self.grad_fn is None:
-            self.accumulate_grad(array, fresh=False)
+            deliver(self, array, False)
         else:
-            run_backward(self.grad_fn, self._output_index, array, retain_graph)
+            run_backward(self.grad_fn, self._output_index, array, retain_graph, deliver)
 
     def retain_grad(self) -> None:
         """Keep the gradient of this intermediate result in `.grad` as well."""
@@ -209,10 +218,11 @@ class Tensor(Methods):
         """Add an array to `.grad`. If `fresh`, no other object holds it, and it is not copied."""
         if grad.dtype != self.dtype:
             grad, fresh = grad.astype(self.dtype), True
-        if self.grad is not None:
-            self.grad.data += grad
-        else:
-            self.grad = Tensor._wrap(grad if fresh else grad.copy())
+        with _accumulating:
+            if self.grad is not None:
+                self.grad.data += grad
+            else:
+                self.grad = Tensor._wrap(grad if fresh else grad.copy())
 
     # --- changes in place -------------------------------------------------------------------------
 

@@ -7,12 +7,11 @@ recomputes layers in backward (gradient checkpointing).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
-from tinybert.autograd import Tensor, checkpoint, is_grad_enabled
+from tinybert.autograd import Tensor, is_grad_enabled
+from tinybert.models.recompute import recomputed
 from tinybert.nn import Module, ModuleList
-from tinybert.nn.cache import LayerCache
 
 
 class LayerOutput(NamedTuple):
@@ -87,26 +86,5 @@ def _run(layer: Module, x: Tensor, call: Any, past: Any, head_mask: Tensor | Non
     return layer(x, call, past, head_mask)
 
 
-def _recomputed(
-    layer: Module, x: Tensor, call: Any, past: LayerCache | None, head_mask: Tensor | None
-) -> LayerOutput:
-    """Run a layer without keeping its intermediate results, which backward computes again.
-
-    Both runs start from the same past, so each appends to its own copy of the cache. All tensors
-    that may need a gradient are inputs of `checkpoint`: x, head mask, encoder's states, cache.
-    """
-    states = call.encoder_states
-    given = [tensor for tensor in (head_mask, states) if tensor is not None]
-    cached = () if past is None else past.members
-
-    def function(x: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        rest = iter(inputs)
-        factors = None if head_mask is None else next(rest)
-        again = replace(call, encoder_states=None if states is None else next(rest))
-        output = layer(x, again, LayerCache(*rest), factors)
-        return tuple(part for part in output if part is not None)
-
-    parts = iter(checkpoint(function, x, *given, *cached, parameters=layer.parameters()))
-    weights = call.output_attentions
-    asked = (True, weights, weights and states is not None)
-    return LayerOutput(*(next(parts) if present else None for present in asked))  # type: ignore[arg-type]
+def _recomputed(*inputs: Any) -> LayerOutput:
+    return LayerOutput(*recomputed(*inputs))
