@@ -8,12 +8,11 @@ from __future__ import annotations
 import copy
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tinybert.checks import check, check_choice, check_integer, is_integer
+from tinybert.checks import check, check_choice, check_integer, is_integer, plain
 from tinybert.hub import resolve
 from tinybert.weights import atomic_write
 
@@ -78,8 +77,7 @@ class PretrainedConfig:
         self.is_encoder_decoder = is_encoder_decoder
         self.is_decoder = is_decoder
         self.add_cross_attention = add_cross_attention
-        heads = _by_number("pruned_heads", pruned_heads, "layer to a list of heads")
-        self.pruned_heads = {layer: list(pruned) for layer, pruned in heads.items()}
+        self.pruned_heads = read_heads("pruned_heads", pruned_heads)
         self.architectures = architectures
         self.problem_type = problem_type
         self.bos_token_id = bos_token_id
@@ -91,6 +89,10 @@ class PretrainedConfig:
             self.num_labels = 2 if num_labels is None else num_labels
         for name, value in options.items():
             setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an option; NumPy's numbers become Python's, which JSON can store."""
+        super().__setattr__(name, plain(value))
 
     @property
     def num_labels(self) -> int:
@@ -125,7 +127,7 @@ class PretrainedConfig:
     def to_json_string(self, use_diff: bool = True) -> str:
         """Return the text of `config.json`: sorted keys, indented by two."""
         options = self.to_diff_dict() if use_diff else self.to_dict()
-        return json.dumps(options, indent=2, sort_keys=True, default=_as_python) + "\n"
+        return json.dumps(options, indent=2, sort_keys=True, default=_refuse) + "\n"
 
     @classmethod
     def from_dict(cls, options: dict[str, Any], **overrides: Any) -> Any:
@@ -196,6 +198,16 @@ def check_pad_token(config: Any) -> None:
     check("pad_token_id", pad, fits, f"an integer from 0 to {last}", optional=True)
 
 
+def read_heads(name: str, value: Any) -> dict[int, list[int]]:
+    """Return {layer: [heads]} with integers of Python. Raises ValueError for anything else."""
+    heads = _by_number(name, value, "layer to a list of heads")
+    for layer, given in heads.items():
+        heads[layer] = plain(list(given)) if isinstance(given, Iterable) else [given]
+        fits = isinstance(given, Iterable) and all(map(is_integer, heads[layer]))
+        check(name, value, fits, "a dict from the number of a layer to a list of integers")
+    return heads
+
+
 def _by_number(name: str, value: Any, what: str) -> dict[int, Any]:
     """Return a dict with integer keys, which JSON stores as text."""
     try:
@@ -206,10 +218,8 @@ def _by_number(name: str, value: Any, what: str) -> dict[int, Any]:
         ) from None
 
 
-def _as_python(value: Any) -> Any:
-    """Return a NumPy number as a Python number, which JSON can store."""
-    if isinstance(value, np.generic):
-        return value.item()
+def _refuse(value: Any) -> Any:
+    """Raise TypeError for a value that JSON cannot store."""
     raise TypeError(f"a config can only store what JSON can, got {type(value).__name__}")
 
 

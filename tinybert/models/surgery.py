@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from tinybert.autograd import no_grad, set_default_device
 from tinybert.checks import check_integer
+from tinybert.models.config import read_heads
 from tinybert.nn import Embedding, Linear, Module, Parameter
 from tinybert.nn.init import full, normal_, skip_init
 
@@ -71,11 +72,12 @@ class Surgery(Module):
         """Remove attention heads: {layer: [heads]}, by their original numbers.
 
         Heads that are pruned already are ignored. `config.pruned_heads` records the pruned heads,
-        so a saved model is pruned again before its weights are loaded.
+        so a saved model is pruned again before its weights are loaded. Raises ValueError for other
+        layers and heads, and if no head would be left.
         """
         base = self.base_model
         layers = self.config.num_hidden_layers
-        for layer, heads in heads_to_prune.items():
+        for layer, heads in read_heads("heads_to_prune", heads_to_prune).items():
             if not 0 <= layer < layers:
                 raise ValueError(
                     f"heads_to_prune must name layers from 0 to {layers - 1}, got {layer}"

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tinybert.checks import is_integer
 from tinybert.tokenizers.batch_encoding import BatchEncoding
 from tinybert.tokenizers.options import EncodeOptions, check_names
 from tinybert.tokenizers.signatures import takes_options
@@ -222,8 +223,8 @@ class TextEncoder(SpecialTokens, ABC):
         if isinstance(text, str):
             tokens = self.tokenize(text, split_special_tokens=settings.split_special_tokens)
             return self.convert_tokens_to_ids(tokens)
-        if isinstance(text, (list, tuple)) and all(isinstance(part, int) for part in text):
-            return list(text)
+        if isinstance(text, (list, tuple)) and all(map(is_integer, text)):
+            return [int(part) for part in text]
         raise ValueError(f"a text must be a str, a list of str or a list of int; got {text!r}")
 
     def tokenize(self, text: str, *, split_special_tokens: bool | None = None) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tinybert.checks import is_integer
 from tinybert.text.added_token import AddedToken
 from tinybert.tokenizer_json.added_tokens import FLAGS
 from tinybert.tokenizer_json.fields import MAX_ID
@@ -46,7 +47,7 @@ def _is_token(value: Any) -> bool:
 
 
 def _is_length(value: Any) -> bool:
-    return value is None or (type(value) is int and value > 0)
+    return value is None or (is_integer(value) and value > 0)
 
 
 def _list_of(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -55,7 +56,7 @@ def _list_of(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def _is_added_tokens_decoder(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
-        type(key) is int and 0 <= key <= MAX_ID and isinstance(token, AddedToken)
+        is_integer(key) and 0 <= key <= MAX_ID and isinstance(token, AddedToken)
         for key, token in value.items()
     )
 
