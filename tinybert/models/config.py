@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +76,13 @@ class PretrainedConfig:
         self.is_encoder_decoder = is_encoder_decoder
         self.is_decoder = is_decoder
         self.add_cross_attention = add_cross_attention
-        self.pruned_heads = read_heads("pruned_heads", pruned_heads)
+        self.pruned_heads = by_number("pruned_heads", pruned_heads, "layer to a list of heads")
         self.architectures = architectures
         self.problem_type = problem_type
         self.bos_token_id = bos_token_id
         self.eos_token_id = eos_token_id
         self.pad_token_id = pad_token_id
-        self.id2label = _by_number("id2label", id2label, "class to its label") or None
+        self.id2label = by_number("id2label", id2label, "class to its label") or None
         self.label2id = label2id
         if self.id2label is None:
             self.num_labels = 2 if num_labels is None else num_labels
@@ -198,17 +197,7 @@ def check_pad_token(config: Any) -> None:
     check("pad_token_id", pad, fits, f"an integer from 0 to {last}", optional=True)
 
 
-def read_heads(name: str, value: Any) -> dict[int, list[int]]:
-    """Return {layer: [heads]} with integers of Python. Raises ValueError for anything else."""
-    heads = _by_number(name, value, "layer to a list of heads")
-    for layer, given in heads.items():
-        heads[layer] = plain(list(given)) if isinstance(given, Iterable) else [given]
-        fits = isinstance(given, Iterable) and all(map(is_integer, heads[layer]))
-        check(name, value, fits, "a dict from the number of a layer to a list of integers")
-    return heads
-
-
-def _by_number(name: str, value: Any, what: str) -> dict[int, Any]:
+def by_number(name: str, value: Any, what: str) -> dict[int, Any]:
     """Return a dict with integer keys, which JSON stores as text."""
     try:
         return {int(key): member for key, member in (value or {}).items()}
