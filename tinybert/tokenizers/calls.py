@@ -91,6 +91,8 @@ class TextEncoder(SpecialTokens, ABC):
             pad_to_multiple_of: round the length that rows are padded to up to a multiple of this.
             padding_side: "right" or "left"; None means the side of the tokenizer.
             return_tensors: None (lists), "np" (int64 NumPy arrays) or "tb" (tinybert Tensors).
+                "pt", "tf" and "jax" give tinybert's Tensors too, so that examples written for those
+                frameworks run; `register_tensor_type` can replace them.
             return_token_type_ids, return_attention_mask: None means "if the model takes it".
             return_overflowing_tokens: also return `overflowing_tokens`, a list of the removed ids,
                 and `num_truncated_tokens`, by how many tokens a row was too long (negative: too
