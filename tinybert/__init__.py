@@ -92,7 +92,8 @@ from tinybert.tokenizers import (
 from tinybert.weights import CheckpointError, load_checkpoint, load_file, save_file
 
 _attach_methods()
-register_tensor_type("tb", as_tensor)
+for _name in ("tb", "pt", "tf", "jax"):  # examples for other frameworks get this one's Tensors
+    register_tensor_type(_name, as_tensor)
 
 __version__ = "0.1.0"
 __all__ = [name for name in dir() if not name.startswith("_")]  # all of the above, and its modules

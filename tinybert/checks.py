@@ -58,6 +58,17 @@ def check(name: str, value: Any, fits: bool, allowed: str, optional: bool = Fals
         raise ValueError(f"{name} must be {allowed}{or_none}, got {short_repr(value)}")
 
 
+def plain(value: Any) -> Any:
+    """Return a value with Python's own numbers and lists in place of NumPy's numbers and arrays, as
+    JSON needs them; also those in dicts (keys too), lists and tuples.
+    """
+    if isinstance(value, dict):
+        return {plain(key): plain(member) for key, member in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
 def is_integer(value: Any) -> bool:
     """Return whether it is an integer of Python or NumPy; True and False are not."""
     return isinstance(value, Integral) and not isinstance(value, bool)

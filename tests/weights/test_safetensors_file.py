@@ -13,6 +13,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 
+from tinybert import nn
 from tinybert.weights import (
     CheckpointError,
     SafetensorsFile,
@@ -52,6 +53,26 @@ def test_every_memory_layout_is_saved_right(layout, path):
         assert loaded.dtype == np.float32
         assert loaded.shape == array.shape
         np.testing.assert_array_equal(loaded, array)
+
+
+def test_a_state_dict_and_numpy_scalars_are_saved(path):
+    model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(np.int64(2)))
+    scalars = {"step": np.int64(7), "loss": np.float32(0.25), "done": np.bool_(True)}
+    save_file({**model.state_dict(), **scalars}, path)
+    found = safetensors.numpy.load_file(path)
+    assert {name: (found[name].shape, found[name].item()) for name in scalars} == {
+        name: ((), value.item()) for name, value in scalars.items()
+    }
+    assert all(found[name].dtype == value.dtype for name, value in scalars.items())
+    other = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    loaded = load_file(path)
+    other.load_state_dict({name: loaded[name] for name in model.state_dict()})
+    for name, tensor in model.state_dict().items():
+        assert (other.state_dict()[name].numpy() == tensor.numpy()).all()
+        assert (found[name] == tensor.numpy()).all()
+    save_file(model.state_dict(), path, dtype="bfloat16")
+    with SafetensorsFile(path) as file:
+        assert {file.info(name).dtype for name in file} == {"BF16"}
 
 
 def test_header_keeps_the_callers_order_and_every_tensor_is_aligned(path):

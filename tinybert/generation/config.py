@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.atomic import settle
-from tinybert.checks import check, check_integer, is_integer, is_number
+from tinybert.checks import check, check_integer, is_integer, is_number, plain
 from tinybert.files import check_nesting, read_regular
 from tinybert.generation.token_ids import read_token_id_lists, read_token_ids
 from tinybert.weights import CheckpointError, atomic_write
@@ -132,6 +132,10 @@ class GenerationConfig:
     def __post_init__(self) -> None:
         self.validate()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; NumPy's numbers become Python's, which JSON can store."""
+        super().__setattr__(name, plain(value))
+
     def validate(self) -> None:
         """Raise ValueError for the first field, or combination of fields, that is not allowed.
 
@@ -187,7 +191,7 @@ class GenerationConfig:
     def updated(self, options: dict[str, Any]) -> GenerationConfig:
         """Return a copy with the fields in `options` replaced."""
         new = copy.deepcopy(self)
-        vars(new).update(options)
+        vars(new).update(plain(options))
         new.validate()
         return new
 

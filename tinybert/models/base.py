@@ -19,6 +19,7 @@ from tinybert.autograd import (
 from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.models.arguments import argument_names
 from tinybert.models.config import CONFIG_NAME, PretrainedConfig
+from tinybert.models.foreign_options import FOREIGN, take_foreign
 from tinybert.models.loading import choose_device, choose_dtype, load_weights
 from tinybert.models.low_memory import load_in_place
 from tinybert.models.surgery import Surgery, resized
@@ -200,7 +201,8 @@ class PreTrainedModel(Surgery):
                 block when they are used: for inference with models larger than the memory.
             torch_dtype, device_map: transformers' names of dtype and device.
             revision, token: of a model on the Hub, see `hub.resolve`.
-            **options: overrides of the config, and arguments of the model's constructor.
+            **options: overrides of the config, arguments of the model's constructor, and those of
+                transformers' that `foreign_options` explains (from_tf, attn_implementation, ...).
 
         On the CPU, weights that are stored in the right dtype are the file's own memory until they
         change (copy on write); others are converted tensor by tensor, so memory peaks at little
@@ -212,8 +214,9 @@ class PreTrainedModel(Surgery):
         if not path.is_file():
             path = resolve(folder, WEIGHT_FILES, revision=revision, token=token)
         own = {name: options.pop(name) for name in cls._constructor_options() if name in options}
+        weights = path if FOREIGN.isdisjoint(options) else take_foreign(options, path)
         device = choose_device(device, device_map) or get_default_device()
-        with reading(path), open_checkpoint(path) as checkpoint:
+        with reading(path), open_checkpoint(weights) as checkpoint:
             if config is None:
                 config = cls._load_config(path, checkpoint, options)
             elif options:

@@ -11,9 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tinybert.checks import check, check_choice, check_integer, is_integer
+from tinybert.checks import check, check_choice, check_integer, is_integer, plain
 from tinybert.display import short_repr
 from tinybert.doctor import diagnose_json
 from tinybert.files import check_nesting, read_regular
@@ -80,19 +78,22 @@ class PretrainedConfig:
         self.is_encoder_decoder = is_encoder_decoder
         self.is_decoder = is_decoder
         self.add_cross_attention = add_cross_attention
-        heads = _by_number("pruned_heads", pruned_heads, "layer to a list of heads")
-        self.pruned_heads = {layer: list(pruned) for layer, pruned in heads.items()}
+        self.pruned_heads = by_number("pruned_heads", pruned_heads, "layer to a list of heads")
         self.architectures = architectures
         self.problem_type = problem_type
         self.bos_token_id = bos_token_id
         self.eos_token_id = eos_token_id
         self.pad_token_id = pad_token_id
-        self.id2label = _by_number("id2label", id2label, "class to its label") or None
+        self.id2label = by_number("id2label", id2label, "class to its label") or None
         self.label2id = label2id
         if self.id2label is None:
             self.num_labels = 2 if num_labels is None else num_labels
         for name, value in options.items():
             setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an option; NumPy's numbers become Python's, which JSON can store."""
+        super().__setattr__(name, plain(value))
 
     @property
     def num_labels(self) -> int:
@@ -127,7 +128,7 @@ class PretrainedConfig:
     def to_json_string(self, use_diff: bool = True) -> str:
         """Return the text of `config.json`: sorted keys, indented by two."""
         options = self.to_diff_dict() if use_diff else self.to_dict()
-        return json.dumps(options, indent=2, sort_keys=True, default=_as_python) + "\n"
+        return json.dumps(options, indent=2, sort_keys=True, default=_refuse) + "\n"
 
     @classmethod
     def from_dict(cls, options: dict[str, Any], **overrides: Any) -> Any:
@@ -198,7 +199,7 @@ def check_pad_token(config: Any) -> None:
     check("pad_token_id", pad, fits, f"an integer from 0 to {last}", optional=True)
 
 
-def _by_number(name: str, value: Any, what: str) -> dict[int, Any]:
+def by_number(name: str, value: Any, what: str) -> dict[int, Any]:
     """Return a dict with integer keys, which JSON stores as text."""
     try:
         return {_number(key): member for key, member in (value or {}).items()}
@@ -215,10 +216,8 @@ def _number(key: Any) -> int:
     raise ValueError(f"{short_repr(key)} is too large")
 
 
-def _as_python(value: Any) -> Any:
-    """Return a NumPy number as a Python number, which JSON can store."""
-    if isinstance(value, np.generic):
-        return value.item()
+def _refuse(value: Any) -> Any:
+    """Raise TypeError for a value that JSON cannot store."""
     raise TypeError(f"a config can only store what JSON can, got {type(value).__name__}")
 
 

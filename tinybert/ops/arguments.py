@@ -10,6 +10,7 @@ import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor, get_default_dtype, to_array
 from tinybert.backend import Array, is_array
+from tinybert.checks import is_integer
 
 
 def operands(a: Any, b: Any) -> tuple[Any, Any]:
@@ -150,7 +151,8 @@ def trailing_shape(
     name: str, x: Tensor, normalized_shape: Sequence[int], weight: Tensor | None
 ) -> tuple[int, ...]:
     """Return `normalized_shape` as a tuple; ValueError unless x and weight end in it."""
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape: Any = normalized_shape
+    shape = (shape,) if is_integer(shape) else tuple(shape)
     if x.shape[x.ndim - len(shape) :] != shape or (weight is not None and weight.shape != shape):
         found = "" if weight is None else f" and weight of shape {weight.shape}"
         raise ValueError(

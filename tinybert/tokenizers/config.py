@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tinybert.checks import is_integer
 from tinybert.doctor import diagnose_json, diagnose_text, diagnose_tokenizer
 from tinybert.files import check_nesting, read_regular
 from tinybert.text.added_token import AddedToken
@@ -49,7 +50,7 @@ def _is_token(value: Any) -> bool:
 
 
 def _is_length(value: Any) -> bool:
-    return value is None or (type(value) is int and value > 0)
+    return value is None or (is_integer(value) and value > 0)
 
 
 def _list_of(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -58,7 +59,7 @@ def _list_of(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def _is_added_tokens_decoder(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
-        type(key) is int and 0 <= key <= MAX_ID and isinstance(token, AddedToken)
+        is_integer(key) and 0 <= key <= MAX_ID and isinstance(token, AddedToken)
         for key, token in value.items()
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tinybert.atomic import atomic_write, saving
+from tinybert.checks import plain
 from tinybert.tokenizers.config import (
     ADDED_TOKENS_FILE,
     COMMON_OPTIONS,
@@ -103,7 +104,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON object in the layout that transformers uses."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(plain(value), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def write_chat_template(template: Template, folder: Path, prefix: str = "") -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -190,20 +190,23 @@ def load_file(
 
 
 def save_file(
-    tensors: Mapping[str, np.ndarray],
+    tensors: Mapping[str, Any],
     path: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
     dtype: str | None = None,
 ) -> None:
     """Save arrays of any layout and byte order as one safetensors file, atomically.
 
+    ``save_file(model.state_dict(), path)`` saves a model's weights; ``load_state_dict`` takes what
+    ``load_file`` returns.
+
     The header has the order of ``tensors``; the data are sorted by format, widest first, which
     aligns every tensor. At most one array is copied at a time (one that is not C-contiguous).
 
     Parameters
     ----------
-    tensors : names and arrays, or a lazy reader, of which one tensor is in memory at a time; its
-        BF16 tensors stay BF16 (8-bit floats become F32).
+    tensors : names and arrays, NumPy scalars or Tensors; or a lazy reader, of which one tensor is
+        in memory at a time; its BF16 tensors stay BF16 (8-bit floats become F32).
     path : the file to create or replace; it keeps its old content if anything fails.
     metadata : strings by name for the header's ``__metadata__``, e.g. ``{"format": "pt"}``.
     dtype : ``"float64"``, ``"float32"``, ``"float16"`` or ``"bfloat16"`` (or ``"F64"`` to
@@ -220,9 +223,7 @@ def save_file(
             _write(file, name, tensors[name], FORMATS[infos[name].dtype])
 
 
-def stored_infos(
-    tensors: Mapping[str, np.ndarray], dtype: str | None = None
-) -> dict[str, TensorInfo]:
+def stored_infos(tensors: Mapping[str, Any], dtype: str | None = None) -> dict[str, TensorInfo]:
     """Return format, shape and size with which ``save_file`` stores each tensor; it raises the
     same errors. Tensors of a lazy reader are not read.
     """
@@ -238,15 +239,16 @@ def stored_infos(
         if isinstance(tensors, TensorReader):
             shape, own = tensors.info(name).shape, _format_kept(name, tensors.info(name).dtype)
         else:
-            shape, own = np.shape(tensors[name]), _format_of(name, tensors[name])
+            own = _format_of(name, tensors[name])
+            shape = tensors[name].shape
         stored = dtype if dtype is not None and own in FLOAT_NAMES.values() else own
         infos[name] = TensorInfo(stored, shape, math.prod(shape) * FORMATS[stored].bits // 8)
     return infos
 
 
-def _format_of(name: str, array: np.ndarray) -> str:
-    """Return the format that stores an array's values as they are."""
-    if not isinstance(array, np.ndarray):
+def _format_of(name: str, array: Any) -> str:
+    """Return the format that stores the values of an array, NumPy scalar or Tensor as they are."""
+    if not (isinstance(array, (np.ndarray, np.generic)) or _is_tensor(array)):
         raise TypeError(f"tensor {name!r:.200} must be a NumPy array, got {type(array).__name__}")
     native = NATIVE_NAMES.get(array.dtype.newbyteorder("<").str)
     if native is None:
@@ -254,6 +256,11 @@ def _format_of(name: str, array: np.ndarray) -> str:
             f"tensor {name!r:.200} has dtype {array.dtype}, which safetensors does not support"
         )
     return native
+
+
+def _is_tensor(value: object) -> bool:
+    """Return whether it is a Tensor of this package, which the weights do not import."""
+    return isinstance(getattr(value, "dtype", None), np.dtype) and hasattr(value, "numpy")
 
 
 def _format_kept(name: str, own: str) -> str:
@@ -294,8 +301,9 @@ def _layout(
     return len(header).to_bytes(8, "little") + header, order
 
 
-def _write(file: IO[bytes], name: str, array: np.ndarray, fmt: Format) -> None:
+def _write(file: IO[bytes], name: str, array: Any, fmt: Format) -> None:
     assert fmt.narrow is not None
+    array = array.numpy() if _is_tensor(array) else array
     flat = np.ascontiguousarray(array).reshape(-1)
     for first in range(0, flat.size, _CHUNK):
         values = flat[first : first + _CHUNK]
