@@ -6,6 +6,7 @@ section 2.2). `bpe.py` merges the symbols.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -38,6 +39,13 @@ def to_bytes(tokens: Iterable[str]) -> bytes:
         except KeyError:
             joined += token.encode("utf-8", "surrogatepass")
     return bytes(joined)
+
+
+def is_incomplete(data: bytes) -> bool:
+    """Return whether UTF-8 ends within a character: more bytes could complete it."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(data)
+    return bool(decoder.getstate()[0])
 
 
 def split_pattern(text: str) -> re.Pattern[str]:

@@ -43,7 +43,7 @@ class Tokenizer(MoreCalls, Decoding, Saving, ChatTemplates):
         model_max_length: the longest row that the model takes; None means no limit.
         padding_side, truncation_side: "right" or "left".
         model_input_names: which of input_ids, token_type_ids, attention_mask a call returns.
-        clean_up_tokenization_spaces: the default of `decode`.
+        clean_up_tokenization_spaces: the default of `decode`, if decoding inserts spaces.
         split_special_tokens: treat added tokens in a text as ordinary text.
 
     Raises TypeError for an option of a wrong type.

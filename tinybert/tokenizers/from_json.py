@@ -21,6 +21,7 @@ from tinybert.tokenizer_json.normalizers import NORMALIZERS
 from tinybert.tokenizer_json.pipeline import Pipeline
 from tinybert.tokenizer_json.post_processors import PROCESSORS, bos_and_eos, nothing
 from tinybert.tokenizer_json.pre_tokenizers import PRE_TOKENIZERS
+from tinybert.tokenizer_json.streaming import inserts_spaces, settled_tokens
 from tinybert.tokenizers.bert_file import read_sides, read_tokenizer_json
 from tinybert.tokenizers.config import (
     BOOL_OR_NONE,
@@ -181,6 +182,17 @@ class TokenizerJSON(FastTokenizer):
         if self._decoder is None:
             return " ".join(tokens)
         return "".join(self._decoder(tokens))
+
+    @property
+    def inserts_spaces(self) -> bool:  # type: ignore[override]
+        """Whether the decoder of the file puts spaces between tokens."""
+        return inserts_spaces(self._file.get("decoder"))
+
+    def settled(self, ids: list[int], skip_special_tokens: bool = False) -> int:
+        """Return how many of the ids have a text that further ids cannot change."""
+        skipped = {i for i, token in self._added.items() if skip_special_tokens and token.special}
+        tokens = ["" if i in skipped else self._id_to_token.get(i, "") for i in ids]
+        return settled_tokens(self._file.get("decoder"), tokens)
 
     def save_vocabulary(
         self, save_directory: str | PathLike[str], filename_prefix: str | None = None

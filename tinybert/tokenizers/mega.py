@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from tinybert.text.added_token import AddedToken
 from tinybert.text.bpe import BPE
-from tinybert.text.byte_level import to_bytes
+from tinybert.text.byte_level import is_incomplete, to_bytes
 from tinybert.tokenizer_json.encoding import Columns, Encoding
 from tinybert.tokenizer_json.fields import Fields
 from tinybert.tokenizer_json.models import Model
@@ -61,6 +61,7 @@ class MegaTokenizer(FastTokenizer):
 
     saved_as = "RobertaTokenizer"
     required_roles = ("unk_token",)
+    inserts_spaces = False
     vocab_files_names: ClassVar[dict[str, str]] = {
         "vocab_file": VOCAB_FILE,
         "merges_file": MERGES_FILE,
@@ -159,6 +160,20 @@ class MegaTokenizer(FastTokenizer):
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """Decode the bytes of the tokens."""
         return to_bytes(tokens).decode("utf-8", self.errors)
+
+    def settled(self, ids: list[int], skip_special_tokens: bool = False) -> int:
+        """Return how many of the ids have a text that further ids cannot change.
+
+        The others are bytes of a character that is not complete.
+        """
+        kept = set(ids) - set(self.all_special_ids if skip_special_tokens else ())
+        count = len(ids)
+        while count:
+            last = [self._id_to_token.get(i, "") for i in ids[:count][-8:] if i in kept]
+            if not is_incomplete(to_bytes(last)):
+                break
+            count -= 1
+        return count
 
     @classmethod
     def _vocabulary_files(cls, path: Path) -> dict[str, Path]:
