@@ -9,6 +9,7 @@ from tests.house.closure import count
 
 
 def test_a_closure_follows_imports_and_resolves_front_pages() -> None:
+    assert count("tinybert.display") == set()
     assert count("tinybert.checks") == {"tinybert.display"}
     assert count("tinybert.atomic") == {"tinybert.recovery"}
     assert count("tinybert.weights.dtypes") == set()

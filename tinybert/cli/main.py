@@ -8,12 +8,15 @@ import re
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import NoReturn
 
 from tinybert import __version__
 from tinybert.backend import DeviceError
+from tinybert.cli.output import EscapedOutput
 from tinybert.cli.registry import COMMANDS, load_command
 from tinybert.cli.terminal import one_line, terminal_width
+from tinybert.display import visible
 from tinybert.fetch import FetchError
 
 # Errors that a user can cause and fix. Any other error is a bug and shows a traceback.
@@ -107,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not hasattr(args, "run"):
             print(_overview())
             return 0
-        code = args.run(args)
+        with redirect_stdout(EscapedOutput(sys.stdout)):
+            code = args.run(args)
         sys.stdout.flush()
         return code
     except SystemExit as stop:  # argparse: after --help 0, after an error 2
@@ -119,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
     except USER_ERRORS as error:
-        print(f"{name}: {_with_flags(_message(error), args)}", file=sys.stderr)
+        print(visible(f"{name}: {_with_flags(_message(error), args)}"), file=sys.stderr)
         return FAILED
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import regex
 
-from tinybert.cli.terminal import columns_of, printable
+from tinybert.cli.terminal import columns_of
+from tinybert.display import visible
 from tinybert.generation.streamers import BaseStreamer, settled_clean_up, settled_text
 
 WIDE = r"\p{ea=W}\p{ea=F}"  # wide characters such as ideographs: each is a word
@@ -24,7 +25,7 @@ DECODE = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
 class WordWrapper:
     """Writes words in lines of at most `width` columns; line breaks in the text are kept.
 
-    Leading and trailing whitespace is not written; control characters are written as ?. Every call
+    Leading and trailing whitespace is not written; control characters are escaped. Every call
     of `add` ends a word.
     """
 
@@ -54,7 +55,7 @@ class WordWrapper:
             self.column = 0
         elif self.column and self.column + len(space) + columns_of(word) > self.width:
             line_breaks, space, self.column = 1, "", 0
-        shown = printable(word)
+        shown = visible(word)
         lines = [shown[i : i + self.width] for i in range(0, len(shown), self.width)]
         start = self.column + len(space) if len(lines) == 1 else 0
         # Set the column before the single write: then `end` is correct after Ctrl-C in between.

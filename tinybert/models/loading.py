@@ -11,6 +11,7 @@ from typing import Any
 
 from tinybert.autograd import Tensor
 from tinybert.backend import cuda_is_available, to_device
+from tinybert.display import visible
 from tinybert.nn import Module
 from tinybert.weights.reader import TensorReader
 
@@ -23,6 +24,7 @@ RENAMED = {
 # Buffers that hold no weights: some files have them, others do not.
 IGNORED = ("position_ids", "token_type_ids", "inv_freq", "_float_tensor")
 LISTED = 20  # names of each kind that a report lists
+COMPARED = 1000  # unused names in a search for a similar one, which is slow
 
 
 @dataclass
@@ -50,7 +52,7 @@ class LoadingReport:
     found: int = 0
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return "\n".join(map(visible, self._lines()))
 
     def _lines(self) -> list[str]:
         if not (self.missing_keys or self.mismatched_keys or self.unexpected_keys):
@@ -79,7 +81,8 @@ class LoadingReport:
 
     def _similar(self, name: str) -> str:
         """Return a hint with the most similar unused name in the file, if there is one."""
-        close = difflib.get_close_matches(name, self.unexpected_keys, n=1, cutoff=0.8)
+        known = [key for key in self.unexpected_keys[:COMPARED] if len(key) < 2 * len(name)]
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
         return f"   (the file has {close[0]})" if close else ""
 
 

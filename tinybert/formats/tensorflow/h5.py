@@ -190,21 +190,23 @@ def _walk(h5py: Any, root: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _span(h5py: Any, dataset: Any, path: str, file: int) -> Span:
-    name, dtype, shape = dataset.name, dataset.dtype, dataset.shape
+    name = dataset.name
+    layout = dataset.id.get_create_plist()
+    # Before the shape: to compute that of a virtual dataset, HDF5 opens the files that it names.
+    if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count():
+        raise CheckpointError(
+            path, f"{name!r:.120} has its data in another file, which is not supported"
+        )
+    dtype, shape = dataset.dtype, dataset.shape
     known = NATIVE_NAMES.get(dtype.newbyteorder("<").str) if dtype.kind in "fiu" else None
     # For a number format that NumPy lacks, such as bfloat16, h5py returns the nearest dtype.
     if known is None or not dataset.id.get_type().equal(h5py.h5t.py_create(dtype)):
         raise CheckpointError(path, f"{name!r:.120} has type {dtype}, which is not supported")
-    layout = dataset.id.get_create_plist()
     if shape is None or layout.get_layout() != h5py.h5d.CONTIGUOUS:
         raise CheckpointError(
             path,
             f"{name!r:.120} is not stored contiguously, which is not supported; "
             "`h5repack -l CONTI -f NONE OLD NEW` makes arrays contiguous",
-        )
-    if layout.get_external_count():
-        raise CheckpointError(
-            path, f"{name!r:.120} has its data in another file, which is not supported"
         )
     begin, size = dataset.id.get_offset(), dataset.id.get_storage_size()
     if begin is None:  # no data were written: an empty array, or an interrupted save
