@@ -22,6 +22,7 @@ from tinybert.tokenizer_json.pipeline import Pipeline
 from tinybert.tokenizer_json.post_processors import PROCESSORS, bos_and_eos, nothing
 from tinybert.tokenizer_json.pre_tokenizers import PRE_TOKENIZERS
 from tinybert.tokenizers.bert_file import read_sides, read_tokenizer_json
+from tinybert.tokenizers.classes import class_settings
 from tinybert.tokenizers.config import (
     BOOL_OR_NONE,
     COMMON_OPTIONS,
@@ -48,8 +49,10 @@ class TokenizerJSON(FastTokenizer):
         tokenizer_file: the file; every part of it must be known.
         bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token: the tokens
             with these roles, which the file does not name. The pad token may be in its "padding".
-        tokenizer_class: the class of transformers that the file was written for. Classes like that
-            of Llama put bos before a text and may put eos after it, and ignore the file.
+        tokenizer_class: the class of transformers that the file was written for. It decides which
+            inputs a call returns, the side of padding and the special tokens, unless they are
+            given (see `classes.py`). Classes like that of Llama put bos before a text and may put
+            eos after it, and ignore the file.
         add_bos_token, add_eos_token: whether these classes do; None means True and False. They also
             apply without a tokenizer_class, but not with any other class.
         add_prefix_space: put a space before a text that has none, for a file whose pre-tokenizer
@@ -99,7 +102,8 @@ class TokenizerJSON(FastTokenizer):
             given = read_added_tokens(self._file)
             _check_ids(given, self.vocab)
             found: dict[str, Any] = {**read_sides(self._file), **_padding(self._file)}
-        options: dict[str, Any] = {**found, **common}
+        options: dict[str, Any] = {**class_settings(tokenizer_class), **found, **common}
+        self.pad_token_type_id = options.pop("pad_token_type_id", 0)
         check_options(common, self.option_types)
         more = sorted(common.get("added_tokens_decoder", {}).items())
         options["added_tokens_decoder"] = _numbered([*given, *more], self.vocab)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ from tinybert.tokenizer_json.pipeline import Pipeline
 from tinybert.tokenizer_json.pre_tokenizers import PRE_TOKENIZERS
 from tinybert.tokenizer_json.trim_offsets import trimmed
 from tinybert.tokenizer_json.vocabulary import Merges, checked_merges, checked_vocab
-from tinybert.tokenizers.bert_file import read_tokenizer_json
+from tinybert.tokenizers.bert_file import check_part, read_tokenizer_json
 from tinybert.tokenizers.bpe_files import MERGES_FILE, VOCAB_FILE, load_bpe, save_bpe
 from tinybert.tokenizers.config import (
     BOOL,
@@ -222,6 +222,20 @@ class MegaTokenizer(FastTokenizer):
         }
 
 
+def check_roberta_parts(file: Mapping[str, Any]) -> None:
+    """Raise ValueError if a part of a tokenizer.json is not as RoBERTa has it."""
+    own = {"dropout": None, "byte_fallback": False, "ignore_merges": False}
+    check_part(file, "model", "BPE", own, "RoBERTa")
+    for name in ("continuing_subword_prefix", "end_of_word_suffix"):  # null or ""
+        if file["model"].get(name):
+            raise ValueError(f"model.{name} must be '', got {file['model'][name]!r:.80}")
+    if file.get("normalizer") is not None:
+        raise ValueError(f"normalizer must be null, got {file['normalizer']!r:.80}")
+    check_part(file, "pre_tokenizer", "ByteLevel", {"use_regex": True}, "RoBERTa")
+    check_part(file, "post_processor", "RobertaProcessing", {}, "RoBERTa")
+    check_part(file, "decoder", "ByteLevel", {}, "RoBERTa")
+
+
 def _vocabulary(
     vocab_file: str | PathLike[str] | None,
     merges_file: str | PathLike[str] | None,
@@ -234,11 +248,7 @@ def _vocabulary(
     path = Path(tokenizer_file)
     file = read_tokenizer_json(path)
     with ErrorsName(path):
-        for name, kind in (("model", "BPE"), ("pre_tokenizer", "ByteLevel")):
-            part = file.get(name)
-            found = part.get("type", kind) if isinstance(part, dict) else part
-            if found != kind:
-                raise ValueError(f"{name} must be a {kind}, as RoBERTa has it; got {found!r}")
+        check_roberta_parts(file)
         model = file["model"]
         return checked_vocab(model.get("vocab")), checked_merges(model.get("merges"))
 
