@@ -7,7 +7,7 @@ section 2.2). `bpe.py` merges the symbols.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import cache
 
 from tinybert.text.rust_unicode import CharSet, rust_unicode
@@ -38,6 +38,13 @@ def to_bytes(tokens: Iterable[str]) -> bytes:
         except KeyError:
             joined += token.encode("utf-8", "surrogatepass")
     return bytes(joined)
+
+
+def kept_whole(tokens: Iterable[str], kept: Container[str]) -> list[str]:
+    """Return tokens of which those in `kept` are written in the alphabet: `to_bytes` then gives
+    their own text. An added token such as "Müller" is text, although ü is in the alphabet too.
+    """
+    return [to_alphabet(token) if token in kept else token for token in tokens]
 
 
 def split_pattern(text: str) -> re.Pattern[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from tinybert.text.added_token import AddedToken
+from tinybert.text.byte_level import kept_whole
 from tinybert.tokenizer_json.added_tokens import read_added_tokens
 from tinybert.tokenizer_json.decoders import DECODERS
 from tinybert.tokenizer_json.encoding import Encoding, joined, text_of_ids
@@ -37,7 +38,9 @@ from tinybert.tokenizers.options import EncodeOptions
 T = TypeVar("T")
 
 VERSION = "1.0"  # the only version
-BUILT = ("vocab", "_normalize", "_steps", "_process", "_decoder", "_model")  # by `_build`
+BUILT = (  # by `_build`
+    *("vocab", "_normalize", "_steps", "_process", "_decoder", "_bytes_first", "_model"),
+)
 # Classes of transformers that set the post-processor themselves.
 LIKE_LLAMA = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer")
 
@@ -119,6 +122,7 @@ class TokenizerJSON(FastTokenizer):
         self._steps = _part(self._file, "pre_tokenizer", PRE_TOKENIZERS) or []
         self._process = _part(self._file, "post_processor", PROCESSORS) or nothing
         self._decoder = _part(self._file, "decoder", DECODERS)
+        self._bytes_first = _begins_with_bytes(self._file.get("decoder"))
         self._model = _model(self._file)
         self.vocab = self._model.vocab
 
@@ -184,6 +188,8 @@ class TokenizerJSON(FastTokenizer):
         """Return the result of the decoder of the file; without a decoder, join with spaces."""
         if self._decoder is None:
             return " ".join(tokens)
+        if self._bytes_first:
+            tokens = kept_whole(tokens, self._added_ids.keys() - self.vocab.keys())
         return "".join(self._decoder(tokens))
 
     def save_vocabulary(
@@ -218,6 +224,13 @@ def _part(
     """Return the part `name` of the file, or None if it has none."""
     value = file.get(name)
     return None if value is None else Fields(value, name).build(known)
+
+
+def _begins_with_bytes(decoder: Any) -> bool:
+    """Return whether the first step of a decoder of the file is ByteLevel."""
+    while isinstance(decoder, dict) and decoder.get("type") == "Sequence" and decoder["decoders"]:
+        decoder = decoder["decoders"][0]
+    return isinstance(decoder, dict) and decoder.get("type") == "ByteLevel"
 
 
 def _model(file: Mapping[str, Any]) -> Model:

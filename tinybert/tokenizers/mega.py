@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from tinybert.text.added_token import AddedToken
 from tinybert.text.bpe import BPE
-from tinybert.text.byte_level import to_bytes
+from tinybert.text.byte_level import kept_whole, to_bytes
 from tinybert.tokenizer_json.encoding import Columns, Encoding
 from tinybert.tokenizer_json.fields import Fields
 from tinybert.tokenizer_json.models import Model
@@ -158,7 +158,8 @@ class MegaTokenizer(FastTokenizer):
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """Decode the bytes of the tokens."""
-        return to_bytes(tokens).decode("utf-8", self.errors)
+        kept = self._added_ids.keys() - self.vocab.keys()
+        return to_bytes(kept_whole(tokens, kept)).decode("utf-8", self.errors)
 
     @classmethod
     def _vocabulary_files(cls, path: Path) -> dict[str, Path]:
