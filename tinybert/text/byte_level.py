@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import cache
 
 from tinybert.text.rust_unicode import CharSet, rust_unicode
@@ -46,6 +46,13 @@ def is_incomplete(data: bytes) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     decoder.decode(data)
     return bool(decoder.getstate()[0])
+
+
+def kept_whole(tokens: Iterable[str], kept: Container[str]) -> list[str]:
+    """Return tokens of which those in `kept` are written in the alphabet: `to_bytes` then gives
+    their own text. An added token such as "Müller" is text, although ü is in the alphabet too.
+    """
+    return [to_alphabet(token) if token in kept else token for token in tokens]
 
 
 def split_pattern(text: str) -> re.Pattern[str]:

@@ -121,10 +121,8 @@ def read_bert_file(path: Path) -> BertFile:
     """
     file = read_tokenizer_json(path)
     with ErrorsName(path):
-        model = _part(file, "model", "WordPiece", {"continuing_subword_prefix": PREFIX})
-        normalizer = _part(file, "normalizer", "BertNormalizer", {})
-        _part(file, "pre_tokenizer", "BertPreTokenizer", {})
-        decoder = _part(file, "decoder", "WordPiece", {"prefix": PREFIX})
+        cls_token, sep_token = check_bert_parts(file)
+        model, normalizer, decoder = file["model"], file["normalizer"], file["decoder"]
         vocab = checked_vocab(model.get("vocab"), "model.vocab")
         longest = model.get("max_input_chars_per_word", 100)
         unk_token = model.get("unk_token")
@@ -139,7 +137,6 @@ def read_bert_file(path: Path) -> BertFile:
         flags = normalizer.get("clean_text", True), decoder.get("cleanup", True)
         if not all(isinstance(flag, bool) for flag in flags):
             raise ValueError("normalizer.clean_text and decoder.cleanup must be true or false")
-        cls_token, sep_token = _layout(file.get("post_processor"))
         return BertFile(
             vocab,
             dict(read_added_tokens(file)),
@@ -161,16 +158,29 @@ def vocab_in_folder(vocab_file: Path) -> dict[str, int]:
     return read_bert_file(path).vocab
 
 
-def _part(file: Mapping[str, Any], name: str, kind: str, demands: Mapping[str, Any]) -> dict:
-    """Return the part `name` of the file, which must have this type and these values."""
+def check_bert_parts(file: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the tokens that are used as [CLS] and [SEP]; ValueError if a part is not of a BERT."""
+    check_part(file, "model", "WordPiece", {"continuing_subword_prefix": PREFIX}, "BERT")
+    check_part(file, "normalizer", "BertNormalizer", {}, "BERT")
+    check_part(file, "pre_tokenizer", "BertPreTokenizer", {}, "BERT")
+    check_part(file, "decoder", "WordPiece", {"prefix": PREFIX}, "BERT")
+    return _layout(file.get("post_processor"))
+
+
+def check_part(
+    file: Mapping[str, Any], name: str, kind: str, demands: Mapping[str, Any], family: str
+) -> None:
+    """Raise ValueError unless the part `name` of the file has this type and these values.
+
+    family: the tokenizer that has such a part, for the message.
+    """
     part = file.get(name)
     if not isinstance(part, dict) or part.get("type", kind) != kind:
         found = part.get("type") if isinstance(part, dict) else part
-        raise ValueError(f"{name} must be a {kind}, as BERT has it; got {found!r}")
+        raise ValueError(f"{name} must be a {kind}, as {family} has it; got {found!r:.80}")
     for key, value in demands.items():
         if part.get(key, value) != value:
-            raise ValueError(f"{name}.{key} must be {value!r}, got {part[key]!r}")
-    return part
+            raise ValueError(f"{name}.{key} must be {value!r}, got {part[key]!r:.80}")
 
 
 def read_sides(file: Mapping[str, Any]) -> dict[str, str]:

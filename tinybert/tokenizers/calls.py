@@ -21,8 +21,8 @@ from tinybert.tokenizers.truncation import truncate
 
 logger = logging.getLogger(__name__)
 
-# The values of padding in the columns of a row (input_ids: the id of the pad token).
-PAD_VALUES = {"token_type_ids": 0, "attention_mask": 0, "special_tokens_mask": 1}
+# The values of padding in the columns of a row, besides those of the tokenizer.
+PAD_VALUES = {"attention_mask": 0, "special_tokens_mask": 1}
 
 
 class TextEncoder(SpecialTokens, ABC):
@@ -339,7 +339,8 @@ class TextEncoder(SpecialTokens, ABC):
         if settings.padding == "do_not_pad":
             return rows
         length = padded_length(max(len(row["input_ids"]) for row in rows), settings)
-        values = {"input_ids": self.role_id("pad_token"), **PAD_VALUES}
+        own = {"input_ids": self.role_id("pad_token"), "token_type_ids": self.pad_token_type_id}
+        values = {**PAD_VALUES, **own}
         return [pad_row(row, length, values, str(settings.padding_side)) for row in rows]
 
 

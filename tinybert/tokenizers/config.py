@@ -162,6 +162,8 @@ def read_config(folder: Path, types: Mapping[str, OptionType]) -> dict[str, Any]
             config = with_extra_tokens(config)
         if "max_len" in config:  # the old name
             config = {"model_max_length": config["max_len"], **config}
+        # Null is false to transformers where a flag is expected.
+        config = {k: False if v is None and types.get(k) is BOOL else v for k, v in config.items()}
         options = {name: from_json(name, config[name]) for name in types if name in config}
         check_options(options, types)
     return options

@@ -131,7 +131,8 @@ class FastTokenizer(Tokenizer):
         if settings.padding != "do_not_pad":
             length = padded_length(longest, settings)
             pad_id, side = self.role_id("pad_token"), str(settings.padding_side)
-            rows = [row.padded(length, pad_id, str(self.pad_token), side) for row in rows]
+            filler = pad_id, str(self.pad_token), side, self.pad_token_type_id
+            rows = [row.padded(length, *filler) for row in rows]
         encoding = BatchEncoding(_columns(rows, samples, settings), rows)
         return encoding.convert_to_tensors(settings.return_tensors)
 
