@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,7 +110,7 @@ def check_output_file(flag: str, path: Path, suffixes: Sequence[str]) -> None:
 
 def folder_or_file(name: str) -> Path:
     """Return the path of a file, or the folder that `model_folder` finds."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     return path if path.is_file() else model_folder(name)
 
 
