@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import os
 import re
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from tinybert import __version__
@@ -19,6 +21,7 @@ from tinybert.fetch import FetchError
 
 # Errors that a user can cause and fix. Any other error is a bug and shows a traceback.
 USER_ERRORS = (ValueError, OSError, ImportError, MemoryError, FetchError, DeviceError)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 FAILED, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 
 
@@ -122,11 +125,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, for example `head`, has stopped
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return CLOSED_PIPE
     except USER_ERRORS as error:
         print(f"{name}: {_with_flags(_message(error), args)}", file=sys.stderr)
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            _discard_output()
         return FAILED
+
+
+def _discard_output() -> None:
+    """Drop what could not be written to standard output; Python would try again at its end."""
+    with suppress(OSError):  # of a standard output without a file descriptor, as in tests
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(selected: str | None, arguments: list[str]) -> argparse.Namespace:
