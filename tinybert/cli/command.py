@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tinybert.comparison.outputs import INSTALL
 from tinybert.fetch import model_folder
 
 
@@ -120,7 +121,5 @@ def optional(module: str, extra: str, purpose: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         name = module.partition(".")[0]
-        # Without the constraints, pip downloads gigabytes for torch.
-        pinned = " -c constraints.txt" if extra == "test" else ""
-        hint = f'pip install "tinybert[{extra}]"{pinned}'
+        hint = INSTALL if extra == "test" else f'pip install "tinybert[{extra}]"'
         raise ImportError(f"{purpose} needs {name}: {hint}") from error
