@@ -15,6 +15,8 @@ backward, and its kernels); `functional` and `methods` (the lists of them); `nn`
 
 from os import environ as _environ
 
+from tinybert import interruption as _interruption  # before the imports that take time
+
 # After a product OpenBLAS's threads spin, waiting for the next one, on the cores that our kernels
 # need in between. This lets them sleep at once (2^8 cycles). It takes effect if NumPy was
 # not imported before; a value set by the user is kept.

@@ -24,6 +24,7 @@ from typing import IO
 
 from tinybert.atomic import atomic_write, locked
 from tinybert.files import open_regular, read_regular
+from tinybert.hub_cache import expanded
 from tinybert.recovery import delete_if_abandoned
 
 
@@ -87,9 +88,9 @@ _OFFLINE = (
 def cache_folder() -> Path:
     """Return the folder of models: ``$TINYBERT_HOME``, or ``tinybert`` in the user's cache."""
     if home := os.environ.get("TINYBERT_HOME"):
-        return Path(home).expanduser()
+        return expanded(home, "TINYBERT_HOME")
     variable = "LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME"
-    return Path(os.environ.get(variable) or "~/.cache").expanduser() / "tinybert"
+    return expanded(os.environ.get(variable) or "~/.cache", "TINYBERT_HOME") / "tinybert"
 
 
 def model_folder(name: str | os.PathLike[str] | None = None) -> Path:
@@ -102,7 +103,7 @@ def model_folder(name: str | os.PathLike[str] | None = None) -> Path:
         if not _is_complete(folder):
             raise FetchError("the model minilm is not on this machine: run `tinybert fetch minilm`")
         return folder
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if not folder.is_dir():
         raise ValueError(f"{os.fspath(name)!r} is neither a folder nor a known model name (minilm)")
     return folder

@@ -25,11 +25,22 @@ def cache_folder() -> Path:
     """Return where Hugging Face libraries keep downloads, by the environment's variables."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if path := os.environ.get(variable):
-            return Path(path).expanduser()
+            return expanded(path, variable)
     home = os.environ.get("HF_HOME")
     if not home:
         home = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    return Path(home).expanduser() / "hub"
+    return expanded(home, "HF_HOME") / "hub"
+
+
+def expanded(path: str, variable: str) -> Path:
+    """Return a path with `~` replaced by the user's home folder.
+
+    Raises FileNotFoundError, which names the environment's variable to set, if that is unknown.
+    """
+    result = os.path.expanduser(path)
+    if result.startswith("~"):
+        raise FileNotFoundError(f"the home folder of {path!r} is unknown: set {variable}")
+    return Path(result)
 
 
 def cached_folder(name: str, revision: str) -> Path | None:

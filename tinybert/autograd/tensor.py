@@ -7,7 +7,7 @@ in `tinybert/methods.py`; the backward pass is in `engine.py`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -284,8 +284,12 @@ def _checked_list(data: Any) -> Any:
                 f"data is a ragged list: its rows have lengths {sorted(lengths)}; pad them first"
             )
         return [_checked_list(element) for element in data]
-    if data is None or isinstance(data, (str, bytes, dict, set)):
+    if data is None or isinstance(data, (str, bytes, Mapping, set)):
+        hint = (
+            "; unpack it with two asterisks: model(**inputs)" if isinstance(data, Mapping) else ""
+        )
         raise TypeError(
-            f"data must be an array, a number or nested lists of numbers, got {type(data).__name__}"
+            "data must be an array, a number or nested lists of numbers, "
+            f"got {type(data).__name__}{hint}"
         )
     return data

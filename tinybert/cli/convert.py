@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the weights, verify them, move all files to TARGET in one step, print a summary."""
     source = weights_path(args.source)
-    target = Path(os.path.realpath(Path(args.target).expanduser()))
+    target = Path(os.path.realpath(os.path.expanduser(args.target)))
     _check_target(source, target, args.force)
     with open_checkpoint(source) as checkpoint:
         if is_nemo(checkpoint):  # with its options, the reader gives the names of transformers
