@@ -217,7 +217,7 @@ class PreTrainedModel(Surgery):
             elif options:
                 raise TypeError(f"config is given, so {sorted(options)} cannot override it")
             if hasattr(config, "quantization_config") or hasattr(config, "compression_config"):
-                forget_quantization(config)
+                forget_quantization(vars(config))
             dtype = choose_dtype(dtype, torch_dtype, config) or get_default_dtype()
             init = hollow_init() if low_memory else skip_init()
             with init, set_default_device(device), set_default_dtype(dtype):
