@@ -238,10 +238,13 @@ class PreTrainedModel(Surgery):
 
     @classmethod
     def _load_config(cls, path: Path, checkpoint: TensorReader, overrides: dict[str, Any]) -> Any:
-        """Load the config next to the weights; without one, the config that the weights store."""
+        """Load the config next to the weights, or the one that the weights store; a Megatron-LM
+        checkpoint joins both.
+        """
         folder = path if path.is_dir() else path.parent
         stored = getattr(checkpoint, "model_config", None)
-        if stored is None or (folder / CONFIG_NAME).exists():
+        joined = getattr(checkpoint, "merges_config", False)
+        if stored is None or (not joined and (folder / CONFIG_NAME).exists()):
             return cls.config_class.from_pretrained(folder, **overrides)
         return cls.config_class.from_dict(stored(), **overrides)
 
