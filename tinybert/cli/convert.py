@@ -16,6 +16,7 @@ from tinybert.atomic import UNFINISHED, atomic_write, saving, settle
 from tinybert.cli.command import Command, add_json_argument
 from tinybert.cli.model_files import find_config, folder_of, weights_path
 from tinybert.cli.terminal import human_size, print_json, terminal_width, wrap
+from tinybert.cli.verification import check_model
 from tinybert.formats.difference import BLOCK, EQUAL, difference
 from tinybert.formats.nemo.checkpoint import is_nemo
 from tinybert.formats.nemo.files import OPTIONS
@@ -24,13 +25,20 @@ from tinybert.tokenizers.config import MORE_TEMPLATES, TEMPLATE_FILE
 from tinybert.weights import CheckpointError, open_checkpoint, save_sharded
 from tinybert.weights.dtypes import FORMATS, Format
 from tinybert.weights.folder import weight_files
+from tinybert.weights.quantized import QuantizedCheckpoint, forget_quantization
 from tinybert.weights.reader import TensorReader
 from tinybert.weights.safetensors import stored_infos
 from tinybert.weights.sharded import Selection
 
 DTYPES = ("float16", "bfloat16", "float32")
 CONFIG = "config.json"
-COMPANIONS = (  # files of the tokenizer, and the generation config
+COMPANIONS = (  # files of the tokenizer, the generation config, and those of sentence-transformers
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_*_config.json",
+    "[0-9]_[A-Z]*/config.json",
+    "[0-9]_[A-Z]*/model.safetensors",
+    "[0-9]_[A-Z]*/pytorch_model.bin",
     "vocab.txt",
     "vocab.json",
     "merges.txt",
@@ -49,15 +57,17 @@ config.json and the tokenizer's files if SOURCE has them; tinybert and
 transformers can load TARGET. SOURCE is a folder or a file: safetensors,
 PyTorch (.bin, .pt), Megatron-LM (NGC's .zip), TensorFlow (.h5, .ckpt.index),
 Flax (.msgpack), or a Nemotron of NeMo (.nemo, or model_weights.ckpt with
-model_config.yaml). Only one tensor at a time is in memory. All tensors are
-read back and compared with SOURCE. If anything fails, TARGET is not created
-or changed."""
+model_config.yaml). Only one tensor at a time is in memory. 8-bit weights with
+scales become float32. All tensors are read back and compared with SOURCE, and
+their names and shapes with the model of config.json: "verified" means that
+both are right. If anything fails, TARGET is not created or changed."""
 
 EXAMPLE = """\
   $ tinybert convert megatron_bert_345m_v0_1_cased.zip megatron-cased
   megatron_bert_345m_v0_1_cased.zip (Megatron-LM) -> megatron-cased
     config.json           284 B  from the checkpoint
     model.safetensors  729.0 MB
+  all weights of MegatronBertForPreTraining were found
   verified: 399 tensors read back, each equal to its source
 
   $ tinybert convert model model-half --dtype float16 --max-shard-size 1GB"""
@@ -91,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         if is_nemo(checkpoint):  # with its options, the reader gives the names of transformers
             raise ValueError(f"{source} is a NeMo checkpoint and needs {OPTIONS} in its folder")
         config = find_config(source, checkpoint)
+        checked = check_model(config.options if config else None, checkpoint)
         origins: dict[str, str] = {}
         companions = _companions(folder_of(source))
 
@@ -101,7 +112,8 @@ def run(args: argparse.Namespace) -> int:
         with saving(target, replaced) as folder:
             rounding = _write(checkpoint, folder, args)
             if config is not None:
-                _write_config(config.options, folder, args.dtype)
+                plain = "float32" if isinstance(checkpoint, QuantizedCheckpoint) else None
+                _write_config(config.options, folder, args.dtype or plain)
                 origins[CONFIG] = "copied" if config.origin == CONFIG else f"from {config.origin}"
             for name in companions:
                 _copy(folder_of(source) / name, folder / name)
@@ -118,7 +130,8 @@ def run(args: argparse.Namespace) -> int:
             "files": files,
             "config": config.origin if config else None,
             "tensors": len(checkpoint),
-            "verified": True,  # otherwise an error was raised
+            "model": checked.text,
+            "verified": checked.complete,  # the tensors were compared: else an error was raised
             "rounding": rounding,
         }
     if args.json:
@@ -199,8 +212,12 @@ def _rounding(array: np.ndarray, written: np.ndarray, fmt: Format) -> float | No
 
 
 def _write_config(options: dict[str, Any], folder: Path, dtype: str | None) -> None:
-    renamed = {key: dtype for key in ("torch_dtype", "dtype") if dtype and key in options}
-    text = json.dumps(options | renamed, indent=2, sort_keys=True, ensure_ascii=False)
+    renamed: dict[str, Any] = {
+        key: dtype for key in ("torch_dtype", "dtype") if dtype and key in options
+    }
+    options = options | renamed
+    forget_quantization(options)
+    text = json.dumps(options, indent=2, sort_keys=True, ensure_ascii=False)
     with atomic_write(folder / CONFIG, "w") as file:
         file.write(text + "\n")
 
@@ -229,7 +246,11 @@ def _summary(result: dict[str, Any], origins: dict[str, str], dtype: str | None)
     ]
     if CONFIG not in files:
         lines.append(f"  no {CONFIG}: SOURCE has none; add one to load the model")
-    verified = f"verified: {result['tensors']} tensors read back, each equal to its source"
+    else:
+        text = wrap(result["model"].split(" "), terminal_width() - 2)
+        lines += [f"  {line}" for line in text]
+    verdict = "verified" if result["verified"] else "copied"
+    verified = f"{verdict}: {result['tensors']} tensors read back, each equal to its source"
     if result["rounding"]:
         verified += f" rounded to {dtype} (by at most {result['rounding']:.2g})"
     return [*lines, *wrap(verified.split(" "), terminal_width())]

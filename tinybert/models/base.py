@@ -222,7 +222,7 @@ class PreTrainedModel(Surgery):
             elif options:
                 raise TypeError(f"config is given, so {sorted(options)} cannot override it")
             if hasattr(config, "quantization_config") or hasattr(config, "compression_config"):
-                forget_quantization(config)
+                forget_quantization(vars(config))
             dtype = choose_dtype(dtype, torch_dtype, config) or get_default_dtype()
             init = hollow_init() if low_memory else skip_init()
             with init, set_default_device(device), set_default_dtype(dtype):
@@ -243,10 +243,13 @@ class PreTrainedModel(Surgery):
 
     @classmethod
     def _load_config(cls, path: Path, checkpoint: TensorReader, overrides: dict[str, Any]) -> Any:
-        """Load the config next to the weights; without one, the config that the weights store."""
+        """Load the config next to the weights, or the one that the weights store; a Megatron-LM
+        checkpoint joins both.
+        """
         folder = path if path.is_dir() else path.parent
         stored = getattr(checkpoint, "model_config", None)
-        if stored is None or (folder / CONFIG_NAME).exists():
+        joined = getattr(checkpoint, "merges_config", False)
+        if stored is None or (not joined and (folder / CONFIG_NAME).exists()):
             return cls.config_class.from_pretrained(folder, **overrides)
         return cls.config_class.from_dict(stored(), **overrides)
 

@@ -51,13 +51,13 @@ def check_method(options: Mapping[str, Any]) -> None:
         raise ValueError(_refusal(str(method)[:40]))
 
 
-def forget_quantization(config: Any) -> None:
-    """Remove what a model's config says of quantised weights, which are read as plain numbers.
+def forget_quantization(config: dict[str, Any]) -> None:
+    """Remove what a config says of quantised weights, which are read as plain numbers.
 
     Raises ValueError, naming the method, if it is not supported.
     """
     for name in CONFIG_NAMES:
-        options = vars(config).pop(name, None)
+        options = config.pop(name, None)
         if isinstance(options, Mapping):
             try:
                 check_method(options)
@@ -249,7 +249,7 @@ def _blocks(options: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
     groups = options.get("config_groups")
     schemes = groups.values() if isinstance(groups, Mapping) else ()
     weights = (scheme.get("weights") for scheme in schemes if isinstance(scheme, Mapping))
-    found = [options.get("weight_block_size")]
+    found: list[Any] = [options.get("weight_block_size")]
     found += [args.get("block_structure") for args in weights if isinstance(args, Mapping)]
     for block in found:
         sizes = block if isinstance(block, list) else []
