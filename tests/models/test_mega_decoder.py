@@ -162,6 +162,18 @@ def test_a_chunk_that_has_ended_is_forgotten() -> None:
         assert_close(mine[2].numpy(), their[2].detach().numpy(), rtol=MODEL_FLOAT64)
 
 
+def test_a_mask_counts_the_chunks_that_have_ended() -> None:
+    ours = decoder({**DECODER, "use_chunking": True, "chunk_size": 4}, "MegaModel")
+    past = list(ours(IDS[:, :6], use_cache=True).past_key_values)  # one chunk and two tokens
+    expected = ours(IDS[:, :7]).last_hidden_state.numpy()[:, 6:]
+    for width in (3, 7):
+        found = ours(IDS[:, 6:7], np.ones((3, width)), past_key_values=past).last_hidden_state
+        assert_close(found.numpy(), expected, rtol=MODEL_FLOAT64)
+    for width in (2, 4, 6, 8):
+        with pytest.raises(ValueError, match=rf"in the cache too, got \(3, {width}\)"):
+            ours(IDS[:, 6:7], np.ones((3, width)), past_key_values=past)
+
+
 # --- nobody sees the future -----------------------------------------------------------------------
 
 

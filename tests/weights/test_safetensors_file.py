@@ -75,26 +75,30 @@ def test_a_state_dict_and_numpy_scalars_are_saved(path):
         assert {file.info(name).dtype for name in file} == {"BF16"}
 
 
-def test_header_keeps_the_callers_order_and_every_tensor_is_aligned(path):
+@pytest.mark.parametrize("kind", ["pt" + "x" * more for more in range(8)])
+def test_header_keeps_the_callers_order_and_every_tensor_is_aligned(kind, path):
     tensors = {
         "flag": np.array([True]),
         "small": np.arange(3, dtype=np.float16),
         "wide": np.arange(5, dtype=np.float64),
         "é": np.arange(3, dtype=np.int32),
     }
-    save_file(tensors, path, {"format": "pt"})
+    save_file(tensors, path, {"format": kind})
     raw = path.read_bytes()
     length = int.from_bytes(raw[:8], "little")
     assert length % 8 == 0
-    assert list(json.loads(raw[8 : 8 + length])) == ["__metadata__", *tensors]
+    header = json.loads(raw[8 : 8 + length])
+    assert list(header) == ["__metadata__", *tensors]
+    for name, array in tensors.items():
+        assert header[name]["data_offsets"][0] % array.itemsize == 0
     with SafetensorsFile(path) as file:
         assert list(file) == list(tensors)
-        assert file.metadata == {"format": "pt"}
+        assert file.metadata == {"format": kind}
         for name in tensors:
             assert file[name].flags.aligned
             np.testing.assert_array_equal(file[name], tensors[name])
     with safetensors.safe_open(path, "np") as theirs:
-        assert theirs.metadata() == {"format": "pt"}
+        assert theirs.metadata() == {"format": kind}
     save_file({}, path)
     assert load_file(path) == {}
 
@@ -145,6 +149,7 @@ def test_misaligned_tensors_come_aligned(path):
         "b": {"dtype": "F32", "shape": [2, 33], "data_offsets": [1, 265]},
     }
     raw = json.dumps(header).encode()
+    raw += b" " * (-len(raw) % 8)
     path.write_bytes(len(raw).to_bytes(8, "little") + raw + b"x" + W.tobytes())
     loaded = load_file(path)["b"]
     assert loaded.flags.aligned
