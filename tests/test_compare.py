@@ -148,6 +148,38 @@ def test_the_numbers_of_a_row() -> None:
     assert row.rms_rel == pytest.approx(0.5 / np.sqrt(20))
 
 
+def scaled(factor: float, size: float) -> Comparison:
+    """Of a linear layer whose outputs have `size`, and its twin with one weight times `factor`."""
+    theirs, ours = torch.nn.Linear(2, 3, bias=False), nn.Linear(2, 3, bias=False)
+    theirs.weight.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.0]]) * size
+    ours.load_state_dict(theirs.state_dict())
+    ours.weight.data[0, 0] *= factor
+    return compare(ours, theirs, np.ones((1, 2), np.float32))
+
+
+@pytest.mark.parametrize("size", [1e-5, 1.0, 1e3])
+@pytest.mark.parametrize("factor", [1.5, 0.5, 1.02])
+def test_a_fault_of_small_outputs_is_seen_too(factor: float, size: float) -> None:
+    (row,) = scaled(factor, size).rows
+    assert row.verdict == "differs"
+    assert row.max_rel == pytest.approx(abs(factor - 1), rel=0.03)
+
+
+def test_the_default_tolerances_are_those_that_the_docstring_says() -> None:
+    """max |a - b| <= 1e-7 + 1e-4 max |b|, at both ends of the range."""
+    for size, below, above in ((1.0, 1 + 0.9e-4, 1 + 1.1e-4), (1e-5, 1 + 0.9e-2, 1 + 1.1e-2)):
+        assert scaled(below, size).rows[0].verdict == "ok"
+        assert scaled(above, size).rows[0].verdict == "differs"
+    theirs, ours = torch.nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    theirs.weight.data = torch.tensor([[1.0]])
+    ours.load_state_dict({"weight": np.array([[1.25]], np.float32)})
+    x = np.ones((1, 1), np.float32)
+    assert compare(ours, theirs, x, atol=0.25, rtol=0).rows[0].verdict == "ok"  # the limit itself
+    assert compare(ours, theirs, x, atol=0, rtol=0.25).rows[0].verdict == "ok"
+    assert compare(ours, theirs, x, atol=0.24, rtol=0).rows[0].verdict == "differs"
+    assert compare(ours, theirs, x, atol=0.125, rtol=0.125).rows[0].verdict == "ok"
+
+
 def test_a_wrong_load_is_told_from_a_wrong_computation() -> None:
     ours, theirs = blocks()
     scaled_weight(ours)

@@ -152,6 +152,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "Mean": [((normal(2, 3, 5),), {"axis": 1, "keepdims": False})],
     "Var": [((normal(2, 3, 5),), {"axis": (1, 2), "keepdims": False, "ddof": 1})],
+    "Std": [((normal(2, 3, 5),), {"axis": 0, "keepdims": True, "ddof": 0})],
     "Max": [((normal(2, 3, 5),), {"axis": 2, "keepdims": False})],
     "Min": [((normal(2, 3, 5),), {"axis": None, "keepdims": True})],
     "ArgMax": [((normal(2, 3, 5),), {"axis": 1, "keepdims": True})],

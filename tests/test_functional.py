@@ -179,6 +179,14 @@ def test_defaults_are_those_of_torch():
         assert {key: ours[key].default for key in expected} == expected
 
 
+def test_a_clone_is_memory_of_its_own() -> None:
+    x = Tensor([1.0, 2.0])
+    y = F.clone(x)
+    y.fill_(3.0)
+    assert x.tolist() == [1.0, 2.0]
+    assert F.contiguous(x) is x
+
+
 def test_two_gelus_at_2():
     # x Phi(x) and its tanh approximation: two functions, not one
     assert F.gelu(Tensor([2.0])).item() == pytest.approx(1.954500, abs=1e-6)

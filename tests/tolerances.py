@@ -80,3 +80,9 @@ MODEL_FLOAT32_MEAN_RATIO = 1.25
 # The gradient of a key's bias is 0, and what is found is rounding alone: the error of the key's
 # weight is the unit, of which 0.15 to 0.22 were seen.
 MODEL_FLOAT32_KEY_BIAS_RATIO = 0.5
+
+# --- float16 (tests/ops/test_float16.py) ----------------------------------------------------------
+
+# An operation on float16 against float64 on the same numbers: the result is rounded, which is half
+# of FLOAT16_EPS at most, and so are the terms of a sum over rows and what is saved for backward.
+HALF_ROUNDING = FLOAT16_EPS

@@ -15,6 +15,8 @@ backward, and its kernels); `functional` and `methods` (the lists of them); `nn`
 
 from os import environ as _environ
 
+from tinybert import interruption as _interruption  # before the imports that take time
+
 # After a product OpenBLAS's threads spin, waiting for the next one, on the cores that our kernels
 # need in between. This lets them sleep at once (2^8 cycles). It takes effect if NumPy was
 # not imported before; a value set by the user is kept.
@@ -92,7 +94,8 @@ from tinybert.tokenizers import (
 from tinybert.weights import CheckpointError, load_checkpoint, load_file, save_file
 
 _attach_methods()
-register_tensor_type("tb", as_tensor)
+for _name in ("tb", "pt", "tf", "jax"):  # examples for other frameworks get this one's Tensors
+    register_tensor_type(_name, as_tensor)
 
 __version__ = "0.1.0"
 __all__ = [name for name in dir() if not name.startswith("_")]  # all of the above, and its modules

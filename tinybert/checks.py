@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
+from tinybert.display import short_repr
+
 
 def check_integer(name: str, value: Any, least: int, optional: bool = False) -> None:
     """Raise unless `value` is an integer of Python or NumPy from `least` up, or None if `optional`.
@@ -35,6 +37,14 @@ def check_flag(name: str, value: Any) -> None:
     check(name, value, value in (True, False), "True or False")
 
 
+def check_mask(name: str, values: Any) -> None:
+    """Raise unless an array (NumPy or CuPy) holds only ones and zeros; True and False are those."""
+    if values.dtype.kind != "b":
+        wrong = values[(values != 0) & (values != 1)]
+        if wrong.size:
+            raise ValueError(f"{name} must be of ones and zeros, got {wrong[0].item()}")
+
+
 def check_choice(name: str, value: Any, allowed: Iterable[Any]) -> None:
     """Raise unless `value` is one of `allowed`."""
     known = tuple(allowed)
@@ -45,7 +55,18 @@ def check(name: str, value: Any, fits: bool, allowed: str, optional: bool = Fals
     """Raise unless `fits`, naming what is `allowed` and what was given; None fits if `optional`."""
     if not (fits or (optional and value is None)):
         or_none = " or None" if optional else ""
-        raise ValueError(f"{name} must be {allowed}{or_none}, got {value!r:.80}")
+        raise ValueError(f"{name} must be {allowed}{or_none}, got {short_repr(value)}")
+
+
+def plain(value: Any) -> Any:
+    """Return a value with Python's own numbers and lists in place of NumPy's numbers and arrays, as
+    JSON needs them; also those in dicts (keys too), lists and tuples.
+    """
+    if isinstance(value, dict):
+        return {plain(key): plain(member) for key, member in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def is_integer(value: Any) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor, no_grad
 from tinybert.checks import check, check_integer
+from tinybert.files import check_nesting, read_regular
 from tinybert.models import BertModel
 from tinybert.models.config import read_json_object
 from tinybert.progress import progress_bar
@@ -209,7 +210,9 @@ def _read_modules(folder: Path) -> tuple[list[str], bool]:
 def _modules(path: Path) -> list[tuple[str, str]]:
     """Return (class, subfolder) of every module in a modules.json."""
     try:
-        modules = [(module["type"], module["path"]) for module in parse_json(path.read_bytes())]
+        content = parse_json(read_regular(path))
+        check_nesting(content)
+        modules = [(module["type"], module["path"]) for module in content]
         return [(str(kind).rpartition(".")[2], str(subfolder)) for kind, subfolder in modules]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(

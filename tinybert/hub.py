@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from tinybert.atomic import settle
 from tinybert.hub_cache import WEIGHTS, cached_folder, download, holds
 
 WEIGHT_FILES = (*WEIGHTS, "tf_model.h5", "flax_model.msgpack", "*.ckpt.index", "*.pt")
@@ -41,6 +42,7 @@ def resolve(
     """
     folder = Path(os.path.expanduser(folder_or_name))  # leaves "~nobody" as it is
     if folder.is_dir():
+        settle(folder)
         return folder
     name = os.fspath(folder_or_name)
     if not _is_name(name):

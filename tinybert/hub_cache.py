@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from tinybert.files import read_regular
+
 TEXTS = ("*.json", "*.txt", "*.jinja")  # *.jinja: templates of conversations
 # The weights to download: safetensors, and only without them PyTorch's files, which are pickles
 # (our reader runs nothing that they contain; other programs do).
@@ -23,22 +25,32 @@ def cache_folder() -> Path:
     """Return where Hugging Face libraries keep downloads, by the environment's variables."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if path := os.environ.get(variable):
-            return Path(path).expanduser()
+            return expanded(path, variable)
     home = os.environ.get("HF_HOME")
     if not home:
         home = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    return Path(home).expanduser() / "hub"
+    return expanded(home, "HF_HOME") / "hub"
+
+
+def expanded(path: str, variable: str) -> Path:
+    """Return a path with `~` replaced by the user's home folder.
+
+    Raises FileNotFoundError, which names the environment's variable to set, if that is unknown.
+    """
+    result = os.path.expanduser(path)
+    if result.startswith("~"):
+        raise FileNotFoundError(f"the home folder of {path!r} is unknown: set {variable}")
+    return Path(result)
 
 
 def cached_folder(name: str, revision: str) -> Path | None:
     """Return the folder of a cached revision: refs/main, for example, names it in snapshots."""
     folder = cache_folder() / f"models--{name.replace('/', '--')}"
     try:
-        with open(folder / "refs" / revision, encoding="ascii") as file:
-            commit = file.read(128).strip()
+        commit = read_regular(folder / "refs" / revision, 128).decode("ascii").strip()
     except FileNotFoundError:
         commit = revision
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # not a regular file, too long, or not text
         return None
     snapshot = folder / "snapshots" / commit
     return snapshot if _COMMIT.fullmatch(commit) and snapshot.is_dir() else None

@@ -186,6 +186,17 @@ def test_retain_grad() -> None:
         Tensor([1.0]).retain_grad()
 
 
+def test_a_retained_gradient_is_nobody_elses_memory() -> None:
+    x, u = leaf(1.0, 2.0), Tensor(np.ones(2))
+    y = x + 0.0
+    y.retain_grad()
+    y.backward(u)
+    assert y.grad is not None
+    y.grad.data += 100
+    assert gradient(x) == [1.0, 1.0]
+    assert u.tolist() == [1.0, 1.0]
+
+
 def test_retain_graph_and_second_backward() -> None:
     x = leaf(3.0)
     y = (x * x).exp()

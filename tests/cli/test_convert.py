@@ -129,6 +129,89 @@ def test_weights_alone(tinybert, tmp_path: Path) -> None:
     assert set(contents(tmp_path / "a")) == {"model.safetensors"}
 
 
+# --- what "verified" means -----------------------------------------------------------------------
+
+
+def change_config(model: Path, **options: object) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | options))
+
+
+def test_verified_means_that_the_model_was_found(tinybert, model: Path, tmp_path: Path) -> None:
+    ran = tinybert("convert", model, tmp_path / "a")
+    assert "\n  all weights of BertForMaskedLM were found\nverified: " in ran.out
+    cases = {
+        "BertForMaskedLM lacks 2 weights: cls.predictions.bias, cls": {
+            "tensor": "cls.predictions.bias"
+        },
+        "the config does not fit the weights": {"hidden_size": 18},
+        "model_type 'llama' is unknown": {"model_type": "llama"},
+        "BertForPreTraining lacks 4 weights: bert.pooler.dense.bias": {
+            "architectures": ["BertForPreTraining"]
+        },
+    }
+    for number, (message, change) in enumerate(cases.items()):
+        folder = tmp_path / f"source{number}"
+        tb.BertForMaskedLM(tb.BertConfig(**SMALL)).save_pretrained(folder)
+        if "tensor" in change:
+            kept = {k: v for k, v in load_checkpoint(folder).items() if k != change["tensor"]}
+            save_file({name: array.copy() for name, array in kept.items()}, folder / "w")
+            os.replace(folder / "w", folder / "model.safetensors")
+        else:
+            change_config(folder, **change)
+        result = json.loads(tinybert("convert", folder, tmp_path / f"b{number}", "--json").out)
+        assert message in result["model"]
+        assert result["verified"] is False
+        assert "\ncopied: " in tinybert("convert", folder, tmp_path / f"c{number}").out
+
+
+def test_weights_of_another_model_are_refused(refused, model: Path, tmp_path: Path) -> None:
+    tensors = {f"{name}_": array.copy() for name, array in load_checkpoint(model).items()}
+    save_file(tensors, model / "model.safetensors")
+    message = refused("convert", model, tmp_path / "a")
+    assert "only 0 of the 37 tensors of BertForMaskedLM were found" in message
+    change_config(model, num_hidden_layers=10**9)
+    assert "num_hidden_layers is 1000000000, but there are" in refused(
+        "convert", model, tmp_path / "a"
+    )
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_quantised_weights_become_numbers(tinybert, model: Path, tmp_path: Path) -> None:
+    tensors = {name: array.copy() for name, array in load_checkpoint(model).items()}
+    name = "bert.encoder.layer.1.output.dense.weight"
+    scale = np.linspace(0.1, 0.2, 12, dtype=np.float32)[:, None]
+    codes = np.rint(tensors[name] / scale).astype(np.int8)
+    save_file({**tensors, name: codes, f"{name}_scale": scale}, model / "model.safetensors")
+    change_config(model, dtype="bfloat16", quantization_config={"config_groups": {}})
+    ran = tinybert("convert", model, tmp_path / "a")
+    assert "(safetensors, quantised)" in ran.out.replace("\n", " ")
+    assert "\nverified: " in ran.out
+    np.testing.assert_array_equal(load_checkpoint(tmp_path / "a")[name], codes * scale)
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert "quantization_config" not in config
+    assert config["dtype"] == "float32"
+    change_config(model, quantization_config={"quant_method": "awq"})
+    assert tinybert("convert", model, tmp_path / "b").code == 2
+
+
+def test_files_of_sentence_transformers_come_along(tinybert, model: Path, tmp_path: Path) -> None:
+    contents = {
+        "modules.json": [{"type": "st.Pooling", "path": "1_Pooling"}],
+        "1_Pooling/config.json": {"pooling_mode_cls_token": True},
+        "2_Normalize/config.json": {},
+        "sentence_bert_config.json": {"max_seq_length": 7},
+        "config_sentence_transformers.json": {"prompts": {}},
+    }
+    for name, content in contents.items():
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_text(json.dumps(content))
+    ran = tinybert("convert", model, tmp_path / "new")
+    for name, content in contents.items():
+        assert json.loads((tmp_path / "new" / name).read_text()) == content
+        assert f"  {name} " in ran.out
+
+
 # --- what is there already -----------------------------------------------------------------------
 
 
@@ -218,19 +301,57 @@ def test_an_interruption_leaves_things_as_they_were(
     elif moment == "checking":
         monkeypatch.setattr(convert, "difference", interrupt)
     else:
-        rename, calls = os.rename, []
-
-        def second(old: object, new: object) -> None:
-            calls.append(new)
-            if len(calls) == (2 if force else 1):
-                raise KeyboardInterrupt
-            rename(old, new)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(os, "rename", second)
+        monkeypatch.setattr(os, "rename", interrupt)
     ran = tinybert("convert", model, target, "--force")
     assert (ran.code, ran.out, ran.err) == (130, "", "interrupted\n")
     assert sorted(os.listdir(tmp_path)) == (["model", "target"] if force else ["model"])
     assert before is None or contents(target) == before
+
+
+def test_an_interruption_after_the_commit_leaves_the_new_model(
+    tinybert, monkeypatch, model: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    tinybert("convert", model, target, "--dtype", "float16", "--max-shard-size", "3kB")
+    (target / "notes.md").write_text("mine")
+    replace, calls = os.replace, []
+
+    def last(old: object, new: object) -> None:
+        calls.append(new)
+        if Path(str(new)) == target / "config.json":
+            raise KeyboardInterrupt
+        replace(old, new)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", last)
+        assert tinybert("convert", model, target, "--force").code == 130
+    assert (target / ".saved").is_dir()
+    assert_same(model, target)  # loading finishes what was interrupted
+    assert not (target / ".saved").exists()
+    assert (target / "notes.md").read_text() == "mine"
+    assert not [name for name in os.listdir(target) if "-of-" in name]
+
+
+def test_force_keeps_modes_and_replaces_the_tokenizer_as_a_whole(
+    tinybert, model: Path, tmp_path: Path
+) -> None:
+    """A vocabulary or a template of the old model would be used with the new one."""
+    target = tmp_path / "target"
+    tinybert("convert", model, target)
+    for name in ("chat_template.jinja", "additional_chat_templates/old.jinja", "tokenizer.json"):
+        (target / name).parent.mkdir(exist_ok=True)
+        (target / name).write_text("old")
+    target.chmod(0o700)
+    (target / "model.safetensors").chmod(0o600)
+    (target / "config.json").chmod(0o640)
+    assert tinybert("convert", model, target, "--force", "--max-shard-size", "3kB").code == 0
+    assert {file.name for file in target.rglob("*.jinja")} == set()
+    assert not (target / "tokenizer.json").exists()
+    modes = {p.name: p.stat().st_mode & 0o777 for p in [target, *target.iterdir()]}
+    assert modes["target"] == 0o700
+    assert modes["config.json"] == 0o640
+    shards = {mode for name, mode in modes.items() if name.endswith(".safetensors")}
+    assert shards == {0o600}
 
 
 def test_what_does_not_fit_into_float16_is_an_error(refused, tmp_path: Path) -> None:

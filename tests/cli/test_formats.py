@@ -84,7 +84,9 @@ def test_convert(tinybert, published: Path, tmp_path: Path, name: str) -> None:
     assert (ran.code, ran.err) == (0, "")
     assert f" ({SOURCES[name]}) -> " in ran.out.replace("\n", " ")
     count = len(load_checkpoint(tmp_path / "folder"))
-    assert f"verified: {count} tensors read back, each equal to its source\n" in ran.out
+    # Only Megatron-LM's files have the whole config of their model.
+    verdict = "verified" if SOURCES[name] == "Megatron-LM" else "copied"
+    assert f"\n{verdict}: {count} tensors read back, each equal to its source\n" in ran.out
     assert_same_bits(load_checkpoint(tmp_path / "folder"), expected_of(source))
     assert tinybert("diff", source, tmp_path / "folder") == (
         0,

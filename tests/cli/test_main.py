@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,7 +43,10 @@ def test_help_has_a_worked_example_and_fits(tinybert, monkeypatch, name: str, wi
 
 
 def test_wrong_usage_is_one_line(refused) -> None:
-    assert "invalid choice: 'embde'" in refused("embde")
+    assert "there is no command 'embde': did you mean embed? (see" in refused("embde")
+    assert "did you mean fill-mask?" in refused("fillmask", "--json")
+    assert "did you mean similarity?" in refused("similar", "--help")
+    assert "'xyz': choose from fetch, similarity, embed," in refused("xyz")
     assert "tinybert embed: argument --batch-size: invalid int" in refused(
         "embed", "--batch-size=x"
     )
@@ -82,6 +89,48 @@ def test_a_stream_that_is_closed_from_the_start(minilm, words: str, code: int, e
     assert ran.returncode == code
     assert ran.stderr.startswith(error)
     assert ran.stderr.count("\n") == bool(error)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", ["", "--help", "--version", "embed --help", "inspect minilm"])
+@pytest.mark.parametrize("buffered", ["", "-u"])
+def test_what_cannot_be_printed_is_an_error(minilm, words: str, buffered: str, monkeypatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    script = f'"{sys.executable}" {buffered} -m tinybert {words} >/dev/full'
+    ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert re.fullmatch(r"tinybert( \w+)?: No space left on device\n", ran.stderr)
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_ctrl_c_during_the_imports_is_one_line(tmp_path, script: bool) -> None:
+    (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt")
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    (tmp_path / "tinybert").write_text("from tinybert.cli.main import main")  # as pip makes it
+    words = [str(tmp_path / "tinybert")] if script else ["-m", "tinybert", "--help"]
+    ran = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert ran.stderr == "interrupted\n"
+    assert ran.returncode in (130, -signal.SIGINT)
+    other = [sys.executable, "-c", "import tinybert"]  # for others, Python's own report
+    ran = subprocess.run(other, capture_output=True, text=True, env=environment)
+    assert "Traceback" in ran.stderr
+
+
+def test_home_folders_that_are_unknown(refused, monkeypatch) -> None:
+    monkeypatch.delenv("TINYBERT_HOME", raising=False)
+    for name in ("~nobody-of-that-name/model", "~nobody-of-that-name"):
+        assert f"{name!r} is neither a file or folder nor" in refused("inspect", name)
+        assert f"{name!r} is neither a folder nor" in refused("embed", "a", "--model", name)
+        assert f"there is no folder {name!r}" in refused("classify", "a", "--model", name)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: os.fspath(path))  # no HOME, no entry
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    assert "is unknown: set TINYBERT_HOME" in refused("embed", "a")
+    assert "is unknown: set HF_HOME" in refused("classify", "a", "--model", "owner/name")
 
 
 @pytest.mark.parametrize(

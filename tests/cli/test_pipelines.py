@@ -228,8 +228,29 @@ def test_a_model_is_needed(refused, name: str) -> None:
     assert "AutoModelFor" in error
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_untrained_head_is_refused(refused, tinybert, minilm, name: str) -> None:
+    words = [
+        name,
+        "a [MASK]",
+        *(["--context", "b"] if name == "answer" else []),
+        "--model",
+        "minilm",
+    ]
+    if name == "generate":
+        words += ["--max-new-tokens", "2"]
+    error = refused(*words)
+    assert "minilm has no trained weights for " in error
+    head = (
+        "qa_outputs" if name == "answer" else "cls" if name in ("generate", "fill-mask") else "clas"
+    )
+    assert f"answers would be random. It lacks {head}" in error
+    assert "--untrained" in error
+    assert tinybert(*words, "--untrained").code == 0
+
+
 def test_a_head_that_was_drawn_at_random_is_said(folders: dict[str, Path]) -> None:
-    words = ["classify", "a", "--model", str(folders["fill-mask"])]
+    words = ["classify", "a", "--untrained", "--model", str(folders["fill-mask"])]
     ran = subprocess.run([sys.executable, "-m", "tinybert", *words], capture_output=True)
     assert ran.returncode == 0
     assert b"initialized at random (train the model before you use its results)" in ran.stderr

@@ -39,7 +39,7 @@ def test_parts_and_special_places() -> None:
     assert wrapped("one", " two", " three four five six") == "one two three four\nfive six\n"
     assert wrapped("  \n a \n\n  b  ", "\n\n") == "a\n\n  b\n"
     assert wrapped("x" * 45) == "x" * 20 + "\n" + "x" * 20 + "\n" + "x" * 5 + "\n"
-    assert wrapped("a \x1b[2J b\tc") == "a ?[2J b c\n"
+    assert wrapped("a \x1b[2J b\tc") == "a \\u001b[2J b c\n"
     assert wrapped("") == wrapped(" \n") == ""
     wide = wrapped("你好" * 13 + " ok", width=20).splitlines()
     assert [columns_of(line) for line in wide] == [20, 20, 15]

@@ -27,7 +27,7 @@ def test_shorten() -> None:
     assert shorten("exactly", 7) == "exactly"
     assert shorten("one too many", 11) == "one too ma…"
     assert shorten("white\t\n space ", 20) == "white space"
-    assert shorten("\x1b[31mred", 20) == "?[31mred"
+    assert shorten("\x1b[31mred", 20) == "\\u001b[31mred"
     assert shorten("東京は日本", 7) == "東京は…"
     assert shorten_start("encoder.layer.0.bias", 10) == "…er.0.bias"
     for width in range(2, 12):

@@ -169,6 +169,88 @@ def test_arguments_that_contradict_the_tensors(saved, changes, message: str) -> 
     assert message in refusal(saved(megatron.checkpoint(2.0, args=megatron.arguments(**changes))))
 
 
+NEW = {  # arguments, and the options of the config
+    "epsilon": ({"layernorm_epsilon": 1e-5}, {"layer_norm_eps": 1e-5}),
+    "tanh": ({"openai_gelu": True}, {"hidden_act": "gelu_new"}),
+    "erf": ({"openai_gelu": False, "onnx_safe": True, "squared_relu": True}, {}),
+    "dropouts": (
+        {"hidden_dropout": 0.2, "attention_dropout": 0.0, "init_method_std": 0.01},
+        {
+            "hidden_dropout_prob": 0.2,
+            "attention_probs_dropout_prob": 0.0,
+            "initializer_range": 0.01,
+        },
+    ),
+    "as ever": (
+        {
+            "apply_residual_connection_post_layernorm": False,
+            "position_embedding_type": "learned_absolute",
+            "normalization": "LayerNorm",
+            "num_experts": None,
+            "squared_relu": False,
+        },
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "options"), NEW.values(), ids=NEW)
+def test_arguments_that_change_no_shape_are_used(saved, changes, options) -> None:
+    plain = MegatronLMFile(saved(name="plain.zip")).model_config()
+    path = saved(megatron.checkpoint(2.0, args=megatron.arguments(**changes)))
+    config = MegatronLMFile(path).model_config()
+    assert config == plain | options
+    model = tb.MegatronBertForPreTraining.from_pretrained(path)
+    twin = transformers.MegatronBertForPreTraining(transformers.MegatronBertConfig(**config)).eval()
+    state = {name: torch.from_numpy(t.numpy()) for name, t in model.state_dict().items()}
+    twin.load_state_dict(state, strict=False)
+    ids = np.arange(1, 7)[None]
+    logits = twin(torch.from_numpy(ids)).prediction_logits.detach().numpy()
+    np.testing.assert_allclose(model(ids).prediction_logits.numpy(), logits, rtol=0, atol=1e-4)
+
+
+def test_squared_relu_without_a_language_model_head(saved) -> None:
+    content = megatron.checkpoint(2.0, args=megatron.arguments(squared_relu=True))
+    assert "squared_relu, but its language model head uses GELU" in refusal(saved(content))
+    del content["model"]["lm_head"]
+    assert MegatronLMFile(saved(content)).model_config()["hidden_act"] == "relu2"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"apply_residual_connection_post_layernorm": True},
+            "was trained with apply_residual_connection_post_layernorm=True, which Megatron",
+        ),
+        ({"swiglu": True}, "was trained with swiglu=True"),
+        ({"apply_layernorm_1p": True}, "was trained with apply_layernorm_1p=True"),
+        ({"normalization": "RMSNorm"}, "normalization='RMSNorm', .* (only 'LayerNorm')"),
+        ({"position_embedding_type": "rope"}, "was trained with position_embedding_type='rope'"),
+        ({"num_experts": 8}, "was trained with num_experts=8"),
+        ({"layernorm_epsilon": "small"}, "layernorm_epsilon must be from 0 to 1.0, got 'small'"),
+        ({"layernorm_epsilon": float("nan")}, "layernorm_epsilon must be from 0"),
+        ({"hidden_dropout": 2}, "hidden_dropout must be from 0 to 1.0, got 2"),
+    ],
+)
+def test_arguments_that_a_megatron_bert_does_not_have(saved, changes, message: str) -> None:
+    found = refusal(saved(megatron.checkpoint(2.0, args=megatron.arguments(**changes))))
+    assert all(part in found for part in message.split(" .* "))
+
+
+def test_a_config_beside_joins_the_arguments(saved, tmp_path: Path) -> None:
+    content = megatron.checkpoint(2.0, args=megatron.arguments(layernorm_epsilon=1e-5))
+    path = saved(content, name="model_optim_rng.pt")
+    options = {"model_type": "megatron-bert", "use_cache": False}
+    (tmp_path / "config.json").write_text(json.dumps(options))
+    config = tb.MegatronBertModel.from_pretrained(path).config
+    assert (config.layer_norm_eps, config.use_cache) == (1e-5, False)
+    (tmp_path / "config.json").write_text(json.dumps(options | {"layer_norm_eps": 1e-12}))
+    assert "its arguments say layer_norm_eps 1e-05, the config.json in its folder 1e-12" in refusal(
+        path
+    )
+
+
 def test_classes_of_megatron_are_not_needed(saved, monkeypatch) -> None:
     """The arguments refer to Megatron-LM's own classes, with which torch.load needs its code."""
     module = types.ModuleType("megatron.model.enums")

@@ -7,7 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tinybert.formats.spans import Piece, Span, SpanReader, open_regular
+from tinybert.files import open_regular
+from tinybert.formats.spans import Piece, Span, SpanReader
 from tinybert.weights import CheckpointError
 
 W = np.arange(1, 34, dtype=np.float32).reshape(3, 11)
@@ -18,7 +19,7 @@ def reader_of(tmp_path, raws, spans):
     for i, raw in enumerate(raws):
         path = tmp_path / f"{i}.raw"
         path.write_bytes(raw)
-        files.append(open_regular(path))
+        files.append(open_regular(path, CheckpointError))
     return SpanReader("some file", files, spans)
 
 
@@ -154,6 +155,6 @@ def test_threads_share_a_reader(tmp_path):
 
 def test_no_regular_file(tmp_path):
     with pytest.raises(CheckpointError, match="not a regular file"):
-        open_regular(tmp_path)
+        open_regular(tmp_path, CheckpointError)
     with pytest.raises(FileNotFoundError):
         open_regular(tmp_path / "none")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
 import sys
 import tracemalloc
 from contextlib import suppress
@@ -147,6 +149,16 @@ def make_virtual(file):
     file.create_virtual_dataset(NAME, layout)
 
 
+def make_growing(file):
+    """A virtual dataset whose shape is that of its source, which is a pipe without a writer."""
+    pipe, unlimited = Path(file.filename).with_name("pipe"), slice(0, h5py.h5s.UNLIMITED)
+    os.mkfifo(pipe)
+    layout = h5py.VirtualLayout(W.shape, np.float32, maxshape=(None, W.shape[1]))
+    source = h5py.VirtualSource(str(pipe), "secret", W.shape, maxshape=(None, W.shape[1]))
+    layout[unlimited, :] = source[unlimited, :]
+    file.create_virtual_dataset(NAME, layout)
+
+
 def make_compact(file):
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_layout(h5py.h5d.COMPACT)
@@ -198,7 +210,7 @@ REFUSED = {
     "soft link": (link(h5py.SoftLink("/etc")), "is a link, which is not supported"),
     "external link": (link(h5py.ExternalLink("other.h5", "/w")), "is a link"),
     "data elsewhere": (make_external, "has its data in another file"),
-    "virtual": (make_virtual, "not stored contiguously"),
+    "virtual": (make_virtual, "has its data in another file"),
     "chunked": (put(chunks=(1, 2)), "h5repack"),
     "compressed": (put(data=np.zeros((1000, 1000)), compression="gzip"), "not stored contiguously"),
     "compact": (make_compact, "not stored contiguously"),
@@ -232,6 +244,17 @@ def test_what_keras_does_not_write_is_refused(case, path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2e6
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX systems")
+def test_no_other_file_is_opened(path):
+    with h5py.File(path, "w", libver="latest") as file:
+        make_growing(file)
+    read = f"from tinybert.weights import open_checkpoint; open_checkpoint({str(path)!r})"
+    ran = subprocess.run(
+        [sys.executable, "-c", f"import tinybert; {read}"], capture_output=True, timeout=60
+    )
+    assert b"has its data in another file" in ran.stderr
 
 
 # --- broken files -----------------------------------------------------------------------------

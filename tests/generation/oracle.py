@@ -132,6 +132,62 @@ def theirs_generates(model: Any, ids: np.ndarray, **options: Any) -> Any:
     return model.generate(torch.from_numpy(ids.copy()), **as_torch)
 
 
+def row_alone(
+    inputs: dict[str, np.ndarray], mask: np.ndarray, options: dict[str, Any], row: int
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return one row of the inputs (B, T, ...) without its masked tokens, and the options of
+    `generate` with which it gets as many new tokens as in the batch.
+    """
+    alone = {name: array[row : row + 1, mask[row] > 0] for name, array in inputs.items()}
+    alone["attention_mask"] = np.ones((1, int(mask[row].sum())), int)
+    options = dict(options)
+    if "max_length" in options:
+        options["max_new_tokens"] = options.pop("max_length") - mask.shape[1]
+    return alone, options
+
+
+def same_as_rows_alone(
+    found: Any, theirs: Any, inputs: dict[str, np.ndarray], mask: np.ndarray, options: Any
+) -> None:
+    """Check that a padded batch gave what transformers gives for each row without padding: tokens,
+    scores, and step by step the outputs of the model.
+    """
+    per_row, beams = len(found.sequences) // len(mask), options.get("num_beams", 1)
+    sequences, start = found.sequences.numpy(), mask.shape[1]
+    longest = 0
+    for row in range(len(mask)):
+        prompt, own = row_alone(inputs, mask, options, row)
+        ids = prompt.pop("input_ids")
+        alone = theirs_generates(theirs, ids, **prompt, **own, **EVERYTHING)
+        for k in range(per_row):
+            new = alone.sequences[k, ids.shape[1] :].tolist()
+            if beams > 1:
+                origins = alone.beam_indices[k][alone.beam_indices[k] >= 0]
+                new = new[: len(origins)]
+                of_row = found.beam_indices.numpy()[row * per_row + k]
+                assert of_row[: len(new)].tolist() == (origins + row * beams).tolist()
+                assert (of_row[len(new) :] == -1).all()
+            padding = [options["pad_token_id"]] * (sequences.shape[1] - start - len(new))
+            assert sequences[row * per_row + k, start:].tolist() == new + padding
+            longest = max(longest, len(new))
+        if beams > 1:
+            of_row = found.sequences_scores[row * per_row : (row + 1) * per_row]
+            same_numbers(of_row, alone.sequences_scores)
+        rows = slice(row * beams, (row + 1) * beams)
+        for name in ("scores", "logits"):
+            steps = [step[rows] for step in found[name][: len(alone[name])]]
+            same_numbers(tuple(steps), alone[name])
+        for step, layers in enumerate(alone.hidden_states):
+            for mine, other in zip(found.hidden_states[step], layers, strict=True):
+                same_numbers(mine[rows, -1], other[:, -1])
+        for step, layers in enumerate(alone.attentions):
+            seen = np.concatenate([mask[row] > 0, np.ones(step, bool)])
+            for mine, other in zip(found.attentions[step], layers, strict=True):
+                weights = mine.numpy()[rows, :, -1][:, :, seen]
+                np.testing.assert_allclose(weights, other[:, :, -1], rtol=1e-4, atol=1e-4)
+    assert sequences.shape[1] == start + longest
+
+
 def same_outputs(ours: Any, theirs: Any, padded: bool = True) -> None:
     """The same fields; ids and beam indices equal, all numbers to 1e-4, -inf included."""
     assert list(ours) == [name for name in theirs if theirs[name] is not None]

@@ -14,9 +14,13 @@ from tests.generation.oracle import (
     causal_twins,
     everything_in_float64,
     pick,
+    same_as_rows_alone,
     same_outputs,
     theirs_generates,
 )
+
+# A row alone has fewer tokens than in its batch, perhaps fewer than min_length.
+pytestmark = pytest.mark.filterwarnings("ignore:Unfeasible length constraints")
 
 
 @pytest.fixture(autouse=True)
@@ -72,8 +76,14 @@ def test_random_calls(seed: int) -> None:
     ours, theirs = causal_twins(name, seed)
     ids, options = random_call(seed, types="Bert" in name)
     found = ours.generate(ids, **options, **EVERYTHING)
-    expected = theirs_generates(theirs, ids, **options, **EVERYTHING)
-    same_outputs(found, expected, padded=not options["attention_mask"].all())
+    mask = options["attention_mask"]
+    if mask.all():
+        same_outputs(found, theirs_generates(theirs, ids, **options, **EVERYTHING))
+    else:
+        names = [name for name in ("token_type_ids",) if name in options]
+        inputs = {"input_ids": ids} | {name: options[name] for name in names}
+        others = {k: v for k, v in options.items() if k not in ("attention_mask", *names)}
+        same_as_rows_alone(found, theirs, inputs, mask, others)
     options["use_cache"] = not options["use_cache"]
     assert ours.generate(ids, **options).tolist() == found.sequences.tolist()
 

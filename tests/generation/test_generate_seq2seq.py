@@ -46,10 +46,6 @@ CALLS: list[dict[str, Any]] = [
     {"token_type_ids": RNG.integers(0, 5, (3, 6)), "repetition_penalty": 1.5},
     {"decoder_input_ids": np.array([[1, 7], [1, 8], [1, 9]]), "num_beams": 2},
     {"decoder_input_ids": np.array([[6, 7], [5, 8], [4, 9]])},
-    {
-        "decoder_input_ids": np.array([[6, 7], [5, 8], [4, 9]]),
-        "decoder_attention_mask": np.array([[1, 1], [1, 1], [0, 1]]),
-    },
 ]
 
 
@@ -61,6 +57,30 @@ def test_calls(pair: tuple[Any, Any], call: dict[str, Any], use_cache: bool) -> 
     found = ours.generate(IDS, **options)
     as_torch = {k: oracle.as_torch(v) for k, v in options.items()}
     same_outputs(found, theirs.generate(torch.from_numpy(IDS), **as_torch))
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_padded_prompts_of_the_decoder(pair: tuple[Any, Any], beams: int, use_cache: bool) -> None:
+    """Each row gets what transformers gives for it alone: its positions do not count padding, nor
+    do the rules. transformers itself counts padding in a batch.
+    """
+    ours, theirs = pair
+    starts = [[1, 6, 7, 6], [1, 8], [1, 4, 9]]
+    ids = np.array([[2] * (4 - len(row)) + row for row in starts])
+    rules = {"no_repeat_ngram_size": 2, "repetition_penalty": 1.5, "bad_words_ids": [[2, 6], [5]]}
+    options = {"max_new_tokens": 7, "use_cache": use_cache, "num_beams": beams, **rules}
+    options |= {"eos_token_id": 9, "min_length": 6}
+    mask = (ids != 2).astype(int)
+    found = ours.generate(IDS, decoder_input_ids=ids, decoder_attention_mask=mask, **options)
+    for i, row in enumerate(starts):
+        alone = theirs.generate(
+            torch.from_numpy(IDS[i : i + 1]), decoder_input_ids=torch.tensor([row]), **options
+        )[0].tolist()
+        new = found.tolist()[i][4:]
+        assert new == alone[len(row) :] + [2] * (len(new) + len(row) - len(alone))
+    with pytest.raises(ValueError, match=r"decoder_attention_mask must have shape \(3, 4\)"):
+        ours.generate(IDS, decoder_input_ids=ids, decoder_attention_mask=mask[:, 1:])
 
 
 def test_the_encoder_reads_once(pair: tuple[Any, Any]) -> None:

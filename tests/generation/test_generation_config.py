@@ -119,3 +119,25 @@ def test_what_is_left_at_its_default_gives_way() -> None:
     merged = GenerationConfig(num_beams=2, top_k=4).over(own)
     assert merged == GenerationConfig(num_beams=2, top_k=4, max_length=7, eos_token_id=5)
     assert (own.num_beams, own.top_k) == (3, 50)  # unchanged
+
+
+def test_null_is_the_default_in_files_of_transformers_5(tmp_path: Path) -> None:
+    file = tmp_path / "generation_config.json"
+    nothing = dict.fromkeys(("top_k", "max_length", "temperature", "do_sample", "num_beams"))
+    file.write_text(json.dumps({**nothing, "top_p": 0.5, "transformers_version": "5.24.0"}))
+    config = GenerationConfig.from_pretrained(tmp_path)
+    expected = vars(GenerationConfig(top_p=0.5)) | {"transformers_version": "5.24.0"}
+    assert vars(config) == expected
+    file.write_text(json.dumps({"top_k": None, "transformers_version": "4.57.6"}))
+    assert GenerationConfig.from_pretrained(tmp_path).top_k is None
+
+
+def test_an_option_that_is_off_is_off_for_transformers_4_and_5(tmp_path: Path) -> None:
+    """None turns it off in version 4, and is the default, 50 tokens, in version 5."""
+    names = ("temperature", "top_k", "top_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+    GenerationConfig(**dict.fromkeys(names), do_sample=True).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "generation_config.json").read_text())
+    assert saved["top_k"] == 0
+    assert None not in saved.values()
+    theirs = transformers.GenerationConfig.from_pretrained(tmp_path)
+    assert (theirs.top_k, theirs.top_p, theirs.epsilon_cutoff) == (0, 1.0, 0.0)

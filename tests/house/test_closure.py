@@ -9,8 +9,9 @@ from tests.house.closure import count
 
 
 def test_a_closure_follows_imports_and_resolves_front_pages() -> None:
-    assert count("tinybert.checks") == set()
-    assert count("tinybert.weights.atomic") == set()
+    assert count("tinybert.display") == set()
+    assert count("tinybert.checks") == {"tinybert.display"}
+    assert count("tinybert.atomic") == {"tinybert.recovery"}
     assert count("tinybert.weights.dtypes") == set()
     assert {"tinybert.weights.header", "tinybert.weights.dtypes"} <= count(
         "tinybert.weights.safetensors"
@@ -29,4 +30,4 @@ def test_importing_tinybert_imports_no_reader_of_a_foreign_format() -> None:
     code = "import sys, tinybert; print(*(m for m in sys.modules if m.startswith('tinybert.')))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {m for m in ran.stdout.split() if m.startswith("tinybert.formats.")}
-    assert loaded == {"tinybert.formats.doctor", "tinybert.formats.registration"}
+    assert loaded == {"tinybert.formats.registration"}

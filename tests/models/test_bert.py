@@ -120,7 +120,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "a mask of integers": {"attention_mask": PADDED},
     "a mask of floats": {"attention_mask": PADDED.astype(np.float64)},
     "a mask of float32": {"attention_mask": PADDED.astype(np.float32)},
-    "a mask of halves": {"attention_mask": np.where(PADDED, 1.0, 0.5)},
     "a mask of booleans": {"attention_mask": PADDED.astype(bool)},
     "a mask for each query": {"attention_mask": PAIRWISE},
     "a boolean mask for each query": {"attention_mask": PAIRWISE.astype(bool)},

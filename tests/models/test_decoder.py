@@ -237,6 +237,15 @@ def test_an_encoder_takes_no_notice_of_another_one() -> None:
     assert (with_memory == ours(IDS).last_hidden_state.numpy()).all()
 
 
+@FAMILIES
+def test_the_config_and_the_call_say_whether_a_cache_is_kept(lm: str) -> None:
+    ours, _ = decoders("absolute", False, lm)
+    for by_config, by_call, kept in ((True, None, True), (True, False, False),
+                                     (False, None, False), (False, True, True)):  # fmt: skip
+        ours.config.use_cache = by_config
+        assert (ours(IDS, use_cache=by_call).past_key_values is not None) == kept
+
+
 def test_gradients_flow_to_the_encoder() -> None:
     ours, theirs = decoders("absolute", True)
     mine, their = Tensor(MEMORY, requires_grad=True), as_torch(MEMORY).requires_grad_()

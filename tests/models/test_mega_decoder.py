@@ -54,6 +54,8 @@ CAUSAL: dict[str, dict[str, Any]] = {
     if not (bias == "simple" and chunk and cross)  # a table of 4 is too short for 13 tokens
 }
 CONFIGS = pytest.mark.parametrize("options", CAUSAL.values(), ids=CAUSAL)
+CROSS = {name: options for name, options in CAUSAL.items() if options["add_cross_attention"]}
+WITH_ENCODER = pytest.mark.parametrize("options", CROSS.values(), ids=CROSS)
 
 
 def decoder(options: dict[str, Any], name: str = "MegaForCausalLM", seed: int = 1) -> Any:
@@ -160,6 +162,18 @@ def test_a_chunk_that_has_ended_is_forgotten() -> None:
         assert_close(mine[2].numpy(), their[2].detach().numpy(), rtol=MODEL_FLOAT64)
 
 
+def test_a_mask_counts_the_chunks_that_have_ended() -> None:
+    ours = decoder({**DECODER, "use_chunking": True, "chunk_size": 4}, "MegaModel")
+    past = list(ours(IDS[:, :6], use_cache=True).past_key_values)  # one chunk and two tokens
+    expected = ours(IDS[:, :7]).last_hidden_state.numpy()[:, 6:]
+    for width in (3, 7):
+        found = ours(IDS[:, 6:7], np.ones((3, width)), past_key_values=past).last_hidden_state
+        assert_close(found.numpy(), expected, rtol=MODEL_FLOAT64)
+    for width in (2, 4, 6, 8):
+        with pytest.raises(ValueError, match=rf"in the cache too, got \(3, {width}\)"):
+            ours(IDS[:, 6:7], np.ones((3, width)), past_key_values=past)
+
+
 # --- nobody sees the future -----------------------------------------------------------------------
 
 
@@ -257,6 +271,34 @@ def test_padding_at_the_left_must_not_move_the_borders_of_chunks(causal: bool) -
         first = ours(ids[:, :3], attention_mask=mask[:, :3], use_cache=True)
         with pytest.raises(ValueError, match="row 1 has 3"):
             ours(ids[:, 3:4], attention_mask=mask, past_key_values=first.past_key_values)
+
+
+@WITH_ENCODER
+@pytest.mark.parametrize("splits", [(T,), (4, 1, 8)], ids=["at once", "in steps"])
+def test_a_padded_row_gives_what_the_row_alone_gives(
+    options: dict[str, Any], splits: tuple[int, ...]
+) -> None:
+    """Padding on the left moves neither the attention of a row nor its cross-attention."""
+    ours, extra = decoder(options), memory(options)
+    mask = LEFT_PADDED_BY_CHUNKS if options["use_chunking"] else LEFT_PADDED
+    cache, logits, weights, stop = None, [], [], 0
+    for width in splits:
+        start, stop = stop, stop + width
+        step = ours(
+            IDS[:, start:stop], attention_mask=mask[:, :stop], past_key_values=cache,
+            use_cache=True, output_attentions=True, **extra,
+        )  # fmt: skip
+        cache = step.past_key_values
+        logits.append(step.logits.numpy())
+        weights.append([w.numpy() for w in step.cross_attentions or ()])
+    for row, padding in enumerate((mask == 0).sum(axis=1)):
+        own = {name: value[row : row + 1] for name, value in extra.items()}
+        alone = ours(IDS[row : row + 1, padding:], output_attentions=True, **own)
+        found = np.concatenate(logits, axis=1)[row, padding:]
+        assert_close(found, alone.logits.numpy()[0], rtol=MODEL_FLOAT64)
+        for layer, expected in enumerate(alone.cross_attentions or ()):
+            seen = np.concatenate([step[layer] for step in weights], axis=1)[row, padding:]
+            assert_close(seen, expected.numpy()[0], rtol=MODEL_FLOAT64)
 
 
 def test_masks_of_any_kind_mean_the_same() -> None:

@@ -13,6 +13,7 @@ from tests import tolerances
 from tests.models.mega_oracle import DECODER, NO_DROPOUT, TOY, mega_config
 from tests.models.oracle import config as bert_config
 from tinybert import nn
+from tinybert.models.mega.feed_forward import FeatureDropout
 from tinybert.weights import load_file, save_file
 
 rng = np.random.default_rng(0)
@@ -293,3 +294,12 @@ def test_dropout_is_drawn_on_the_device(device: str) -> None:
         first = model(IDS).last_hidden_state.numpy()
     with tinybert.manual_seed(1):
         assert (model(IDS).last_hidden_state.numpy() == first).all()
+
+
+def test_feature_dropout_drops_a_feature_of_a_row_for_all_its_tokens() -> None:
+    dropped = FeatureDropout(0.25, by_feature=True)(tinybert.Tensor(np.ones((50, 3, 40)))).numpy()
+    assert (dropped == dropped[:, :1]).all()
+    kept = dropped[:, 0] != 0  # (rows, features)
+    assert abs(kept.mean() - 0.75) < 0.05
+    assert (kept[0] != kept[1]).any()
+    assert (kept[:, 0] != kept[:, 1]).any()

@@ -160,6 +160,50 @@ def test_gradients_flow_through_the_cache(pair: Any) -> None:
     model.zero_grad()
 
 
+@pytest.mark.parametrize(
+    "recorded",
+    [(True, False, True), (False, True, False, True), (True, True, False), (False, False, True)],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["cache", "tuple"])
+def test_a_cache_filled_with_and_without_gradients(
+    pair: Any, recorded: tuple[bool, ...], kind: str
+) -> None:
+    """As in torch: a step without gradients makes constants of the keys and values before it, and
+    no later step changes what the graph of an earlier one has saved.
+    """
+    ours, theirs = pair
+    factors = rng.standard_normal((3, 7, 23))
+    widths = (3, 1, 1, 2)[: len(recorded)]  # spare capacity remains after the first
+    gradients = []
+    for model, make, grad in (
+        (theirs, torch.from_numpy, torch.enable_grad),
+        (ours, np.asarray, tinybert.enable_grad),
+    ):
+        model.zero_grad()
+        none = torch.no_grad if model is theirs else tinybert.no_grad
+        cache: Any = transformers.DynamicCache() if model is theirs else None
+        if model is ours and kind == "cache":
+            cache = ours.make_cache()
+        total, stop = 0, 0
+        for width, wanted in zip(widths, recorded, strict=True):
+            start, stop = stop, stop + width
+            with exact(), grad() if wanted else none():
+                step = model(make(IDS[:, start:stop]), past_key_values=cache, use_cache=True)
+            cache = step.past_key_values
+            if wanted:
+                total = total + (step.logits * make(factors[:, start:stop])).sum()
+        total.backward()
+        gradients.append({n: p.grad.numpy().copy() for n, p in model.named_parameters()})
+    ours.zero_grad()
+    with tinybert.no_grad():
+        whole = ours(IDS[:, :stop]).logits.numpy()[:, start:]
+    assert_close(step.logits.numpy(), whole, rtol=MODEL_FLOAT64)
+    for name, expected in gradients[0].items():
+        tolerance = MODEL_GRADIENT_FLOAT64
+        assert_close(gradients[1][name], expected, rtol=tolerance, atol=tolerance, name=name)
+
+
 def test_a_past_is_the_same_for_layers_that_are_computed_again(pair: Any) -> None:
     """Both runs of a layer start from the past that was given, and gradients flow to it."""
     model, _ = pair

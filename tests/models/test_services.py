@@ -12,6 +12,7 @@ import torch
 import transformers
 
 import tinybert
+from tests.models import mega_oracle, nemotron_oracle
 from tests.models.oracle import TOY, as_torch, config, twin_heads
 from tests.support import assert_close
 from tests.tolerances import MODEL_FLOAT64
@@ -74,6 +75,30 @@ def test_resizing_to_a_multiple_and_to_the_mean() -> None:
     for wrong in (0, -1, 2.5, "9"):
         with pytest.raises(ValueError, match=f"new_num_tokens .*{wrong!r}"):
             model.resize_token_embeddings(wrong)
+
+
+@pytest.mark.parametrize("name", ["BertForMaskedLM", "MegaForCausalLM", "NemotronForCausalLM"])
+@pytest.mark.parametrize(
+    ("size", "multiple", "expected"),
+    [(None, 8, 24), (24, 8, 24), (25, 8, 32), (23, 8, 24), (16, 8, 16), (17, 8, 24), (1, 8, 8),
+     (30, 1, 30), (None, 23, 23), (None, 24, 24)],
+)  # fmt: skip
+def test_a_size_that_is_a_multiple_is_not_rounded_up(
+    name: str, size: int | None, multiple: int, expected: int
+) -> None:
+    options = {"Mega": mega_oracle.DECODER, "Bert": {"is_decoder": False}}
+    family = name.partition("For")[0]
+    toy = {"Bert": TOY, "Mega": mega_oracle.TOY, "Nemotron": nemotron_oracle.TOY}[family]
+    made = getattr(tinybert, f"{family}Config")(
+        **{**toy, "vocab_size": 24, **options.get(family, {})}
+    )
+    model = getattr(tinybert, name)(made)
+    if (size, multiple) == (None, 23):
+        model.resize_token_embeddings(23)
+    table = model.resize_token_embeddings(size, pad_to_multiple_of=multiple)
+    head = model.get_output_embeddings()
+    assert table.weight.shape[0] == table.num_embeddings == model.config.vocab_size == expected
+    assert head.weight.shape[0] == head.out_features == expected
 
 
 def test_a_resized_model_is_saved_and_loaded(tmp_path: Any) -> None:
@@ -174,6 +199,9 @@ def test_pruning_what_is_not_there() -> None:
         with pytest.raises(ValueError, match=message):
             model.prune_heads(heads)
     assert model.config.pruned_heads == {}
+    model.prune_heads({0: [2]})
+    model.prune_heads({0: [0]})
+    assert model.config.pruned_heads == {0: [0, 2]}
 
 
 # --- gradient checkpointing -----------------------------------------------------------------------

@@ -124,6 +124,9 @@ def test_dropout_drops_the_share_and_keeps_the_mean() -> None:
     weights = F.scaled_dot_product_attention(q, q, v, dropout_p=0.25).numpy()  # v is the identity
     assert abs((weights == 0).mean() - 0.25) < 0.01
     assert abs(weights.sum(-1).mean() - 1) < 0.01
+    kept = weights[0, 0] != 0  # each block of queries and keys draws a mask of its own
+    for other in (kept[:100, attention.KEYS : attention.KEYS + 100], kept[200:300, :100]):
+        assert abs((kept[:100, :100] == other).mean() - (0.75**2 + 0.25**2)) < 0.03
 
 
 def test_dropout_is_the_same_in_backward(block: tuple[int, int]) -> None:

@@ -36,6 +36,12 @@ def test_permute(axes: tuple[int, ...]) -> None:
     check_op(lambda x: x.permute(axes), lambda x: x.permute(axes), shapes=[(2, 0, 1)])
 
 
+def test_the_two_transposed_views() -> None:
+    check_op(lambda x: x.mT, lambda x: x.mT, shapes=[(2, 3, 5)])
+    check_op(lambda x: x.T, lambda x: x.T, shapes=[(3, 5)])
+    assert Tensor(np.ones((2, 3, 5))).T.shape == (5, 3, 2)  # as in NumPy
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

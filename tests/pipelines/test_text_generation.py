@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tinybert
-from tests.pipelines.twins import VOCAB, Make, assert_same, both
+from tests.pipelines.twins import SIZES, VOCAB, Make, assert_same, both
+from tests.tokenizer_json.json_oracle import trained
 from tinybert.generation import GenerationConfig
 from tinybert.pipelines import pipeline
 
@@ -107,6 +109,43 @@ def test_a_prompt_is_not_closed(pair: tuple[Any, Any]) -> None:
         max_new_tokens=4, do_sample=False, pad_token_id=0,
     )  # fmt: skip
     assert found["generated_token_ids"] == continued[0].tolist()
+
+
+def test_spaces_are_those_that_were_generated(tmp_path: Path) -> None:
+    """The clean-up of the tokenizer decides, and not that of the pipeline; an option overrides."""
+    (tmp_path / "tokenizer.json").write_text(trained("byte-level", "code"), encoding="utf-8")
+    byte_level = tinybert.TokenizerJSON(tmp_path / "tokenizer.json")
+    for tokenizer, text, kept in (
+        (byte_level, "if x != y , z ! = ' s'", True),
+        (tinybert.BertTokenizerFast(VOCAB), "the king , of egypt ' s !", False),
+        (tinybert.BertTokenizer(VOCAB), "the king , of egypt !", False),
+        (tinybert.BertTokenizer(VOCAB, clean_up_tokenization_spaces=False), "the king !", True),
+    ):
+        config = tinybert.BertConfig(**{**SIZES, "vocab_size": len(tokenizer), **DECODER})
+        model = tinybert.BertLMHeadModel(config)
+        if tokenizer is byte_level:
+            model.generation_config.pad_token_id = 0
+            tokenizer.clean_up_tokenization_spaces = True  # as the files of Llama 3 say
+        new = tokenizer(text, add_special_tokens=False)["input_ids"]
+        prompt = tokenizer("a", add_special_tokens=False)["input_ids"]
+
+        def write(ids: Any, scores: Any, new: list[int] = new, start: int = len(prompt)) -> Any:
+            scores = np.full_like(scores, -np.inf)
+            scores[:, new[ids.shape[1] - start]] = 0.0
+            return scores
+
+        ours = pipeline("text-generation", model, tokenizer, add_special_tokens=False)
+        options: dict[str, Any] = {"logits_processor": [write], "max_new_tokens": len(new)}
+        options |= {"return_full_text": False, "do_sample": False}
+        ((found,), (cleaned,), (raw,)) = (
+            ours("a", **options, **extra)
+            for extra in (
+                {}, {"clean_up_tokenization_spaces": True}, {"clean_up_tokenization_spaces": False},
+            )
+        )  # fmt: skip
+        assert (found == raw) == kept
+        assert (found == cleaned) != kept
+        assert raw["generated_text"].strip() == text or not kept
 
 
 def test_sampling_is_the_default_and_repeats_with_a_seed(pair: tuple[Any, Any]) -> None:

@@ -171,3 +171,11 @@ def test_bad_files(vocab, merges, message, tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         load_bpe(tmp_path / "vocab.json", tmp_path / "merges.txt")
     assert str(tmp_path) in str(error.value)
+
+
+def test_merges_with_and_without_a_header(tmp_path):
+    (tmp_path / "vocab.json").write_text('{"a": 0, "b": 1, "ab": 2}')
+    for header in ("", "#version: 0.2\n"):
+        (tmp_path / "merges.txt").write_text(header + "a b\n")
+        _, merges = load_bpe(tmp_path / "vocab.json", tmp_path / "merges.txt")
+        assert merges == [("a", "b")]

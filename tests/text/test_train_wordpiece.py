@@ -148,6 +148,8 @@ def test_options():
     assert "中文" in train_wordpiece(texts, 100, tokenize_chinese_chars=False)
     few = train_wordpiece(texts, 100, limit_alphabet=3, special_tokens=["[UNK]", "<x>"])
     assert few == ["[UNK]", "<x>", *"etz", *("##e", "##t", "##z"), "##te", "ete", "##zz", "zzz"]
+    equally_often = train_wordpiece(["c b a"], 100, limit_alphabet=2)
+    assert equally_often == [*SPECIAL_TOKENS, "a", "b"]
     assert train_wordpiece([], 9) == train_wordpiece(["", " \n"], 9) == [*SPECIAL_TOKENS]
     assert train_wordpiece(["x" * 101] * 9, 9) == [*SPECIAL_TOKENS]
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import transformers
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
 
 from tests.tokenizer_json.json_oracle import changed, in_folder, load
 from tinybert.tokenizers import AddedToken, AutoTokenizer, TokenizerJSON
@@ -136,6 +136,76 @@ def test_a_template_without_both_texts(pair, tmp_path):
         with pytest.raises(ValueError, match=r"post_processor\.pair must have both") as error:
             call()
         assert str(path) in str(error.value)
+
+
+# Parts in a row, and added tokens ------------------------------------------------------------
+
+ROBERTA = {"type": "RobertaProcessing", "sep": ["b", 1], "cls": ["a", 0]}
+ROBERTA |= {"trim_offsets": True, "add_prefix_space": False}
+BERT = {"type": "BertProcessing", "sep": ["b", 1], "cls": ["a", 0]}
+
+
+@pytest.mark.parametrize("names", [("R", "R"), ("B", "B"), ("R", "B"), ("B", "R"), ("R", "T")])
+def test_post_processors_in_a_row(names, tmp_path):
+    """The second takes the row of the first as one text, as in the library."""
+    known = {"R": ROBERTA, "B": BERT, "T": TEMPLATE}
+    chain = {"type": "Sequence", "processors": [known[name] for name in names]}
+    theirs, ours = load(json.dumps(changed(post_processor=chain)), tmp_path / "tokenizer.json")
+    assert len(ours("a").input_ids) == (3 if "T" in names else 5)
+    for texts in (("a", None), ("ab", "b"), ("", None), ("a", "aab")):
+        row, expected = ours(*texts).encodings[0], theirs.encode(*texts)
+        assert (row.ids, row.type_ids) == (expected.ids, expected.type_ids)
+        assert (row.offsets, row.word_ids) == (expected.offsets, expected.word_ids)
+        specials = [int(sequence is None) for sequence in row.sequence_ids]
+        assert row.special_tokens_mask == specials  # the library forgets those of the first
+        assert sum(specials) == len(row.ids) - len("".join(t or "" for t in texts))
+
+
+def test_a_template_after_more_than_two_pieces(tmp_path):
+    three = TEMPLATE | {"single": [A, A, A]}
+    chain = {"type": "Sequence", "processors": [three, TEMPLATE]}
+    tokenizer = TokenizerJSON(in_folder(tmp_path, changed(post_processor=chain)) / "tokenizer.json")
+    with pytest.raises(ValueError, match=r"processors\[1\] takes one text or two, .* makes 3"):
+        tokenizer("a")
+
+
+def test_byte_level_decoding_keeps_added_tokens(tmp_path):
+    """The library takes their letters for bytes: "Müller" becomes "M\ufffdller"."""
+    names = ["Müller", "Ärzte", "naïve", "Ġa", "文"]
+    bytes_ = pre_tokenizers.ByteLevel.alphabet()
+    model = {"type": "BPE", "vocab": {c: i for i, c in enumerate(bytes_)}, "merges": []}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    tokens = added(*({"id": 300 + i, "content": name} for i, name in enumerate(names)))
+    for decoder in (level, {"type": "Sequence", "decoders": [level, {"type": "Fuse"}]}):
+        value = changed(model=model, pre_tokenizer=level, decoder=decoder, **tokens)
+        theirs, ours = load(json.dumps(value), tmp_path / "tokenizer.json")
+        text = "Frau Müller und die Ärzte, naïve Ġa 文 ü"
+        assert ours.decode(ours(text).input_ids) == text
+        assert "\ufffd" in theirs.decode(theirs.encode(text).ids)
+        assert ours.decode(ours("für 1 ☃").input_ids) == "für 1 ☃"
+
+
+def test_an_added_space_that_takes_its_neighbours(tmp_path):
+    """A match in whitespace that the token before it has taken is none."""
+    both = {"content": " ", "id": 2, "lstrip": True, "rstrip": True}
+    theirs, ours = load(json.dumps(changed(**added(both))), tmp_path / "tokenizer.json")
+    for text in ("    ", "a   b", " \n\t a"):
+        assert ours(text).input_ids == theirs.encode(text).ids
+        assert ours(text).encodings[0].offsets == theirs.encode(text).offsets
+    assert ours("    ").input_ids == [2]
+    one = {**both, "lstrip": False}
+    theirs, ours = load(json.dumps(changed(**added(one))), tmp_path / "tokenizer.json")
+    assert ours("    ").input_ids == [2]  # the library finds four tokens that overlap
+    assert theirs.encode("    ").offsets == [(0, 4), (1, 4), (2, 4), (3, 4)]
+
+
+def test_a_flag_that_is_null(tmp_path):
+    folder = in_folder(tmp_path, changed(added_tokens=[]), clean_up_tokenization_spaces=None)
+    theirs = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    ours = TokenizerJSON.from_pretrained(folder)
+    assert ours.clean_up_tokenization_spaces is False
+    ids = ours("ab").input_ids
+    assert ours.decode(ids) == theirs.decode(ids)
 
 
 # Ids of added tokens -------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def test_a_name_is_looked_up_in_the_cache(tmp_path):
         ),
         ({"config": {"model_type": ["bert"]}}, r"model_type \['bert'\]"),
         ({"config": "[]"}, "config.json: must hold a JSON object"),
-        ({"config": "{"}, "config.json: not a JSON file"),
+        ({"config": "{"}, "config.json: not valid JSON"),
     ],
     ids=str,
 )

@@ -132,7 +132,7 @@ LONG = "one two three four five six"
         ({"text": "a", "padding": "max"}, "padding must be one of .*'max_length', got 'max'"),
         ({"text": "a", "truncation": "first"}, "truncation must be one of"),
         ({"text": "a", "padding_side": "top"}, "padding_side must be one of"),
-        ({"text": "a", "return_tensors": "pt"}, "return_tensors must be one of None, 'np'"),
+        ({"text": "a", "return_tensors": "mlx"}, "return_tensors must be one of None, 'np'"),
         ({"text": "a", "max_length": 0}, "max_length must be an integer >= 1 or None, got 0"),
         ({"text": "a", "stride": -1}, "stride must be an integer >= 0, got -1"),
         (

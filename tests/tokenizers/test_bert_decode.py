@@ -44,6 +44,7 @@ def test_clean_up(clean_up):
     decoded = OURS.decode(ids, clean_up_tokenization_spaces=clean_up)
     assert decoded == THEIRS.decode(ids, clean_up_tokenization_spaces=clean_up)
     assert ("don't!" in decoded) == clean_up
+    assert OURS.clean_up_tokenization(text) == THEIRS.clean_up_tokenization(text)
 
 
 def test_what_may_be_decoded():

@@ -172,9 +172,9 @@ def test_nothing_is_left_half_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"tokenizer_config": "{"}, "not a JSON file"),
-        ({"tokenizer_config": "[" * 100_000}, "not a JSON file"),
-        ({"tokenizer_config": "1" * 5000}, "not a JSON file"),
+        ({"tokenizer_config": "{"}, "not valid JSON"),
+        ({"tokenizer_config": "[" * 100_000}, "not valid JSON"),
+        ({"tokenizer_config": "1" * 5000}, "not valid JSON"),
         ({"tokenizer_config": "[]"}, "must hold a JSON object, not a list"),
         ({"tokenizer_config": {"do_lower_case": "false"}}, "do_lower_case must be True or False"),
         ({"tokenizer_config": {"model_max_length": -1}}, "model_max_length must be"),
@@ -191,7 +191,8 @@ def test_nothing_is_left_half_written(tmp_path, monkeypatch):
             "added_tokens_decoder must be",
         ),
         ({"tokenizer_config": {"added_tokens_decoder": [X]}}, "added_tokens_decoder must be"),
-        ({"tokenizer_config": {"extra_special_tokens": {"a": "b"}}}, "additional_special_tokens"),
+        ({"tokenizer_config": {"extra_special_tokens": 3}}, "extra_special_tokens must be a list"),
+        ({"tokenizer_config": {"extra_special_tokens": [3]}}, "additional_special_tokens must be"),
         ({"special_tokens_map": {"additional_special_tokens": [1]}}, "additional_special_tokens"),
         ({"special_tokens_map": {"cls_token": []}}, "cls_token must be"),
         ({"added_tokens": {"x": "1"}}, "added_tokens_decoder must be"),
@@ -217,7 +218,7 @@ def test_damaged_vocabulary(tmp_path, monkeypatch):
         BertTokenizer(path)
     with pytest.raises(ValueError, match="there is no file"):
         BertTokenizer.from_pretrained(tmp_path)
-    path.write_bytes(b"")
+    path.write_bytes(b"\n \n")
     with pytest.raises(ValueError, match=r"vocab\.txt: the vocabulary is empty"):
         BertTokenizer(path)
     path.write_bytes(b"a\n\xff\n")

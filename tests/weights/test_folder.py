@@ -45,14 +45,17 @@ def edit_index(folder, change):
     (folder / INDEX).write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize("limit", [1, 24, 100, 120, 500, "0.1KB", "1KiB"])
+LIMITS = [1, 24, 100, 120, 500, 564, 768, "0.1KB", "0.56KiB", "1KiB"]  # 768 is the sum
+
+
+@pytest.mark.parametrize("limit", LIMITS)
 def test_shards_are_those_of_hugging_face(limit, folder):
     save_sharded(TENSORS, folder, limit)
     split = split_state_dict_into_shards_factory(
         TENSORS,
         get_storage_size=lambda array: array.nbytes,
         filename_pattern="model{suffix}.safetensors",
-        max_shard_size=1024 if limit == "1KiB" else limit,
+        max_shard_size={"0.56KiB": 573, "1KiB": 1024}.get(limit, limit),
     )
     assert set(names(folder)) - {INDEX} == set(split.filename_to_tensors)
     for file, keys in split.filename_to_tensors.items():
@@ -234,7 +237,7 @@ def test_disagreements_of_index_and_shards_are_named(sharded, tmp_path):
 def test_an_index_beyond_the_bound_is_not_read(sharded):
     with open(sharded / INDEX, "r+b") as file:
         file.truncate(100_000_001)
-    with pytest.raises(CheckpointError, match="over the 100000000 bytes"):
+    with pytest.raises(CheckpointError, match="100000001 bytes are too many; at most 100000000"):
         open_checkpoint(sharded)
 
 

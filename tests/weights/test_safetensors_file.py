@@ -13,6 +13,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 
+from tinybert import nn
 from tinybert.weights import (
     CheckpointError,
     SafetensorsFile,
@@ -54,26 +55,50 @@ def test_every_memory_layout_is_saved_right(layout, path):
         np.testing.assert_array_equal(loaded, array)
 
 
-def test_header_keeps_the_callers_order_and_every_tensor_is_aligned(path):
+def test_a_state_dict_and_numpy_scalars_are_saved(path):
+    model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(np.int64(2)))
+    scalars = {"step": np.int64(7), "loss": np.float32(0.25), "done": np.bool_(True)}
+    save_file({**model.state_dict(), **scalars}, path)
+    found = safetensors.numpy.load_file(path)
+    assert {name: (found[name].shape, found[name].item()) for name in scalars} == {
+        name: ((), value.item()) for name, value in scalars.items()
+    }
+    assert all(found[name].dtype == value.dtype for name, value in scalars.items())
+    other = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    loaded = load_file(path)
+    other.load_state_dict({name: loaded[name] for name in model.state_dict()})
+    for name, tensor in model.state_dict().items():
+        assert (other.state_dict()[name].numpy() == tensor.numpy()).all()
+        assert (found[name] == tensor.numpy()).all()
+    save_file(model.state_dict(), path, dtype="bfloat16")
+    with SafetensorsFile(path) as file:
+        assert {file.info(name).dtype for name in file} == {"BF16"}
+
+
+@pytest.mark.parametrize("kind", ["pt" + "x" * more for more in range(8)])
+def test_header_keeps_the_callers_order_and_every_tensor_is_aligned(kind, path):
     tensors = {
         "flag": np.array([True]),
         "small": np.arange(3, dtype=np.float16),
         "wide": np.arange(5, dtype=np.float64),
         "é": np.arange(3, dtype=np.int32),
     }
-    save_file(tensors, path, {"format": "pt"})
+    save_file(tensors, path, {"format": kind})
     raw = path.read_bytes()
     length = int.from_bytes(raw[:8], "little")
     assert length % 8 == 0
-    assert list(json.loads(raw[8 : 8 + length])) == ["__metadata__", *tensors]
+    header = json.loads(raw[8 : 8 + length])
+    assert list(header) == ["__metadata__", *tensors]
+    for name, array in tensors.items():
+        assert header[name]["data_offsets"][0] % array.itemsize == 0
     with SafetensorsFile(path) as file:
         assert list(file) == list(tensors)
-        assert file.metadata == {"format": "pt"}
+        assert file.metadata == {"format": kind}
         for name in tensors:
             assert file[name].flags.aligned
             np.testing.assert_array_equal(file[name], tensors[name])
     with safetensors.safe_open(path, "np") as theirs:
-        assert theirs.metadata() == {"format": "pt"}
+        assert theirs.metadata() == {"format": kind}
     save_file({}, path)
     assert load_file(path) == {}
 
@@ -124,6 +149,7 @@ def test_misaligned_tensors_come_aligned(path):
         "b": {"dtype": "F32", "shape": [2, 33], "data_offsets": [1, 265]},
     }
     raw = json.dumps(header).encode()
+    raw += b" " * (-len(raw) % 8)
     path.write_bytes(len(raw).to_bytes(8, "little") + raw + b"x" + W.tobytes())
     loaded = load_file(path)["b"]
     assert loaded.flags.aligned

@@ -12,7 +12,7 @@ from typing import Any
 from tinybert.autograd.function import Function
 from tinybert.autograd.modes import enable_grad, no_grad
 from tinybert.autograd.tensor import Tensor
-from tinybert.backend import Rewind, device_of
+from tinybert.backend import Rewind, array_module, device_of
 
 
 def checkpoint(
@@ -50,23 +50,22 @@ class Checkpoint(Function):
         for x, needed in zip(inputs, self.needs_input_grad[:count], strict=True):
             x.requires_grad = needed
         leaves = [*inputs, *self.weights]
-        # The gradients are returned, not accumulated: put those collected so far aside.
-        collected = [leaf.grad for leaf in leaves]
-        try:
-            for leaf in leaves:
-                leaf.grad = None
-            with enable_grad(), self.rewind:
-                outputs = self.function(*inputs)
-                if len(outputs) == 1:
-                    outputs[0].backward(dy[0])
-                else:
-                    products = [
-                        (y * dy_of_y).sum()
-                        for y, dy_of_y in zip(outputs, dy, strict=True)
-                        if y.requires_grad
-                    ]
-                    sum(products[1:], products[0]).backward()
-            return tuple(None if leaf.grad is None else leaf.grad.data for leaf in leaves)
-        finally:
-            for leaf, grad in zip(leaves, collected, strict=True):
-                leaf.grad = grad
+        found: dict[Tensor, Any] = {}
+
+        def deliver(leaf: Tensor, grad: Any, fresh: bool) -> None:
+            if leaf in known:  # returned, not accumulated
+                found[leaf] = found[leaf] + grad if leaf in found else grad
+            else:
+                leaf.accumulate_grad(grad, fresh)
+
+        known = set(leaves)
+        with enable_grad(), self.rewind:
+            outputs = self.function(*inputs)
+            if len(outputs) == 1:
+                outputs[0]._backward(dy[0], False, deliver)
+            else:
+                pairs = zip(outputs, dy, strict=True)
+                products = [(y * dy_of_y).sum() for y, dy_of_y in pairs if y.requires_grad]
+                total = sum(products[1:], products[0])
+                total._backward(array_module(dy[0]).ones((), total.dtype), False, deliver)
+        return tuple(found.get(leaf) for leaf in leaves)

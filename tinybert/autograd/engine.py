@@ -7,6 +7,7 @@ edges has delivered its part of the gradient.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,12 @@ import numpy as np
 from tinybert.backend import array_module, is_array
 
 
-def run_backward(root: Any, output_index: int, gradient: Any, retain_graph: bool) -> None:
+def run_backward(
+    root: Any, output_index: int, gradient: Any, retain_graph: bool, deliver: Callable[..., None]
+) -> None:
     """Propagate `gradient` (an array) from output `output_index` of node `root` to all leaves.
+
+    deliver: called with a leaf, its gradient, and whether the leaf may keep that array.
 
     Gradients of intermediate results are held in `pending` for as long as they are needed. What a
     node saved is dropped as soon as the node is done, unless `retain_graph`.
@@ -42,9 +47,8 @@ def run_backward(root: Any, output_index: int, gradient: Any, retain_graph: bool
             grad = gradients[position]
             if not isinstance(parent, tuple):
                 if grad is not None:
-                    parent.accumulate_grad(
-                        grad, _is_fresh(grad, position, gradients, outputs, node)
-                    )
+                    fresh = _is_fresh(grad, position, gradients, outputs, node)
+                    deliver(parent, grad, fresh)
                 continue
             above, index = parent
             if grad is not None:

@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.autograd.half import in_float32
 from tinybert.autograd.modes import is_grad_enabled
 from tinybert.autograd.tensor import Tensor
-from tinybert.backend import Array, device_of, is_array, is_mixed
+from tinybert.backend import Array, backend_of, device_of, is_array, is_mixed
 
 
 class Function:
@@ -34,8 +35,12 @@ class Function:
 
     Attributes for `forward` and `backward` to read:
         needs_input_grad  one bool an input: whether its gradient will be asked for
+    Set by a subclass:
+        half_on           the backend that computes float16 as it is: "any", "cuda" or "" for none;
+                          the others convert it to float32 and back (see half.py)
     """
 
+    half_on = "any"
     needs_input_grad: tuple[bool, ...] = ()
     parents: tuple[Any, ...] = ()  # an input's leaf Tensor, its (node, output index), or None
     outputs: tuple[tuple[tuple[int, ...], np.dtype], ...] = ()  # shape and dtype of each output
@@ -81,6 +86,8 @@ class Function:
                 f"{cls.__name__}: all inputs must be on one device, got {devices}; "
                 "move them with .to(device)"
             )
+        if cls.half_on != "any" and _is_half(arrays, cls.half_on):
+            return in_float32(cls.apply, inputs, options)
         node = cls()
         if is_grad_enabled():
             node.needs_input_grad = tuple(
@@ -188,6 +195,12 @@ def _as_tensor(array: Any, inputs: tuple[Any, ...], arrays: list[Any]) -> Tensor
             output._changes = value._version if isinstance(value, Tensor) else None
             break
     return output
+
+
+def _is_half(arrays: list[Any], half_on: str) -> bool:
+    """Return whether float16 is among `arrays`, on another backend than `half_on`."""
+    half = next((x for x in arrays if is_array(x) and x.dtype.char == "e"), None)
+    return half is not None and backend_of(half).name != half_on
 
 
 def _weak(value: Any) -> Any:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
+from inspect import isasyncgenfunction, isclass, iscoroutinefunction, isgeneratorfunction
 from typing import Any
 
 import numpy as np
 
+from tinybert.autograd.resumed import resumed
 from tinybert.backend import parse_device
 
 
@@ -22,6 +24,7 @@ class _Thread(threading.local):
     grad_enabled = True
 
 
+_RARE = isclass, isgeneratorfunction, iscoroutinefunction, isasyncgenfunction
 _thread = _Thread()
 _default_dtype = np.dtype(np.float32)
 _default_device = "cpu"
@@ -57,6 +60,9 @@ class _GradMode:
         self._before = tuple(rest)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if any(kind(function) for kind in _RARE):
+            return resumed(type(self), function)
+
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             with type(self)():

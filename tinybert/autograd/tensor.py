@@ -6,6 +6,8 @@ in `tinybert/methods.py`; the backward pass is in `engine.py`.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from tinybert.methods import Methods
 else:
     Methods = object  # `attach_methods` adds them to Tensor when the package is imported
+
+
+_accumulating = threading.Lock()  # several threads may run backward into one leaf
 
 
 class Version:
@@ -193,10 +198,14 @@ class Tensor(Methods):
                 raise ValueError(
                     f"grad must have the tensor's shape {self.shape}, got {array.shape}"
                 )
+        self._backward(array, retain_graph, Tensor.accumulate_grad)
+
+    def _backward(self, array: Array, retain_graph: bool, deliver: Callable[..., None]) -> None:
+        """Run backward from the gradient `array`; `deliver` takes those of the leaves."""
         if self.grad_fn is None:
-            self.accumulate_grad(array, fresh=False)
+            deliver(self, array, False)
         else:
-            run_backward(self.grad_fn, self._output_index, array, retain_graph)
+            run_backward(self.grad_fn, self._output_index, array, retain_graph, deliver)
 
     def retain_grad(self) -> None:
         """Keep the gradient of this intermediate result in `.grad` as well."""
@@ -209,10 +218,11 @@ class Tensor(Methods):
         """Add an array to `.grad`. If `fresh`, no other object holds it, and it is not copied."""
         if grad.dtype != self.dtype:
             grad, fresh = grad.astype(self.dtype), True
-        if self.grad is not None:
-            self.grad.data += grad
-        else:
-            self.grad = Tensor._wrap(grad if fresh else grad.copy())
+        with _accumulating:
+            if self.grad is not None:
+                self.grad.data += grad
+            else:
+                self.grad = Tensor._wrap(grad if fresh else grad.copy())
 
     # --- changes in place -------------------------------------------------------------------------
 
@@ -274,8 +284,12 @@ def _checked_list(data: Any) -> Any:
                 f"data is a ragged list: its rows have lengths {sorted(lengths)}; pad them first"
             )
         return [_checked_list(element) for element in data]
-    if data is None or isinstance(data, (str, bytes, dict, set)):
+    if data is None or isinstance(data, (str, bytes, Mapping, set)):
+        hint = (
+            "; unpack it with two asterisks: model(**inputs)" if isinstance(data, Mapping) else ""
+        )
         raise TypeError(
-            f"data must be an array, a number or nested lists of numbers, got {type(data).__name__}"
+            "data must be an array, a number or nested lists of numbers, "
+            f"got {type(data).__name__}{hint}"
         )
     return data

@@ -1,12 +1,16 @@
 """Random numbers: one generator for each device, all seeded together by `manual_seed`.
 
 Streams of different devices differ, also from the same seed; weights are therefore always drawn on
-the CPU, so that a seed gives one model everywhere. Only dropout is drawn on the device.
+the CPU, so that a seed gives one model everywhere. Only dropout is drawn on the device. Each thread
+has its own stream, so threads cannot disturb each other: the first thread that draws after
+`manual_seed` has the stream of the seed, the next ones get streams of their own in this order.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +18,23 @@ import numpy as np
 
 from tinybert.backend.device import Array, backend_of, device_of, parse_device
 
-_seed: int | None = None
-_generators: dict[str, Any] = {}
+
+class _Streams(threading.local):
+    """The generators of each thread by device, all from one seed."""
+
+    def __init__(self, seed: int | None, threads: itertools.count[int]) -> None:
+        self.seed, self.threads = seed, threads
+        self.number: int | None = None
+        self.generators: dict[str, Any] = {}
+
+    def seed_of_thread(self) -> Any:
+        """Return the seed itself in the first thread that asks, then the seed and a number."""
+        if self.number is None:
+            self.number = next(self.threads)
+        return self.seed if self.seed is None or not self.number else (self.seed, self.number)
+
+
+_streams = _Streams(None, itertools.count())
 
 
 class manual_seed:
@@ -24,18 +43,17 @@ class manual_seed:
     """
 
     def __init__(self, seed: int) -> None:
-        global _seed, _generators
+        global _streams
         if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
             raise ValueError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")
-        self._before = _seed, _generators
-        _seed, _generators = int(seed), {}
+        self._before, _streams = _streams, _Streams(int(seed), itertools.count())
 
     def __enter__(self) -> manual_seed:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        global _seed, _generators
-        _seed, _generators = self._before
+        global _streams
+        _streams = self._before
 
 
 def generator(device: str = "cpu") -> Any:
@@ -44,9 +62,9 @@ def generator(device: str = "cpu") -> Any:
     """
     backend, index = parse_device(device)
     key = f"{backend.name}:{index}"
-    if key not in _generators:
-        _generators[key] = backend.new_generator(_seed)
-    return _generators[key]
+    if key not in _streams.generators:
+        _streams.generators[key] = backend.new_generator(_streams.seed_of_thread())
+    return _streams.generators[key]
 
 
 def generator_for(array: Array) -> Any:
@@ -65,10 +83,10 @@ def seeded_generator(array: Array, *seed: int) -> Any:
 
 
 class Rewind:
-    """A record of the generators' states: `with rewind: ...` draws the same numbers again.
+    """A record of this thread's generators: `with rewind: ...` draws the same numbers again.
 
-    Numbers drawn inside do not change the other streams. A generator that cannot be copied (CuPy's)
-    is replaced by a new one, whose seed is stored.
+    The numbers may be drawn in another thread, and do not change its stream. A generator that
+    cannot be copied (CuPy's) is replaced by a new one, whose seed is stored.
     """
 
     def __init__(self, device: str) -> None:
@@ -76,21 +94,19 @@ class Rewind:
         self._key, self._new = f"{backend.name}:{index}", backend.new_generator
         if backend.name != "cpu":  # its new seed comes from the CPU's generator, so this is first
             self._seed = draw_seed()
-            _generators[self._key] = self._new(self._seed)
+            _streams.generators[self._key] = self._new(self._seed)
         self._cpu = copy.deepcopy(generator("cpu"))
 
     def __enter__(self) -> Rewind:
-        global _generators
-        self._before = _generators
+        self._streams, self._before = _streams, _streams.generators
         again = {"cpu:0": copy.deepcopy(self._cpu)}
         if self._key not in again:
             again[self._key] = self._new(self._seed)
-        _generators = {**_generators, **again}
+        _streams.generators = {**self._before, **again}
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        global _generators
-        _generators = self._before
+        self._streams.generators = self._before
 
 
 def generator_state() -> dict[str, Any]:
@@ -99,13 +115,13 @@ def generator_state() -> dict[str, Any]:
     The state of CuPy's generator cannot be read. It is replaced by a new one, whose seed is stored.
     """
     states: dict[str, Any] = {}
-    for key in list(_generators):
-        bits = getattr(_generators[key], "bit_generator", None)
+    for key in list(_streams.generators):
+        bits = getattr(_streams.generators[key], "bit_generator", None)
         if isinstance(bits, np.random.BitGenerator):
             states[key] = bits.state
         else:
             states[key] = draw_seed()
-            _generators[key] = parse_device(key)[0].new_generator(states[key])
+            _streams.generators[key] = parse_device(key)[0].new_generator(states[key])
     states["cpu:0"] = generator("cpu").bit_generator.state  # after all seeds are drawn
     return states
 
@@ -114,6 +130,6 @@ def set_generator_state(states: Mapping[str, Any]) -> None:
     """Continue the streams of random numbers from saved states."""
     for key, state in states.items():
         if isinstance(state, int):
-            _generators[key] = parse_device(key)[0].new_generator(state)
+            _streams.generators[key] = parse_device(key)[0].new_generator(state)
         else:
             generator(key).bit_generator.state = state

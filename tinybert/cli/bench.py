@@ -45,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=ROUNDS,
         help="timed rounds, after a warm-up (default: %(default)s)",
     )
-    parser.add_argument(
-        "--markdown", action="store_true", help="print a Markdown table, as in the README"
-    )
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     add_device_argument(parser)
     add_json_argument(parser)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tinybert.comparison.outputs import INSTALL
 from tinybert.fetch import model_folder
 
 
@@ -109,7 +111,7 @@ def check_output_file(flag: str, path: Path, suffixes: Sequence[str]) -> None:
 
 def folder_or_file(name: str) -> Path:
     """Return the path of a file, or the folder that `model_folder` finds."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     return path if path.is_file() else model_folder(name)
 
 
@@ -119,7 +121,5 @@ def optional(module: str, extra: str, purpose: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         name = module.partition(".")[0]
-        # Without the constraints, pip downloads gigabytes for torch.
-        pinned = " -c constraints.txt" if extra == "test" else ""
-        hint = f'pip install "tinybert[{extra}]"{pinned}'
+        hint = INSTALL if extra == "test" else f'pip install "tinybert[{extra}]"'
         raise ImportError(f"{purpose} needs {name}: {hint}") from error

@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinybert.atomic import UNFINISHED, atomic_write, saving, settle
 from tinybert.cli.command import Command, add_json_argument
 from tinybert.cli.model_files import find_config, folder_of, weights_path
 from tinybert.cli.terminal import human_size, print_json, terminal_width, wrap
+from tinybert.cli.verification import check_model
 from tinybert.formats.difference import BLOCK, EQUAL, difference
 from tinybert.formats.nemo.checkpoint import is_nemo
 from tinybert.formats.nemo.files import OPTIONS
@@ -24,13 +24,21 @@ from tinybert.progress import progress_bar
 from tinybert.tokenizers.config import MORE_TEMPLATES, TEMPLATE_FILE
 from tinybert.weights import CheckpointError, open_checkpoint, save_sharded
 from tinybert.weights.dtypes import FORMATS, Format
+from tinybert.weights.folder import weight_files
+from tinybert.weights.quantized import QuantizedCheckpoint, forget_quantization
 from tinybert.weights.reader import TensorReader
 from tinybert.weights.safetensors import stored_infos
 from tinybert.weights.sharded import Selection
 
 DTYPES = ("float16", "bfloat16", "float32")
 CONFIG = "config.json"
-COMPANIONS = (  # files of the tokenizer, and the generation config
+COMPANIONS = (  # files of the tokenizer, the generation config, and those of sentence-transformers
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_*_config.json",
+    "[0-9]_[A-Z]*/config.json",
+    "[0-9]_[A-Z]*/model.safetensors",
+    "[0-9]_[A-Z]*/pytorch_model.bin",
     "vocab.txt",
     "vocab.json",
     "merges.txt",
@@ -42,7 +50,6 @@ COMPANIONS = (  # files of the tokenizer, and the generation config
     TEMPLATE_FILE,
     f"{MORE_TEMPLATES}/*.jinja",
 )
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 
 DETAILS = """\
 Writes the weights of SOURCE into the folder TARGET as safetensors, with
@@ -50,15 +57,17 @@ config.json and the tokenizer's files if SOURCE has them; tinybert and
 transformers can load TARGET. SOURCE is a folder or a file: safetensors,
 PyTorch (.bin, .pt), Megatron-LM (NGC's .zip), TensorFlow (.h5, .ckpt.index),
 Flax (.msgpack), or a Nemotron of NeMo (.nemo, or model_weights.ckpt with
-model_config.yaml). Only one tensor at a time is in memory. All tensors are
-read back and compared with SOURCE. If anything fails, TARGET is not created
-or changed."""
+model_config.yaml). Only one tensor at a time is in memory. 8-bit weights with
+scales become float32. All tensors are read back and compared with SOURCE, and
+their names and shapes with the model of config.json: "verified" means that
+both are right. If anything fails, TARGET is not created or changed."""
 
 EXAMPLE = """\
   $ tinybert convert megatron_bert_345m_v0_1_cased.zip megatron-cased
   megatron_bert_345m_v0_1_cased.zip (Megatron-LM) -> megatron-cased
     config.json           284 B  from the checkpoint
     model.safetensors  729.0 MB
+  all weights of MegatronBertForPreTraining were found
   verified: 399 tensors read back, each equal to its source
 
   $ tinybert convert model model-half --dtype float16 --max-shard-size 1GB"""
@@ -84,21 +93,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the weights to a new folder, verify them, move it to TARGET, and print a summary."""
+    """Write the weights, verify them, move all files to TARGET in one step, print a summary."""
     source = weights_path(args.source)
-    target = Path(os.path.realpath(Path(args.target).expanduser()))
+    target = Path(os.path.realpath(os.path.expanduser(args.target)))
     _check_target(source, target, args.force)
     with open_checkpoint(source) as checkpoint:
         if is_nemo(checkpoint):  # with its options, the reader gives the names of transformers
             raise ValueError(f"{source} is a NeMo checkpoint and needs {OPTIONS} in its folder")
         config = find_config(source, checkpoint)
+        checked = check_model(config.options if config else None, checkpoint)
         origins: dict[str, str] = {}
-        with _new_folder(target) as folder:
+        companions = _companions(folder_of(source))
+
+        def replaced(folder: Path) -> list[Path]:
+            older = [folder / name for name in _companions(folder)] if companions else []
+            return weight_files(folder) + older
+
+        with saving(target, replaced) as folder:
             rounding = _write(checkpoint, folder, args)
             if config is not None:
-                _write_config(config.options, folder, args.dtype)
+                plain = "float32" if isinstance(checkpoint, QuantizedCheckpoint) else None
+                _write_config(config.options, folder, args.dtype or plain)
                 origins[CONFIG] = "copied" if config.origin == CONFIG else f"from {config.origin}"
-            origins |= dict.fromkeys(_copy_companions(folder_of(source), folder), "copied")
+            for name in companions:
+                _copy(folder_of(source) / name, folder / name)
+            origins |= dict.fromkeys(companions, "copied")
             files = {
                 file.relative_to(folder).as_posix(): file.stat().st_size
                 for file in sorted(folder.rglob("*"))
@@ -111,7 +130,8 @@ def run(args: argparse.Namespace) -> int:
             "files": files,
             "config": config.origin if config else None,
             "tensors": len(checkpoint),
-            "verified": True,  # otherwise an error was raised
+            "model": checked.text,
+            "verified": checked.complete,  # the tensors were compared: else an error was raised
             "rounding": rounding,
         }
     if args.json:
@@ -128,43 +148,11 @@ def _check_target(source: Path, target: Path, force: bool) -> None:
         raise ValueError(f"TARGET {target} contains SOURCE: give another folder")
     if target.exists() and not target.is_dir():
         raise ValueError(f"TARGET {target} exists and is not a folder")
-    if target.is_dir() and any(target.iterdir()) and not force:
-        raise ValueError(f"TARGET {target} is not empty: use --force to replace its model")
-
-
-@contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `target` at the end; after an error it is deleted.
-
-    It is on the same disk as `target`, where a folder is moved in one step.
-    """
-    parent = next(folder for folder in target.parents if folder.is_dir())
-    unfinished = parent / f".converting-{secrets.token_hex(8)}"
-    unfinished.mkdir()
-    try:
-        yield unfinished
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target, unfinished)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _replace(target: Path, new: Path) -> None:
-    """Replace `target` by `new`; files of the old folder that are not of the model are kept."""
-    if not target.exists():
-        os.rename(new, target)
+    if not target.is_dir() or force:
         return
-    old = new.with_name(new.name + "-old")
-    os.rename(target, old)
-    try:
-        os.rename(new, target)
-    except BaseException:
-        os.rename(old, target)
-        raise
-    for entry in list(old.iterdir()):
-        if not (target / entry.name).exists() and not any(map(entry.match, WEIGHTS)):
-            os.rename(entry, target / entry.name)
-    shutil.rmtree(old)
+    settle(target)
+    if any(not name.startswith(UNFINISHED) for name in os.listdir(target)):
+        raise ValueError(f"TARGET {target} is not empty: use --force to replace its model")
 
 
 class _WithProgress(Selection):
@@ -224,18 +212,26 @@ def _rounding(array: np.ndarray, written: np.ndarray, fmt: Format) -> float | No
 
 
 def _write_config(options: dict[str, Any], folder: Path, dtype: str | None) -> None:
-    renamed = {key: dtype for key in ("torch_dtype", "dtype") if dtype and key in options}
-    text = json.dumps(options | renamed, indent=2, sort_keys=True, ensure_ascii=False)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    renamed: dict[str, Any] = {
+        key: dtype for key in ("torch_dtype", "dtype") if dtype and key in options
+    }
+    options = options | renamed
+    forget_quantization(options)
+    text = json.dumps(options, indent=2, sort_keys=True, ensure_ascii=False)
+    with atomic_write(folder / CONFIG, "w") as file:
+        file.write(text + "\n")
 
 
-def _copy_companions(source: Path, folder: Path) -> list[str]:
-    files = {file for pattern in COMPANIONS for file in source.glob(pattern) if file.is_file()}
-    names = [file.relative_to(source).as_posix() for file in files]
-    for name in names:
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(source / name, folder / name)
-    return names
+def _companions(folder: Path) -> list[str]:
+    """Return the names of the files of a folder that belong to a model besides its weights."""
+    files = {file for pattern in COMPANIONS for file in folder.glob(pattern) if file.is_file()}
+    return sorted(file.relative_to(folder).as_posix() for file in files)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    with open(source, "rb") as file, atomic_write(target) as copy:
+        shutil.copyfileobj(file, copy)
 
 
 def _summary(result: dict[str, Any], origins: dict[str, str], dtype: str | None) -> list[str]:
@@ -250,7 +246,11 @@ def _summary(result: dict[str, Any], origins: dict[str, str], dtype: str | None)
     ]
     if CONFIG not in files:
         lines.append(f"  no {CONFIG}: SOURCE has none; add one to load the model")
-    verified = f"verified: {result['tensors']} tensors read back, each equal to its source"
+    else:
+        text = wrap(result["model"].split(" "), terminal_width() - 2)
+        lines += [f"  {line}" for line in text]
+    verdict = "verified" if result["verified"] else "copied"
+    verified = f"{verdict}: {result['tensors']} tensors read back, each equal to its source"
     if result["rounding"]:
         verified += f" rounded to {dtype} (by at most {result['rounding']:.2g})"
     return [*lines, *wrap(verified.split(" "), terminal_width())]

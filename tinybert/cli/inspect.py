@@ -13,6 +13,7 @@ from tinybert.cli.command import Command, add_json_argument
 from tinybert.cli.model_files import find_config, weights_path
 from tinybert.cli.tensor_table import shape_text, tensor_table
 from tinybert.cli.terminal import human_size, print_json
+from tinybert.display import visible
 from tinybert.progress import progress_bar
 from tinybert.weights import open_checkpoint
 from tinybert.weights.reader import TensorReader
@@ -133,7 +134,7 @@ def _lines(result: dict[str, Any], values: bool) -> list[str]:
         if options:
             width = max(map(len, options))
             lines += ["", f"{title} (from {origin}):"]
-            lines += [f"  {k:{width}}  {v}" for k, v in options.items()]
+            lines += [f"  {visible(k):{width}}  {visible(str(v))}" for k, v in options.items()]
     lines += ["", *_tensor_table(result["tensors"], values), "", _total(result)]
     not_finite = [t["name"] for t in result["tensors"] if t.get("nan") or t.get("inf")]
     if not_finite:

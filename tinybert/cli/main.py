@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import errno
 import os
 import re
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import NoReturn
+from contextlib import redirect_stdout, suppress
+from typing import Any, NoReturn
 
 from tinybert import __version__
 from tinybert.backend import DeviceError
+from tinybert.cli.output import EscapedOutput
 from tinybert.cli.registry import COMMANDS, load_command
 from tinybert.cli.terminal import one_line, terminal_width
+from tinybert.display import visible
 from tinybert.fetch import FetchError
 
 # Errors that a user can cause and fix. Any other error is a bug and shows a traceback.
 USER_ERRORS = (ValueError, OSError, ImportError, MemoryError, FetchError, DeviceError)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 FAILED, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 
 
@@ -26,6 +32,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(FAILED, f"{self.prog}: {one_line(message)} (see {self.prog} --help)\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stderr).write(message)  # argparse's own ignores that a disk is full
 
 
 def build_parser(selected: str | None) -> Parser:
@@ -102,25 +111,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     selected = next((word for word in arguments if not word.startswith("-")), None)
     name, args = "tinybert", argparse.Namespace()
     try:
-        args = build_parser(selected).parse_args(arguments)
-        name = getattr(args, "prog", name)
-        if not hasattr(args, "run"):
-            print(_overview())
-            return 0
-        code = args.run(args)
-        sys.stdout.flush()
+        try:
+            args = _parse(selected, arguments)
+            name = getattr(args, "prog", name)
+            if hasattr(args, "run"):
+                with redirect_stdout(EscapedOutput(sys.stdout)):
+                    code = args.run(args)
+            else:
+                print(_overview())
+                code = 0
+        except SystemExit as stop:  # argparse: after --help 0, after an error 2
+            code = stop.code if isinstance(stop.code, int) else FAILED
+        sys.stdout.flush()  # it fails on a full disk
         return code
-    except SystemExit as stop:  # argparse: after --help 0, after an error 2
-        return stop.code if isinstance(stop.code, int) else FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, for example `head`, has stopped
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return CLOSED_PIPE
     except USER_ERRORS as error:
-        print(f"{name}: {_with_flags(_message(error), args)}", file=sys.stderr)
+        print(visible(f"{name}: {_with_flags(_message(error), args)}"), file=sys.stderr)
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            _discard_output()
         return FAILED
+
+
+def _discard_output() -> None:
+    """Drop what could not be written to standard output; Python would try again at its end."""
+    with suppress(OSError):  # of a standard output without a file descriptor, as in tests
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parse(selected: str | None, arguments: list[str]) -> argparse.Namespace:
+    """Parse the arguments; an unknown command is an error that names the nearest one."""
+    parser = build_parser(selected)
+    if selected is not None and selected not in COMMANDS:
+        nearest = difflib.get_close_matches(selected, COMMANDS, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(COMMANDS)}"
+        parser.error(f"there is no command {selected!r}: {hint}")
+    return parser.parse_args(arguments)
 
 
 def _message(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ def weights_path(name: str) -> Path:
 
     A TensorFlow 1 checkpoint can be given without the suffix `.index`, as in TensorFlow.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.exists():
         return path
     if name == "minilm":

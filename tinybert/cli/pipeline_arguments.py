@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+from collections.abc import Callable
 from typing import Any
 
 from tinybert.cli.command import add_device_argument, add_json_argument
@@ -11,8 +13,13 @@ from tinybert.pipelines.factory import TASKS
 
 
 def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --model, --device, --json."""
+    """Add --model, --untrained, --device, --json."""
     parser.add_argument("--model", metavar="MODEL", help="a model's folder, or its name on the Hub")
+    parser.add_argument(
+        "--untrained",
+        action="store_true",
+        help="use the model even if it lacks trained weights for the task",
+    )
     add_device_argument(parser)
     add_json_argument(parser)
 
@@ -23,13 +30,39 @@ def add_plot_argument(parser: argparse.ArgumentParser, figure: str) -> None:
 
 
 def load_pipeline(task: str, args: argparse.Namespace, **options: Any) -> Any:
-    """Return the pipeline of a task for --model; ValueError if --model is missing.
-
-    If the folder lacks the head's weights, they are random, and the loader prints a warning.
-    """
+    """Return the pipeline of a task for --model; ValueError if --model is missing."""
     if args.model is None:
         raise ValueError(
             f"--model is required: the folder or Hub name of a model trained for {task} (one that "
             f"{TASKS[task].auto_class.__name__} loads); minilm has no such head"
         )
-    return pipeline(task, args.model, device=args.device, **options)
+    return trained(lambda: pipeline(task, args.model, device=args.device, **options), task, args)
+
+
+def trained(load: Callable[[], Any], task: str, args: argparse.Namespace) -> Any:
+    """Return the pipeline that `load` returns.
+
+    Raises ValueError if the model's file lacks weights, which are then random, unless --untrained
+    is given. The loader's warning comes only if there is no error.
+    """
+    logger, records = logging.getLogger("tinybert"), list[logging.LogRecord]()
+
+    def keep(record: logging.LogRecord) -> bool:
+        records.append(record)
+        return False
+
+    logger.addFilter(keep)
+    try:
+        loaded = load()
+    finally:
+        logger.removeFilter(keep)
+    if loaded.untrained and not args.untrained:
+        names = ", ".join(loaded.untrained[:3])
+        more = f" and {len(loaded.untrained) - 3} more" if len(loaded.untrained) > 3 else ""
+        raise ValueError(
+            f"{args.model} has no trained weights for {task}; answers would be random. It lacks "
+            f"{names}{more}; give another --model, or --untrained to use it as it is"
+        )
+    for record in records:
+        logger.handle(record)
+    return loaded

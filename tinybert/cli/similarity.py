@@ -17,6 +17,7 @@ from tinybert.cli.command import (
 )
 from tinybert.cli.figures import figure_path
 from tinybert.cli.heatmap import check_heatmap, save_heatmap
+from tinybert.cli.output import console
 from tinybert.cli.terminal import print_json, shorten, terminal_width
 from tinybert.embedding import SentenceEmbedder, similarity
 from tinybert.fetch import model_folder
@@ -106,7 +107,6 @@ def _print_table(cosines: np.ndarray) -> None:
         for number, row in zip(["", *numbers], [numbers, *cells], strict=True):
             print(f"{number:>2}" + "".join(f"{cell:>{CELL + 1}}" for cell in row))
         return
-    from rich.console import Console
     from rich.table import Table
 
     shown = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
@@ -118,7 +118,7 @@ def _print_table(cosines: np.ndarray) -> None:
             cell if i == j else f"[{_style(cosines[i, j])}]{cell}" for j, cell in enumerate(row)
         ]
         shown.add_row(numbers[i], *styled)
-    Console().print(shown)
+    console().print(shown)
 
 
 def _style(cosine: float) -> str:

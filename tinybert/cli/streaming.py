@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 import regex
 
-from tinybert.cli.terminal import columns_of, printable
-from tinybert.generation.streamers import BaseStreamer
+from tinybert.cli.terminal import columns_of
+from tinybert.display import visible
+from tinybert.generation.streamers import BaseStreamer, settled_clean_up, settled_text
 
 WIDE = r"\p{ea=W}\p{ea=F}"  # wide characters such as ideographs: each is a word
 WORDS = regex.compile(rf"\s+|[{WIDE}]|[^\s{WIDE}]+")
-# Positions where a text can be split: a word ends, and `clean_up_tokenization` removes no space
-# there, so that it gives the same for the parts as for the whole text.
-BOUNDARIES = regex.compile(rf"(?<! ')(?= (?:[^ .?!,'n]|n[^']))|(?<=\n)|(?<=[{WIDE}])")
+ENDS = regex.compile(rf"(?=\s)|(?<=\n)|(?<=[{WIDE}])")  # positions where a word ends
+
+DECODE = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
 
 
 class WordWrapper:
     """Writes words in lines of at most `width` columns; line breaks in the text are kept.
 
-    Leading and trailing whitespace is not written; control characters are written as ?. Every call
+    Leading and trailing whitespace is not written; control characters are escaped. Every call
     of `add` ends a word.
     """
 
@@ -54,7 +55,7 @@ class WordWrapper:
             self.column = 0
         elif self.column and self.column + len(space) + columns_of(word) > self.width:
             line_breaks, space, self.column = 1, "", 0
-        shown = printable(word)
+        shown = visible(word)
         lines = [shown[i : i + self.width] for i in range(0, len(shown), self.width)]
         start = self.column + len(space) if len(lines) == 1 else 0
         # Set the column before the single write: then `end` is correct after Ctrl-C in between.
@@ -66,44 +67,43 @@ class TerminalStreamer(BaseStreamer):
     """Passes generated text to a `WordWrapper` as soon as later tokens cannot change it.
 
     Args:
-        tokenizer: has `decode` and `clean_up_tokenization`.
+        tokenizer: the tokenizer of the model.
         wrapper: writes the words.
         prompt: the text to show before the new text; "" for none.
 
-    The text is that of the text-generation pipeline: the decoded new tokens, cleaned up.
+    The text is that of the text-generation pipeline: the decoded new tokens, cleaned up if the
+    tokenizer does that.
     """
 
     def __init__(self, tokenizer: Any, wrapper: WordWrapper, prompt: str) -> None:
         self.tokenizer, self.wrapper, self.prompt = tokenizer, wrapper, prompt
-        self._ids: list[int] | None = None
+        self._ids: list[int] = []
+        self._prompt_is_next = True
         self._prompt_length = 0  # characters of the decoded prompt
         self._shown = 0  # characters that were passed to the wrapper
 
     def put(self, value: np.ndarray) -> None:
         """Receive the ids of the prompt (1, T), then each new token (1,)."""
-        new = np.asarray(value).reshape(-1).tolist()
-        if self._ids is None:
-            self._ids = new
-            self._prompt_length = len(self._decoded())
+        self._ids += np.asarray(value).reshape(-1).tolist()
+        if self._prompt_is_next:
+            self._prompt_is_next = False
+            self._prompt_length = len(self.tokenizer.decode(self._ids, **DECODE))
             # The first new token can continue the last word of the prompt.
             self._show(self.prompt[: len(self.prompt) - len(self.prompt.split(" ")[-1])])
             return
-        self._ids += new
-        text = self._decoded()[self._prompt_length :]
-        boundaries = [match.start() for match in BOUNDARIES.finditer(text)]
-        if boundaries:
-            complete = text[: boundaries[-1]]
-            self._show(self.prompt + self.tokenizer.clean_up_tokenization(complete))
+        text = settled_text(self.tokenizer, self._ids, **DECODE)[self._prompt_length :]
+        if self.tokenizer.cleans_up:
+            text = settled_clean_up(self.tokenizer.clean_up_tokenization(text))
+        ends = [match.start() for match in ENDS.finditer(text)]
+        if ends:
+            self._show(self.prompt + text[: ends[-1]])
 
     def end(self) -> None:
         """Show the rest of the text."""
-        text = self._decoded()[self._prompt_length :]
-        self._show(self.prompt + self.tokenizer.clean_up_tokenization(text))
-
-    def _decoded(self) -> str:
-        return self.tokenizer.decode(
-            self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        text = self.tokenizer.decode(self._ids, **DECODE)[self._prompt_length :]
+        if self.tokenizer.cleans_up:
+            text = self.tokenizer.clean_up_tokenization(text)
+        self._show(self.prompt + text)
 
     def _show(self, text: str) -> None:
         self.wrapper.add(text[self._shown :])

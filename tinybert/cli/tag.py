@@ -8,8 +8,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from tinybert.cli.command import Command, add_text_arguments, read_texts
+from tinybert.cli.output import console
 from tinybert.cli.pipeline_arguments import add_pipeline_arguments, load_pipeline
 from tinybert.cli.terminal import print_json, shorten, table, terminal_width, wrap
+from tinybert.display import visible
 from tinybert.pipelines.token_classification import STRATEGIES
 
 # Colours of the terminal's theme: readable on a light and on a dark background.
@@ -92,17 +94,16 @@ def _print_marked(text: str, entities: list[dict[str, Any]]) -> None:
         marked = "".join(part if name is None else f"[{part} {name}]" for part, name in parts)
         print("\n".join(wrap(marked.split(), terminal_width())))
         return
-    from rich.console import Console
     from rich.text import Text
 
     names = list(dict.fromkeys(name for _, name in parts if name is not None))
     style = {name: STYLES[i % len(STYLES)] for i, name in enumerate(names)}
     shown = Text()
     for part, name in parts:
-        shown.append(part, None if name is None else style[name])
+        shown.append(visible(part, lines=True), None if name is None else style[name])
         if name is not None:
-            shown.append(f" {name}", "dim")
-    Console(highlight=False).print(shown)
+            shown.append(f" {visible(name)}", "dim")
+    console(highlight=False).print(shown)
 
 
 def _table(text: str, entities: list[dict[str, Any]]) -> list[str]:

@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from tinybert.display import visible
+
 MIN_WIDTH = 30
 BAR_WIDTH = 24  # columns of a bar for a score of 1
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -28,19 +30,16 @@ def columns_of(text: str) -> int:
 
 
 def _columns(character: str) -> int:
+    if (escaped := visible(character)) != character:
+        return len(escaped)
     if unicodedata.category(character) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def printable(text: str) -> str:
-    """Replace control characters by ?."""
-    return "".join("?" if c < " " or c == "\x7f" else c for c in text)
-
-
 def one_line(text: str) -> str:
-    """Replace every run of whitespace by one space, and control characters by ?."""
-    return printable(" ".join(text.split()))
+    """Replace every run of whitespace by one space, and escape control characters."""
+    return visible(" ".join(text.split()))
 
 
 def shorten(text: str, width: int) -> str:
@@ -59,7 +58,7 @@ def shorten(text: str, width: int) -> str:
 
 def shorten_start(text: str, width: int) -> str:
     """Like `shorten`, but keep the end, which matters most in a dotted name."""
-    return shorten(text[::-1], width)[::-1]
+    return shorten(one_line(text)[::-1], width)[::-1]
 
 
 def pad(text: str, width: int, right: bool = False) -> str:
@@ -70,7 +69,7 @@ def pad(text: str, width: int, right: bool = False) -> str:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
     """Return the lines of a table, header first; `alignment` has "l" or "r" for every column."""
-    lines = [header, *rows]
+    lines = [[visible(cell) for cell in line] for line in (header, *rows)]
     widths = [max(columns_of(line[i]) for line in lines) for i in range(len(header))]
     return [
         "  ".join(

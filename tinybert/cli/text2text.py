@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, ClassVar
 
-from tinybert.cli.pipeline_arguments import load_pipeline
+from tinybert.cli.pipeline_arguments import load_pipeline, trained
 from tinybert.models import AutoConfig, AutoModelForSeq2SeqLM, EncoderDecoderModel
 from tinybert.pipelines.base import Row, Settings
 from tinybert.pipelines.text_generation import TextGenerationPipeline
@@ -31,5 +31,8 @@ def load_generator(args: argparse.Namespace) -> Any:
     if args.model not in (None, "minilm"):
         config = AutoConfig.from_pretrained(args.model)
         if config.is_encoder_decoder:
-            return Text2TextGenerationPipeline.from_pretrained(args.model, None, args.device)
+            kind, model = Text2TextGenerationPipeline, args.model
+            return trained(
+                lambda: kind.from_pretrained(model, None, args.device), "text-generation", args
+            )
     return load_pipeline("text-generation", args)

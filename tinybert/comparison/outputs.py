@@ -15,6 +15,11 @@ from tinybert.nn import Module
 
 OUTPUT = "(output)"  # the name of the whole model's output
 
+INSTALL = (
+    'pip install "tinybert[test]"; on Linux install the CPU build of torch first (pytorch.org), or '
+    "2.2 GB of CUDA libraries come with it"
+)
+
 # (module name, number of the call) -> output, or None if it has no floating array
 Calls = dict[tuple[str, int], Any]
 
@@ -23,9 +28,7 @@ def import_torch() -> Any:
     try:
         import torch
     except ImportError as error:
-        raise ImportError(
-            'compare needs torch: pip install "tinybert[test]" -c constraints.txt'
-        ) from error
+        raise ImportError(f"compare needs torch: {INSTALL}") from error
     return torch
 
 

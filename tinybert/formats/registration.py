@@ -8,8 +8,14 @@ files that need it.
 from pathlib import Path
 from typing import Any
 
-from tinybert.formats.doctor import diagnose
-from tinybert.weights.reader import FileFormat, TensorReader, register_description, register_format
+from tinybert.doctor import diagnose
+from tinybert.weights.reader import (
+    FileFormat,
+    TensorReader,
+    register_description,
+    register_format,
+    register_translation,
+)
 
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # the end of TensorFlow's .index files
 
@@ -18,7 +24,14 @@ def register() -> None:
     """Register every kind of file, in the order in which a folder with several is read."""
     for file_format in _FORMATS:
         register_format(file_format)
+    register_translation(("tf", "flax"), _open_framework)
     register_description(diagnose)
+
+
+def _open_framework(reader: TensorReader, path: Path) -> TensorReader:
+    from tinybert.formats.frameworks import FrameworkCheckpoint
+
+    return FrameworkCheckpoint(reader, path)
 
 
 def _open_torch(path: Path) -> TensorReader:

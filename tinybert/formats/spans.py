@@ -9,7 +9,6 @@ and (out, in) in PyTorch. It does not depend on a format or on the names of tens
 import math
 import mmap
 import os
-import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from tinybert.weights.errors import CheckpointError
 from tinybert.weights.reader import TensorInfo, TensorReader, check_out
 
 _CHUNK = 1 << 18  # values converted at a time
-_MAX_DIRECTORY = 100_000_000  # bytes, as for the header of safetensors
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,8 @@ class SpanReader(TensorReader):
             raise CheckpointError(self.path, f"tensor {name!r:.120} has {len(span.shape)} axes")
         if math.prod(size for size in span.shape if size) >= 1 << 60:
             raise CheckpointError(
-                self.path, f"tensor {name!r:.120} has a shape that no array can have: {span.shape}"
+                self.path,
+                f"tensor {name!r:.120} has a shape that no array can have: {span.shape}",
             )
         stored = sum(piece.size for piece in span.pieces)
         if stored != span.nbytes:
@@ -176,7 +175,7 @@ class SpanReader(TensorReader):
         """Fill ``out`` with a tensor, cast to its dtype; see ``TensorReader.read_into``."""
         span = self._span(name)
         fmt = FORMATS[span.dtype]
-        check_out(f"tensor {name!r}", span.info, out)
+        check_out(f"tensor {name!r:.200}", span.info, out)
         target = out.T if span.transposed else out
         if fmt.widen is None and out.dtype == span.storage and target.flags.c_contiguous:
             self._read(span, 0, target.reshape(-1).view(np.uint8))
@@ -193,7 +192,7 @@ class SpanReader(TensorReader):
 
     def _span(self, name: str) -> Span:
         if name not in self._spans:
-            raise KeyError(f"{self.path} has no tensor {name!r}")
+            raise KeyError(f"{self.path} has no tensor {name!r:.200}")
         return self._spans[name]
 
     def _view(self, span: Span) -> np.ndarray | None:
@@ -233,19 +232,3 @@ class SpanReader(TensorReader):
                 if not count:
                     raise CheckpointError(self.path, "was truncated after it was opened")
                 done += count
-
-
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file for unbuffered reading. Raises CheckpointError unless it is a regular file."""
-    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
-        raise CheckpointError(path, "is not a regular file")
-    return open(path, "rb", buffering=0)
-
-
-def read_directory(path: str | os.PathLike[str]) -> bytes:
-    """Read a directory of tensors completely. Raises CheckpointError if it is over 100 MB."""
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > _MAX_DIRECTORY:
-            raise CheckpointError(path, f"is over the {_MAX_DIRECTORY} bytes allowed for an index")
-        return file.read(size)

@@ -16,14 +16,25 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.checks import check, check_integer, is_integer, is_number
+from tinybert.atomic import settle
+from tinybert.checks import check, check_integer, is_integer, is_number, plain
+from tinybert.files import check_nesting, read_regular
 from tinybert.generation.token_ids import read_token_id_lists, read_token_ids
 from tinybert.weights import CheckpointError, atomic_write
 from tinybert.weights.strict_json import parse_json
 
 CONFIG_NAME = "generation_config.json"
-MAX_CONFIG_BYTES = 16 << 20  # bad_words_ids can be long; a usual file has 1 kB
 OUTPUT_FLAGS = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
+
+# Numbers that mean the same as None in these fields: transformers 5 reads None as the default.
+OFF = {
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+}
 
 # Options of transformers that are not supported, with the value that means "not used".
 UNSUPPORTED: dict[str, Any] = {
@@ -52,9 +63,9 @@ class GenerationConfig:
     """The options of `generate`.
 
     Attributes:
-        max_length: the maximum number of tokens, prompt included.
+        max_length: the maximum number of tokens, prompt with its padding included.
         max_new_tokens: the maximum number of new tokens; takes precedence over `max_length`.
-        min_length, min_new_tokens: no end-of-sequence token before this length.
+        min_length, min_new_tokens: no end-of-sequence token before this length, without padding.
         early_stopping: when beam search stops. True: as soon as there are `num_beams` finished
             sequences; False: when a better one is unlikely; "never": when no better one is
             possible.
@@ -121,6 +132,10 @@ class GenerationConfig:
     def __post_init__(self) -> None:
         self.validate()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; NumPy's numbers become Python's, which JSON can store."""
+        super().__setattr__(name, plain(value))
+
     def validate(self) -> None:
         """Raise ValueError for the first field, or combination of fields, that is not allowed.
 
@@ -164,7 +179,7 @@ class GenerationConfig:
             )
         for name, unused in UNSUPPORTED.items():
             if vars(self).get(name) not in (None, unused):
-                raise ValueError(f"{name} is not supported, got {vars(self)[name]!r}")
+                raise ValueError(f"{name} is not supported, got {vars(self)[name]!r:.80}")
 
     @property
     def eos_ids(self) -> list[int]:
@@ -176,7 +191,7 @@ class GenerationConfig:
     def updated(self, options: dict[str, Any]) -> GenerationConfig:
         """Return a copy with the fields in `options` replaced."""
         new = copy.deepcopy(self)
-        vars(new).update(options)
+        vars(new).update(plain(options))
         new.validate()
         return new
 
@@ -228,17 +243,22 @@ class GenerationConfig:
         Raises FileNotFoundError if there is no file, CheckpointError if it cannot be read.
         """
         path = Path(folder)
-        path = path / CONFIG_NAME if path.is_dir() else path
-        if not path.is_file():
+        if path.is_dir():
+            settle(path)
+            path = path / CONFIG_NAME
+        if not path.exists():
             raise FileNotFoundError(f"{path}: no such file")
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise CheckpointError(path, f"larger than {MAX_CONFIG_BYTES} bytes")
+        raw = read_regular(path, error=CheckpointError)
         try:
-            options = parse_json(path.read_bytes())
+            options = parse_json(raw)
+            check_nesting(options)
         except ValueError as error:
             raise CheckpointError(path, str(error)) from error
         if not isinstance(options, dict):
             raise CheckpointError(path, f"expected a JSON object, got {type(options).__name__}")
+        version = str(options.get("transformers_version")).partition(".")[0]
+        if version.isdecimal() and int(version) >= 5:  # there null means the default
+            options = {name: value for name, value in options.items() if value is not None}
         try:
             return cls.from_dict(options, **overrides)
         except ValueError as error:
@@ -247,7 +267,9 @@ class GenerationConfig:
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Save `generation_config.json` in a folder, which is created if it does not exist."""
         self.validate()
-        text = json.dumps(self.to_diff_dict(), indent=2, sort_keys=True) + "\n"
+        options = self.to_diff_dict()
+        options |= {name: off for name, off in OFF.items() if options.get(name, off) is None}
+        text = json.dumps(options, indent=2, sort_keys=True) + "\n"
         Path(folder).mkdir(parents=True, exist_ok=True)
         with atomic_write(Path(folder) / CONFIG_NAME, "w") as file:
             file.write(text)

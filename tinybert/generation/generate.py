@@ -128,7 +128,9 @@ class GenerationMixin:
             input_ids: (B, T) ids, padded at the left; for an encoder-decoder, the encoder's input.
                 Default: one bos_token_id. If `inputs_embeds` (B, T, D) is given instead, only the
                 new tokens are returned.
-            attention_mask: (B, T), 0 for padding; by default derived from pad_token_id.
+            attention_mask: (B, T), 0 for padding; by default derived from pad_token_id. A padded
+                row gets the tokens that it gets alone; only samples differ, since all rows of a
+                batch share one random generator.
             max_length, ..., use_cache: fields of GenerationConfig; further fields can be given as
                 keywords. None means the value of `generation_config`, then of the model. Defaults:
                 greedy search, 20 new tokens; with sampling, top_k 50 (0: no limit).
@@ -191,11 +193,13 @@ class GenerationMixin:
             mask = prompt.inputs.get("attention_mask")
             if mask is not None and not self.config.is_encoder_decoder:
                 self.check_left_padding(mask.data, config.max_length + prompt.hidden_length)
-            processors = processors_for(config, prompt.ids.shape[1], logits_processor)
-            rng = generator() if seed is None else seeded_generator(np.empty(0), int(seed))
-            search = SearchOptions(config, processors, rng, _padding_id(config))
             times = max(config.num_beams, config.num_return_sequences)
             prompt, past = prompt.repeated(times), repeat_cache(past, prompt.ids, times)
+            processors = processors_for(
+                config, prompt.ids.shape[1], logits_processor, prompt.mask, prompt.hidden_tokens
+            )
+            rng = generator() if seed is None else seeded_generator(np.empty(0), int(seed))
+            search = SearchOptions(config, processors, rng, _padding_id(config))
             decoder = IncrementalDecoder(self, prompt, config, past)
             collector = OutputCollector(config, prompt.encoder_outputs)
             if config.num_beams > 1:
@@ -227,6 +231,10 @@ class GenerationMixin:
         if self.config.is_encoder_decoder:
             inputs = {"decoder_input_ids": input_ids[:, past_length:], **others}
             inputs["attention_mask"] = attention_mask  # of the encoder
+            mask, name = others.get("decoder_attention_mask"), "decoder_position_ids"
+            decoder = self.get_decoder()  # type: ignore[attr-defined]
+            if mask is not None and "position_ids" in forward_arguments(decoder):
+                inputs.setdefault(name, _positions(mask)[:, past_length:])
         else:
             inputs = {**_uncached(self, input_ids, inputs_embeds, past_length), **others}
             inputs["attention_mask"] = attention_mask
@@ -277,7 +285,7 @@ def _with_lengths(
     limit: int | None,
     beyond: bool,
 ) -> GenerationConfig:
-    """Return the config with `max_length` and `min_length` as lengths of the returned ids.
+    """Return the config with `max_length` as the length of the returned ids.
 
     Args:
         options: the options that were given to `generate` itself.
@@ -286,7 +294,6 @@ def _with_lengths(
     Raises ValueError if the prompt is too long, or `max_length` exceeds the model's limit.
     """
     length, hidden = prompt.ids.shape[1], prompt.hidden_length
-    min_length = max(config.min_length - hidden, 0)
     if config.max_new_tokens is not None:
         if "max_length" in options:
             logger.warning("both max_new_tokens and max_length are given; max_length is ignored")
@@ -308,12 +315,11 @@ def _with_lengths(
             f"a prompt of {length + hidden} tokens and {max_length - length} new ones are too many "
             f"(max_length {hidden + max_length}): the model has max_position_embeddings {limit}"
         )
-    shortest = min_length if config.min_new_tokens is None else length + config.min_new_tokens
+    shortest = config.min_length - hidden
+    shortest = shortest if config.min_new_tokens is None else length + config.min_new_tokens
     if shortest > max_length:
         logger.warning("the minimum length %d exceeds the maximum %d", shortest, max_length)
-    return config.updated(
-        {"max_length": max_length, "max_new_tokens": None, "min_length": min_length}
-    )
+    return config.updated({"max_length": max_length, "max_new_tokens": None})
 
 
 def _padding_id(config: GenerationConfig) -> int:

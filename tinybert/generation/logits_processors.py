@@ -1,7 +1,9 @@
 """Logits processors: each changes the scores of the next token, given the tokens so far.
 
 A processor is called with raw arrays, input_ids (B, T) and scores (B, V), and returns new scores; a
-score of -inf excludes a token. Names, order and results are those of transformers.
+score of -inf excludes a token. Names, order and results are those of transformers, but for padding:
+a padded row gets the scores that the row gets without padding. For the processors in this file an
+id of -1 is padding (`RealTokens`).
 """
 
 from __future__ import annotations
@@ -39,6 +41,32 @@ class LogitsProcessorList(list[LogitsProcessor]):
         return scores
 
 
+class RealTokens:
+    """Calls processors with the tokens that the model reads; all others become -1 at the left.
+
+    Args:
+        mask: (B, T0), 0 for the tokens of the prompt that are masked.
+        processors: called with ids (B, T) where only real tokens are >= 0.
+    """
+
+    def __init__(self, mask: Array, processors: LogitsProcessor) -> None:
+        xp = array_module(mask)
+        self.processors = processors
+        self.order = xp.argsort(mask, axis=1, kind="stable")  # masked tokens first
+        self.is_masked = xp.take_along_axis(mask, self.order, 1) == 0
+
+    def __call__(self, input_ids: Array, scores: Array) -> Array:
+        xp, length = array_module(input_ids), self.order.shape[1]
+        prompt = xp.take_along_axis(input_ids[:, :length], self.order, 1)
+        prompt = xp.where(self.is_masked, -1, prompt)
+        return self.processors(xp.concatenate([prompt, input_ids[:, length:]], axis=1), scores)
+
+
+def _real_length(input_ids: Array) -> Array:
+    """Return the number of tokens (B,) that are not padding."""
+    return (input_ids >= 0).sum(axis=1)
+
+
 # --- repetition -----------------------------------------------------------------------------------
 
 
@@ -53,10 +81,11 @@ class RepetitionPenaltyLogitsProcessor:
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         xp = array_module(scores)
-        seen = xp.zeros(scores.shape, bool)
+        # Padding, -1, marks an extra column at the end, which is removed again.
+        seen = xp.zeros((len(scores), scores.shape[1] + 1), bool)
         seen[xp.arange(len(scores))[:, None], input_ids] = True
         penalised = xp.where(scores < 0, scores * self.penalty, scores / self.penalty)
-        return xp.where(seen, penalised, scores)
+        return xp.where(seen[:, :-1], penalised, scores)
 
 
 class NoRepeatNGramLogitsProcessor:
@@ -78,7 +107,7 @@ class NoRepeatNGramLogitsProcessor:
         repeats = xp.ones((batch, count), bool)  # n-grams that begin with the last n - 1 tokens
         for i in range(self.size - 1):
             repeats &= input_ids[:, i : i + count] == input_ids[:, count + i, None]
-        # The other n-grams mark an extra column, which is removed again.
+        # Other n-grams and padding, -1, mark an extra column, which is removed again.
         last_tokens = xp.where(repeats, input_ids[:, self.size - 1 :], scores.shape[1])
         excluded = xp.zeros((batch, scores.shape[1] + 1), bool)
         excluded[xp.arange(batch)[:, None], last_tokens] = True
@@ -117,24 +146,35 @@ class NoBadWordsLogitsProcessor:
 
 
 class MinLengthLogitsProcessor:
-    """Excludes end-of-sequence tokens before `min_length` tokens, prompt included."""
+    """Excludes end-of-sequence tokens before `min_length` tokens, prompt included.
 
-    def __init__(self, min_length: int, eos_token_id: int | list[int]) -> None:
+    hidden: the number of tokens of the prompt that have no ids: an int, or one for each row (B,).
+    """
+
+    def __init__(
+        self, min_length: int, eos_token_id: int | list[int], hidden: int | Array = 0
+    ) -> None:
         check_integer("min_length", min_length, 0)
         self.min_length, self.eos = min_length, read_token_ids("eos_token_id", eos_token_id)
+        self.hidden = hidden
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
-        return _without(scores, self.eos) if input_ids.shape[1] < self.min_length else scores
+        is_short = _real_length(input_ids) + self.hidden < self.min_length
+        return _in_rows(is_short, _without(scores, self.eos), scores)
 
 
-class MinNewTokensLengthLogitsProcessor(MinLengthLogitsProcessor):
+class MinNewTokensLengthLogitsProcessor:
     """Excludes end-of-sequence tokens before `min_new_tokens` new tokens."""
 
     def __init__(
         self, prompt_length: int, min_new_tokens: int, eos_token_id: int | list[int]
     ) -> None:
         check_integer("min_new_tokens", min_new_tokens, 0)
-        super().__init__(prompt_length + min_new_tokens, eos_token_id)
+        self.length = prompt_length + min_new_tokens
+        self.eos = read_token_ids("eos_token_id", eos_token_id)
+
+    def __call__(self, input_ids: Array, scores: Array) -> Array:
+        return _without(scores, self.eos) if input_ids.shape[1] < self.length else scores
 
 
 class ForcedBOSTokenLogitsProcessor:
@@ -144,7 +184,8 @@ class ForcedBOSTokenLogitsProcessor:
         self.bos = read_token_ids("forced_bos_token_id", bos_token_id)
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
-        return _only("forced_bos_token_id", scores, self.bos) if input_ids.shape[1] == 1 else scores
+        is_first = _real_length(input_ids) == 1
+        return _in_rows(is_first, _only("forced_bos_token_id", scores, self.bos), scores)
 
 
 class ForcedEOSTokenLogitsProcessor:
@@ -182,14 +223,18 @@ class SuppressTokensLogitsProcessor:
 
 
 class SuppressTokensAtBeginLogitsProcessor:
-    """Excludes `begin_suppress_tokens` when the sequence has `begin_index` tokens."""
+    """Excludes `begin_suppress_tokens` when the sequence has `begin_index` tokens.
 
-    def __init__(self, begin_suppress_tokens: Sequence[int], begin_index: int) -> None:
+    begin_index: an int, or one for each row (B,); padding counts as well.
+    """
+
+    def __init__(self, begin_suppress_tokens: Sequence[int], begin_index: int | Array) -> None:
         self.ids = read_token_ids("begin_suppress_tokens", begin_suppress_tokens)
         self.begin_index = begin_index
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
-        return _without(scores, self.ids) if input_ids.shape[1] == self.begin_index else scores
+        begins = array_module(scores).asarray(input_ids.shape[1] == self.begin_index)
+        return _in_rows(begins, _without(scores, self.ids), scores)
 
 
 # --- normalization --------------------------------------------------------------------------------
@@ -206,12 +251,20 @@ class LogitNormalization:
 
 
 def processors_for(
-    config: GenerationConfig, prompt_length: int, custom: Sequence[LogitsProcessor] = ()
+    config: GenerationConfig,
+    prompt_length: int,
+    custom: Sequence[LogitsProcessor] = (),
+    mask: Array | None = None,
+    hidden: int | Array = 0,
 ) -> LogitsProcessorList:
     """Return the processors for `config` in transformers' order; `custom` come before sampling.
 
-    `config.max_length` is the final length, prompt included. `min_new_tokens` takes precedence over
-    `min_length`.
+    Args:
+        config: its `max_length` is the final length, prompt included. `min_new_tokens` takes
+            precedence over `min_length`.
+        custom: called with all ids, padding included.
+        mask: (B, prompt_length), 0 for masked tokens of the prompt; None if there are none.
+        hidden: the number of tokens of the prompt that have no ids, see MinLengthLogitsProcessor.
     """
     found = LogitsProcessorList()
     eos = config.eos_ids
@@ -224,7 +277,7 @@ def processors_for(
     if config.min_new_tokens is not None and eos:
         found.append(MinNewTokensLengthLogitsProcessor(prompt_length, config.min_new_tokens, eos))
     elif config.min_length and eos:
-        found.append(MinLengthLogitsProcessor(config.min_length, eos))
+        found.append(MinLengthLogitsProcessor(config.min_length, eos, hidden))
     if config.forced_bos_token_id is not None:
         found.append(ForcedBOSTokenLogitsProcessor(config.forced_bos_token_id))
     if config.forced_eos_token_id is not None:
@@ -234,13 +287,12 @@ def processors_for(
     if config.suppress_tokens is not None:
         found.append(SuppressTokensLogitsProcessor(config.suppress_tokens))
     if config.begin_suppress_tokens is not None:
-        # The first token that is not forced.
-        forced = prompt_length <= 1 and config.forced_bos_token_id is not None
-        found.append(
-            SuppressTokensAtBeginLogitsProcessor(
-                config.begin_suppress_tokens, prompt_length + forced
-            )
-        )
+        begin: int | Array = prompt_length
+        if config.forced_bos_token_id is not None:  # the first token that is not forced
+            begin = begin + ((prompt_length if mask is None else (mask != 0).sum(axis=1)) <= 1)
+        found.append(SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, begin))
+    if found and mask is not None:
+        found = LogitsProcessorList([RealTokens(mask, found)])
     found.extend(custom)
     if config.do_sample:
         found.extend(_warpers_for(config))
@@ -268,6 +320,11 @@ def _warpers_for(config: GenerationConfig) -> list[LogitsProcessor]:
         if value is not None and value != unused:
             found.append(make(value, keep))
     return found
+
+
+def _in_rows(selected: Array, new: Array, scores: Array) -> Array:
+    """Return `new` (B, V) in the rows that are selected (B,) or (), and `scores` in the others."""
+    return array_module(scores).where(selected.reshape(-1, 1), new, scores)
 
 
 def _is_in(scores: Array, ids: list[int]) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tinybert.autograd import Tensor, as_tensor
 from tinybert.backend import Array, array_module
+from tinybert.checks import check_mask
 from tinybert.generation.config import GenerationConfig
 from tinybert.outputs import BaseModelOutput
 
@@ -35,6 +36,24 @@ class Prompt:
         """The number of tokens without ids: those given as `inputs_embeds` only."""
         embedded = self.inputs.get("inputs_embeds")
         return 0 if embedded is None else embedded.shape[1] - self.ids.shape[1]
+
+    @property
+    def _full_mask(self) -> Array | None:
+        name = "attention_mask" if self.encoder_outputs is None else "decoder_attention_mask"
+        mask = self.inputs.get(name)
+        return None if mask is None else mask.data
+
+    @property
+    def mask(self) -> Array | None:
+        """The mask (B, T) of `ids`; None if no token is masked."""
+        mask = self._full_mask
+        return None if mask is None else mask[:, self.hidden_length :]
+
+    @property
+    def hidden_tokens(self) -> int | Array:
+        """Like `hidden_length`, but without masked tokens: then one number for each row (B,)."""
+        mask, hidden = self._full_mask, self.hidden_length
+        return hidden if mask is None or not hidden else mask[:, :hidden].sum(axis=1)
 
     def repeated(self, times: int) -> Prompt:
         """Return a prompt with every row `times` times in a row."""
@@ -152,20 +171,20 @@ def _decoder_ids(inputs: dict[str, Any], start: int, batch: int, device: str) ->
     If `start` is put before them, the decoder's mask gets another column.
     """
     start_ids = as_tensor([[start]] * batch, device).data.astype("int64")
-    decoder_input_ids = inputs.pop("decoder_input_ids", None)
-    if decoder_input_ids is None:
-        return start_ids
-    ids = token_ids("decoder_input_ids", decoder_input_ids, device).data
+    given = inputs.pop("decoder_input_ids", None)
+    ids = start_ids if given is None else token_ids("decoder_input_ids", given, device).data
     if len(ids) != batch:
         raise ValueError(f"decoder_input_ids must have {batch} rows, got {len(ids)}")
+    name = "decoder_attention_mask"
+    mask = inputs.get(name)
+    if mask is not None:
+        inputs[name] = mask = _checked_mask(name, mask, ids.shape, device).astype("int64")
     if bool((ids[:, 0] == start).any()):
         return ids
     xp = array_module(ids)
-    mask = inputs.get("decoder_attention_mask")
     if mask is not None:
-        inputs["decoder_attention_mask"] = as_tensor(
-            xp.concatenate([xp.ones((batch, 1), mask.dtype), mask.data], axis=1)
-        )
+        ones = xp.ones((batch, 1), "int64")
+        inputs[name] = as_tensor(xp.concatenate([ones, mask.data], axis=1))
     return xp.concatenate([start_ids, ids], axis=1)
 
 
@@ -178,15 +197,29 @@ def read_mask(
 ) -> Tensor | None:
     """Return the attention mask (B, T) as integers, or None if nothing is masked."""
     if attention_mask is not None:
-        mask = _to_tensor("attention_mask", attention_mask, device)
-        if mask.shape != shape:
-            raise ValueError(f"attention_mask must have shape {shape}, got {mask.shape}")
-        mask = mask != 0
-    elif ids is not None and ids.size and config.pad_token_id not in (None, *config.eos_ids):
-        mask = ids != config.pad_token_id
-    else:
+        mask = _checked_mask("attention_mask", attention_mask, shape, device)
+    elif ids is None or not ids.size or config.pad_token_id is None:
         return None
+    else:
+        mask = ids != config.pad_token_id
+        if config.pad_token_id in config.eos_ids:
+            if len(ids) > 1 and not bool(mask.data[:, 0].all()):
+                logger.warning(
+                    "pad_token_id %d begins a prompt, but also ends sequences, so it is read as "
+                    "text; give attention_mask if it is padding",
+                    config.pad_token_id,
+                )
+            return None
     return None if bool(mask.data.all()) else mask.astype("int64")
+
+
+def _checked_mask(name: str, value: Any, shape: tuple[int, ...], device: str) -> Tensor:
+    """Return a mask (B, T) of 0 and 1; ValueError, naming the argument, for anything else."""
+    mask = _to_tensor(name, value, device)
+    if mask.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {mask.shape}")
+    check_mask(name, mask.data)
+    return mask
 
 
 def token_ids(name: str, value: Any, device: str) -> Tensor:

@@ -15,6 +15,14 @@ _IDEOGRAPHS = (
     (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F),
     (0x2B740, 0x2B81F), (0x2B820, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F),
 )  # fmt: skip
+# All characters that `clean_up_tokenization` replaces, but those that end such a replacement.
+_IN_CLEAN_UP = " 'nvr"
+MAX_IDS = 512  # ids whose text is decoded at each step; of more, half are forgotten
+CONTEXT = 32  # characters at the beginning of a text that may depend on what is before it
+
+
+def _is_ideograph(char: str) -> bool:
+    return char != "" and any(low <= ord(char) <= high for low, high in _IDEOGRAPHS)
 
 
 class BaseStreamer:
@@ -29,6 +37,29 @@ class BaseStreamer:
         raise NotImplementedError
 
 
+def settled_text(tokenizer: Any, ids: list[int], **decode_kwargs: Any) -> str:
+    """Return the beginning of `tokenizer.decode(ids, **decode_kwargs)` that further ids cannot
+    change.
+
+    Not settled are characters whose bytes are not complete, what the method `settled` of the
+    tokenizer leaves out, and with clean-up a space before what may become punctuation.
+    """
+    if hasattr(tokenizer, "settled"):
+        ids = ids[: tokenizer.settled(ids, decode_kwargs.get("skip_special_tokens", False))]
+    text = tokenizer.decode(ids, **decode_kwargs).rstrip("\ufffd")
+    cleans_up = decode_kwargs.get("clean_up_tokenization_spaces")
+    if cleans_up is None:
+        setting = getattr(tokenizer, "clean_up_tokenization_spaces", False)
+        cleans_up = getattr(tokenizer, "cleans_up", setting)
+    return settled_clean_up(text) if cleans_up else text
+
+
+def settled_clean_up(text: str) -> str:
+    """Return the beginning of a cleaned text that clean-up of a longer text cannot change."""
+    space = text.find(" ", len(text.rstrip(_IN_CLEAN_UP)))
+    return text if space < 0 else text[:space]
+
+
 class TextStreamer(BaseStreamer):
     """Prints generated text word by word.
 
@@ -38,7 +69,8 @@ class TextStreamer(BaseStreamer):
         **decode_kwargs: options of `decode`, such as `skip_special_tokens=True`.
 
     A word is printed when a space follows it, because further tokens could continue it. Ideographs
-    and line breaks are printed at once. Override `on_finalized_text` to do something other than
+    and line breaks are printed at once. All parts together are what `decode` returns for all ids,
+    or with `skip_prompt` for the new ones. Override `on_finalized_text` to do something other than
     print.
     """
 
@@ -49,7 +81,7 @@ class TextStreamer(BaseStreamer):
         self._start()
 
     def _start(self) -> None:
-        self._line: list[int] = []  # ids since the last line break
+        self._ids: list[int] = []
         self._printed = 0  # characters of their text
         self._prompt_is_next = True
 
@@ -64,21 +96,36 @@ class TextStreamer(BaseStreamer):
         is_prompt, self._prompt_is_next = self._prompt_is_next, False
         if is_prompt and self.skip_prompt:
             return
-        self._line += ids.reshape(-1).tolist()
-        text = self.tokenizer.decode(self._line, **self.decode_kwargs)
-        if text.endswith("\n"):
-            complete = text[self._printed :]
-            self._line, self._printed = [], 0
-        else:
-            is_cjk = bool(text) and any(low <= ord(text[-1]) <= high for low, high in _IDEOGRAPHS)
-            complete = text[self._printed : None if is_cjk else text.rfind(" ") + 1]
-            self._printed += len(complete)
+        self._ids += ids.reshape(-1).tolist()
+        text = settled_text(self.tokenizer, self._ids, **self.decode_kwargs)
+        at_once = text.endswith("\n") or _is_ideograph(text[-1:])
+        complete = text[self._printed : None if at_once else text.rfind(" ") + 1]
+        self._printed += len(complete)
+        if len(self._ids) > MAX_IDS:
+            self._forget_first_ids()
         self.on_finalized_text(complete)
+
+    def _forget_first_ids(self) -> None:
+        """Keep the last ids only, so that the time of a step does not grow with the text.
+
+        Only the first characters of a text depend on what is before it.
+        """
+        kept = self._ids[-MAX_IDS // 2 :]
+        try:
+            text, end = (self._decoded(ids) for ids in (self._ids, kept))
+        except UnicodeDecodeError:  # a MegaTokenizer with errors="strict", within a character
+            return
+        forgotten = len(text) - len(end)
+        first = CONTEXT + forgotten
+        if self._printed >= first and text[first:] == end[CONTEXT:]:
+            self._ids, self._printed = kept, self._printed - forgotten
+
+    def _decoded(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, **self.decode_kwargs)) if ids else ""
 
     def end(self) -> None:
         """Pass the rest of the text on; afterwards the streamer can be used again."""
-        text = self.tokenizer.decode(self._line, **self.decode_kwargs) if self._line else ""
-        rest = text[self._printed :]
+        rest = self._decoded(self._ids)[self._printed :]
         self._start()
         self.on_finalized_text(rest, stream_end=True)
 

@@ -13,6 +13,7 @@ from tinybert.checks import check_choice
 from tinybert.models import heads
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig, read_config
+from tinybert.models.foreign_options import check_attention
 from tinybert.models.heads import ModelWithHead
 
 __all__ = [
@@ -84,7 +85,10 @@ class _AutoModel:
 
     @classmethod
     def from_config(cls, config: PretrainedConfig, **options: Any) -> Any:
-        """Return a model with fresh weights; `options` go to its constructor."""
+        """Return a model with fresh weights; `options` go to its constructor, except for
+        transformers' `attn_implementation`, which is checked: see `foreign_options`.
+        """
+        check_attention(options.pop("attn_implementation", None))
         return cls._class_for(config)(config, **options)
 
     @classmethod

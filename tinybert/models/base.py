@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tinybert.atomic import reading, saving
 from tinybert.autograd import (
     Tensor,
     get_default_device,
@@ -18,12 +19,15 @@ from tinybert.autograd import (
 from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.models.arguments import argument_names
 from tinybert.models.config import CONFIG_NAME, PretrainedConfig
+from tinybert.models.foreign_options import FOREIGN, take_foreign
 from tinybert.models.loading import choose_device, choose_dtype, load_weights
 from tinybert.models.low_memory import load_in_place
 from tinybert.models.surgery import Surgery, resized
 from tinybert.nn import Embedding, KeyValueCache, LayerNorm, Linear, Module
 from tinybert.nn.init import fill_, hollow_init, normal_, skip_init
 from tinybert.weights import open_checkpoint, save_sharded
+from tinybert.weights.folder import weight_files
+from tinybert.weights.quantized import forget_quantization
 from tinybert.weights.reader import TensorReader
 
 logger = logging.getLogger("tinybert")
@@ -169,6 +173,7 @@ class PreTrainedModel(Surgery):
         device: str | None = None,
         dtype: Any = None,
         ignore_mismatched_sizes: bool = False,
+        ignore_missing_keys: bool = False,
         output_loading_info: bool = False,
         low_memory: bool = False,
         torch_dtype: Any = None,
@@ -188,28 +193,36 @@ class PreTrainedModel(Surgery):
                 config, None the default dtype. bfloat16 becomes float32.
             ignore_mismatched_sizes: initialize weights whose shape differs at random instead of
                 raising.
+            ignore_missing_keys: accept any number of missing weights, which are initialized at
+                random. Otherwise at least half of the tensors of the model without its head must be
+                found: with fewer, the file belongs to another model.
             output_loading_info: return (model, LoadingReport).
             low_memory: keep matrices in their files, in the files' dtype, and convert them block by
                 block when they are used: for inference with models larger than the memory.
             torch_dtype, device_map: transformers' names of dtype and device.
             revision, token: of a model on the Hub, see `hub.resolve`.
-            **options: overrides of the config, and arguments of the model's constructor.
+            **options: overrides of the config, arguments of the model's constructor, and those of
+                transformers' that `foreign_options` explains (from_tf, attn_implementation, ...).
 
         On the CPU, weights that are stored in the right dtype are the file's own memory until they
         change (copy on write); others are converted tensor by tensor, so memory peaks at little
         more than the model's size. Names that do not match are logged once. Raises CheckpointError
-        for damaged files and FileNotFoundError for missing ones.
+        for damaged files, FileNotFoundError for missing ones, and ValueError if fewer than half of
+        the weights are found. 8-bit weights with scales become plain numbers.
         """
         path = Path(folder)
         if not path.is_file():
             path = resolve(folder, WEIGHT_FILES, revision=revision, token=token)
         own = {name: options.pop(name) for name in cls._constructor_options() if name in options}
+        weights = path if FOREIGN.isdisjoint(options) else take_foreign(options, path)
         device = choose_device(device, device_map) or get_default_device()
-        with open_checkpoint(path) as checkpoint:
+        with reading(path), open_checkpoint(weights) as checkpoint:
             if config is None:
                 config = cls._load_config(path, checkpoint, options)
             elif options:
                 raise TypeError(f"config is given, so {sorted(options)} cannot override it")
+            if hasattr(config, "quantization_config") or hasattr(config, "compression_config"):
+                forget_quantization(vars(config))
             dtype = choose_dtype(dtype, torch_dtype, config) or get_default_dtype()
             init = hollow_init() if low_memory else skip_init()
             with init, set_default_device(device), set_default_dtype(dtype):
@@ -219,8 +232,10 @@ class PreTrainedModel(Surgery):
                 report, unset = load_in_place(model, *source, device)
             else:
                 report, unset = load_weights(model, *source)
+            model.load_extras(path)
+        if 2 * report.found < report.wanted and not ignore_missing_keys:
+            raise ValueError(report.too_few())
         model.init_weights(only=unset)
-        model.load_extras(path)
         if str(report):
             logger.warning("%s", report)
         model.eval()
@@ -228,10 +243,13 @@ class PreTrainedModel(Surgery):
 
     @classmethod
     def _load_config(cls, path: Path, checkpoint: TensorReader, overrides: dict[str, Any]) -> Any:
-        """Load the config next to the weights; without one, the config that the weights store."""
+        """Load the config next to the weights, or the one that the weights store; a Megatron-LM
+        checkpoint joins both.
+        """
         folder = path if path.is_dir() else path.parent
         stored = getattr(checkpoint, "model_config", None)
-        if stored is None or (folder / CONFIG_NAME).exists():
+        joined = getattr(checkpoint, "merges_config", False)
+        if stored is None or (not joined and (folder / CONFIG_NAME).exists()):
             return cls.config_class.from_pretrained(folder, **overrides)
         return cls.config_class.from_dict(stored(), **overrides)
 
@@ -259,19 +277,21 @@ class PreTrainedModel(Surgery):
             dtype: store floating weights in this format, "float16" or "bfloat16" for half the
                 size; None stores them as they are.
 
-        The config is written last, so an interrupted save leaves the older model complete.
+        All files change in one step: an interrupted save leaves the older model complete.
         """
         path = Path(folder)
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(f"folder {str(folder)!r} exists and is not a folder")
         self.config.architectures = [type(self).__name__]
+        for name in ("dtype", "torch_dtype"):  # in which transformers 5 loads the weights
+            if hasattr(self.config, name):
+                setattr(self.config, name, dtype or str(self.dtype))
         self.config.to_json_string()  # raises now, before anything is written
         tensors = {name: tensor.numpy() for name, tensor in _once(self.state_dict()).items()}
-        save_sharded(
-            tensors, path, max_shard_size=max_shard_size, metadata={"format": "pt"}, dtype=dtype
-        )
-        self.save_extras(path)
-        self.config.save_pretrained(path)
+        with saving(path, weight_files) as new:
+            save_sharded(tensors, new, max_shard_size, {"format": "pt"}, dtype)
+            self.save_extras(new)
+            self.config.save_pretrained(new)
 
     def save_extras(self, folder: Path) -> None:
         """Save what a model folder holds besides config and weights; nothing by default."""

@@ -449,7 +449,7 @@ class BertModel(BertPreTrainedModel, BaseModel):
             and (mask := as_tensor(mask, self.device)).shape == ids.shape
         ):
             hidden = (mask.data[:, 0] == 0) & (ids.data[:, 0] != self.config.pad_token_id)
-            if bool(hidden.all()):
+            if hidden.size and bool(hidden.all()):
                 warnings.warn(
                     "attention_mask hides the first token of every text; if it holds "
                     "token_type_ids, pass them by name: model(input_ids, token_type_ids=...)",

@@ -10,6 +10,7 @@ Shapes   B batch, T tokens, D hidden
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from tinybert.autograd import Tensor
@@ -51,6 +52,23 @@ class BertForNextSentencePrediction(BertLabelsHead, heads.NextSentencePrediction
 
     def order_logits(self, pooled: Tensor) -> Tensor:
         return self.cls.seq_relationship(pooled)
+
+    def forward(
+        self, input_ids=None, attention_mask=None, token_type_ids=None, position_ids=None,
+        head_mask=None, inputs_embeds=None, labels=None, output_attentions=None,
+        output_hidden_states=None, return_dict=None, *, next_sentence_label=None,
+    ) -> Any:  # fmt: skip
+        if next_sentence_label is not None:
+            if labels is not None:
+                raise ValueError("next_sentence_label is the old name of labels; give one of them")
+            warnings.warn(
+                "next_sentence_label is the old name of labels", FutureWarning, stacklevel=4
+            )
+            labels = next_sentence_label
+        return super().forward(
+            input_ids, attention_mask, token_type_ids, position_ids, head_mask, inputs_embeds,
+            labels, output_attentions, output_hidden_states, return_dict,
+        )  # fmt: skip
 
 
 class BertForSequenceClassification(BertLabelsHead, heads.SequenceClassification):

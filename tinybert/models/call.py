@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tinybert.autograd import Tensor, as_tensor
+from tinybert.autograd import Tensor
 from tinybert.backend import parse_device
 from tinybert.models.arguments import check_shape, choose, read_ids, read_tokens, tensor_of
 from tinybert.models.base import PreTrainedModel
@@ -228,10 +228,10 @@ class BaseModel(PreTrainedModel):
         if given is None:
             return None
         layers, heads = self.config.num_hidden_layers, self.config.num_attention_heads
-        array = tensor_of("head_mask", given, self.device).data.astype(self.dtype)
-        if array.shape not in ((heads,), (layers, heads)):
+        factors = tensor_of("head_mask", given, self.device).to(self.dtype)
+        if factors.shape not in ((heads,), (layers, heads)):
             raise ValueError(
-                f"head_mask must have shape ({heads},) or ({layers}, {heads}), got {array.shape}"
+                f"head_mask must have shape ({heads},) or ({layers}, {heads}), got {factors.shape}"
             )
-        rows = array if array.ndim == 2 else [array] * layers
-        return [as_tensor(row[None, :, None, None]) for row in rows]
+        rows = [factors if factors.ndim == 1 else factors[layer] for layer in range(layers)]
+        return [row[None, :, None, None] for row in rows]

@@ -11,14 +11,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tinybert.checks import check, check_choice, check_integer, is_integer
+from tinybert.checks import check, check_choice, check_integer, is_integer, plain
+from tinybert.display import short_repr
+from tinybert.doctor import diagnose_json
+from tinybert.files import check_nesting, read_regular
 from tinybert.hub import resolve
 from tinybert.weights import atomic_write
 
 CONFIG_NAME = "config.json"
-MAX_CONFIG_BYTES = 16 << 20  # a normal config has a few kilobytes; id2label can make it longer
 PROBLEM_TYPES = (
     None,
     "regression",
@@ -78,19 +78,22 @@ class PretrainedConfig:
         self.is_encoder_decoder = is_encoder_decoder
         self.is_decoder = is_decoder
         self.add_cross_attention = add_cross_attention
-        heads = _by_number("pruned_heads", pruned_heads, "layer to a list of heads")
-        self.pruned_heads = {layer: list(pruned) for layer, pruned in heads.items()}
+        self.pruned_heads = by_number("pruned_heads", pruned_heads, "layer to a list of heads")
         self.architectures = architectures
         self.problem_type = problem_type
         self.bos_token_id = bos_token_id
         self.eos_token_id = eos_token_id
         self.pad_token_id = pad_token_id
-        self.id2label = _by_number("id2label", id2label, "class to its label") or None
+        self.id2label = by_number("id2label", id2label, "class to its label") or None
         self.label2id = label2id
         if self.id2label is None:
             self.num_labels = 2 if num_labels is None else num_labels
         for name, value in options.items():
             setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an option; NumPy's numbers become Python's, which JSON can store."""
+        super().__setattr__(name, plain(value))
 
     @property
     def num_labels(self) -> int:
@@ -125,7 +128,7 @@ class PretrainedConfig:
     def to_json_string(self, use_diff: bool = True) -> str:
         """Return the text of `config.json`: sorted keys, indented by two."""
         options = self.to_diff_dict() if use_diff else self.to_dict()
-        return json.dumps(options, indent=2, sort_keys=True, default=_as_python) + "\n"
+        return json.dumps(options, indent=2, sort_keys=True, default=_refuse) + "\n"
 
     @classmethod
     def from_dict(cls, options: dict[str, Any], **overrides: Any) -> Any:
@@ -196,20 +199,25 @@ def check_pad_token(config: Any) -> None:
     check("pad_token_id", pad, fits, f"an integer from 0 to {last}", optional=True)
 
 
-def _by_number(name: str, value: Any, what: str) -> dict[int, Any]:
+def by_number(name: str, value: Any, what: str) -> dict[int, Any]:
     """Return a dict with integer keys, which JSON stores as text."""
     try:
-        return {int(key): member for key, member in (value or {}).items()}
+        return {_number(key): member for key, member in (value or {}).items()}
     except (AttributeError, TypeError, ValueError):
         raise ValueError(
-            f"{name} must be a dict from the number of a {what}, got {value!r:.80}"
+            f"{name} must be a dict from the number of a {what}, got {short_repr(value)}"
         ) from None
 
 
-def _as_python(value: Any) -> Any:
-    """Return a NumPy number as a Python number, which JSON can store."""
-    if isinstance(value, np.generic):
-        return value.item()
+def _number(key: Any) -> int:
+    """Return a key as an integer. Many beyond 2^61 can share a hash, which makes a dict slow."""
+    if abs(number := int(key)) < 1 << 53:
+        return number
+    raise ValueError(f"{short_repr(key)} is too large")
+
+
+def _refuse(value: Any) -> Any:
+    """Raise TypeError for a value that JSON cannot store."""
     raise TypeError(f"a config can only store what JSON can, got {type(value).__name__}")
 
 
@@ -232,16 +240,16 @@ def read_config(
 
 def read_json_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file. Raises ValueError, naming the file and the fault."""
-    if not path.is_file():
+    if not path.exists():
         foreign = (path.parent / "model_config.yaml").is_file()
         hint = "; `tinybert convert` turns a NeMo model into one" if foreign else ""
         raise FileNotFoundError(f"{path}: no such file; a model folder needs a {path.name}{hint}")
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise ValueError(f"{path}: a {path.name} has at most {MAX_CONFIG_BYTES} bytes")
+    raw = read_regular(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(raw.decode("utf-8"))
+        check_nesting(value)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
+        raise ValueError(f"{path}: {diagnose_json(path, error)}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
     return value

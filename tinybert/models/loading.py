@@ -11,6 +11,7 @@ from typing import Any
 
 from tinybert.autograd import Tensor
 from tinybert.backend import cuda_is_available, to_device
+from tinybert.display import visible
 from tinybert.nn import Module
 from tinybert.weights.reader import TensorReader
 
@@ -23,6 +24,7 @@ RENAMED = {
 # Buffers that hold no weights: some files have them, others do not.
 IGNORED = ("position_ids", "token_type_ids", "inv_freq", "_float_tensor")
 LISTED = 20  # names of each kind that a report lists
+COMPARED = 1000  # unused names in a search for a similar one, which is slow
 
 
 @dataclass
@@ -34,6 +36,8 @@ class LoadingReport:
         unexpected_keys: tensors of the file that the model does not have; not used.
         mismatched_keys: (name, shape in the file, shape in the model); initialized at random.
         renamed: name in the file -> name in the model, where they differ.
+        wanted, found: the number of tensors of the model without its head, and of those that the
+            file has.
     """
 
     model: str
@@ -44,9 +48,11 @@ class LoadingReport:
         default_factory=list
     )
     renamed: dict[str, str] = field(default_factory=dict)
+    wanted: int = 0
+    found: int = 0
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return "\n".join(map(visible, self._lines()))
 
     def _lines(self) -> list[str]:
         if not (self.missing_keys or self.mismatched_keys or self.unexpected_keys):
@@ -65,9 +71,18 @@ class LoadingReport:
             ),
         ]
 
+    def too_few(self) -> str:
+        """Return the error for a file in which most weights were not found."""
+        return (
+            f"{self.source}: only {self.found} of {self.wanted} tensors of {self.model}, without "
+            "its head, were found: this is another model, or its tensors have other names. "
+            f"ignore_missing_keys=True initializes what is missing at random\n{self}"
+        )
+
     def _similar(self, name: str) -> str:
         """Return a hint with the most similar unused name in the file, if there is one."""
-        close = difflib.get_close_matches(name, self.unexpected_keys, n=1, cutoff=0.8)
+        known = [key for key in self.unexpected_keys[:COMPARED] if len(key) < 2 * len(name)]
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
         return f"   (the file has {close[0]})" if close else ""
 
 
@@ -105,7 +120,12 @@ def load_weights(
         if name not in in_file:
             continue
         key = in_file[name]
-        shape = tuple(checkpoint.info(key).shape)
+        shape, stored = tuple(checkpoint.info(key).shape), checkpoint.info(key).dtype
+        if stored[0] in "IU" and tensor.dtype.kind == "f":
+            raise ValueError(
+                f"{source}: {key} has integers ({stored}), which are no weights: the model is "
+                "quantised with a method that is not supported"
+            )
         if shape != tensor.shape:
             report.mismatched_keys.append((name, shape, tensor.shape))
         else:
@@ -119,6 +139,9 @@ def load_weights(
         )
     unset = {name for name in own if name not in in_file and not _is_ignored(name)}
     loaded = {id(own[name]) for name in own if name in in_file}
+    inside = [name for name in own if name.startswith(prefix + ".")] or own
+    base = {id(own[name]) for name in inside if not _is_ignored(name)}
+    report.wanted, report.found = len(base), len(base & loaded)
     report.missing_keys = sorted(name for name in unset if id(own[name]) not in loaded)
     mismatched = {name for name, _, _ in report.mismatched_keys}
     return report, set(report.missing_keys) | mismatched

@@ -12,23 +12,22 @@ from typing import Any
 import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor
-from tinybert.backend import Array, array_module
+from tinybert.backend import Array
+from tinybert.checks import check_mask
 from tinybert.models.arguments import tensor_of
 
 
 def read_mask(name: str, mask: Any, device: str) -> Tensor:
     """Return a mask as a Tensor.
 
-    Raises ValueError if it requires a gradient, or holds NaN or infinity. A mask of four axes may
-    hold -inf, since it is added to the scores as it is.
+    Raises ValueError if it requires a gradient, or holds anything but ones and zeros. A mask of
+    four axes is not checked, since it can hold numbers to add to the scores.
     """
     given = tensor_of(name, mask, device)
     if given.requires_grad:
         raise ValueError(f"{name} is a constant; it cannot require a gradient")
-    if given.ndim < 4 and given.dtype.kind == "f":
-        wrong = given.data[~array_module(given.data).isfinite(given.data)]
-        if wrong.size:
-            raise ValueError(f"{name} must be of ones and zeros, got {float(wrong[0])}")
+    if given.ndim < 4:
+        check_mask(name, given.data)
     return given
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from tinybert.autograd import Tensor
+from tinybert.checks import check_flag
 from tinybert.models import bert_heads, bert_tasks
 from tinybert.models.attention import CrossAttention, SelfAttention
 from tinybert.models.base import PreTrainedModel
@@ -168,7 +169,25 @@ class MegatronBertHead(bert_heads.BertHead):
 
 
 class MegatronBertForPreTraining(MegatronBertHead, bert_heads.BertForPreTraining):
-    """MegatronBERT with both heads of its pre-training: masked tokens, next sentence prediction."""
+    """MegatronBERT with both heads of its pre-training: masked tokens, next sentence prediction.
+
+    Args:
+        config: the sizes and options.
+        add_binary_head: True, since the model has the head that predicts the next sentence.
+    """
+
+    def __init__(self, config: PretrainedConfig, add_binary_head: bool = True) -> None:
+        check_flag("add_binary_head", add_binary_head)
+        if not add_binary_head:
+            raise ValueError(
+                "add_binary_head must be True: this model always predicts the next sentence; "
+                "MegatronBertForMaskedLM is the model without that head"
+            )
+        super().__init__(config)
+
+    @classmethod
+    def _constructor_options(cls) -> tuple[str, ...]:
+        return ("add_binary_head",)
 
 
 class MegatronBertForCausalLM(MegatronBertHead, bert_heads.BertLMHeadModel):

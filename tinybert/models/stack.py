@@ -7,12 +7,11 @@ recomputes layers in backward (gradient checkpointing).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
-from tinybert.autograd import Tensor, checkpoint, is_grad_enabled
+from tinybert.autograd import Tensor, is_grad_enabled
+from tinybert.models.recompute import recomputed
 from tinybert.nn import Module, ModuleList
-from tinybert.nn.cache import LayerCache
 
 
 class LayerOutput(NamedTuple):
@@ -87,24 +86,5 @@ def _run(layer: Module, x: Tensor, call: Any, past: Any, head_mask: Tensor | Non
     return layer(x, call, past, head_mask)
 
 
-def _recomputed(
-    layer: Module, x: Tensor, call: Any, past: LayerCache | None, head_mask: Tensor | None
-) -> LayerOutput:
-    """Run a layer without keeping its intermediate results, which backward computes again.
-
-    Both runs start from the same past, so each appends to its own copy of the cache. All tensors
-    that may need a gradient are inputs of `checkpoint`: x, the encoder's states, the cache.
-    """
-    states = [] if call.encoder_states is None else [call.encoder_states]
-    cached = () if past is None else past.members
-
-    def function(x: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        encoder_states = inputs[0] if states else None
-        again = replace(call, encoder_states=encoder_states)
-        output = layer(x, again, LayerCache(*inputs[len(states) :]), head_mask)
-        return tuple(part for part in output if part is not None)
-
-    parts = iter(checkpoint(function, x, *states, *cached, parameters=layer.parameters()))
-    weights = call.output_attentions
-    asked = (True, weights, weights and bool(states))
-    return LayerOutput(*(next(parts) if present else None for present in asked))  # type: ignore[arg-type]
+def _recomputed(*inputs: Any) -> LayerOutput:
+    return LayerOutput(*recomputed(*inputs))

@@ -4,11 +4,12 @@ checkpointing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from tinybert.autograd import no_grad, set_default_device
-from tinybert.checks import check_integer
+from tinybert.checks import check, check_integer, is_integer, plain
+from tinybert.models.config import by_number
 from tinybert.nn import Embedding, Linear, Module, Parameter
 from tinybert.nn.init import full, normal_, skip_init
 
@@ -71,11 +72,12 @@ class Surgery(Module):
         """Remove attention heads: {layer: [heads]}, by their original numbers.
 
         Heads that are pruned already are ignored. `config.pruned_heads` records the pruned heads,
-        so a saved model is pruned again before its weights are loaded.
+        so a saved model is pruned again before its weights are loaded. Raises ValueError for other
+        layers and heads, and if no head would be left.
         """
         base = self.base_model
         layers = self.config.num_hidden_layers
-        for layer, heads in heads_to_prune.items():
+        for layer, heads in _read_heads(heads_to_prune).items():
             if not 0 <= layer < layers:
                 raise ValueError(
                     f"heads_to_prune must name layers from 0 to {layers - 1}, got {layer}"
@@ -112,6 +114,18 @@ class Surgery(Module):
         for module in self.modules():
             if hasattr(module, "gradient_checkpointing"):
                 module.gradient_checkpointing = value
+
+
+def _read_heads(given: dict[Any, Any]) -> dict[int, list[int]]:
+    """Return {layer: [heads]} with integers of Python. Raises ValueError for anything else."""
+    heads = by_number("heads_to_prune", given, "layer to a list of heads")
+    for layer, row in heads.items():
+        heads[layer] = plain(list(row)) if isinstance(row, Iterable) else [None]
+        fits = all(map(is_integer, heads[layer]))
+        check(
+            "heads_to_prune", given, fits, "a dict from the number of a layer to a list of integers"
+        )
+    return heads
 
 
 def resized(old: Parameter, size: int, std: float | None = None) -> Parameter:

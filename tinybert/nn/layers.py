@@ -9,6 +9,7 @@ from typing import Any
 
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor
+from tinybert.checks import is_integer
 from tinybert.nn import init
 from tinybert.nn.module import Module, Parameter
 from tinybert.nn.stored import StoredParameter
@@ -89,7 +90,7 @@ class LayerNorm(Module):
 
     def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
+        shape: Any = (normalized_shape,) if is_integer(normalized_shape) else normalized_shape
         self.normalized_shape, self.eps = tuple(shape), eps
         self.weight = Parameter(init.full(self.normalized_shape, 1.0))
         self.bias = Parameter(init.full(self.normalized_shape, 0.0))

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor, get_default_dtype, to_array
 from tinybert.backend import Array, is_array
+from tinybert.checks import is_integer
 
 
 def operands(a: Any, b: Any) -> tuple[Any, Any]:
@@ -64,6 +65,24 @@ def widened(x: Any) -> Any:
     return x.astype("float32") if x.dtype == "float16" else x
 
 
+def converted(x: Any, dtype: Any, copy: bool = False) -> Any:
+    """Return x in another dtype; a number too large for it becomes infinite, without a warning."""
+    if x.dtype == dtype and not copy:
+        return x
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return x.astype(dtype)
+
+
+def sum_dtype(x: Any) -> Any:
+    """Return the dtype in which x is summed."""
+    return np.dtype("float32") if x.dtype == "float16" else result_dtype(x)
+
+
+def result_dtype(x: Any) -> Any:
+    """Return the dtype of a sum of x: its own, int64 for booleans and the smaller integers."""
+    return x.dtype if x.dtype.kind in "fc" or x.dtype == "uint64" else np.dtype("int64")
+
+
 def conjugate(x: Any) -> Any:
     """Return the complex conjugate of a complex array, anything else unchanged."""
     return x.conj() if is_array(x) and x.dtype.kind == "c" else x
@@ -74,9 +93,9 @@ def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
     if grad.shape == shape:
         return grad
     added = grad.ndim - len(shape)
-    grad = grad.sum(axis=tuple(range(added))) if added else grad
-    stretched = tuple(i for i, size in enumerate(shape) if size == 1 and grad.shape[i] != 1)
-    return grad.sum(axis=stretched, keepdims=True) if stretched else grad
+    stretched = [i + added for i, size in enumerate(shape) if size != grad.shape[i + added]]
+    total = grad.sum(axis=(*range(added), *stretched), dtype=sum_dtype(grad))
+    return converted(total, grad.dtype).reshape(shape)
 
 
 def normal_axis(axis: Any, ndim: int, name: str = "axis") -> int:
@@ -132,7 +151,8 @@ def trailing_shape(
     name: str, x: Tensor, normalized_shape: Sequence[int], weight: Tensor | None
 ) -> tuple[int, ...]:
     """Return `normalized_shape` as a tuple; ValueError unless x and weight end in it."""
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape: Any = normalized_shape
+    shape = (shape,) if is_integer(shape) else tuple(shape)
     if x.shape[x.ndim - len(shape) :] != shape or (weight is not None and weight.shape != shape):
         found = "" if weight is None else f" and weight of shape {weight.shape}"
         raise ValueError(

@@ -15,6 +15,7 @@ from tinybert.backend import (
     kernel,
     seeded_generator,
 )
+from tinybert.ops.arguments import converted, sum_dtype, widened
 
 
 class ScaledDotProductAttention(Function):
@@ -44,15 +45,18 @@ class ScaledDotProductAttention(Function):
     In blocks. A softmax over many keys can be summed up block by block. With the largest score seen
     so far, top, and p = exp(S - top), keep total = sum p and gathered = p @ value; when a later
     block has a larger score, the earlier sums are multiplied by exp(old top - new top). In the end
-    y = gathered / total. Memory grows with the length, not with its square.
+    y = gathered / total. Memory grows with the length, not with its square. float16 is summed in
+    float32; except on a GPU, the products are computed in float32 as well.
     """
 
     def forward(
         self, query: Any, key: Any, value: Any, mask: Any = None, *,
         scale: float, dropout_p: float, is_causal: bool, first: int = 0,
     ) -> Any:  # fmt: skip
-        groups = key.shape[1]
+        groups, self.dtype = key.shape[1], query.dtype
         self.shapes = query.shape, key.shape, value.shape
+        if backend_of(query).name != "cuda":
+            query, key, value = (widened(x) for x in (query, key, value))
         self.query = _grouped(query, groups)
         self.key, self.value = key[:, :, None], value[:, :, None]
         if mask is not None:
@@ -62,16 +66,17 @@ class ScaledDotProductAttention(Function):
         self.y, self.top, self.total = attention_forward(
             self.query, self.key, self.value, scale, self.seen
         )
-        return self.y.reshape(*query.shape[:-1], value.shape[-1])
+        return converted(self.y.reshape(*query.shape[:-1], value.shape[-1]), self.dtype)
 
     def backward(self, dy: Any) -> Any:
         gradients = attention_backward(
             self.query, self.key, self.value, self.scale, self.seen,
-            _grouped(dy, self.key.shape[1]), self.y, self.top, self.total,
+            _grouped(dy.astype(self.query.dtype, copy=False), self.key.shape[1]),
+            self.y, self.top, self.total,
         )  # fmt: skip
         pairs = zip(gradients, self.shapes, strict=True)
-        gradients = (*(grad.reshape(shape) for grad, shape in pairs), None)
-        return gradients[: len(self.needs_input_grad)]
+        rounded = (converted(grad.reshape(shape), self.dtype) for grad, shape in pairs)
+        return (*rounded, None)[: len(self.needs_input_grad)]
 
 
 def scaled_dot_product_attention(
@@ -304,10 +309,11 @@ def attention_in_blocks(
     xp = array_module(query)
     batch, groups, repeats, length, _ = query.shape
     lowest = float(xp.finfo(query.dtype).min)
-    top = xp.full((batch, groups, repeats, length, 1), lowest, query.dtype)
-    total = xp.zeros(top.shape, query.dtype)
+    wide = sum_dtype(query)
+    top = xp.full((batch, groups, repeats, length, 1), lowest, wide)
+    total = xp.zeros(top.shape, wide)
     # In memory (B, T, H, K): joining the heads afterwards moves nothing.
-    y = xp.zeros((batch, length, groups, repeats, value.shape[-1]), query.dtype)
+    y = xp.zeros((batch, length, groups, repeats, value.shape[-1]), wide)
     y = y.transpose(0, 2, 3, 1, 4)
     row_blocks, query_blocks, key_blocks = _blocks(query, key, value)
     all_groups = slice(0, groups)
@@ -387,5 +393,5 @@ def attention_backward_in_blocks(
 def _zeros_like_heads(array: Array) -> Array:
     """Return zeros of the shape of `array` (B, G, R, T, K), laid out as (B, T, G, R, K)."""
     batch, groups, repeats, length, size = array.shape
-    zeros = array_module(array).zeros((batch, length, groups, repeats, size), array.dtype)
+    zeros = array_module(array).zeros((batch, length, groups, repeats, size), sum_dtype(array))
     return zeros.transpose(0, 2, 3, 1, 4)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import array_module
-from tinybert.ops.arguments import check_shape
+from tinybert.ops.arguments import check_shape, widened
 
 
 class BatchNorm(Function):
@@ -21,6 +21,8 @@ class BatchNorm(Function):
     In training the backward is LayerNorm's with the mean over batch and positions instead of
     features; in evaluation mean and var do not depend on x, and dx = dy * weight * rstd.
     """
+
+    half_on = ""
 
     def forward(
         self, x: Any, weight: Any, bias: Any, *, mean: Any = None, var: Any = None, eps: float
@@ -86,7 +88,8 @@ def batch_norm(
         raise ValueError(f"batch_norm: more than one value a channel is needed, got {x.shape}")
     if running_mean is not None and running_var is not None:
         axes = (0, *range(2, x.ndim))
-        mean, var = x.data.mean(axis=axes), x.data.var(axis=axes) * (count / (count - 1))
+        wide = widened(x.data)
+        mean, var = wide.mean(axis=axes), wide.var(axis=axes) * (count / (count - 1))
         for running, batch in ((running_mean, mean), (running_var, var)):
             running.mul_(1 - momentum).add_(batch * momentum)
     return BatchNorm.apply(x, weight, bias, eps=eps)

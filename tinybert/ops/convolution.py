@@ -9,7 +9,7 @@ import numpy as np
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import Array, array_module, backend_of, kernel
-from tinybert.ops.arguments import widened
+from tinybert.ops.arguments import converted, widened
 
 LINE = 16  # float32 numbers in a line of the cache
 BLOCK = 1 << 17  # numbers that are transformed at once: with their spectrum they fit the cache
@@ -76,7 +76,7 @@ def convolution_forward(x: Array, back: Array, ahead: Array | None) -> Array:
     n = good_length(x.shape[1] + back.shape[1] - 1)
     spectrum = _response(back, ahead, n) * _spectrum(x.swapaxes(1, 2), n)  # (B, D, n // 2 + 1)
     y = _sequence(spectrum, n)[..., : x.shape[1]]
-    return y.swapaxes(1, 2).astype(x.dtype, copy=False)
+    return converted(y.swapaxes(1, 2), x.dtype)
 
 
 @kernel
@@ -89,7 +89,7 @@ def convolution_backward(
     product = (of_dy * of_x.conj()).sum(axis=0) * n**2
     dx = _sequence(_response(back, ahead, n).conj() * of_dy, n)[..., : x.shape[1]].swapaxes(1, 2)
     dback, dahead = (_sequence(s, n)[:, :width] for s in (product, product.conj()))
-    gradients = (g.astype(x.dtype, copy=False) for g in (dx, dback, dahead))
+    gradients = (converted(g, x.dtype) for g in (dx, dback, dahead))
     dx, dback, dahead = (g if needed else None for g, needed in zip(gradients, need, strict=True))
     return dx, dback, dahead
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import device_of, is_device_name, to_device
+from tinybert.ops.arguments import converted
 
 
 class Cast(Function):
@@ -18,10 +19,10 @@ class Cast(Function):
         if new.kind not in "biufc":
             raise TypeError(f"dtype must be a numeric NumPy dtype, got {new}")
         self.dtype = x.dtype
-        return x.astype(new)
+        return converted(x, new, copy=True)
 
     def backward(self, dy: Any) -> Any:
-        return dy.astype(self.dtype)
+        return converted(dy, self.dtype)
 
 
 def astype(input: Any, dtype: Any) -> Tensor:

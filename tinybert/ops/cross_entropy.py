@@ -9,7 +9,7 @@ import numpy as np
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import Array, array_module, cpu, kernel
-from tinybert.ops.arguments import as_floating, optional, widened
+from tinybert.ops.arguments import as_floating, converted, optional, widened
 from tinybert.ops.loss import Loss
 
 
@@ -137,7 +137,7 @@ def class_rows(name: str, x: Array) -> Array:
 
 def from_class_rows(rows: Array, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return rows (M, C) in `shape`."""
-    rows = rows.astype(dtype, copy=False)
+    rows = converted(rows, dtype)
     if len(shape) == 1:
         return rows.reshape(shape)
     moved = rows.reshape(shape[0], *shape[2:], shape[1])

@@ -6,8 +6,7 @@ from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.autograd.keywords import torch_keywords
-from tinybert.ops.arguments import normal_axis
-from tinybert.ops.reductions import result_dtype, sum_dtype
+from tinybert.ops.arguments import converted, normal_axis, result_dtype, sum_dtype
 
 
 class CumSum(Function):
@@ -21,12 +20,12 @@ class CumSum(Function):
         self.shape = x.shape
         x = x.reshape(-1) if axis is None else x
         self.axis = normal_axis(0 if axis is None else axis, x.ndim)
-        return x.cumsum(axis=self.axis, dtype=sum_dtype(x)).astype(result_dtype(x), copy=False)
+        return converted(x.cumsum(axis=self.axis, dtype=sum_dtype(x)), result_dtype(x))
 
     def backward(self, dy: Any) -> Any:
         backwards = (*(slice(None),) * self.axis, slice(None, None, -1))
         sums = dy[backwards].cumsum(axis=self.axis, dtype=sum_dtype(dy))[backwards]
-        return sums.astype(dy.dtype, copy=False).reshape(self.shape)
+        return converted(sums, dy.dtype).reshape(self.shape)
 
 
 @torch_keywords(dim="axis")

@@ -6,7 +6,6 @@ from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import array_module
-from tinybert.ops.arguments import widened
 
 
 class EMARecurrence(Function):
@@ -30,25 +29,25 @@ class EMARecurrence(Function):
     summed over time and batch. Saved: all states, (T + 1, B, D, N).
     """
 
+    half_on = ""
+
     def forward(self, x: Any, decay: Any, enter: Any, leave: Any, state: Any = None) -> Any:
         xp = array_module(x)
-        self.dtype, self.x = x.dtype, widened(x)
-        self.decay, self.enter, self.leave = (widened(a) for a in (decay, enter, leave))
+        self.x, self.decay, self.enter, self.leave = x, decay, enter, leave
         batch, length, _ = x.shape
-        self.states = xp.zeros((length + 1, batch, *decay.shape), self.x.dtype)
+        self.states = xp.zeros((length + 1, batch, *decay.shape), x.dtype)
         if state is not None:
             self.states[0] = state
-        y = xp.empty_like(self.x)
+        y = xp.empty_like(x)
         for t in range(length):
-            now = self.states[t] * self.decay + self.enter * self.x[:, t, :, None]
+            now = self.states[t] * decay + enter * x[:, t, :, None]
             self.states[t + 1] = now
-            y[:, t] = (now * self.leave).sum(axis=-1)
-        last = self.states[length].astype(self.dtype)
-        return y.astype(self.dtype, copy=False), last
+            y[:, t] = (now * leave).sum(axis=-1)
+        return y, self.states[length].copy()
 
     def backward(self, dy: Any, dlast: Any) -> Any:
         xp = array_module(dy)
-        dy, dstate = widened(dy), widened(dlast)
+        dstate = dlast
         dx = xp.empty_like(self.x)
         ddecay, denter, dleave = (xp.zeros_like(self.decay) for _ in range(3))
         for t in reversed(range(dy.shape[1])):
@@ -59,8 +58,7 @@ class EMARecurrence(Function):
             dleave += (dy_t * self.states[t + 1]).sum(axis=0)
             ddecay += (self.states[t] * dstate).sum(axis=0)
             dstate = dstate * self.decay
-        gradients = (dx, ddecay, denter, dleave, dstate)[: len(self.needs_input_grad)]
-        return tuple(g.astype(self.dtype, copy=False) for g in gradients)
+        return (dx, ddecay, denter, dleave, dstate)[: len(self.needs_input_grad)]
 
 
 def ema_recurrence(

@@ -15,6 +15,8 @@ from tinybert.ops.arguments import as_floating
 class Erf(Function):
     """y = erf(x). dx = dy * 2 / sqrt(pi) * exp(-x^2)."""
 
+    half_on = ""
+
     def forward(self, x: Any) -> Any:
         self.x = as_floating(x)
         return erf_forward(self.x)

@@ -7,7 +7,7 @@ from typing import Any
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.autograd.keywords import torch_keywords
 from tinybert.backend import Array, array_module
-from tinybert.ops.arguments import normal_axes, normal_axis
+from tinybert.ops.arguments import normal_axes, normal_axis, widened
 from tinybert.ops.reductions import without_axes
 
 _keywords = torch_keywords(dim="axis", keepdim="keepdims")
@@ -32,8 +32,9 @@ class _Extreme:
     def share(self, dy: Any) -> Any:
         xp = array_module(dy)
         hit = (self.x == self.y) | (self.x != self.x)
-        count = hit.sum(axis=self.axes, keepdims=True).astype(dy.dtype)
-        each = xp.broadcast_to(dy.reshape(self.y.shape) / count, hit.shape)
+        whole = widened(dy).reshape(self.y.shape)
+        share = whole / hit.sum(axis=self.axes, keepdims=True).astype(whole.dtype)
+        each = xp.broadcast_to(share.astype(dy.dtype, copy=False), hit.shape)
         return xp.where(hit, each, xp.zeros_like(each))
 
 

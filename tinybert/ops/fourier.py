@@ -7,7 +7,7 @@ from typing import Any
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.autograd.keywords import torch_keywords
 from tinybert.backend import array_module
-from tinybert.ops.arguments import as_floating, normal_axis, widened
+from tinybert.ops.arguments import as_floating, converted, normal_axis, widened
 
 
 class RFFT(Function):
@@ -38,7 +38,7 @@ class RFFT(Function):
     def backward(self, dy: Any) -> Any:
         scaled = dy * (self.n / _multiplicity(dy, self.n, self.axis))
         dx = _irfft(scaled, self.n, self.axis)
-        return _resized(dx, self.length, self.axis).astype(self.dtype, copy=False)
+        return converted(_resized(dx, self.length, self.axis), self.dtype)
 
 
 @torch_keywords(dim="axis")
@@ -68,12 +68,12 @@ class IRFFT(Function):
         self.axis, self.dtype = normal_axis(axis, x.ndim), x.dtype
         self.length = x.shape[self.axis]
         self.n = _length("irfft", 2 * (self.length - 1) if n is None else n)
-        return _irfft(widened(x), self.n, self.axis).astype(x.real.dtype, copy=False)
+        return converted(_irfft(widened(x), self.n, self.axis), x.real.dtype)
 
     def backward(self, dy: Any) -> Any:
         dx = _rfft(dy, self.n, self.axis) * (_multiplicity(dy, self.n, self.axis) / self.n)
         dx = _resized(dx, self.length, self.axis)
-        return (dx if self.dtype.kind == "c" else dx.real).astype(self.dtype, copy=False)
+        return converted(dx if self.dtype.kind == "c" else dx.real, self.dtype)
 
 
 @torch_keywords(dim="axis")

@@ -24,6 +24,8 @@ class GeluNew(Function):
     dx = dy * ((1 + t) / 2 + x / 2 * (1 - t^2) * u'), u' = sqrt(2 / pi) * (1 + 3 * 0.044715 x^2).
     """
 
+    half_on = ""
+
     SCALE = math.sqrt(2 / math.pi)
     CUBE = 0.044715
 

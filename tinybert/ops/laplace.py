@@ -22,6 +22,8 @@ class Laplace(Function):
     dx = dy * exp(-z^2 / 2) / (sigma sqrt(2 pi)), z = (x - mu) / sigma.
     """
 
+    half_on = ""
+
     def forward(self, x: Any, *, mu: float, sigma: float) -> Any:
         self.z, self.sigma = (as_floating(x) - mu) / sigma, sigma
         return 0.5 * (1 + erf_forward(self.z * math.sqrt(0.5)))

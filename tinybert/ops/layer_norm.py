@@ -10,7 +10,7 @@ import numpy as np
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import Array, array_module, cpu, kernel
-from tinybert.ops.arguments import check_shape, trailing_shape
+from tinybert.ops.arguments import check_shape, converted, trailing_shape
 
 
 class LayerNorm(Function):
@@ -49,7 +49,7 @@ class LayerNorm(Function):
         count = math.prod(x.shape[: x.ndim - weight.ndim])
         rows = x.reshape(count, weight.size).astype(wide, copy=False)
         y, self.x_hat, self.rstd = layer_norm_forward(rows, self.weight, shift, eps)
-        return y.reshape(x.shape).astype(x.dtype, copy=False)
+        return converted(y.reshape(x.shape), x.dtype)
 
     def backward(self, dy: Any) -> Any:
         rows = dy.reshape(self.x_hat.shape).astype(self.x_hat.dtype, copy=False)

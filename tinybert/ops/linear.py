@@ -7,6 +7,7 @@ from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import Array, cpu, kernel
+from tinybert.ops.arguments import unbroadcast
 
 
 class Linear(Function):
@@ -19,6 +20,8 @@ class Linear(Function):
 
     All axes but the last are rows: one large product is faster than one for each sequence.
     """
+
+    half_on = "cuda"
 
     def forward(self, x: Any, weight: Any, bias: Any = None) -> Any:
         if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
@@ -43,7 +46,7 @@ class Linear(Function):
         need = (*self.needs_input_grad, False)[:3]
         dx = (rows @ weight).reshape(x.shape) if need[0] else None
         dweight = rows.T @ x.reshape(self.rows, x.shape[-1]) if need[1] else None
-        dbias = rows.sum(axis=0) if need[2] else None
+        dbias = unbroadcast(rows, rows.shape[1:]) if need[2] else None
         return (dx, dweight, dbias)[: len(self.needs_input_grad)]
 
 

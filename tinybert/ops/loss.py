@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.backend import Array
-from tinybert.ops.arguments import widened
+from tinybert.ops.arguments import converted, widened
 
 
 class Loss:
@@ -29,13 +29,13 @@ class Loss:
             raise ValueError(f"reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
         self.count = None
         if reduction == "none":
-            return losses.astype(self.dtype, copy=False)
+            return converted(losses, self.dtype)
         total = losses.sum()
         if reduction == "mean":
             self.count = losses.size if count is None else count
             with np.errstate(divide="ignore", invalid="ignore"):
                 total = total / self.count
-        return total.astype(self.dtype, copy=False)
+        return converted(total, self.dtype)
 
     def each(self, dy: Array) -> Array:
         """Return dL by each single loss: dy, or dy / count; it broadcasts to the losses."""

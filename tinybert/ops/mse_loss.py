@@ -8,7 +8,7 @@ import numpy as np
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import Array, array_module
-from tinybert.ops.arguments import as_floating, widened
+from tinybert.ops.arguments import as_floating, converted, widened
 from tinybert.ops.loss import Loss
 
 
@@ -38,8 +38,8 @@ class PairLoss(Loss):
         """Return the two gradients in the dtype of the prediction."""
         need = self.needs_input_grad  # type: ignore[attr-defined]
         return (
-            dx().astype(self.dtype, copy=False) if need[0] else None,
-            dtarget().astype(self.dtype, copy=False) if need[1] else None,
+            converted(dx(), self.dtype) if need[0] else None,
+            converted(dtarget(), self.dtype) if need[1] else None,
         )
 
 

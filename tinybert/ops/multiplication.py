@@ -39,6 +39,8 @@ def mul(input: Any, other: Any) -> Tensor:
 class Div(Binary, Function):
     """y = a / b. da = dy / conj(b), db = -dy * conj(y) / conj(b)."""
 
+    half_on = ""
+
     def forward(self, a: Any, b: Any) -> Any:
         a, b = self.operands(a, b)
         if not (is_array(a) and a.dtype.kind in "fc") and not (

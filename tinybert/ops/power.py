@@ -20,6 +20,8 @@ class Pow(Binary, Function):
     as in torch.
     """
 
+    half_on = ""
+
     def forward(self, a: Any, b: Any) -> Any:
         a, b = self.operands(a, b)
         if is_array(a) and a.dtype.kind in "iu" and not is_array(b) and b < 0:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import array_module
-from tinybert.ops.arguments import unbroadcast, widened
+from tinybert.ops.arguments import unbroadcast
 
 
 class PowerSums(Function):
@@ -28,12 +28,13 @@ class PowerSums(Function):
     matrices (R x N) @ (N x S) are enough.
     """
 
+    half_on = ""
+
     def forward(self, weight: Any, base: Any, *, length: int) -> Any:
-        self.weight, self.base, self.dtype = widened(weight), widened(base), weight.dtype
-        return _power_sums(self.weight, self.base, length).astype(self.dtype, copy=False)
+        self.weight, self.base = weight, base
+        return _power_sums(weight, base, length)
 
     def backward(self, dy: Any) -> Any:
-        dy = widened(dy)
         need = self.needs_input_grad
         dweight = _polynomials(dy, self.base) if need[0] else None
         dbase = (
@@ -41,7 +42,7 @@ class PowerSums(Function):
             if need[1]
             else None
         )
-        return _in_dtype(self.dtype, dweight, dbase)
+        return dweight, dbase
 
 
 def power_sums(weight: Any, base: Any, length: int) -> Tensor:
@@ -60,21 +61,21 @@ class Polynomials(Function):
     dcoefficient = PowerSums(dy), and dbase = dy * (the derived polynomial at base).
     """
 
+    half_on = ""
+
     def forward(self, coefficient: Any, base: Any) -> Any:
-        self.coefficient, self.base = widened(coefficient), widened(base)
-        self.dtype = coefficient.dtype
-        return _polynomials(self.coefficient, self.base).astype(self.dtype, copy=False)
+        self.coefficient, self.base = coefficient, base
+        return _polynomials(coefficient, base)
 
     def backward(self, dy: Any) -> Any:
-        dy, length = widened(dy), self.coefficient.shape[-1]
-        need = self.needs_input_grad
+        need, length = self.needs_input_grad, self.coefficient.shape[-1]
         dcoefficient = _power_sums(dy, self.base, length) if need[0] else None
         dbase = (
             unbroadcast(dy * _polynomials(_derived(self.coefficient), self.base), self.base.shape)
             if need[1]
             else None
         )
-        return _in_dtype(self.dtype, dcoefficient, dbase)
+        return dcoefficient, dbase
 
 
 def polynomials(coefficient: Any, base: Any) -> Tensor:
@@ -126,7 +127,3 @@ def _derived(coefficient: Any) -> Any:
     """Return the coefficients of the derivative: 1 c_1, 2 c_2, ..."""
     factors = array_module(coefficient).arange(1, max(coefficient.shape[-1], 1))
     return coefficient[..., 1:] * factors.astype(coefficient.dtype)
-
-
-def _in_dtype(dtype: Any, *gradients: Any) -> tuple[Any, ...]:
-    return tuple(None if g is None else g.astype(dtype, copy=False) for g in gradients)

@@ -9,12 +9,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.autograd.keywords import torch_keywords
 from tinybert.backend import array_module
-from tinybert.ops.arguments import as_floating, normal_axes, widened
+from tinybert.ops.arguments import (
+    as_floating,
+    converted,
+    normal_axes,
+    result_dtype,
+    sum_dtype,
+    widened,
+)
 
 
 class Sum(Function):
@@ -22,9 +27,8 @@ class Sum(Function):
 
     def forward(self, x: Any, *, axis: Any, keepdims: bool) -> Any:
         self.shape, self.axes = x.shape, normal_axes(axis, x.ndim)
-        return x.sum(axis=self.axes, keepdims=keepdims, dtype=sum_dtype(x)).astype(
-            result_dtype(x), copy=False
-        )
+        total = x.sum(axis=self.axes, keepdims=keepdims, dtype=sum_dtype(x))
+        return converted(total, result_dtype(x))
 
     def backward(self, dy: Any) -> Any:
         return spread(array_module(dy), dy, self.axes, self.shape)
@@ -57,16 +61,6 @@ class Mean(Function):
 def mean(input: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the mean over `axis`."""
     return Mean.apply(as_tensor(input), axis=axis, keepdims=keepdims)
-
-
-def sum_dtype(x: Any) -> Any:
-    """Return the dtype in which x is summed."""
-    return np.dtype("float32") if x.dtype == "float16" else result_dtype(x)
-
-
-def result_dtype(x: Any) -> Any:
-    """Return the dtype of a sum of x: its own, int64 for booleans and the smaller integers."""
-    return x.dtype if x.dtype.kind in "fc" or x.dtype == "uint64" else np.dtype("int64")
 
 
 def mean_of(x: Any, axes: tuple[int, ...], count: int, keepdims: bool) -> Any:

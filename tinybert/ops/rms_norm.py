@@ -8,7 +8,7 @@ from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import array_module
-from tinybert.ops.arguments import trailing_shape
+from tinybert.ops.arguments import sum_dtype, trailing_shape
 
 
 class RMSNorm(Function):
@@ -20,6 +20,8 @@ class RMSNorm(Function):
     With g = dy * weight:   dx = r * (g - x * r^2 * mean(g * x)),   dweight = sum dy * x * r over
     rows.
     """
+
+    half_on = ""
 
     def forward(self, x: Any, weight: Any, *, width: int, eps: float) -> Any:
         xp = array_module(x)
@@ -54,12 +56,12 @@ def rms_norm(
     """Return input with its last axes divided by the root of their mean square.
 
     The result is scaled by `weight`. `eps` is added to the mean square; None means the smallest
-    step of the dtype, as in torch.
+    step of the dtype that it is computed in, as in torch.
     """
     x = as_tensor(input)
     shape = trailing_shape("rms_norm", x, normalized_shape, weight)
     width = math.prod(shape)
-    eps = float(array_module(x.data).finfo(x.dtype).eps) if eps is None else eps
+    eps = float(array_module(x.data).finfo(sum_dtype(x.data)).eps) if eps is None else eps
     return RMSNorm.apply(x, weight, width=width, eps=eps)
 
 
@@ -74,6 +76,8 @@ class ScaleNorm(Function):
     With r = 1 / sqrt(mean(x^2) + eps):   dx = scale * r * (dy - x * r^2 * mean(dy * x)),   dscale =
     sum dy * x * r.
     """
+
+    half_on = ""
 
     def forward(self, x: Any, scale: Any, *, eps: float) -> Any:
         self.x, self.scale = x, scale

@@ -23,6 +23,8 @@ class RotaryEmbedding(Function):
     back by the same angle.
     """
 
+    half_on = ""
+
     def forward(self, x: Any, cos: Any, sin: Any) -> Any:
         width = cos.shape[-1]
         if cos.shape != sin.shape or width % 2 or width > x.shape[-1]:

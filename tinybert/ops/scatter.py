@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.backend import Array, array_module, kernel
+from tinybert.ops.arguments import converted, sum_dtype
 
 
 @kernel
@@ -17,9 +18,9 @@ def scatter_sum(values: Array, positions: Array, count: int) -> Array:
     has the dtype of values.
     """
     xp = array_module(values)
-    out = xp.zeros((count, *values.shape[1:]), values.dtype)
+    out = xp.zeros((count, *values.shape[1:]), sum_dtype(values))
     xp.add.at(out, positions, values)
-    return out
+    return converted(out, values.dtype)
 
 
 @scatter_sum.on("cpu")
@@ -32,7 +33,8 @@ def scatter_sum_on_cpu(values: Array, positions: Array, count: int) -> Array:
         order = np.argsort(positions, kind="stable")
         ordered = positions[order]
         starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        out[ordered[starts]] = np.add.reduceat(values[order], starts, axis=0)
+        sums = np.add.reduceat(values[order], starts, axis=0, dtype=sum_dtype(values))
+        out[ordered[starts]] = sums
     return out
 
 

@@ -15,6 +15,8 @@ from tinybert.ops.arguments import as_floating
 class Sigmoid(Function):
     """y = 1 / (1 + exp(-x)). dx = dy * y * (1 - y)."""
 
+    half_on = ""
+
     def forward(self, x: Any) -> Any:
         self.y = _sigmoid(as_floating(x))
         return self.y
@@ -33,6 +35,8 @@ class Silu(Function):
     """y = x * s with s = sigmoid(x) (Elfwing et al. 2017, arXiv:1702.03118). dx = dy * s * (1 + x *
     (1 - s)).
     """
+
+    half_on = ""
 
     def forward(self, x: Any) -> Any:
         self.x = as_floating(x)

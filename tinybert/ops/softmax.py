@@ -20,6 +20,8 @@ class Softmax(Function):
     From dy_i/dx_j = y_i (delta_ij - y_j):   dx = y * (dy - sum_j dy_j y_j).   Saved: y.
     """
 
+    half_on = "cuda"
+
     def forward(self, x: Any, *, axis: int) -> Any:
         self.axis = normal_axis(axis, x.ndim)
         self.y = softmax_forward(as_floating(x).swapaxes(self.axis, -1))

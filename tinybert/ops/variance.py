@@ -10,8 +10,7 @@ import numpy as np
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.autograd.keywords import torch_keywords
 from tinybert.backend import array_module
-from tinybert.ops.arguments import as_floating, normal_axes, widened
-from tinybert.ops.exponential import sqrt
+from tinybert.ops.arguments import as_floating, normal_axes
 from tinybert.ops.reductions import mean_of, spread
 
 _keywords = torch_keywords(dim="axis", keepdim="keepdims", correction="ddof", unbiased="ddof")
@@ -26,24 +25,42 @@ class Var(Function):
     sum of (x - mean) in it is 0.   Saved: x - mean.
     """
 
+    half_on = ""
+
     def forward(self, x: Any, *, axis: Any, keepdims: bool, ddof: int) -> Any:
         x = as_floating(x)
         xp = array_module(x)
-        self.shape, self.axes, self.dtype = x.shape, normal_axes(axis, x.ndim), x.dtype
+        self.shape, self.axes = x.shape, normal_axes(axis, x.ndim)
         count = math.prod(x.shape[i] for i in self.axes)
         self.divisor = max(count - ddof, 0)
-        self.centred = widened(x) - mean_of(x, self.axes, count, keepdims=True)
+        self.centred = x - mean_of(x, self.axes, count, keepdims=True)
         squares = xp.abs(self.centred) ** 2
         with np.errstate(divide="ignore", invalid="ignore"):
-            y = squares.sum(axis=self.axes, keepdims=keepdims) / self.divisor
-        return y.astype(x.real.dtype, copy=False)
+            return squares.sum(axis=self.axes, keepdims=keepdims) / self.divisor
 
     def backward(self, dy: Any) -> Any:
         xp = array_module(dy)
         scale = 2 / self.divisor if self.divisor else math.inf
         with np.errstate(invalid="ignore"):
-            dx = self.centred * scale * spread(xp, widened(dy), self.axes, self.shape)
-        return dx.astype(self.dtype, copy=False)
+            return self.centred * scale * spread(xp, dy, self.axes, self.shape)
+
+
+class Std(Var):
+    """y = sqrt(var x) over some axes.
+
+    Oracle   torch.std with correction=ddof
+
+    dx = dy * (x - mean) / ((count - ddof) y). Where y is 0 it is 0, one of the subgradients.
+    """
+
+    def forward(self, x: Any, *, axis: Any, keepdims: bool, ddof: int) -> Any:
+        self.y = array_module(x).sqrt(super().forward(x, axis=axis, keepdims=keepdims, ddof=ddof))
+        return self.y
+
+    def backward(self, dy: Any) -> Any:
+        xp = array_module(dy)
+        root = xp.where(self.y == 0, xp.full_like(dy, math.inf), self.y)
+        return super().backward(dy / (2 * root))
 
 
 @_keywords
@@ -55,4 +72,4 @@ def var(input: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> 
 @_keywords
 def std(input: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
     """Return the square root of the variance."""
-    return sqrt(var(input, axis, keepdims, ddof))
+    return Std.apply(as_tensor(input), ddof=ddof, axis=axis, keepdims=keepdims)

@@ -57,6 +57,9 @@ class Pipeline(ABC):
         batch_size: the number of sequences that run through the model together.
         **options: defaults for the options of a call; each class lists its options.
 
+    Attributes:
+        untrained: the parameters of a loaded model that its file did not have; they are random.
+
     Raises ValueError for a model without the head, TypeError for an unknown option.
     """
 
@@ -83,6 +86,7 @@ class Pipeline(ABC):
         self.model: Any = model if device is None else model.to(device=device)
         self.tokenizer: Any = tokenizer
         self.batch_size = int(batch_size)
+        self.untrained: list[str] = []
         self._defaults = dict(self.defaults)
         self._defaults = self._settings(options)
 
@@ -91,10 +95,14 @@ class Pipeline(ABC):
         cls, folder: Path, tokenizer: Tokenizer | None, device: str | None, **options: Any
     ) -> Pipeline:
         """Load the model of a folder, and its tokenizer unless one is given."""
-        model = cls.auto_class.from_pretrained(folder, device=device)
+        model, report = cls.auto_class.from_pretrained(
+            folder, device=device, output_loading_info=True
+        )
         if tokenizer is None:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(model, tokenizer, **options)
+        made = cls(model, tokenizer, **options)
+        made.untrained = [*report.missing_keys, *(name for name, *_ in report.mismatched_keys)]
+        return made
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
         """Return the result for one input, or a list of results for a list of inputs."""

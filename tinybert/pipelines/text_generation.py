@@ -51,7 +51,10 @@ class TextGenerationPipeline(Pipeline):
             at the beginning, but not [SEP] at the end.
         handle_long_generation: "hole" truncates the beginning of a prompt that is too long for the
             new tokens.
-        clean_up_tokenization_spaces, skip_special_tokens: options of the tokenizer's `decode`.
+        clean_up_tokenization_spaces: remove the spaces before English punctuation in the new text.
+            None means the tokenizer's `cleans_up`: what its files say, where decoding inserts
+            spaces (WordPiece); a space of byte-level BPE or SentencePiece is kept.
+        skip_special_tokens: leave out special tokens.
         all options of `generate`: max_new_tokens, do_sample, num_return_sequences, seed, ...
             Defaults, if the model's generation_config has none: sampling of up to 256 new tokens,
             at a temperature of 0.7.
@@ -69,7 +72,7 @@ class TextGenerationPipeline(Pipeline):
         "prefix": "",
         "add_special_tokens": None,
         "handle_long_generation": None,
-        "clean_up_tokenization_spaces": True,
+        "clean_up_tokenization_spaces": None,
         "skip_special_tokens": True,
     }
     options_without_default: ClassVar[frozenset[str]] = GENERATE_OPTIONS
@@ -193,7 +196,8 @@ class TextGenerationPipeline(Pipeline):
             for part in (row.inputs["input_ids"], ids)
         )
         new = text[len(before) :]
-        if settings["clean_up_tokenization_spaces"]:
+        cleans_up = settings["clean_up_tokenization_spaces"]
+        if self.tokenizer.cleans_up if cleans_up is None else cleans_up:
             new = self.tokenizer.clean_up_tokenization(new)
         return {"generated_text": prompt + new if settings["return_full_text"] else new}
 

@@ -6,8 +6,9 @@ section 2.2). `bpe.py` merges the symbols.
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import cache
 
 from tinybert.text.rust_unicode import CharSet, rust_unicode
@@ -38,6 +39,20 @@ def to_bytes(tokens: Iterable[str]) -> bytes:
         except KeyError:
             joined += token.encode("utf-8", "surrogatepass")
     return bytes(joined)
+
+
+def is_incomplete(data: bytes) -> bool:
+    """Return whether UTF-8 ends within a character: more bytes could complete it."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(data)
+    return bool(decoder.getstate()[0])
+
+
+def kept_whole(tokens: Iterable[str], kept: Container[str]) -> list[str]:
+    """Return tokens of which those in `kept` are written in the alphabet: `to_bytes` then gives
+    their own text. An added token such as "Müller" is text, although ü is in the alphabet too.
+    """
+    return [to_alphabet(token) if token in kept else token for token in tokens]
 
 
 def split_pattern(text: str) -> re.Pattern[str]:

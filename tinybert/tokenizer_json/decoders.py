@@ -83,6 +83,11 @@ def byte_fallback(part: Fields) -> Decode:
     return decode
 
 
+def is_byte(token: str) -> bool:
+    """Return whether a token is one of <0x00> to <0xFF>."""
+    return isinstance(_byte_or_text(token), int)
+
+
 def _byte_or_text(token: str) -> int | str:
     digits = token[3:5].removeprefix("+")  # Rust takes a sign before one digit
     if len(token.encode("utf-8", "surrogatepass")) == 6 and token[:3] + token[5:] == "<0x>":

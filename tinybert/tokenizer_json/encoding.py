@@ -100,11 +100,13 @@ class Encoding:
         """Return the row with some columns replaced, each by a function of this row."""
         return _Changed(self, columns)
 
-    def padded(self, length: int, token_id: int, token: str, side: str) -> Encoding:
+    def padded(
+        self, length: int, token_id: int, token: str, side: str, type_id: int = 0
+    ) -> Encoding:
         """Return the row filled up to `length` with a pad token; a longer row as it is."""
         if len(self) >= length:
             return self
-        filler = special_token(token_id, token, count=length - len(self), attention=0)
+        filler = special_token(token_id, token, type_id, length - len(self), attention=0)
         return joined([self, filler] if side == "right" else [filler, self], self.n_sequences)
 
     # From tokens to words and characters, and back -------------------------------------------

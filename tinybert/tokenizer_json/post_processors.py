@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tinybert.text.aligned_text import Span
-from tinybert.tokenizer_json.encoding import Columns, Encoding, special_token
+from tinybert.tokenizer_json.encoding import Columns, Encoding, joined, special_token
 from tinybert.tokenizer_json.fields import MAX_ID, Fields
 from tinybert.tokenizer_json.trim_offsets import trimmed
 
-# From the texts of a row, or the result of earlier parts, and whether to add special tokens,
-# to the parts of the row.
+# From the texts of a row, or the pieces that the part before made of them, and whether to add
+# special tokens, to the pieces of the row. As in the library, a text with its special tokens is one
+# piece to BertProcessing and RobertaProcessing; TemplateProcessing makes each item a piece.
 Process = Callable[[list[Encoding], bool], list[Encoding]]
 
 TemplateItem = tuple[str, int]  # "A", "B", or "" for special tokens; and a type id
@@ -53,7 +54,7 @@ def roberta(part: Fields) -> Process:
         row = [text.with_columns(columns) for text in texts]
         if not special:
             return row
-        return [cls, row[0], sep, *(part for text in row[1:] for part in (sep, text, sep))]
+        return [joined([sep if i else cls, text, sep]) for i, text in enumerate(row)]
 
     return process
 
@@ -65,10 +66,7 @@ def bert(part: Fields) -> Process:
     def process(texts: list[Encoding], special: bool) -> list[Encoding]:
         if not special:
             return texts
-        row = [cls, texts[0], sep]
-        for text in texts[1:]:
-            row += [text, last]
-        return row
+        return [joined([text, last] if i else [cls, text, sep]) for i, text in enumerate(texts)]
 
     return process
 
@@ -100,13 +98,17 @@ def template(part: Fields) -> Process:
     def process(texts: list[Encoding], special: bool) -> list[Encoding]:
         if len(texts) > 1 and not both:
             raise ValueError(f"{part.where}.pair must have both sequences, A and B, to make a pair")
+        if len(texts) > 2:
+            raise ValueError(
+                f"{part.where} takes one text or two, but the part before it makes {len(texts)}"
+            )
         row: list[Encoding] = []
         for (name, type_id), tokens in pair if len(texts) > 1 else single:
             if tokens is None:
                 text = texts["AB".index(name)]
                 row.append(text.with_columns(of_type[type_id]))
             elif special:
-                row += [special_token(i, token, type_id) for i, token in tokens]
+                row.append(joined([special_token(i, token, type_id) for i, token in tokens]))
         return row
 
     return process

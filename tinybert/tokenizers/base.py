@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from tinybert import hub
+from tinybert.atomic import reading
 from tinybert.text.added_token import AddedToken
 from tinybert.tokenizers.added_tokens import ROLES
 from tinybert.tokenizers.chat import ChatTemplates
 from tinybert.tokenizers.config import (
     OLDER_FILES,
+    TOKENIZER_FILE,
     check_options,
     read_chat_template,
     read_config,
@@ -41,7 +43,7 @@ class Tokenizer(MoreCalls, Decoding, Saving, ChatTemplates):
         model_max_length: the longest row that the model takes; None means no limit.
         padding_side, truncation_side: "right" or "left".
         model_input_names: which of input_ids, token_type_ids, attention_mask a call returns.
-        clean_up_tokenization_spaces: the default of `decode`.
+        clean_up_tokenization_spaces: the default of `decode`, if decoding inserts spaces.
         split_special_tokens: treat added tokens in a text as ordinary text.
 
     Raises TypeError for an option of a wrong type.
@@ -109,15 +111,16 @@ class Tokenizer(MoreCalls, Decoding, Saving, ChatTemplates):
         path = Path(name_or_path)
         check_options(options, cls.option_types)
         if not path.is_file():
-            files = list(cls.vocab_files_names.values())
+            files = [*cls.vocab_files_names.values(), TOKENIZER_FILE]
             path = hub.resolve(name_or_path, files, revision=revision, token=token)
-        vocabulary = cls._vocabulary_files(path)
-        if path.is_dir():
-            options = cls._read_options(path, options)
-        tokenizer = cls(**{**options, **vocabulary})
-        tokenizer.name_or_path = str(name_or_path)
-        if path.is_dir():
-            tokenizer.chat_template = read_chat_template(path)
+        with reading(path):
+            vocabulary = cls._vocabulary_files(path)
+            if path.is_dir():
+                options = cls._read_options(path, options)
+            tokenizer = cls(**{**options, **vocabulary})
+            tokenizer.name_or_path = str(name_or_path)
+            if path.is_dir():
+                tokenizer.chat_template = read_chat_template(path)
         return tokenizer
 
     @classmethod

@@ -11,10 +11,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tinybert.doctor import warn_if_truncated
 from tinybert.text.added_token import AddedToken
 from tinybert.text.basic import BasicTokenizer
 from tinybert.text.wordpiece import WordPiece
 from tinybert.tokenizers.base import Tokenizer
+from tinybert.tokenizers.bert_file import vocab_in_folder
 from tinybert.tokenizers.config import (
     BOOL,
     BOOL_OR_NONE,
@@ -31,15 +33,19 @@ def load_vocab(vocab_file: str | PathLike[str]) -> dict[str, int]:
     """Read a vocab.txt: one token on each line, its id is the line number, counted from 0.
 
     Only the line end is removed; spaces are part of a token. Of two equal lines the last counts.
-    Raises ValueError, naming the file, if it is missing, empty, too large or not UTF-8.
+    If there is no such file, the vocabulary is that of the tokenizer.json in the same folder.
+    Raises ValueError, naming the file, if both are missing, or it is empty, too large or not UTF-8.
     """
     path = Path(vocab_file)
     if not path.is_file():
-        raise ValueError(f"vocab_file: there is no file {str(vocab_file)!r}")
+        return vocab_in_folder(path)
     text = read_text(path)
-    if not text:
+    if not text.strip():
         raise ValueError(f"{path}: the vocabulary is empty")
-    return {token: token_id for token_id, token in enumerate(text.removesuffix("\n").split("\n"))}
+    tokens = text.removesuffix("\n").split("\n")
+    if not text.endswith("\n"):
+        warn_if_truncated(path, len(tokens))
+    return {token: token_id for token_id, token in enumerate(tokens)}
 
 
 def save_vocab(tokens: Iterable[str], vocab_file: str | PathLike[str]) -> None:

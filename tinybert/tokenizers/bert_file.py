@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tinybert.doctor import diagnose_tokenizer
 from tinybert.text.added_token import AddedToken
 from tinybert.text.bert_normalizer import BertNormalizer
 from tinybert.tokenizer_json.added_tokens import read_added_tokens
 from tinybert.tokenizer_json.vocabulary import checked_vocab
 from tinybert.tokenizers.config import (
     COMMON_OPTIONS,
+    TOKENIZER_FILE,
     ErrorsName,
     check_options,
     read_json,
@@ -99,19 +101,28 @@ class BertFile:
         return json.dumps(value, indent=2, ensure_ascii=False)
 
 
+def read_tokenizer_json(path: Path) -> dict[str, Any]:
+    """Return the object in a tokenizer.json.
+
+    Raises ValueError, naming the file, if it is missing, damaged, or a file of another library.
+    """
+    if not path.is_file():
+        raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
+    file = read_json(path)
+    if fault := diagnose_tokenizer(file):
+        raise ValueError(f"{path}: {fault}")
+    return file
+
+
 def read_bert_file(path: Path) -> BertFile:
     """Read a tokenizer.json.
 
     Raises ValueError, naming the file, if it is missing, damaged, or not that of a BERT.
     """
-    if not path.is_file():
-        raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
-    file = read_json(path)
+    file = read_tokenizer_json(path)
     with ErrorsName(path):
-        model = _part(file, "model", "WordPiece", {"continuing_subword_prefix": PREFIX})
-        normalizer = _part(file, "normalizer", "BertNormalizer", {})
-        _part(file, "pre_tokenizer", "BertPreTokenizer", {})
-        decoder = _part(file, "decoder", "WordPiece", {"prefix": PREFIX})
+        cls_token, sep_token = check_bert_parts(file)
+        model, normalizer, decoder = file["model"], file["normalizer"], file["decoder"]
         vocab = checked_vocab(model.get("vocab"), "model.vocab")
         longest = model.get("max_input_chars_per_word", 100)
         unk_token = model.get("unk_token")
@@ -126,7 +137,6 @@ def read_bert_file(path: Path) -> BertFile:
         flags = normalizer.get("clean_text", True), decoder.get("cleanup", True)
         if not all(isinstance(flag, bool) for flag in flags):
             raise ValueError("normalizer.clean_text and decoder.cleanup must be true or false")
-        cls_token, sep_token = _layout(file.get("post_processor"))
         return BertFile(
             vocab,
             dict(read_added_tokens(file)),
@@ -140,16 +150,37 @@ def read_bert_file(path: Path) -> BertFile:
         )
 
 
-def _part(file: Mapping[str, Any], name: str, kind: str, demands: Mapping[str, Any]) -> dict:
-    """Return the part `name` of the file, which must have this type and these values."""
+def vocab_in_folder(vocab_file: Path) -> dict[str, int]:
+    """Return the vocabulary of a folder without vocab.txt, as transformers 5 writes it."""
+    path = vocab_file.with_name(TOKENIZER_FILE)
+    if not path.is_file():
+        raise ValueError(f"vocab_file: there is no file {str(vocab_file)!r}")
+    return read_bert_file(path).vocab
+
+
+def check_bert_parts(file: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the tokens that are used as [CLS] and [SEP]; ValueError if a part is not of a BERT."""
+    check_part(file, "model", "WordPiece", {"continuing_subword_prefix": PREFIX}, "BERT")
+    check_part(file, "normalizer", "BertNormalizer", {}, "BERT")
+    check_part(file, "pre_tokenizer", "BertPreTokenizer", {}, "BERT")
+    check_part(file, "decoder", "WordPiece", {"prefix": PREFIX}, "BERT")
+    return _layout(file.get("post_processor"))
+
+
+def check_part(
+    file: Mapping[str, Any], name: str, kind: str, demands: Mapping[str, Any], family: str
+) -> None:
+    """Raise ValueError unless the part `name` of the file has this type and these values.
+
+    family: the tokenizer that has such a part, for the message.
+    """
     part = file.get(name)
     if not isinstance(part, dict) or part.get("type", kind) != kind:
         found = part.get("type") if isinstance(part, dict) else part
-        raise ValueError(f"{name} must be a {kind}, as BERT has it; got {found!r}")
+        raise ValueError(f"{name} must be a {kind}, as {family} has it; got {found!r:.80}")
     for key, value in demands.items():
         if part.get(key, value) != value:
-            raise ValueError(f"{name}.{key} must be {value!r}, got {part[key]!r}")
-    return part
+            raise ValueError(f"{name}.{key} must be {value!r}, got {part[key]!r:.80}")
 
 
 def read_sides(file: Mapping[str, Any]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -14,6 +15,9 @@ from tinybert.tokenizers.saving import write_text
 VOCAB_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
 HEADER = "#version: 0.2"
+MOST_OTHERS = 1500  # tokens that need no merge: 256 bytes, special and reserved tokens
+
+logger = logging.getLogger(__name__)
 
 
 def load_bpe(
@@ -33,6 +37,11 @@ def load_bpe(
         lines = read_text(paths[1]).split("\n")
         lines = lines[1:] if lines[0].startswith("#version") else lines
         merges = checked_merges([line for line in lines if line])
+    if len(merges) + MOST_OTHERS < len(vocab):
+        logger.warning(
+            f"{paths[1]} has {len(merges)} merges, but {paths[0]} has {len(vocab)} tokens, and all "
+            "but a few need a merge: the file may be truncated; compare its size with the original"
+        )
     return vocab, merges
 
 

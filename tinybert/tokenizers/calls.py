@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tinybert.checks import is_integer
 from tinybert.tokenizers.batch_encoding import BatchEncoding
 from tinybert.tokenizers.options import EncodeOptions, check_names
 from tinybert.tokenizers.signatures import takes_options
@@ -20,8 +21,8 @@ from tinybert.tokenizers.truncation import truncate
 
 logger = logging.getLogger(__name__)
 
-# The values of padding in the columns of a row (input_ids: the id of the pad token).
-PAD_VALUES = {"token_type_ids": 0, "attention_mask": 0, "special_tokens_mask": 1}
+# The values of padding in the columns of a row, besides those of the tokenizer.
+PAD_VALUES = {"attention_mask": 0, "special_tokens_mask": 1}
 
 
 class TextEncoder(SpecialTokens, ABC):
@@ -90,6 +91,8 @@ class TextEncoder(SpecialTokens, ABC):
             pad_to_multiple_of: round the length that rows are padded to up to a multiple of this.
             padding_side: "right" or "left"; None means the side of the tokenizer.
             return_tensors: None (lists), "np" (int64 NumPy arrays) or "tb" (tinybert Tensors).
+                "pt", "tf" and "jax" give tinybert's Tensors too, so that examples written for those
+                frameworks run; `register_tensor_type` can replace them.
             return_token_type_ids, return_attention_mask: None means "if the model takes it".
             return_overflowing_tokens: also return `overflowing_tokens`, a list of the removed ids,
                 and `num_truncated_tokens`, by how many tokens a row was too long (negative: too
@@ -222,8 +225,8 @@ class TextEncoder(SpecialTokens, ABC):
         if isinstance(text, str):
             tokens = self.tokenize(text, split_special_tokens=settings.split_special_tokens)
             return self.convert_tokens_to_ids(tokens)
-        if isinstance(text, (list, tuple)) and all(isinstance(part, int) for part in text):
-            return list(text)
+        if isinstance(text, (list, tuple)) and all(map(is_integer, text)):
+            return [int(part) for part in text]
         raise ValueError(f"a text must be a str, a list of str or a list of int; got {text!r}")
 
     def tokenize(self, text: str, *, split_special_tokens: bool | None = None) -> list[str]:
@@ -336,7 +339,8 @@ class TextEncoder(SpecialTokens, ABC):
         if settings.padding == "do_not_pad":
             return rows
         length = padded_length(max(len(row["input_ids"]) for row in rows), settings)
-        values = {"input_ids": self.role_id("pad_token"), **PAD_VALUES}
+        own = {"input_ids": self.role_id("pad_token"), "token_type_ids": self.pad_token_type_id}
+        values = {**PAD_VALUES, **own}
         return [pad_row(row, length, values, str(settings.padding_side)) for row in rows]
 
 

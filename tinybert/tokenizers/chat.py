@@ -1,16 +1,17 @@
 """Chat templates: a conversation as text, by the Jinja2 template of a model.
 
-A template is a program from a file that is not trusted: it runs in Jinja2's sandbox.
+A template is a program from a file that is not trusted: it runs in Jinja2's sandbox, in a process
+of its own with limits (`template_process.py`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
+from tinybert.display import short_repr
 from tinybert.tokenizers.config import Template
+from tinybert.tokenizers.template_process import run_template
 
 MAX_TEMPLATE = 1_000_000  # characters
 
@@ -43,56 +44,16 @@ def choose_template(template: Template, name: str | None, has_tools: bool) -> st
 def render(template: str, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
     """Return the text of a conversation.
 
-    Raises ImportError with a hint if Jinja2 is missing, ValueError if the template is damaged or
-    rejects the conversation.
+    Raises ImportError with a hint if Jinja2 is missing, ValueError if the template is damaged,
+    rejects the conversation or takes too much (see `template_process.py`), TypeError for a variable
+    that does not consist of dicts, lists, text and numbers.
     """
-    try:
-        import jinja2
-        import jinja2.ext
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-    except ImportError as error:
-        raise ImportError('chat templates need Jinja2: pip install "tinybert[chat]"') from error
-
-    def raise_exception(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
     if len(template) > MAX_TEMPLATE:
         raise ValueError(f"chat_template may have {MAX_TEMPLATE} characters at most")
-
-    class Generation(jinja2.ext.Extension):
-        """{% generation %}, which marks the text of the model, has no effect."""
-
-        def __init__(self, environment: Any) -> None:
-            super().__init__(environment)
-            self.tags = {"generation"}
-
-        def parse(self, parser: Any) -> Any:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, Generation]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     try:
-        return environment.from_string(template).render(messages=messages, **variables)
-    except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return run_template(template, {"messages": messages, **variables})
+    except ValueError as error:
         raise ValueError(f"chat_template: {error}") from error
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """Return JSON that is not escaped for HTML, unlike that of Jinja2's own filter."""
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
 
 
 class ChatTemplates:
@@ -144,7 +105,9 @@ class ChatTemplates:
         for name, value in (("tools", tools), ("documents", documents)):
             if value is not None and not _all_mappings(value):
                 hint = ", each a JSON schema" if name == "tools" else ""
-                raise TypeError(f"{name} must be a list of dicts{hint}; got {value!r:.200}")
+                raise TypeError(
+                    f"{name} must be a list of dicts{hint}; got {short_repr(value, 200)}"
+                )
         given = {**self.special_tokens_map, **variables}  # type: ignore[attr-defined]
         given |= {"tools": tools, "documents": documents}
         texts = []
@@ -176,7 +139,7 @@ def is_batch(conversation: Any) -> bool:
         return True
     raise TypeError(
         'conversation must be a list of messages, dicts such as {"role": "user", "content": '
-        f'"Hello"}}, or a list of such lists; got {conversation!r:.200}'
+        f'"Hello"}}, or a list of such lists; got {short_repr(conversation, 200)}'
     )
 
 

@@ -11,10 +11,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tinybert.checks import is_integer
+from tinybert.doctor import diagnose_json, diagnose_text, diagnose_tokenizer
+from tinybert.files import check_nesting, read_regular
 from tinybert.text.added_token import AddedToken
 from tinybert.tokenizer_json.added_tokens import FLAGS
 from tinybert.tokenizer_json.fields import MAX_ID
 from tinybert.tokenizers.added_tokens import ROLES
+from tinybert.tokenizers.newer_files import NAMED, with_extra_tokens
 
 CONFIG_FILE = "tokenizer_config.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -46,7 +50,7 @@ def _is_token(value: Any) -> bool:
 
 
 def _is_length(value: Any) -> bool:
-    return value is None or (type(value) is int and value > 0)
+    return value is None or (is_integer(value) and value > 0)
 
 
 def _list_of(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -55,7 +59,7 @@ def _list_of(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def _is_added_tokens_decoder(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
-        type(key) is int and 0 <= key <= MAX_ID and isinstance(token, AddedToken)
+        is_integer(key) and 0 <= key <= MAX_ID and isinstance(token, AddedToken)
         for key, token in value.items()
     )
 
@@ -88,10 +92,10 @@ def check_options(options: Mapping[str, Any], types: Mapping[str, OptionType]) -
     for name, value in options.items():
         if name not in types:
             raise TypeError(
-                f"unknown tokenizer option {name!r}; the options are {', '.join(types)}"
+                f"unknown tokenizer option {name!r:.80}; the options are {', '.join(types)}"
             )
         if not types[name].accepts(value):
-            raise TypeError(f"{name} must be {types[name].text}, got {value!r}")
+            raise TypeError(f"{name} must be {types[name].text}, got {value!r:.80}")
 
 
 # Reading files -----------------------------------------------------------------------------------
@@ -112,26 +116,37 @@ class ErrorsName:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file of at most `MAX_FILE_BYTES`, with \\n at line ends."""
-    if (size := path.stat().st_size) > MAX_FILE_BYTES:
-        raise ValueError(f"{path}: {size} bytes are too many; the limit is {MAX_FILE_BYTES}")
+    """Return the text of a UTF-8 file of at most `MAX_FILE_BYTES`, with \\n at line ends.
+
+    Raises ValueError, naming the file, if it is empty, or another kind of file (see `doctor.py`).
+    """
+    raw = read_regular(path, MAX_FILE_BYTES)
     try:
-        return path.read_text(encoding="utf-8")
+        text = raw.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a UTF-8 text ({error})") from error
+        cut = "it is truncated in a character; " if "end of data" in error.reason else ""
+        described = diagnose_text(path) or f"not a UTF-8 text ({cut}{error})"
+        raise ValueError(f"{path}: {described}") from error
+    # Vocabularies usually begin with [PAD], merges with #version: these need no second look.
+    if text[:1] not in ("[", "#") and (fault := diagnose_text(path)):
+        raise ValueError(f"{path}: {fault}")
+    return text
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file, or {} if there is no such file."""
-    if not path.is_file():
+    if not path.exists():
         return {}
     text = read_text(path)
     try:
         value = json.loads(text)
+        check_nesting(value)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from error
+        raise ValueError(f"{path}: {diagnose_json(path, error)}") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: must hold a JSON object, not a {type(value).__name__}")
+        kind = f"must hold a JSON object, not a {type(value).__name__}"
+        fault = diagnose_tokenizer(value) or kind
+        raise ValueError(f"{path}: {fault}")
     return value
 
 
@@ -143,10 +158,12 @@ def read_config(folder: Path, types: Mapping[str, OptionType]) -> dict[str, Any]
     path = folder / CONFIG_FILE
     config = read_json(path)
     with ErrorsName(path):
-        if config.get("extra_special_tokens"):
-            raise ValueError("extra_special_tokens: use additional_special_tokens instead")
+        if config.get("extra_special_tokens") or config.get(NAMED):
+            config = with_extra_tokens(config)
         if "max_len" in config:  # the old name
             config = {"model_max_length": config["max_len"], **config}
+        # Null is false to transformers where a flag is expected.
+        config = {k: False if v is None and types.get(k) is BOOL else v for k, v in config.items()}
         options = {name: from_json(name, config[name]) for name in types if name in config}
         check_options(options, types)
     return options
@@ -176,7 +193,9 @@ def token_from_json(value: Any, special: bool = False) -> Any:
     flags = {name: value[name] for name in FLAGS if name in value}
     for name, flag in flags.items():
         if not isinstance(flag, bool):
-            raise TypeError(f"{name} of token {value['content']!r} must be a bool, got {flag!r}")
+            raise TypeError(
+                f"{name} of token {value['content']!r:.80} must be a bool, got {flag!r:.80}"
+            )
     return AddedToken(value["content"], **(flags | {"special": True} if special else flags))
 
 

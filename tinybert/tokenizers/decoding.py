@@ -14,6 +14,16 @@ class Decoding(SpecialTokens):
     """The part of a tokenizer that goes from ids to text."""
 
     clean_up_tokenization_spaces: bool
+    inserts_spaces = True  # between tokens; False where tokens hold the spaces of the text
+
+    @property
+    def cleans_up(self) -> bool:
+        """Whether `decode` cleans up by default: the setting, where decoding inserts spaces."""
+        return bool(self.clean_up_tokenization_spaces) and self.inserts_spaces
+
+    def settled(self, ids: list[int], skip_special_tokens: bool = False) -> int:
+        """Return how many of the ids have a text that further ids cannot change."""
+        return len(ids)
 
     @abstractmethod
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
@@ -39,8 +49,7 @@ class Decoding(SpecialTokens):
         Tokenization loses information: the result is not always the text that was encoded.
 
         skip_special_tokens: leave out special tokens.
-        clean_up_tokenization_spaces: apply `clean_up_tokenization`; None means the setting of the
-            tokenizer.
+        clean_up_tokenization_spaces: apply `clean_up_tokenization`; None means `cleans_up`.
         spaces_between_special_tokens: put spaces around added tokens that are not special; a
             "Fast" tokenizer always does.
         """
@@ -48,7 +57,7 @@ class Decoding(SpecialTokens):
         row = [ids] if isinstance(ids, int) else ids
         text = self._decode(row, skip_special_tokens, spaces_between_special_tokens)
         clean_up = clean_up_tokenization_spaces
-        if self.clean_up_tokenization_spaces if clean_up is None else clean_up:
+        if self.cleans_up if clean_up is None else clean_up:
             return self.clean_up_tokenization(text)
         return text
 

@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from tinybert.atomic import saving
 from tinybert.text.added_token import AddedToken
 from tinybert.tokenizer_json.encoding import Encoding, joined, special_token
 from tinybert.tokenizer_json.pipeline import Pipeline
@@ -70,13 +71,14 @@ class FastTokenizer(Tokenizer):
         legacy_format: True omits tokenizer.json; False omits what it contains, the vocabulary and
             added_tokens.json.
         """
-        written = super().save_pretrained(save_directory, legacy_format, filename_prefix)
-        if legacy_format:
-            return written
         prefix = f"{filename_prefix}-" if filename_prefix else ""
-        path = Path(save_directory) / (prefix + TOKENIZER_FILE)
-        write_text(path, self._tokenizer_json())
-        return (*written, str(path))
+        with saving(save_directory, self._older_files(prefix)) as new:
+            written = super().save_pretrained(new, legacy_format, filename_prefix)
+            if not legacy_format:
+                path = new / (prefix + TOKENIZER_FILE)
+                write_text(path, self._tokenizer_json())
+                written += (str(path),)
+        return tuple(str(Path(save_directory) / Path(name).relative_to(new)) for name in written)
 
     # Text to rows ---------------------------------------------------------------------------
 
@@ -129,7 +131,8 @@ class FastTokenizer(Tokenizer):
         if settings.padding != "do_not_pad":
             length = padded_length(longest, settings)
             pad_id, side = self.role_id("pad_token"), str(settings.padding_side)
-            rows = [row.padded(length, pad_id, str(self.pad_token), side) for row in rows]
+            filler = pad_id, str(self.pad_token), side, self.pad_token_type_id
+            rows = [row.padded(length, *filler) for row in rows]
         encoding = BatchEncoding(_columns(rows, samples, settings), rows)
         return encoding.convert_to_tensors(settings.return_tensors)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from tinybert.text.added_token import AddedToken
+from tinybert.text.byte_level import kept_whole
 from tinybert.tokenizer_json.added_tokens import read_added_tokens
 from tinybert.tokenizer_json.decoders import DECODERS
 from tinybert.tokenizer_json.encoding import Encoding, joined, text_of_ids
@@ -21,7 +22,9 @@ from tinybert.tokenizer_json.normalizers import NORMALIZERS
 from tinybert.tokenizer_json.pipeline import Pipeline
 from tinybert.tokenizer_json.post_processors import PROCESSORS, bos_and_eos, nothing
 from tinybert.tokenizer_json.pre_tokenizers import PRE_TOKENIZERS
-from tinybert.tokenizers.bert_file import read_sides
+from tinybert.tokenizer_json.streaming import inserts_spaces, settled_tokens
+from tinybert.tokenizers.bert_file import read_sides, read_tokenizer_json
+from tinybert.tokenizers.classes import class_settings
 from tinybert.tokenizers.config import (
     BOOL_OR_NONE,
     COMMON_OPTIONS,
@@ -29,7 +32,6 @@ from tinybert.tokenizers.config import (
     ErrorsName,
     OptionType,
     check_options,
-    read_json,
 )
 from tinybert.tokenizers.fast import FastTokenizer
 from tinybert.tokenizers.options import EncodeOptions
@@ -37,7 +39,9 @@ from tinybert.tokenizers.options import EncodeOptions
 T = TypeVar("T")
 
 VERSION = "1.0"  # the only version
-BUILT = ("vocab", "_normalize", "_steps", "_process", "_decoder", "_model")  # by `_build`
+BUILT = (  # by `_build`
+    *("vocab", "_normalize", "_steps", "_process", "_decoder", "_bytes_first", "_model"),
+)
 # Classes of transformers that set the post-processor themselves.
 LIKE_LLAMA = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer")
 
@@ -49,8 +53,10 @@ class TokenizerJSON(FastTokenizer):
         tokenizer_file: the file; every part of it must be known.
         bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token: the tokens
             with these roles, which the file does not name. The pad token may be in its "padding".
-        tokenizer_class: the class of transformers that the file was written for. Classes like that
-            of Llama put bos before a text and may put eos after it, and ignore the file.
+        tokenizer_class: the class of transformers that the file was written for. It decides which
+            inputs a call returns, the side of padding and the special tokens, unless they are
+            given (see `classes.py`). Classes like that of Llama put bos before a text and may put
+            eos after it, and ignore the file.
         add_bos_token, add_eos_token: whether these classes do; None means True and False. They also
             apply without a tokenizer_class, but not with any other class.
         add_prefix_space: put a space before a text that has none, for a file whose pre-tokenizer
@@ -83,14 +89,12 @@ class TokenizerJSON(FastTokenizer):
         **common: Any,
     ) -> None:
         self._path = path = Path(tokenizer_file)
-        if not path.is_file():
-            raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
         self.tokenizer_class = tokenizer_class
         self.add_bos_token = add_bos_token
         self.add_eos_token = add_eos_token
         self.add_prefix_space = add_prefix_space
         with ErrorsName(path):
-            self._file = read_json(path)
+            self._file = read_tokenizer_json(path)
             if (version := self._file.get("version", VERSION)) != VERSION:
                 raise ValueError(f"version must be {VERSION!r}, got {version!r:.80}")
             before = self._file.get("pre_tokenizer")
@@ -102,7 +106,8 @@ class TokenizerJSON(FastTokenizer):
             given = read_added_tokens(self._file)
             _check_ids(given, self.vocab)
             found: dict[str, Any] = {**read_sides(self._file), **_padding(self._file)}
-        options: dict[str, Any] = {**found, **common}
+        options: dict[str, Any] = {**class_settings(tokenizer_class), **found, **common}
+        self.pad_token_type_id = options.pop("pad_token_type_id", 0)
         check_options(common, self.option_types)
         more = sorted(common.get("added_tokens_decoder", {}).items())
         options["added_tokens_decoder"] = _numbered([*given, *more], self.vocab)
@@ -118,6 +123,7 @@ class TokenizerJSON(FastTokenizer):
         self._steps = _part(self._file, "pre_tokenizer", PRE_TOKENIZERS) or []
         self._process = _part(self._file, "post_processor", PROCESSORS) or nothing
         self._decoder = _part(self._file, "decoder", DECODERS)
+        self._bytes_first = _begins_with_bytes(self._file.get("decoder"))
         self._model = _model(self._file)
         self.vocab = self._model.vocab
 
@@ -183,7 +189,20 @@ class TokenizerJSON(FastTokenizer):
         """Return the result of the decoder of the file; without a decoder, join with spaces."""
         if self._decoder is None:
             return " ".join(tokens)
+        if self._bytes_first:
+            tokens = kept_whole(tokens, self._added_ids.keys() - self.vocab.keys())
         return "".join(self._decoder(tokens))
+
+    @property
+    def inserts_spaces(self) -> bool:  # type: ignore[override]
+        """Whether the decoder of the file puts spaces between tokens."""
+        return inserts_spaces(self._file.get("decoder"))
+
+    def settled(self, ids: list[int], skip_special_tokens: bool = False) -> int:
+        """Return how many of the ids have a text that further ids cannot change."""
+        skipped = {i for i, token in self._added.items() if skip_special_tokens and token.special}
+        tokens = ["" if i in skipped else self._id_to_token.get(i, "") for i in ids]
+        return settled_tokens(self._file.get("decoder"), tokens)
 
     def save_vocabulary(
         self, save_directory: str | PathLike[str], filename_prefix: str | None = None
@@ -217,6 +236,13 @@ def _part(
     """Return the part `name` of the file, or None if it has none."""
     value = file.get(name)
     return None if value is None else Fields(value, name).build(known)
+
+
+def _begins_with_bytes(decoder: Any) -> bool:
+    """Return whether the first step of a decoder of the file is ByteLevel."""
+    while isinstance(decoder, dict) and decoder.get("type") == "Sequence" and decoder["decoders"]:
+        decoder = decoder["decoders"][0]
+    return isinstance(decoder, dict) and decoder.get("type") == "ByteLevel"
 
 
 def _model(file: Mapping[str, Any]) -> Model:

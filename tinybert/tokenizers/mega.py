@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tinybert.text.added_token import AddedToken
 from tinybert.text.bpe import BPE
-from tinybert.text.byte_level import to_bytes
+from tinybert.text.byte_level import is_incomplete, kept_whole, to_bytes
 from tinybert.tokenizer_json.encoding import Columns, Encoding
 from tinybert.tokenizer_json.fields import Fields
 from tinybert.tokenizer_json.models import Model
@@ -23,6 +23,7 @@ from tinybert.tokenizer_json.pipeline import Pipeline
 from tinybert.tokenizer_json.pre_tokenizers import PRE_TOKENIZERS
 from tinybert.tokenizer_json.trim_offsets import trimmed
 from tinybert.tokenizer_json.vocabulary import Merges, checked_merges, checked_vocab
+from tinybert.tokenizers.bert_file import check_part, read_tokenizer_json
 from tinybert.tokenizers.bpe_files import MERGES_FILE, VOCAB_FILE, load_bpe, save_bpe
 from tinybert.tokenizers.config import (
     BOOL,
@@ -30,7 +31,6 @@ from tinybert.tokenizers.config import (
     TOKENIZER_FILE,
     ErrorsName,
     OptionType,
-    read_json,
 )
 from tinybert.tokenizers.fast import FastTokenizer
 from tinybert.tokenizers.options import EncodeOptions
@@ -61,6 +61,7 @@ class MegaTokenizer(FastTokenizer):
 
     saved_as = "RobertaTokenizer"
     required_roles = ("unk_token",)
+    inserts_spaces = False
     vocab_files_names: ClassVar[dict[str, str]] = {
         "vocab_file": VOCAB_FILE,
         "merges_file": MERGES_FILE,
@@ -158,7 +159,23 @@ class MegaTokenizer(FastTokenizer):
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """Decode the bytes of the tokens."""
-        return to_bytes(tokens).decode("utf-8", self.errors)
+        kept = self._added_ids.keys() - self.vocab.keys()
+        return to_bytes(kept_whole(tokens, kept)).decode("utf-8", self.errors)
+
+    def settled(self, ids: list[int], skip_special_tokens: bool = False) -> int:
+        """Return how many of the ids have a text that further ids cannot change.
+
+        The others are bytes of a character that is not complete.
+        """
+        shown = set(ids) - set(self.all_special_ids if skip_special_tokens else ())
+        added = self._added_ids.keys() - self.vocab.keys()
+        count = len(ids)
+        while count:
+            last = [self._id_to_token.get(i, "") for i in ids[:count][-8:] if i in shown]
+            if not is_incomplete(to_bytes(kept_whole(last, added))):
+                break
+            count -= 1
+        return count
 
     @classmethod
     def _vocabulary_files(cls, path: Path) -> dict[str, Path]:
@@ -222,6 +239,20 @@ class MegaTokenizer(FastTokenizer):
         }
 
 
+def check_roberta_parts(file: Mapping[str, Any]) -> None:
+    """Raise ValueError if a part of a tokenizer.json is not as RoBERTa has it."""
+    own = {"dropout": None, "byte_fallback": False, "ignore_merges": False}
+    check_part(file, "model", "BPE", own, "RoBERTa")
+    for name in ("continuing_subword_prefix", "end_of_word_suffix"):  # null or ""
+        if file["model"].get(name):
+            raise ValueError(f"model.{name} must be '', got {file['model'][name]!r:.80}")
+    if file.get("normalizer") is not None:
+        raise ValueError(f"normalizer must be null, got {file['normalizer']!r:.80}")
+    check_part(file, "pre_tokenizer", "ByteLevel", {"use_regex": True}, "RoBERTa")
+    check_part(file, "post_processor", "RobertaProcessing", {}, "RoBERTa")
+    check_part(file, "decoder", "ByteLevel", {}, "RoBERTa")
+
+
 def _vocabulary(
     vocab_file: str | PathLike[str] | None,
     merges_file: str | PathLike[str] | None,
@@ -232,15 +263,9 @@ def _vocabulary(
     if tokenizer_file is None:
         raise ValueError("vocab_file and merges_file, or tokenizer_file, must be given")
     path = Path(tokenizer_file)
-    if not path.is_file():
-        raise ValueError(f"tokenizer_file: there is no file {str(path)!r}")
+    file = read_tokenizer_json(path)
     with ErrorsName(path):
-        file = read_json(path)
-        for name, kind in (("model", "BPE"), ("pre_tokenizer", "ByteLevel")):
-            part = file.get(name)
-            found = part.get("type", kind) if isinstance(part, dict) else part
-            if found != kind:
-                raise ValueError(f"{name} must be a {kind}, as RoBERTa has it; got {found!r}")
+        check_roberta_parts(file)
         model = file["model"]
         return checked_vocab(model.get("vocab")), checked_merges(model.get("merges"))
 

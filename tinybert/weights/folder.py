@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.atomic import saving, settle
 from tinybert.checks import check, is_integer
 from tinybert.weights.reader import TensorReader, file_formats, open_file
 from tinybert.weights.safetensors import save_file, stored_infos
@@ -41,6 +42,7 @@ def open_checkpoint(folder_or_file: str | os.PathLike[str]) -> TensorReader:
     """
     path = Path(folder_or_file)
     if path.is_dir():
+        settle(path)
         files = (path / name for file_format in file_formats for name in file_format.names)
         path = next((file for file in files if file.exists()), path)
     return open_file(path)
@@ -64,9 +66,8 @@ def save_sharded(
     """Save a checkpoint folder: one file if it fits ``max_shard_size``, else shards and their
     index.
 
-    New files are written beside the old ones, then the index is replaced in one step, so a reader
-    or an interruption finds all of the old weights or all of the new. Then the files of the older
-    save are removed.
+    The files change in one step, see ``tinybert.atomic``: a reader or an interruption finds all of
+    the old weights or all of the new. Files of older weights are deleted.
 
     Parameters
     ----------
@@ -81,15 +82,20 @@ def save_sharded(
     limit = _parse_size(max_shard_size)
     metadata = {"format": "pt"} if metadata is None else metadata
     sizes = {name: info.nbytes for name, info in stored_infos(tensors, dtype).items()}
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if sum(sizes.values()) <= limit or len(sizes) == 1:
-        save_file(tensors, folder / SINGLE, metadata, dtype)
-        _remove_stale(folder, {SINGLE})
-    else:
-        shards = split_into_shards(sizes, limit)
-        files = save_shards(tensors, folder, shards, sum(sizes.values()), metadata, dtype)
-        _remove_stale(folder, {INDEX, *files})
+    with saving(folder, weight_files) as new:
+        if sum(sizes.values()) <= limit or len(sizes) == 1:
+            save_file(tensors, new / SINGLE, metadata, dtype)
+        else:
+            index = new.parent / INDEX
+            in_use = index.read_text("utf-8", errors="replace") if index.is_file() else ""
+            shards = split_into_shards(sizes, limit)
+            save_shards(tensors, new, in_use, shards, sum(sizes.values()), metadata, dtype)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that ``save_sharded`` has written into a folder."""
+    files = folder.iterdir()
+    return [f for f in files if f.name in (SINGLE, INDEX) or SHARD_NAME.fullmatch(f.name)]
 
 
 def _parse_size(size: int | str) -> int:
@@ -102,10 +108,3 @@ def _parse_size(size: int | str) -> int:
     allowed = "a positive integer or a size like '5GB' or '500MiB'"
     check("max_shard_size", size, is_integer(limit) and limit > 0, allowed)
     return limit
-
-
-def _remove_stale(folder: Path, keep: set[str]) -> None:
-    for file in list(folder.iterdir()):
-        known = file.name in (SINGLE, INDEX) or SHARD_NAME.fullmatch(file.name)
-        if known and file.name not in keep:
-            file.unlink()

@@ -5,9 +5,8 @@ kinds and numbers of files through it. Each kind of file registers itself with `
 """
 
 import os
-import stat
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
@@ -20,6 +19,7 @@ from tinybert.weights.errors import CheckpointError
 R = TypeVar("R", bound="TensorReader")
 PREVIEW = 512  # bytes at the start of a file by which its kind is recognized
 TAIL = 8  # bytes at its end, likewise
+MAX_INDEX = 100_000_000  # bytes, as for the header of safetensors
 
 
 class TensorInfo(NamedTuple):
@@ -128,12 +128,23 @@ class FileFormat(NamedTuple):
 
 
 file_formats: list[FileFormat] = []  # in the order in which they are preferred; safetensors first
+_translations: list[tuple[frozenset[str], Callable[[TensorReader, Path], TensorReader]]] = []
 _describers: list[Callable[[bytes, int], str | None]] = []
 
 
 def register_format(file_format: FileFormat) -> None:
     """Let ``open_file`` recognize a kind of file, after those that are registered already."""
     file_formats.append(file_format)
+
+
+def register_translation(
+    marks: Iterable[str], translate: Callable[[TensorReader, Path], TensorReader]
+) -> None:
+    """Let ``open_file`` return translate(reader, path) where the reader has one of the marks.
+
+    A mark is the ``format`` in the metadata, or the part of a tensor's name after the last dot.
+    """
+    _translations.append((frozenset(marks), translate))
 
 
 def register_description(describe: Callable[[bytes, int], str | None]) -> None:
@@ -147,7 +158,28 @@ def description(first: bytes, size: int) -> str | None:
 
 
 def open_file(path: str | os.PathLike[str]) -> TensorReader:
-    """Return the reader over one file of weights, chosen by the file's content.
+    """Return the reader over one file of weights, with PyTorch's names and with plain numbers.
+
+    See `open_stored`. Quantised weights and the names of other frameworks are translated. Raises
+    CheckpointError for safetensors files of unknown frameworks.
+    """
+    reader, path = open_stored(path), Path(path)
+    try:
+        form = reader.metadata.get("format", "pt")
+        marks = {form, *(name.rpartition(".")[2] for name in reader)}
+        found = [translate for known, translate in _translations if known & marks]
+        if form not in ("pt", "mlx") and not found:
+            raise CheckpointError(path, f"has the weights of an unknown framework: {form!r:.80}")
+        for translate in found:
+            reader = translate(reader, path)
+        return reader
+    except BaseException:
+        reader.close()
+        raise
+
+
+def open_stored(path: str | os.PathLike[str]) -> TensorReader:
+    """Return the reader over one file of weights as it is, chosen by the file's content.
 
     A file of no known kind is opened as safetensors, whose error then says what it is. Raises
     FileNotFoundError when there is no such path, CheckpointError for a malformed file and for
@@ -161,8 +193,6 @@ def open_file(path: str | os.PathLike[str]) -> TensorReader:
     if path.is_dir():
         names = ", ".join(name for file_format in file_formats for name in file_format.names)
         raise CheckpointError(path, f"has no weights: none of {names}")
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
-        raise CheckpointError(path, "is not a regular file")
     return file_formats[0].open(path)
 
 

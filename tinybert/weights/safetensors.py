@@ -11,15 +11,15 @@ import json
 import math
 import mmap
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
-from tinybert.weights.atomic import atomic_write
+from tinybert.atomic import atomic_write
+from tinybert.files import open_regular
 from tinybert.weights.dtypes import FLOAT_NAMES, FORMATS, NATIVE_NAMES, Format
 from tinybert.weights.errors import CheckpointError
 from tinybert.weights.header import MAX_HEADER, read_header
@@ -52,12 +52,10 @@ class SafetensorsFile(TensorReader):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        if not stat.S_ISREG(os.stat(self.path).st_mode):  # opening a pipe would wait for a writer
-            raise CheckpointError(self.path, "is not a regular file")
         self._lock = threading.Lock()
         self._map: mmap.mmap | None = None
         self._private: mmap.mmap | None = None
-        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
+        self._file = open_regular(self.path, CheckpointError)
         try:
             self._header = read_header(self._file, self.path)
         except BaseException:
@@ -86,7 +84,7 @@ class SafetensorsFile(TensorReader):
     def info(self, name: str) -> TensorInfo:
         """Return format, shape and size of a tensor without reading its data."""
         if name not in self._header.tensors:
-            raise KeyError(f"{self.path} has no tensor {name!r}")
+            raise KeyError(f"{self.path} has no tensor {name!r:.200}")
         return self._header.tensors[name]
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -99,7 +97,7 @@ class SafetensorsFile(TensorReader):
             array = np.ndarray(info.shape, fmt.array, buffer, begin if view else 0)
         except (ValueError, OverflowError) as error:
             # The format allows shapes that NumPy does not: over 64 axes, or (0, 2**63).
-            raise CheckpointError(self.path, f"tensor {name!r}: {error}") from None
+            raise CheckpointError(self.path, f"tensor {name!r:.200}: {error}") from None
         if not view:
             self.read_into(name, array)
         array.flags.writeable = False
@@ -109,7 +107,7 @@ class SafetensorsFile(TensorReader):
         """Fill ``out`` with a tensor, cast to its dtype; see ``TensorReader.read_into``."""
         info = self.info(name)
         fmt = self._decodable(name, info)
-        check_out(f"tensor {name!r}", info, out)
+        check_out(f"tensor {name!r:.200}", info, out)
         begin = self._header.begin[name]
         if fmt.widen is None and out.dtype == fmt.storage and out.flags.c_contiguous:
             self._read(begin, out.reshape(-1).view(np.uint8))
@@ -147,7 +145,7 @@ class SafetensorsFile(TensorReader):
         if fmt.packed:
             raise CheckpointError(
                 self.path,
-                f"tensor {name!r} is {info.dtype}, and packed formats are not supported",
+                f"tensor {name!r:.200} is {info.dtype}, and packed formats are not supported",
             )
         return fmt
 
@@ -192,20 +190,23 @@ def load_file(
 
 
 def save_file(
-    tensors: Mapping[str, np.ndarray],
+    tensors: Mapping[str, Any],
     path: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
     dtype: str | None = None,
 ) -> None:
     """Save arrays of any layout and byte order as one safetensors file, atomically.
 
+    ``save_file(model.state_dict(), path)`` saves a model's weights; ``load_state_dict`` takes what
+    ``load_file`` returns.
+
     The header has the order of ``tensors``; the data are sorted by format, widest first, which
     aligns every tensor. At most one array is copied at a time (one that is not C-contiguous).
 
     Parameters
     ----------
-    tensors : names and arrays, or a lazy reader, of which one tensor is in memory at a time; its
-        BF16 tensors stay BF16 (8-bit floats become F32).
+    tensors : names and arrays, NumPy scalars or Tensors; or a lazy reader, of which one tensor is
+        in memory at a time; its BF16 tensors stay BF16 (8-bit floats become F32).
     path : the file to create or replace; it keeps its old content if anything fails.
     metadata : strings by name for the header's ``__metadata__``, e.g. ``{"format": "pt"}``.
     dtype : ``"float64"``, ``"float32"``, ``"float16"`` or ``"bfloat16"`` (or ``"F64"`` to
@@ -222,9 +223,7 @@ def save_file(
             _write(file, name, tensors[name], FORMATS[infos[name].dtype])
 
 
-def stored_infos(
-    tensors: Mapping[str, np.ndarray], dtype: str | None = None
-) -> dict[str, TensorInfo]:
+def stored_infos(tensors: Mapping[str, Any], dtype: str | None = None) -> dict[str, TensorInfo]:
     """Return format, shape and size with which ``save_file`` stores each tensor; it raises the
     same errors. Tensors of a lazy reader are not read.
     """
@@ -234,35 +233,41 @@ def stored_infos(
     infos = {}
     for name in tensors:
         if not isinstance(name, str):
-            raise TypeError(f"tensor names must be str, got {name!r}")
+            raise TypeError(f"tensor names must be str, got {name!r:.200}")
         if name == "__metadata__":
             raise ValueError("'__metadata__' is reserved and cannot be the name of a tensor")
         if isinstance(tensors, TensorReader):
             shape, own = tensors.info(name).shape, _format_kept(name, tensors.info(name).dtype)
         else:
-            shape, own = np.shape(tensors[name]), _format_of(name, tensors[name])
+            own = _format_of(name, tensors[name])
+            shape = tensors[name].shape
         stored = dtype if dtype is not None and own in FLOAT_NAMES.values() else own
         infos[name] = TensorInfo(stored, shape, math.prod(shape) * FORMATS[stored].bits // 8)
     return infos
 
 
-def _format_of(name: str, array: np.ndarray) -> str:
-    """Return the format that stores an array's values as they are."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"tensor {name!r} must be a NumPy array, got {type(array).__name__}")
+def _format_of(name: str, array: Any) -> str:
+    """Return the format that stores the values of an array, NumPy scalar or Tensor as they are."""
+    if not (isinstance(array, (np.ndarray, np.generic)) or _is_tensor(array)):
+        raise TypeError(f"tensor {name!r:.200} must be a NumPy array, got {type(array).__name__}")
     native = NATIVE_NAMES.get(array.dtype.newbyteorder("<").str)
     if native is None:
         raise TypeError(
-            f"tensor {name!r} has dtype {array.dtype}, which safetensors does not support"
+            f"tensor {name!r:.200} has dtype {array.dtype}, which safetensors does not support"
         )
     return native
+
+
+def _is_tensor(value: object) -> bool:
+    """Return whether it is a Tensor of this package, which the weights do not import."""
+    return isinstance(getattr(value, "dtype", None), np.dtype) and hasattr(value, "numpy")
 
 
 def _format_kept(name: str, own: str) -> str:
     """Return the format to store a tensor of format ``own`` in: the same, or a wider one."""
     fmt = FORMATS.get(own)
     if fmt is None or fmt.packed:
-        raise TypeError(f"tensor {name!r} is {own}, which cannot be saved")
+        raise TypeError(f"tensor {name!r:.200} is {own}, which cannot be saved")
     return own if fmt.narrow is not None else NATIVE_NAMES[fmt.array.str]
 
 
@@ -279,7 +284,7 @@ def _layout(
     if metadata is not None:
         for key, value in metadata.items():
             if not isinstance(key, str) or not isinstance(value, str):
-                raise TypeError(f"metadata must map str to str, got {key!r}: {value!r}")
+                raise TypeError(f"metadata must map str to str, got {key!r:.80}: {value!r:.80}")
         content["__metadata__"] = dict(metadata)
     for name, info in infos.items():
         content[name] = {
@@ -296,8 +301,9 @@ def _layout(
     return len(header).to_bytes(8, "little") + header, order
 
 
-def _write(file: IO[bytes], name: str, array: np.ndarray, fmt: Format) -> None:
+def _write(file: IO[bytes], name: str, array: Any, fmt: Format) -> None:
     assert fmt.narrow is not None
+    array = array.numpy() if _is_tensor(array) else array
     flat = np.ascontiguousarray(array).reshape(-1)
     for first in range(0, flat.size, _CHUNK):
         values = flat[first : first + _CHUNK]
@@ -307,6 +313,6 @@ def _write(file: IO[bytes], name: str, array: np.ndarray, fmt: Format) -> None:
             kept = fmt.widen(stored) if fmt.widen else stored
             if np.any(np.isinf(kept) & np.isfinite(values)):
                 raise ValueError(
-                    f"tensor {name!r} has values beyond the range of {fmt.bits}-bit floats"
+                    f"tensor {name!r:.200} has values beyond the range of {fmt.bits}-bit floats"
                 )
         file.write(stored.view(np.uint8).data)

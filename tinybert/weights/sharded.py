@@ -7,8 +7,6 @@ against the files.
 import json
 import os
 import re
-import stat
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,20 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.weights.atomic import atomic_write
+from tinybert.atomic import atomic_write
+from tinybert.files import read_regular
 from tinybert.weights.errors import CheckpointError
 from tinybert.weights.reader import (
+    MAX_INDEX,
     FileFormat,
     TensorInfo,
     TensorReader,
-    open_file,
+    open_stored,
     register_format,
 )
 from tinybert.weights.safetensors import save_file
 from tinybert.weights.strict_json import parse_json
 
 INDEX = "model.safetensors.index.json"
-MAX_INDEX = 100_000_000  # bytes, as for the header of one file
 SHARD_NAME = re.compile(r"model(-next)?-\d{5,}-of-\d{5,}\.safetensors")
 _STEMS = ("model", "model-next")  # of shards' names; a save uses the first that is free
 
@@ -55,7 +54,7 @@ class ShardedCheckpoint(TensorReader):
                 if name not in self._home:
                     raise CheckpointError(
                         self._beside(shard),
-                        f"lacks tensor {name!r}, which the index expects in it",
+                        f"lacks tensor {name!r:.200}, which the index expects in it",
                     )
             self._files = opened.pop_all()
         first = next(iter(self._home.values()), None)
@@ -67,7 +66,7 @@ class ShardedCheckpoint(TensorReader):
 
     def _open(self, shard: str) -> TensorReader:
         try:
-            return open_file(self._beside(shard))
+            return open_stored(self._beside(shard))
         except FileNotFoundError:
             raise CheckpointError(
                 self._beside(shard),
@@ -78,13 +77,14 @@ class ShardedCheckpoint(TensorReader):
         for name in file:
             if name in self._home:
                 raise CheckpointError(
-                    self._beside(shard), f"has tensor {name!r}, and another shard has it too"
+                    self._beside(shard),
+                    f"has tensor {name!r:.200}, and another shard has it too",
                 )
             listed = weight_map.get(name)
             if listed != shard:
                 where = f"expects in {listed}" if listed else "does not list"
                 raise CheckpointError(
-                    self._beside(shard), f"has tensor {name!r}, which the index {where}"
+                    self._beside(shard), f"has tensor {name!r:.200}, which the index {where}"
                 )
             self._home[name] = file
 
@@ -122,18 +122,15 @@ class ShardedCheckpoint(TensorReader):
 
     def _shard(self, name: str) -> TensorReader:
         if name not in self._home:
-            raise KeyError(f"{self.path} has no tensor {name!r}")
+            raise KeyError(f"{self.path} has no tensor {name!r:.200}")
         return self._home[name]
 
 
 def _read_index(path: Path) -> dict[str, str]:
     """Return the checked weight map of an index file."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise CheckpointError(path, "is not a regular file")
-    if path.stat().st_size > MAX_INDEX:
-        raise CheckpointError(path, f"is over the {MAX_INDEX} bytes allowed for an index")
+    raw = read_regular(path, MAX_INDEX, CheckpointError)
     try:
-        content: Any = parse_json(path.read_bytes())
+        content: Any = parse_json(raw)
     except ValueError as error:
         raise CheckpointError(path, f"bad index: {error}") from None
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
@@ -143,8 +140,8 @@ def _read_index(path: Path) -> dict[str, str]:
         if not isinstance(shard, str) or not _is_plain_name(shard):
             raise CheckpointError(
                 path,
-                f"bad index: the file of tensor {name!r} is {shard!r:.80}, not a plain file name "
-                "that ends in .safetensors or .bin",
+                f"bad index: the file of tensor {name!r:.200} is {shard!r:.80}, not a plain file "
+                "name that ends in .safetensors or .bin",
             )
     return weight_map
 
@@ -205,28 +202,27 @@ class Selection(TensorReader):
 
     def _own(self, name: str) -> str:
         if name not in self._names:
-            raise KeyError(f"the selection has no tensor {name!r}")
+            raise KeyError(f"the selection has no tensor {name!r:.200}")
         return name
 
 
 def save_shards(
     tensors: Mapping[str, np.ndarray],
     folder: Path,
+    in_use: str,
     shards: list[list[str]],
     total_size: int,
     metadata: Mapping[str, str],
     dtype: str | None,
-) -> set[str]:
-    """Save the tensors that ``shards`` names, a file for each, then the index; return the files.
+) -> None:
+    """Save the tensors that ``shards`` names, a file for each, and the index.
 
-    Files have Hugging Face's names, with a ``-next`` if the old index uses those.
+    Files have Hugging Face's names, with a ``-next`` if the old index ``in_use`` has those: so they
+    can be moved into the folder before the index, and any program finds the old or the new weights.
     """
-    files = dict(zip(_free_names(folder, len(shards)), shards, strict=True))
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as unfinished:
-        for file, names in files.items():
-            save_file(_some(tensors, names), Path(unfinished, file), metadata, dtype)
-        for file in files:
-            os.replace(Path(unfinished, file), folder / file)
+    files = dict(zip(_free_names(in_use, len(shards)), shards, strict=True))
+    for file, names in files.items():
+        save_file(_some(tensors, names), folder / file, metadata, dtype)
     index = {
         "metadata": {"total_size": total_size},
         "weight_map": {name: file for file, names in files.items() for name in names},
@@ -234,13 +230,10 @@ def save_shards(
     with atomic_write(folder / INDEX, "w") as out:
         json.dump(index, out, indent=2, sort_keys=True, ensure_ascii=False)
         out.write("\n")
-    return set(files)
 
 
-def _free_names(folder: Path, count: int) -> list[str]:
-    """Return names for `count` shards that the folder's index does not use yet."""
-    index = folder / INDEX
-    in_use = index.read_text("utf-8", errors="replace") if index.is_file() else ""
+def _free_names(in_use: str, count: int) -> list[str]:
+    """Return names for `count` shards that the text of an index does not have yet."""
     stem = next((stem for stem in _STEMS if f'"{stem}-0' not in in_use), _STEMS[0])
     return [f"{stem}-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
 

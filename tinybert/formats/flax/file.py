@@ -9,11 +9,12 @@ Format: flax/serialization.py; names as in transformers 4.37, ``modeling_flax_py
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tinybert.files import open_regular
 from tinybert.formats.flax.messagepack import BytePosition, parse
-from tinybert.formats.spans import Piece, Span, SpanReader, kernel_is_transposed, open_regular
+from tinybert.formats.spans import Piece, Span, SpanReader, kernel_is_transposed
 from tinybert.weights.dtypes import FORMATS
 from tinybert.weights.errors import CheckpointError
 
@@ -39,7 +40,7 @@ class FlaxFile(SpanReader):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         name = os.fspath(path)
-        file = open_regular(path)
+        file = open_regular(path, CheckpointError)
         try:
             super().__init__(name, [file], _spans(name, file.fileno()))
         except BaseException:
@@ -84,12 +85,15 @@ def _tensor(buffer: Any, path: str, keys: tuple[str, ...], leaf: Any) -> tuple[s
         span = _joined(buffer, leaf) if isinstance(leaf, dict) else _array(buffer, leaf)
     except ValueError as error:
         raise ValueError(f"leaf {'/'.join(keys)!r:.120}: {error}") from None
-    last = keys[-1]
-    if last == "kernel" and kernel_is_transposed(path, "/".join(keys), span.shape):
+    if keys[-1] == "kernel" and kernel_is_transposed(path, "/".join(keys), span.shape):
         span = Span(span.dtype, span.shape, span.pieces, transposed=True)
-    if last in ("kernel", "embedding", "scale"):
-        last = "weight"
-    return ".".join([*keys[:-1], last]), span
+    return torch_name(keys), span
+
+
+def torch_name(keys: Sequence[str]) -> str:
+    """Return the PyTorch name of a Flax array; kernels, embeddings and scales are weights."""
+    last = "weight" if keys[-1] in ("kernel", "embedding", "scale") else keys[-1]
+    return ".".join([*keys[:-1], last])
 
 
 def _array(buffer: Any, leaf: Any) -> Span:

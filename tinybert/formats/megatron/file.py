@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.files import check_nesting, read_regular
+from tinybert.formats.megatron.arguments import options_of
 from tinybert.formats.megatron.names import (
     HEADS,
     LAYER,
@@ -35,7 +37,6 @@ from tinybert.weights.reader import TensorInfo, TensorReader
 from tinybert.weights.strict_json import parse_json
 
 _PARALLEL = ("tensor_model_parallel_size", "pipeline_model_parallel_size", "model_parallel_size")
-_MAX_CONFIG = 1 << 20  # bytes
 
 
 class MegatronLMFile(TensorReader):
@@ -49,11 +50,16 @@ class MegatronLMFile(TensorReader):
     a ``config.json`` next to it, else it is 16 if the model has 1024 hidden units, as the published
     models have; the vocabulary size likewise, else it is that of ``lm_head.bias``.
 
+    The epsilon of the norms, the activation and the dropouts come from the arguments too (see
+    ``arguments.py``), else from the ``config.json``.
+
     Raises CheckpointError for a malformed file, for a model other than BERT, for tensors that are
-    missing, unknown or of the wrong shape, and for one part of a model that was split over devices.
+    missing, unknown or of the wrong shape, for arguments that MegatronBERT does not have, and for
+    one part of a model that was split over devices.
     """
 
     format = "Megatron-LM"
+    merges_config = True  # `model_config` has the options of the config.json in the folder
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
@@ -111,7 +117,7 @@ class MegatronLMFile(TensorReader):
             tensor.read_into(out)
             return
         if out.shape != location.shape:
-            raise ValueError(f"tensor {name!r} has shape {location.shape}, out has {out.shape}")
+            raise ValueError(f"tensor {name!r:.99} has shape {location.shape}, out has {out.shape}")
         whole = np.empty(tensor.info.shape, FORMATS[tensor.info.dtype].array)
         tensor.read_into(whole)
         np.copyto(out, self._part(whole, location), casting="same_kind")
@@ -126,7 +132,7 @@ class MegatronLMFile(TensorReader):
 
     def _location(self, name: str) -> Location:
         if name not in self._locations:
-            raise KeyError(f"{self.path} has no tensor {name!r}")
+            raise KeyError(f"{self.path} has no tensor {name!r:.200}")
         return self._locations[name]
 
 
@@ -185,10 +191,11 @@ def _arguments(saved: dict[str, Any]) -> dict[str, Any]:
 def _folder_config(path: str) -> dict[str, Any]:
     """Return the config.json in the file's folder, if it is that of a MegatronBERT; else {}."""
     file = Path(path).parent / "config.json"
-    if not file.is_file() or file.stat().st_size > _MAX_CONFIG:
+    if not file.exists():
         return {}
     try:
-        options = parse_json(file.read_bytes())
+        options = parse_json(read_regular(file, error=CheckpointError))
+        check_nesting(options)
     except ValueError as error:
         raise CheckpointError(file, str(error)) from None
     known = type(options) is dict and options.get("model_type") == "megatron-bert"
@@ -233,9 +240,22 @@ def _config(
         "vocab_size": vocabulary,
         **sizes,
         "num_attention_heads": _heads(args, folder_config, hidden),
+        **_agreed(options_of(args, LM_BIAS in shapes), folder_config),
     }
     tokenizer = args.get("tokenizer_type")
     return config | ({"tokenizer_type": tokenizer} if type(tokenizer) is str else {})
+
+
+def _agreed(options: dict[str, Any], folder_config: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the arguments; ValueError if the config.json has other values."""
+    for name in ("layer_norm_eps", "hidden_act"):
+        value, other = options.get(name), folder_config.get(name)
+        if value is not None and other not in (None, value):
+            raise ValueError(
+                f"its arguments say {name} {value!r}, the config.json in its folder {other!r:.40}: "
+                "correct the config.json"
+            )
+    return options
 
 
 def _heads(args: dict[str, Any], folder_config: dict[str, Any], hidden: int) -> int:

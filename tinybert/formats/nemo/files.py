@@ -10,7 +10,9 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from tinybert.files import open_regular
 from tinybert.formats.nemo.checkpoint import NemoCheckpoint, is_nemo
+from tinybert.formats.nemo.yaml_options import read_options
 from tinybert.formats.torch.bytes import FileBytes
 from tinybert.formats.torch.file import TorchFile
 from tinybert.weights.errors import CheckpointError
@@ -18,7 +20,7 @@ from tinybert.weights.reader import TensorReader
 
 WEIGHTS = "model_weights.ckpt"
 OPTIONS = "model_config.yaml"
-MAX_OPTIONS = 1 << 20  # bytes; a normal file has a few thousand
+MAX_OPTIONS = 1 << 17  # bytes; a normal file has a few thousand
 MAX_MEMBERS = 10_000
 
 
@@ -27,9 +29,9 @@ def with_folder_options(file: TorchFile) -> TensorReader:
     else the reader of the file itself.
     """
     options = Path(file.path).with_name(OPTIONS)
-    if not is_nemo(file) or not options.is_file():
+    if not is_nemo(file) or not options.exists():
         return file
-    with open(options, "rb") as opened:
+    with open_regular(options, CheckpointError) as opened:
         return _nemotron(file, str(options), opened.read(MAX_OPTIONS + 1))
 
 
@@ -38,7 +40,7 @@ def open_archive(path: Path) -> TensorReader:
     try:
         with tarfile.open(path, "r:") as archive:
             members = _members(archive)
-    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+    except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError) as error:
         raise CheckpointError(path, f"is a damaged tar archive: {error}") from error
     if set(members) != {WEIGHTS, OPTIONS}:
         raise CheckpointError(
@@ -94,16 +96,10 @@ def _parsed(name: str, text: bytes) -> dict[str, Any]:
     if len(text) > MAX_OPTIONS:
         raise CheckpointError(name, f"has over {MAX_OPTIONS} bytes, the limit for options")
     try:
-        import yaml  # type: ignore[import-untyped]
+        return read_options(text.decode())
     except ImportError:
         raise ImportError(
             f'{name}: NeMo\'s options need yaml: pip install "tinybert[nemo]"'
         ) from None
-    try:
-        options = yaml.safe_load(text.decode())
-    except Exception as error:  # PyYAML raises many kinds for malicious texts
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(name, f"is not valid YAML: {reason}") from error
-    if not isinstance(options, dict):
-        raise CheckpointError(name, f"must be a mapping of options, got {type(options).__name__}")
-    return options
+    except ValueError as error:
+        raise CheckpointError(name, str(error)) from error

@@ -17,13 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tinybert.files import open_regular, read_regular
 from tinybert.formats.spans import (
     Piece,
     Span,
     SpanReader,
     kernel_is_transposed,
-    open_regular,
-    read_directory,
 )
 from tinybert.formats.tensorflow.crc32c import crc32c, masked
 from tinybert.formats.tensorflow.names import (
@@ -36,6 +35,7 @@ from tinybert.formats.tensorflow.names import (
 )
 from tinybert.formats.tensorflow.sstable import read_table, varint
 from tinybert.weights.errors import CheckpointError
+from tinybert.weights.reader import MAX_INDEX
 
 _MAX_VARIABLES = 100_000
 _MAX_SHARDS = 100_000  # the file names have five digits
@@ -103,7 +103,7 @@ class TensorFlow1Checkpoint(SpanReader):
                     raise CheckpointError(
                         data, "is missing, but the index refers to it; download it too"
                     )
-                files.append(opened.enter_context(open_regular(data)))
+                files.append(opened.enter_context(open_regular(data, CheckpointError)))
             super().__init__(index, files, spans)
             opened.pop_all()
 
@@ -139,9 +139,10 @@ def _find(path: Path) -> str:
         return str(path).removesuffix(".index")
     found = sorted(file.name.removesuffix(".index") for file in path.glob("*.index"))
     state = path / "checkpoint"
-    if len(found) > 1 and state.is_file():
-        with open(state, encoding="utf-8", errors="replace") as file:
-            named = re.match(r'model_checkpoint_path: "([^"/\\]+)"', file.read(4096))
+    if len(found) > 1 and state.exists():
+        with open_regular(state, CheckpointError) as file:
+            text = file.read(4096).decode("utf-8", errors="replace")
+        named = re.match(r'model_checkpoint_path: "([^"/\\]+)"', text)
         found = [name for name in found if named is None or name == named[1]]
     if len(found) != 1:
         listed = ", ".join(found[:5]) or "none"
@@ -151,7 +152,7 @@ def _find(path: Path) -> str:
 
 def _parse(index: str) -> tuple[int, dict[str, _Entry]]:
     """Return the number of data files, and every variable's entry by name."""
-    table = read_table(read_directory(index))
+    table = read_table(read_regular(index, MAX_INDEX, CheckpointError))
     key, header = next(table, (b"", None))
     if key or header is None:
         raise ValueError(

@@ -12,20 +12,21 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
+from tinybert.files import open_regular, read_regular
 from tinybert.formats.spans import (
     Piece,
     Span,
     SpanReader,
     kernel_is_transposed,
-    open_regular,
-    read_directory,
 )
 from tinybert.weights.dtypes import NATIVE_NAMES
 from tinybert.weights.errors import CheckpointError
+from tinybert.weights.reader import MAX_INDEX
 from tinybert.weights.strict_json import parse_json
 
+T = TypeVar("T")
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_DEPTH = 32  # nested groups; Keras writes about twelve levels
 _MAX_OBJECTS = 100_000
@@ -64,9 +65,10 @@ class TensorFlowH5File(SpanReader):
             for variable, shard in weight_map.items():
                 if torch_name(variable.split("/")[1:]) not in spans:
                     raise CheckpointError(
-                        shard, f"lacks {variable!r:.120}, which it has according to the index"
+                        shard,
+                        f"lacks {variable!r:.120}, which it has according to the index",
                     )
-            super().__init__(name, files, _without_base(spans))
+            super().__init__(name, files, without_base(spans))
             opened.pop_all()
 
 
@@ -88,23 +90,26 @@ def _add(spans: dict[str, Span], path: str, parts: list[str], span: Span) -> Non
         span = Span(span.dtype, span.shape, span.pieces, True, span.big_endian)
     if name in spans and spans[name].info != span.info:
         raise CheckpointError(
-            path, f"has tensor {name!r:.120} twice, as {spans[name].info} and as {span.info}"
+            path,
+            f"has tensor {name!r:.120} twice, as {spans[name].info} and as {span.info}",
         )
     spans.setdefault(name, span)
 
 
-def _without_base(spans: dict[str, Span]) -> dict[str, Span]:
-    """Return spans without the base model's prefix if all have it, as PyTorch saves base models."""
-    base = next(iter(spans), "").partition(".")[0] + "."
-    if f"{base}embeddings.word_embeddings.weight" not in spans:
-        return spans
-    if not all(name.startswith(base) for name in spans):
-        return spans
-    return {name.removeprefix(base): span for name, span in spans.items()}
+def without_base(tensors: dict[str, T]) -> dict[str, T]:
+    """Return a dict of tensors without the base model's prefix if all names have it, as PyTorch
+    saves base models.
+    """
+    base = next(iter(tensors), "").partition(".")[0] + "."
+    if f"{base}embeddings.word_embeddings.weight" not in tensors:
+        return tensors
+    if not all(name.startswith(base) for name in tensors):
+        return tensors
+    return {name.removeprefix(base): tensor for name, tensor in tensors.items()}
 
 
 def _open(path: str) -> BinaryIO:
-    file = open_regular(path)
+    file = open_regular(path, CheckpointError)
     if file.read(len(SIGNATURE)) != SIGNATURE:
         file.close()
         raise CheckpointError(path, "is not an HDF5 file: it does not begin with the signature")
@@ -113,7 +118,7 @@ def _open(path: str) -> BinaryIO:
 
 def _read_index(index: Path) -> dict[str, str]:
     """Return the path of the shard of each variable in an index."""
-    raw = read_directory(index)
+    raw = read_regular(index, MAX_INDEX, CheckpointError)
     try:
         content: Any = parse_json(raw)
     except ValueError as error:
@@ -185,21 +190,23 @@ def _walk(h5py: Any, root: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _span(h5py: Any, dataset: Any, path: str, file: int) -> Span:
-    name, dtype, shape = dataset.name, dataset.dtype, dataset.shape
+    name = dataset.name
+    layout = dataset.id.get_create_plist()
+    # Before the shape: to compute that of a virtual dataset, HDF5 opens the files that it names.
+    if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count():
+        raise CheckpointError(
+            path, f"{name!r:.120} has its data in another file, which is not supported"
+        )
+    dtype, shape = dataset.dtype, dataset.shape
     known = NATIVE_NAMES.get(dtype.newbyteorder("<").str) if dtype.kind in "fiu" else None
     # For a number format that NumPy lacks, such as bfloat16, h5py returns the nearest dtype.
     if known is None or not dataset.id.get_type().equal(h5py.h5t.py_create(dtype)):
         raise CheckpointError(path, f"{name!r:.120} has type {dtype}, which is not supported")
-    layout = dataset.id.get_create_plist()
     if shape is None or layout.get_layout() != h5py.h5d.CONTIGUOUS:
         raise CheckpointError(
             path,
             f"{name!r:.120} is not stored contiguously, which is not supported; "
             "`h5repack -l CONTI -f NONE OLD NEW` makes arrays contiguous",
-        )
-    if layout.get_external_count():
-        raise CheckpointError(
-            path, f"{name!r:.120} has its data in another file, which is not supported"
         )
     begin, size = dataset.id.get_offset(), dataset.id.get_storage_size()
     if begin is None:  # no data were written: an empty array, or an interrupted save

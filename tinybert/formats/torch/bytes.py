@@ -5,7 +5,6 @@ A range for which the file has a CRC-32 is checked against it before its first b
 
 import mmap
 import os
-import stat
 import threading
 import weakref
 import zlib
@@ -14,6 +13,7 @@ from typing import IO, Protocol
 
 import numpy as np
 
+from tinybert.files import open_regular
 from tinybert.weights.errors import CheckpointError
 
 CHUNK = 1 << 20  # bytes read at a time
@@ -38,9 +38,7 @@ class FileBytes:
     ) -> None:
         self.path = os.fspath(path)
         if file is None:
-            if not stat.S_ISREG(os.stat(self.path).st_mode):  # a pipe would wait for a writer
-                raise CheckpointError(self.path, "is not a regular file")
-            file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
+            file = open_regular(self.path, CheckpointError)
         self._file = file
         self._lock = threading.Lock()
         self._map: mmap.mmap | None = None

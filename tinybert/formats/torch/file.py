@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.formats.doctor import diagnose
+from tinybert.doctor import diagnose
 from tinybert.formats.torch.bytes import FileBytes
 from tinybert.formats.torch.legacy import read_legacy
 from tinybert.formats.torch.tensor import LazyTensor

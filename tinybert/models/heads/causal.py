@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any, ClassVar
 
+from tinybert.checks import is_integer
 from tinybert.generation import GenerationMixin
 from tinybert.models import losses
 from tinybert.models.config import PretrainedConfig
@@ -57,12 +58,12 @@ class CausalLM(GenerationMixin, LanguageModel):
         Raises ValueError for labels with logits_to_keep.
         """
         x = base["last_hidden_state"]
-        keep_all = isinstance(logits_to_keep, int) and logits_to_keep == 0
+        last = is_integer(logits_to_keep)
+        keep_all = last and logits_to_keep == 0
         if not keep_all:
             if labels is not None:
                 raise ValueError(f"labels need all logits, got logits_to_keep={logits_to_keep}")
-            last = isinstance(logits_to_keep, int)
-            x = x[:, slice(-logits_to_keep, None) if last else logits_to_keep]
+            x = x[:, slice(-int(logits_to_keep), None) if last else logits_to_keep]
         logits = self.word_logits(x)
         loss = None
         if labels is not None:

@@ -21,12 +21,12 @@ class Visible(NamedTuple):
         mask: a boolean array (B, C, 1, Tk), False for padding; None: no key is padding.
         causal: whether a query attends only to keys up to its own position. The queries are the
             last of the keys.
-        first: the position of the first query, for the bias.
+        first: the position of the first query, for the bias: a number, or one for each row (B,).
     """
 
     mask: Any = None
     causal: bool = False
-    first: int = 0
+    first: Any = 0
 
 
 class ChunkAttention(Module):
@@ -157,13 +157,14 @@ def attend_in_chunks(
             mask = mask | ~mask.any(axis=-1, keepdims=True)
     visible = Visible(mask, causal, key.shape[2] - query.shape[2])
     context, weights = attention(query, key, drop_values(value), bias, visible, need_weights)
-    joined = context.reshape(context.shape[0], -1, context.shape[-1])
+    joined = context.reshape(context.shape[0], before + length + missing, context.shape[-1])
     return joined[:, before : before + length], weights
 
 
 def _split(x: Tensor, size: int | None) -> Tensor:
     """Split (B, T, N) into chunks (B, C, size, N)."""
-    return x.reshape(x.shape[0], -1, x.shape[1] if size is None else size, x.shape[2])
+    width = x.shape[1] if size is None else size
+    return x.reshape(x.shape[0], x.shape[1] // width, width, x.shape[2])
 
 
 def _filled(key: Tensor, mask: Any, missing: int) -> Any:

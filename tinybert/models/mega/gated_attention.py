@@ -28,7 +28,8 @@ class MegaLayerCache:
             where a chunk has just ended.
         state: of the moving average, see `DampedEMA`.
         cross_key, cross_value: (B, S, Z) and (B, S, D) of the encoder's tokens.
-        seen: (B,), the number of tokens so far; of chunked decoders with cross-attention.
+        seen: (B,), the number of tokens so far, without padding on the left; of chunked decoders
+            with cross-attention.
     """
 
     NAMES = ("key", "value", "state", "cross_key", "cross_value", "seen")
@@ -199,16 +200,33 @@ class GatedCrossAttention(GatedBlock):
         return y, None if weights is None else weights.squeeze(1)
 
 
-def first(call: Any, past: MegaLayerCache) -> int:
-    """Return the position of the first token of a call."""
-    return call.past_length if past.seen is None else int(past.seen.data[0])
+def first(call: Any, past: MegaLayerCache) -> Any:
+    """Return the position of the first token of a call, counted from the first token of its row
+    that is not padding: a number, or an array (B,) if rows differ, below 0 where the row of the
+    call begins with padding.
+    """
+    mask, past_seen = call.mask, past.seen
+    if past_seen is not None:  # the mask begins with the current chunk, `seen` counts all tokens
+        seen = past_seen.data
+        if mask is None:
+            return seen
+        return array_module(mask).where(seen > 0, seen, -_padding(mask[:, -call.shape[1] :]))
+    if mask is None or bool(mask[:, 0].all()):
+        return call.past_length
+    return call.past_length - _padding(mask)
+
+
+def _padding(mask: Any) -> Any:
+    """Return the number of tokens (B,) before the first one that is not padding."""
+    return array_module(mask).where(mask.any(axis=1), mask.argmax(axis=1), mask.shape[1])
 
 
 def count_seen(call: Any, past: MegaLayerCache) -> None:
-    """Add the tokens of a call to `past.seen`."""
+    """Add the tokens of a call to `past.seen`; padding on the left does not count."""
     batch, length = call.shape
     xp = array_module(past.cross_key.data)  # type: ignore[union-attr]
-    past.seen = as_tensor(xp.full((batch,), first(call, past) + length, dtype="int64"))
+    after = xp.zeros(batch, "int64") + first(call, past) + length
+    past.seen = as_tensor(xp.maximum(after, 0))
 
 
 def make_bias(config: Any) -> RotaryBias | SimpleBias:

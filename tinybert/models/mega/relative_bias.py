@@ -33,18 +33,21 @@ class SimpleBias(Module):
         self.limit = limit
         self.rel_pos_bias = Parameter(init.full((2 * max_positions - 1,), 0.0))
 
-    def forward(self, first: int, queries: int, keys: int) -> Tensor:
-        """Return the bias (Tq, Tk) of queries at `first`, `first` + 1, ... to keys at 0, 1, ...
+    def forward(self, first: Any, queries: int, keys: int) -> Tensor:
+        """Return the bias (Tq, Tk) of queries at `first`, `first` + 1, ... to keys at 0, 1, ...;
+        (B, 1, Tq, Tk) if `first` is an array (B,).
 
         Raises ValueError for positions beyond the limit.
         """
-        if max(first + queries, keys) > self.limit:
+        xp = array_module(self.rel_pos_bias.data)
+        positions = _positions(xp, first, queries)
+        last = first if isinstance(first, int) else int(first.max()) if first.size else 0
+        if max(last + queries, keys) > self.limit:
             raise ValueError(
                 f"the simple bias has numbers for {self.limit} positions (max_positions, or "
-                f"chunk_size if that is set), got {max(first + queries, keys)}"
+                f"chunk_size if that is set), got {max(last + queries, keys)}"
             )
-        xp = array_module(self.rel_pos_bias.data)
-        distance = xp.arange(keys) - (xp.arange(queries) + first)[:, None]
+        distance = xp.arange(keys) - positions[..., None]
         return self.rel_pos_bias[as_tensor(distance + (self.limit - 1))]
 
 
@@ -63,26 +66,40 @@ class RotaryBias(Module):
         zero = as_tensor(np.zeros(1, get_default_dtype())).to(get_default_device())
         self.register_buffer("_float_tensor", zero)  # not used, but files contain it
 
-    def forward(self, first: int, queries: int, keys: int) -> Tensor:
-        """Return the bias (Tq, Tk) of queries at `first`, `first` + 1, ... to keys at 0, 1, ..."""
+    def forward(self, first: Any, queries: int, keys: int) -> Tensor:
+        """Return the bias (Tq, Tk) of queries at `first`, `first` + 1, ... to keys at 0, 1, ...;
+        (B, 1, Tq, Tk) if `first` is an array (B,).
+        """
         of_queries, of_keys = self.vectors(first, queries, keys)
         return of_queries @ of_keys.transpose(0, 1)
 
-    def vectors(self, first: int, queries: int, keys: int) -> tuple[Tensor, Tensor]:
-        """Return the rotated vectors of the queries (Tq, Z) and of the keys (Tk, Z). Their products
-        are the bias: appended to queries and keys they add it to the scores.
+    def vectors(self, first: Any, queries: int, keys: int) -> tuple[Tensor, Tensor]:
+        """Return the rotated vectors of the queries (Tq, Z), or (B, 1, Tq, Z) if `first` is an
+        array, and of the keys (Tk, Z). Their products are the bias: appended to queries and keys
+        they add it to the scores.
         """
         return self._rotated(self.alpha, first, queries), self._rotated(self.b_param, 0, keys)
 
-    def _rotated(self, vector: Tensor, first: int, count: int) -> Tensor:
+    def _rotated(self, vector: Tensor, first: Any, count: int) -> Tensor:
         cos, sin = _angles(vector.data, first, count, self.size // 2)
-        return F.rotary_embedding(vector.expand(count, self.size), cos, sin)
+        return F.rotary_embedding(vector.expand(*cos.shape), cos, sin)
 
 
-def _angles(like: Any, first: int, count: int, half: int) -> tuple[Any, Any]:
-    """Return cos and sin (count, 2 half) of the angles at each position, computed in float64."""
+def _positions(xp: Any, first: Any, count: int) -> Any:
+    """Return the positions (count,), or (B, 1, count) if `first` is an array (B,); padding on the
+    left has position 0.
+    """
+    if isinstance(first, int):
+        return xp.arange(count) + first
+    return xp.maximum(xp.arange(count) + first[:, None, None], 0)
+
+
+def _angles(like: Any, first: Any, count: int, half: int) -> tuple[Any, Any]:
+    """Return cos and sin (..., count, 2 half) of the angles of `_positions`, computed in
+    float64.
+    """
     xp = array_module(like)
     speed = xp.exp(xp.arange(half) * (-math.log(10000) / half))
-    angle = (xp.arange(count) + first).astype("float64")[:, None] * speed
+    angle = _positions(xp, first, count).astype("float64")[..., None] * speed
     angle = xp.concatenate([angle, angle], axis=-1)
     return xp.cos(angle).astype(like.dtype), xp.sin(angle).astype(like.dtype)

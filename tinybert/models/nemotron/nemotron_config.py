@@ -8,6 +8,7 @@ from typing import Any
 
 from tinybert.autograd import Tensor
 from tinybert.checks import (
+    check,
     check_choice,
     check_flag,
     check_integer,
@@ -18,6 +19,7 @@ from tinybert.models.config import PretrainedConfig, check_pad_token
 
 # How other programs spell partial_rotary_factor, the rotated share of a head's features.
 SPELLINGS = ("rope_percent", "rope_percentage", "rotary_percentage")
+ROPE = ("rope_theta", "partial_rotary_factor")  # what rope_parameters stores besides the type
 LIKE_IT = re.compile(r"(?!.*scaling)(partial_)?(rotary|rope)\w*(factor|percent\w*|pct|fraction)")
 
 # The shapes of the published models (Parmar et al. 2024, arXiv:2402.16819; Muralidharan et al.
@@ -61,19 +63,20 @@ class NemotronConfig(PretrainedConfig):
         use_cache: the default of the argument `use_cache` of a call.
         pad_token_id, bos_token_id, eos_token_id: ids of the special tokens.
         tie_word_embeddings: whether the head shares the weight of the token embeddings.
-        rope_theta: the base of the rotary frequencies.
+        rope_theta: the base of the rotary frequencies; 10,000 if not given.
         partial_rotary_factor: the share of a head's features that rotary position embedding
             rotates; 0.5 if not given. rope_percent, rope_percentage and rotary_percentage are
             accepted in its place.
         attention_bias, mlp_bias: whether the layers of attention and feed-forward have biases.
         attention_dropout: the dropout of attention weights in training.
-        **options: options of `PretrainedConfig`; rope_scaling, which is stored and has no effect;
-            classifier_dropout, of the token classifier in training (0.1 if not given);
+        **options: options of `PretrainedConfig`; rope_parameters, the dict in which transformers 5
+            stores rope_theta and partial_rotary_factor; rope_scaling, which has no effect and is
+            not saved; classifier_dropout, of the token classifier in training (0.1 if not given);
             reference="transformers", which allows an odd number of rotated features and, like
             transformers, rotates one more then.
 
-    Raises ValueError for two spellings of partial_rotary_factor with different values, and for
-    unknown names that resemble one.
+    Raises ValueError for two spellings of partial_rotary_factor or two values of rope_theta that
+    differ, for unknown names that resemble one, and for a rope_type other than "default".
     """
 
     model_type = "nemotron"
@@ -96,14 +99,17 @@ class NemotronConfig(PretrainedConfig):
         bos_token_id: int | None = 2,
         eos_token_id: int | None = 3,
         tie_word_embeddings: bool = False,
-        rope_theta: float = 10000.0,
+        rope_theta: float | None = None,
         partial_rotary_factor: float | None = None,
         attention_bias: bool = False,
         attention_dropout: float = 0.0,
         mlp_bias: bool = False,
         **options: Any,
     ) -> None:
-        factor = _one_spelling(partial_rotary_factor, options)
+        given = {"rope_theta": rope_theta, "partial_rotary_factor": partial_rotary_factor}
+        options = lifted({**options, **given})
+        rope_theta = options.pop("rope_theta")
+        factor = _one_spelling(options.pop("partial_rotary_factor"), options)
         super().__init__(
             pad_token_id=pad_token_id,
             bos_token_id=bos_token_id,
@@ -127,7 +133,7 @@ class NemotronConfig(PretrainedConfig):
         self.initializer_range = initializer_range
         self.norm_eps = norm_eps
         self.use_cache = use_cache
-        self.rope_theta = rope_theta
+        self.rope_theta = 10000.0 if rope_theta is None else rope_theta
         self.partial_rotary_factor = 0.5 if factor is None else factor
         self.attention_bias = attention_bias
         self.attention_dropout = attention_dropout
@@ -141,23 +147,72 @@ class NemotronConfig(PretrainedConfig):
 
     @classmethod
     def from_dict(cls, options: dict[str, Any], **overrides: Any) -> Any:
-        """Return a config made of a dict; an override of partial_rotary_factor, in any spelling,
-        replaces all spellings in the dict.
+        """Return a config made of a dict; an override of rope_theta or partial_rotary_factor, in
+        any spelling, replaces all spellings in the dict.
         """
-        spellings = {"partial_rotary_factor", *SPELLINGS}
-        if spellings & set(overrides):
-            options = {name: value for name, value in options.items() if name not in spellings}
-        return super().from_dict(options, **overrides)
+        overrides = lifted(overrides)
+        for spellings in ({"rope_theta"}, {"partial_rotary_factor", *SPELLINGS}):
+            if spellings & set(overrides):
+                options = _without(spellings, options)
+        return super().from_dict(lifted(options), **overrides)
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """Return the options to save, without rope_scaling: transformers 5 would apply it."""
+        return {k: v for k, v in super().to_diff_dict().items() if k != "rope_scaling" or not v}
 
     @classmethod
     def _known_options(cls) -> set[str]:
-        optional = {"rope_scaling", "classifier_dropout", "reference"}
+        optional = {"rope_scaling", "classifier_dropout", "reference", "rope_parameters"}
         return {*super()._known_options(), *SPELLINGS, *optional}
 
     @property
     def features_to_turn(self) -> int:
         """The number of rotated features of a head: its share, rounded down."""
         return int(self.head_dim * self.partial_rotary_factor)  # type: ignore[operator]
+
+
+def lifted(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with rope_theta and partial_rotary_factor in place of rope_parameters.
+
+    Raises ValueError if both have a value and the values differ, for unknown entries of
+    rope_parameters, and for a rope_type other than "default".
+    """
+    options = dict(options)
+    rope = options.pop("rope_parameters", None)
+    if rope is None:
+        return options
+    scaling = options.get("rope_scaling")  # transformers 5 uses it in place of rope_parameters
+    for name, found in (("rope_parameters", rope), ("rope_scaling", scaling or {})):
+        check(name, found, isinstance(found, dict), "a dict")
+        kind = found.get("rope_type", found.get("type", "default"))
+        if kind != "default":
+            raise ValueError(
+                f"rope_type {kind!r:.80} of {name} is not supported: a Nemotron has 'default'"
+            )
+    unknown = sorted(map(str, set(rope) - {*ROPE, "rope_type", "type"}))
+    if unknown:
+        raise ValueError(
+            f"rope_parameters has {', '.join(unknown):.200}; a Nemotron has only rope_type, "
+            f"{', '.join(ROPE)}"
+        )
+    for name in ROPE:
+        value, other = rope.get(name), options.get(name)
+        if value is None:
+            continue
+        if other not in (None, value):
+            raise ValueError(
+                f"{name} is {other!r:.80}, but {value!r:.80} in rope_parameters. Choose one: "
+                f"from_pretrained(..., {name}=...)"
+            )
+        options[name] = value
+    return options
+
+
+def _without(names: set[str], options: dict[str, Any]) -> dict[str, Any]:
+    """Return options without some names, in rope_parameters too."""
+    kept = {name: value for name, value in options.items() if name not in names}
+    rope = kept.get("rope_parameters")
+    return kept | ({"rope_parameters": _without(names, rope)} if isinstance(rope, dict) else {})
 
 
 def _one_spelling(factor: float | None, options: dict[str, Any]) -> float | None:

@@ -74,7 +74,7 @@ class NemotronModel(NemotronPreTrainedModel, BaseModel):
         super().__init__(config)
         check_config(config)
         if getattr(config, "rope_scaling", None):
-            warn_once("rope_scaling has no effect on a Nemotron, here as in transformers")
+            warn_once("rope_scaling has no effect on a Nemotron, here as in transformers 4")
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         self.layers = Stack(NemotronLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = LayerNorm1P(config.hidden_size, eps=config.norm_eps)
@@ -134,8 +134,7 @@ class NemotronModel(NemotronPreTrainedModel, BaseModel):
     def read_attention_mask(
         self, mask: Any, shape: tuple[int, int], cache: Any, use_cache: bool, needs_matrix: bool
     ) -> tuple[Tensor | None, bool]:
-        """Return `mask` and `is_causal` of a Call; four axes are used as they are, any number but 0
-        means a token."""
+        """Return `mask` and `is_causal` of a Call; a mask of four axes is used as it is."""
         if mask is not None:
             mask = read_mask("attention_mask", mask, self.device)
             if mask.ndim == 4:
@@ -143,7 +142,6 @@ class NemotronModel(NemotronPreTrainedModel, BaseModel):
                 keys = length + (0 if cache is None else cache.length)
                 heads = self.config.num_attention_heads
                 return _four_axes(mask, (batch, heads, length, keys), self.dtype), False
-            mask = as_tensor(mask.data != 0)
         return super().read_attention_mask(mask, shape, cache, use_cache, needs_matrix)
 
 
@@ -159,6 +157,12 @@ def _four_axes(mask: Tensor, shape: tuple[int, ...], dtype: Any) -> Tensor:
         raise TypeError(
             "attention_mask of four axes must be boolean, True where a query may attend, or "
             f"floats to be added to the scores, got {mask.dtype}"
+        )
+    wrong = mask.data[~(mask.data <= 0)]  # NaN too
+    if wrong.size:
+        raise ValueError(
+            "attention_mask of four axes holds floats to add to the scores, 0 or below (ones and "
+            f"zeros as booleans), got {wrong[0].item()}"
         )
     return mask.to(dtype)
 
