@@ -17,6 +17,7 @@ from tinybert.weights import atomic_write
 
 CONFIG_NAME = "config.json"
 MAX_CONFIG_BYTES = 16 << 20  # a normal config has a few kilobytes; id2label can make it longer
+MAX_LABELS = 10**6  # each has a name, so a number from a file could use up all memory
 PROBLEM_TYPES = (
     None,
     "regression",
@@ -101,6 +102,8 @@ class PretrainedConfig:
     @num_labels.setter
     def num_labels(self, count: int) -> None:
         check_integer("num_labels", count, 0)
+        if count > MAX_LABELS:
+            raise ValueError(f"num_labels must be at most {MAX_LABELS:,}, got {count:,}")
         if self.id2label is None or len(self.id2label) != count:
             self.id2label = {i: f"LABEL_{i}" for i in range(count)}
             self.label2id = {name: i for i, name in self.id2label.items()}
