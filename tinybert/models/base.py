@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from tinybert.models.config import CONFIG_NAME, PretrainedConfig
 from tinybert.models.foreign_options import FOREIGN, take_foreign
 from tinybert.models.loading import choose_device, choose_dtype, load_weights
 from tinybert.models.low_memory import load_in_place
+from tinybert.models.memory import check_memory
 from tinybert.models.surgery import Surgery, resized
 from tinybert.nn import Embedding, KeyValueCache, LayerNorm, Linear, Module
 from tinybert.nn.init import fill_, hollow_init, normal_, skip_init
@@ -48,6 +50,12 @@ class PreTrainedModel(Surgery):
                 f"config must be a {self.config_class.__name__}, got {type(config).__name__}"
             )
         self.config = config
+
+    def reserve(self, tables: int, layer: int) -> None:
+        """Raise if the weights, in tables and in each layer, are too many: see `check_memory`."""
+        weights = tables + self.config.num_hidden_layers * (layer + 20_000)  # for Python's objects
+        if weights > 10**8:
+            check_memory(self.config, weights)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`. Raises TypeError for an argument that it does not have, naming all."""
@@ -224,7 +232,8 @@ class PreTrainedModel(Surgery):
             if hasattr(config, "quantization_config") or hasattr(config, "compression_config"):
                 forget_quantization(vars(config))
             dtype = choose_dtype(dtype, torch_dtype, config) or get_default_dtype()
-            init = hollow_init() if low_memory else skip_init()
+            stored = sum(math.prod(checkpoint.info(name).shape) for name in checkpoint)
+            init = hollow_init(stored) if low_memory else skip_init(stored)
             with init, set_default_device(device), set_default_dtype(dtype):
                 model = cls(config, **own)
             source = (checkpoint, str(path), cls.base_model_prefix, ignore_mismatched_sizes)

@@ -19,6 +19,7 @@ from tinybert.hub import resolve
 from tinybert.weights import atomic_write
 
 CONFIG_NAME = "config.json"
+MAX_LABELS = 10**6  # each has a name, so a number from a file could use up all memory
 PROBLEM_TYPES = (
     None,
     "regression",
@@ -103,6 +104,8 @@ class PretrainedConfig:
     @num_labels.setter
     def num_labels(self, count: int) -> None:
         check_integer("num_labels", count, 0)
+        if count > MAX_LABELS:
+            raise ValueError(f"num_labels must be at most {MAX_LABELS:,}, got {count:,}")
         if self.id2label is None or len(self.id2label) != count:
             self.id2label = {i: f"LABEL_{i}" for i in range(count)}
             self.label2id = {name: i for i, name in self.id2label.items()}

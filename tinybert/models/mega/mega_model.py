@@ -154,6 +154,13 @@ class MegaModel(MegaPreTrainedModel, BaseModel):
     def __init__(self, config: MegaConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
         check_mega_config(config)
+        size, values = config.hidden_size, config.intermediate_size
+        self.reserve(
+            size * config.vocab_size,
+            size * (2 * size + 3 * values + config.shared_representation_size)
+            + size * (8 * config.ema_projection_size + 2 * config.nffn_hidden_size)
+            + 2 * config.max_positions * (config.relative_positional_bias == "simple"),
+        )
         self.embedding_layer = MegaEmbeddings(config)
         self.layers = Stack(MegaBlock(config) for _ in range(config.num_hidden_layers))
         self.pooler = Pooler(config) if add_pooling_layer else None
