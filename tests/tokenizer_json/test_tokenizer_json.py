@@ -473,7 +473,7 @@ NESTED = functools.reduce(
         ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "?"}}, "base64"),
         ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "damaged"),
         ({"normalizer": {"type": "Prepend", "prepend": "x" * 999}}, "prepend may have 256"),
-        ({"model": {"type": "Unigram", "vocab": [["a" * 40_000, 1]]}}, "too long"),
+        ({"model": {"type": "Unigram", "vocab": [["a" * 40_000, 1]]}}, "at most 256"),
         ({"post_processor": {"type": "BertProcessing", "cls": ["a", -1], "sep": 1}}, "its id"),
     ],
     ids=lambda value: str(value)[:50],

@@ -237,7 +237,7 @@ class FastTokenizer(Tokenizer):
                 token = AddedToken(given, special=special_tokens) if given else None
             else:
                 token = replace(given, special=given.special or special_tokens)
-            if token and token not in self._added.values():
+            if token and self._added.get(self._added_ids.get(token.content, -1)) != token:
                 self._register(token)
                 count += 1
         self._vocabulary_changed()

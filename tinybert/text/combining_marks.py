@@ -1,0 +1,27 @@
+"""Long runs of combining marks, in an order for which Unicode's normal forms take little time."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from tinybert.text.basic import CharTable
+
+_LONG_RUN = re.compile("m{32,}")
+_KINDS = CharTable(lambda char: "m" if unicodedata.combining(char) else " ")
+
+
+def sorted_marks(text: str) -> str:
+    """Return a text with the same normal forms, in which long runs of marks are sorted.
+
+    Python sorts the marks of a run by insertion: a run of n marks takes n^2 steps unless it is
+    sorted already.
+    """
+    parts: list[str] = []
+    done = 0
+    for match in _LONG_RUN.finditer(text.translate(_KINDS)):
+        start, end = match.span()
+        marks = "".join([unicodedata.normalize("NFD", char) for char in text[start:end]])
+        parts += (text[done:start], "".join(sorted(marks, key=unicodedata.combining)))
+        done = end
+    return "".join([*parts, text[done:]])
