@@ -90,6 +90,8 @@ class PretrainedConfig:
         if self.id2label is None:
             self.num_labels = 2 if num_labels is None else num_labels
         for name, value in options.items():
+            free = not (name.startswith("__") or callable(getattr(type(self), name, None)))
+            check("a config's option", name, free, "no method's name")
             setattr(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -176,7 +178,8 @@ class PretrainedConfig:
         found = options.get("model_type", cls.model_type)
         if cls.model_type and found != cls.model_type:
             raise ValueError(
-                f"{folder}: model_type is {found!r}, but {cls.__name__} is for {cls.model_type!r}"
+                f"{folder}: model_type is {short_repr(found)}, but {cls.__name__} is for "
+                f"{cls.model_type!r}"
             )
         return cls.from_dict(options, **overrides)
 
