@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.atomic import settle
 from tinybert.autograd import Tensor, as_tensor, no_grad
 from tinybert.checks import check, check_integer
 from tinybert.models import BertModel
@@ -107,6 +108,7 @@ class SentenceEmbedder:
         `BertModel.from_pretrained` and `BertTokenizer.from_pretrained`.
         """
         path = Path(folder)
+        settle(path)
         pooling, normalise = _read_modules(path)
         limits = _read_optional(path / "sentence_bert_config.json")
         max_length = limits.get("max_seq_length")
