@@ -276,7 +276,7 @@ for turn in range(int(sys.argv[5])):
 
 @posix
 def test_two_processes_save_and_every_folder_always_loads(tmp_path: Path) -> None:
-    turns = 30
+    turns = 15
     for turn in range(turns):
         model(4).save_pretrained(tmp_path / str(turn))
     root = Path(__file__).parents[1]
