@@ -439,7 +439,7 @@ def split_at(pattern):
 
 
 NESTED = functools.reduce(
-    lambda part, _: {"type": "Sequence", "normalizers": [part]}, range(50), {"type": "NFC"}
+    lambda part, _: {"type": "Sequence", "normalizers": [part]}, range(30), {"type": "NFC"}
 )
 
 

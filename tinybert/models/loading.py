@@ -108,6 +108,7 @@ def load_weights(
         source: what the checkpoint is called in the report and in errors.
         prefix: the name of the base model inside a model with a head ("bert"). A model with a head
             loads from a checkpoint without one, and the reverse, by adding or removing "bert.".
+            Another prefix of the file is replaced by it.
         ignore_mismatched: report tensors of another shape instead of raising ValueError.
         fill: f(checkpoint, name, tensor) loads one tensor; `read_into` if None.
 
@@ -170,16 +171,16 @@ def _named_as_in(
     """Return {name in the model: name in the file}; names without a counterpart are reported."""
     dotted = prefix + "."
     model_has_prefix = any(name.startswith(dotted) for name in own)
-    file_has_prefix = any(key.startswith(dotted) for key in checkpoint)
+    of_file = _prefix_of_file(own, checkpoint, dotted)
     in_file: dict[str, str] = {}
     for key in checkpoint:
         name = key
         for old, new in RENAMED.items():
             if name == old or name.endswith("." + old):
                 name = name[: -len(old)] + new
-        if file_has_prefix and not model_has_prefix:
-            name = name[len(dotted) :] if name.startswith(dotted) else name
-        elif model_has_prefix and not file_has_prefix and dotted + name in own:
+        if of_file and name.startswith(of_file):
+            name = dotted * model_has_prefix + name[len(of_file) :]
+        elif model_has_prefix and not of_file and dotted + name in own:
             name = dotted + name
         if name in own:
             if name in in_file:
@@ -192,6 +193,22 @@ def _named_as_in(
         elif not _is_ignored(name):
             report.unexpected_keys.append(key)
     return in_file
+
+
+def _prefix_of_file(own: dict[str, Tensor], checkpoint: TensorReader, dotted: str) -> str:
+    """Return the prefix of the base model's names in the file, "" if they have none.
+
+    It is `dotted`, or another one: a head may call its base model "transformer", not "model".
+    """
+    if any(key.startswith(dotted) for key in checkpoint):
+        return dotted
+    inside = {name.removeprefix(dotted) for name in own}
+    if inside.isdisjoint(checkpoint):
+        for key in checkpoint:
+            first, _, rest = key.partition(".")
+            if rest in inside:
+                return first + "."
+    return ""
 
 
 def _is_ignored(name: str) -> bool:
