@@ -245,7 +245,7 @@ class PreTrainedModel(Surgery):
         if 2 * report.found < report.wanted and not ignore_missing_keys:
             raise ValueError(report.too_few())
         model.init_weights(only=unset)
-        if str(report):
+        if report.missing_keys or report.unexpected_keys or report.mismatched_keys:
             logger.warning("%s", report)
         model.eval()
         return (model, report) if output_loading_info else model
