@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from tinybert.text.aligned_text import Span, check_growth, growth_limit
 from tinybert.tokenizer_json.encoding import Columns, Encoding, joined, special_token
@@ -25,7 +26,8 @@ def nothing(texts: list[Encoding], special: bool) -> list[Encoding]:
     return texts
 
 
-class Chain(NamedTuple):
+@dataclass(frozen=True)
+class Chain:
     """Several post-processors, each for the result of the one before it."""
 
     steps: list[Process]
@@ -36,7 +38,7 @@ class Chain(NamedTuple):
         return texts
 
 
-def sequence(part: Fields) -> Chain:
+def sequence(part: Fields) -> Process:
     steps: list[Process] = []
     for processor in part.parts("processors"):
         built = processor.build(PROCESSORS)
