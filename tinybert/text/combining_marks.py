@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from tinybert.text.basic import CharTable
-
-_LONG_RUN = re.compile("m{32,}")
-_KINDS = CharTable(lambda char: "m" if unicodedata.combining(char) else " ")
+_LONG_RUN = re.compile(rb"[^\0]{32,}")
 
 
 def sorted_marks(text: str) -> str:
@@ -19,7 +16,8 @@ def sorted_marks(text: str) -> str:
     """
     parts: list[str] = []
     done = 0
-    for match in _LONG_RUN.finditer(text.translate(_KINDS)):
+    classes = bytes(map(unicodedata.combining, text))  # 0 for what is not a mark, 240 at most
+    for match in _LONG_RUN.finditer(classes):
         start, end = match.span()
         marks = "".join([unicodedata.normalize("NFD", char) for char in text[start:end]])
         parts += (text[done:start], "".join(sorted(marks, key=unicodedata.combining)))
