@@ -141,7 +141,7 @@ def attack(file: str, pattern: str, raw: Callable[[int], bytes], size: int, name
         (folder / name).write_bytes(raw(n))
         return lambda: READERS[file](folder)
 
-    return Attack(f"{file}: {pattern}", make, 0 if raw(1) == raw(2) else size, named)
+    return Attack(f"{file}: {pattern}", make, size if raw(1000) != raw(2000) else 0, named)
 
 
 def whole_files() -> Iterator[Attack]:
@@ -162,6 +162,7 @@ def whole_files() -> Iterator[Attack]:
             yield attack(file, pattern, raw, 10_000, NAMED.get(file, ""))
 
 
+MODEL = {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}
 # Fields that are more than numbers, each with every pattern as its value.
 FIELDS = {
     "config.json": "model_type id2label label2id pruned_heads architectures hidden_act torch_dtype",
@@ -182,11 +183,16 @@ def fields() -> Iterator[Attack]:
     for file, names in FIELDS.items():
         for name in names.split():
             for pattern in OF_FIELDS:
+                rest = {"model": MODEL} if file == "tokenizer.json" else {}
 
-                def raw(n: int, name: str = name, text: Callable = PATTERNS[pattern]) -> bytes:
-                    return f'{{"{name}": {text(n)}}}'.encode()
+                def raw(
+                    n: int, rest: dict = rest, name: str = name, text: Callable = PATTERNS[pattern]
+                ) -> bytes:
+                    return json.dumps({**rest, name: "?"}).replace('"?"', text(n), 1).encode()
 
-                yield attack(file, f"{name}: {pattern}", raw, 5_000, name)
+                yield attack(
+                    file, f"{name}: {pattern}", raw, 5_000, name if file == "config.json" else file
+                )
 
 
 def header(pattern: str, text: Callable[[int], str], place: str) -> Attack:

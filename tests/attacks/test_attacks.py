@@ -32,8 +32,8 @@ def faulty(results: list[tuple[int, str, list[str]]]) -> dict[str, list[str]]:
 
 
 def test_a_sample() -> None:
-    results = run("--sample", "3")
-    assert len(results) > 2 * len(SHARES)
+    results = run("--sample", "2")
+    assert len(results) > len(SHARES)
     assert not faulty(results)
 
 
@@ -70,7 +70,7 @@ def test_the_harness_finds_what_grows(tmp_path) -> None:
     assert "bound 0.05" in attack(lambda n: sum(range(10**7)), seconds=0.05)[0]
     assert "KeyError" in attack(lambda n: {}[n])[0]
     assert "RecursionError" in attack(lambda n: repr_of_deep(), named="x")[0]
-    assert "killed" in attack(lambda n: os.abort())[0]
+    assert "killed" in attack(lambda n: os._exit(3))[0]
 
     def error(n: int) -> None:
         raise ValueError("a file is bad")

@@ -28,7 +28,7 @@ def attacks(file: str, contents: dict[str, Content], size: int) -> Iterator[Atta
             return lambda: load_checkpoint(path)
 
         named = file.removesuffix(".index")
-        yield Attack(f"{file}: {name}", make, 0 if content(2) == content(4) else size, named)
+        yield Attack(f"{file}: {name}", make, size if content(1000) != content(2000) else 0, named)
 
 
 # --- pickles and their archives ------------------------------------------------------------------
@@ -456,4 +456,4 @@ def nemo() -> Iterator[Attack]:
             value = text(n)
             return lambda: read_options(value)
 
-        yield Attack(f"options: {name}", make, 0 if text(2) == text(4) else 5_000)
+        yield Attack(f"options: {name}", make, 5_000 if text(1000) != text(2000) else 0)
