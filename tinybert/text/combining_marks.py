@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+_MAY_BE_LONG = re.compile("[\u0300-\U0010ffff]{32}")  # there are no marks below U+0300
 _LONG_RUN = re.compile(rb"[^\0]{32,}")
 
 
@@ -14,6 +15,8 @@ def sorted_marks(text: str) -> str:
     Python sorts the marks of a run by insertion: a run of n marks takes n^2 steps unless it is
     sorted already.
     """
+    if not _MAY_BE_LONG.search(text):
+        return text
     parts: list[str] = []
     done = 0
     classes = bytes(map(unicodedata.combining, text))  # 0 for what is not a mark, 240 at most

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tinybert.text.aligned_text import Span, check_growth, growth_limit
+from tinybert.text.aligned_text import MAX_GROWTH, Span, check_growth, growth_limit
 from tinybert.tokenizer_json.encoding import Columns, Encoding, joined, special_token
 from tinybert.tokenizer_json.fields import MAX_ID, Fields
 from tinybert.tokenizer_json.trim_offsets import trimmed
@@ -117,6 +117,8 @@ def template(part: Fields) -> Process:
         for n_texts, items in ((1, single), (2, pair))
     }
 
+    is_long = max(map(sum, numbers.values())) > MAX_GROWTH  # shorter rows cannot grow by more
+
     def process(texts: list[Encoding], special: bool) -> list[Encoding]:
         if len(texts) > 1 and not both:
             raise ValueError(f"{part.where}.pair must have both sequences, A and B, to make a pair")
@@ -124,9 +126,10 @@ def template(part: Fields) -> Process:
             raise ValueError(
                 f"{part.where} takes one text or two, but the part before it makes {len(texts)}"
             )
-        sizes = [len(text) for text in texts]
-        n_tokens = sum(map(operator.mul, numbers[len(texts)], [*sizes, int(special)]))
-        check_growth(n_tokens, growth_limit(sum(sizes)))
+        if is_long:
+            sizes = [len(text) for text in texts]
+            n_tokens = sum(map(operator.mul, numbers[len(texts)], [*sizes, 1]))
+            check_growth(n_tokens, growth_limit(sum(sizes)))
         row: list[Encoding] = []
         for (name, type_id), tokens in pair if len(texts) > 1 else single:
             if tokens is None:

@@ -48,6 +48,7 @@ class FastTokenizer(Tokenizer):
         super()._vocabulary_changed()
         self._pipeline = self._make_pipeline()
         self._pipeline.set_added_tokens(self._added_ids, self._added.values())
+        self._not_in_vocab = {token for token in self._added_ids if token not in self.vocab}
         self._layouts: dict[int, list[Encoding | int]] = {}
 
     def __getstate__(self) -> dict[str, Any]:

@@ -154,6 +154,8 @@ class TokenizerJSON(FastTokenizer):
             return super()._encode_text(text, sequence, split_special_tokens)
 
     def _encode_words(self, text: Any, sequence: int, settings: EncodeOptions) -> Encoding:
+        if not settings.is_split_into_words:
+            return super()._encode_words(text, sequence, settings)
         with TimeLimit(sum(len(word) for word in text if isinstance(word, str))):
             return super()._encode_words(text, sequence, settings)
 
@@ -195,7 +197,7 @@ class TokenizerJSON(FastTokenizer):
         if self._decoder is None:
             return " ".join(tokens)
         if self._bytes_first:
-            tokens = kept_whole(tokens, self._added_ids.keys() - self.vocab.keys())
+            tokens = kept_whole(tokens, self._not_in_vocab)
         with ErrorsName(self._path), TimeLimit(sum(map(len, tokens))):
             return decode(self._decoder, tokens)
 
