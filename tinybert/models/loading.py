@@ -34,8 +34,7 @@ class LoadingReport:
         unexpected_keys: tensors of the file that the model does not have; not used.
         mismatched_keys: (name, shape in the file, shape in the model); initialized at random.
         renamed: name in the file -> name in the model, where they differ.
-        wanted, found: the number of tensors of the model without its head, and of those that the
-            file has.
+        wanted, found: how many tensors the model without its head has, and how many the file.
     """
 
     model: str
@@ -68,14 +67,6 @@ class LoadingReport:
                 len(self.unexpected_keys),
             ),
         ]
-
-    def too_few(self) -> str:
-        """Return the error for a file in which most weights were not found."""
-        return (
-            f"{self.source}: only {self.found} of {self.wanted} tensors of {self.model}, without "
-            "its head, were found: this is another model, or its tensors have other names. "
-            f"ignore_missing_keys=True initializes what is missing at random\n{self}"
-        )
 
     def _similar(self, name: str) -> str:
         """Return a hint with the most similar unused name in the file, if there is one."""
@@ -119,10 +110,7 @@ def load_weights(
         key = in_file[name]
         shape, stored = tuple(checkpoint.info(key).shape), checkpoint.info(key).dtype
         if stored[0] in "IU" and tensor.dtype.kind == "f":
-            raise ValueError(
-                f"{source}: {key} has integers ({stored}), which are no weights: the model is "
-                "quantised with a method that is not supported"
-            )
+            raise ValueError(f"{source}: {key} has integers ({stored}), which are no weights")
         if shape != tensor.shape:
             report.mismatched_keys.append((name, shape, tensor.shape))
         else:
