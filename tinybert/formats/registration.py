@@ -14,7 +14,7 @@ from tinybert.weights.reader import (
     TensorReader,
     register_description,
     register_format,
-    register_translation,
+    translations,
 )
 
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # the end of TensorFlow's .index files
@@ -24,7 +24,7 @@ def register() -> None:
     """Register every kind of file, in the order in which a folder with several is read."""
     for file_format in _FORMATS:
         register_format(file_format)
-    register_translation(("tf", "flax"), _open_framework)
+    translations.update(dict.fromkeys(("tf", "flax"), _open_framework))
     register_description(diagnose)
 
 

@@ -29,7 +29,7 @@ from tinybert.nn import Embedding, KeyValueCache, LayerNorm, Linear, Module
 from tinybert.nn.init import fill_, hollow_init, normal_, skip_init
 from tinybert.weights import open_checkpoint, save_sharded
 from tinybert.weights.folder import weight_files
-from tinybert.weights.quantized import forget_quantization
+from tinybert.weights.quantized import CONFIG_NAMES, forget_quantization
 from tinybert.weights.reader import TensorReader
 
 logger = logging.getLogger("tinybert")
@@ -201,9 +201,8 @@ class PreTrainedModel(Surgery):
                 config, None the default dtype. bfloat16 becomes float32.
             ignore_mismatched_sizes: initialize weights whose shape differs at random instead of
                 raising.
-            ignore_missing_keys: accept any number of missing weights, which are initialized at
-                random. Otherwise at least half of the tensors of the model without its head must be
-                found: with fewer, the file belongs to another model.
+            ignore_missing_keys: initialize any number of missing weights at random. Otherwise at
+                least half of the tensors of the model without its head must be found.
             output_loading_info: return (model, LoadingReport).
             low_memory: keep matrices in their files, in the files' dtype, and convert them block by
                 block when they are used: for inference with models larger than the memory.
@@ -215,8 +214,7 @@ class PreTrainedModel(Surgery):
         On the CPU, weights that are stored in the right dtype are the file's own memory until they
         change (copy on write); others are converted tensor by tensor, so memory peaks at little
         more than the model's size. Names that do not match are logged once. Raises CheckpointError
-        for damaged files, FileNotFoundError for missing ones, and ValueError if fewer than half of
-        the weights are found. 8-bit weights with scales become plain numbers.
+        for damaged files and FileNotFoundError for missing ones.
         """
         path = Path(folder)
         if not path.is_file():
@@ -229,7 +227,7 @@ class PreTrainedModel(Surgery):
                 config = cls._load_config(path, checkpoint, options)
             elif options:
                 raise TypeError(f"config is given, so {sorted(options)} cannot override it")
-            if hasattr(config, "quantization_config") or hasattr(config, "compression_config"):
+            if CONFIG_NAMES & vars(config).keys():
                 forget_quantization(vars(config))
             dtype = choose_dtype(dtype, torch_dtype, config) or get_default_dtype()
             stored = sum(math.prod(checkpoint.info(name).shape) for name in checkpoint)
@@ -252,13 +250,11 @@ class PreTrainedModel(Surgery):
 
     @classmethod
     def _load_config(cls, path: Path, checkpoint: TensorReader, overrides: dict[str, Any]) -> Any:
-        """Load the config next to the weights, or the one that the weights store; a Megatron-LM
-        checkpoint joins both.
-        """
+        """Load the config next to the weights; without one, the config that the weights store."""
         folder = path if path.is_dir() else path.parent
         stored = getattr(checkpoint, "model_config", None)
-        joined = getattr(checkpoint, "merges_config", False)
-        if stored is None or (not joined and (folder / CONFIG_NAME).exists()):
+        stored_first = getattr(checkpoint, "merges_config", False)  # it has those of both
+        if stored is None or (not stored_first and (folder / CONFIG_NAME).exists()):
             return cls.config_class.from_pretrained(folder, **overrides)
         return cls.config_class.from_dict(stored(), **overrides)
 

@@ -52,10 +52,7 @@ def load_weights(
         key = in_file[name]
         shape, stored = tuple(checkpoint.info(key).shape), checkpoint.info(key).dtype
         if stored[0] in "IU" and tensor.dtype.kind == "f":
-            raise ValueError(
-                f"{source}: {key} has integers ({stored}), which are no weights: the model is "
-                "quantised with a method that is not supported"
-            )
+            raise ValueError(f"{source}: {key} has integers ({stored}), which are no weights")
         if shape != tensor.shape:
             report.mismatched_keys.append((name, shape, tensor.shape))
         else:
