@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -150,7 +151,8 @@ def reports() -> Iterator[Attack]:
             copy(folder)
             tensors = {name(i, n): np.zeros(1, np.float32) for i in range(n)}
             save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-            return lambda: str(tb.BertModel.from_pretrained(folder, output_loading_info=True)[1])
+            load = functools.partial(tb.BertModel.from_pretrained, ignore_missing_keys=True)
+            return lambda: str(load(folder, output_loading_info=True)[1])
 
         yield Attack(f"report: {kind} names", make, 1_000)
 
