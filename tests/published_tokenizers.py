@@ -118,7 +118,15 @@ def differences(path: Path) -> Iterator[str]:
         ("a", "b"),
     ]
     for text, pair in pairs:
-        expected = theirs.encode(text, pair)
+        try:
+            expected = theirs.encode(text, pair)
+        except Exception:  # an unknown character in a vocabulary without an unknown token
+            try:
+                ours(text, pair)
+            except ValueError:
+                continue
+            yield f"{text!r:.40} is refused by the library alone"
+            continue
         row = ours(text, pair, return_offsets_mapping=True, return_token_type_ids=True)
         found = row.input_ids, row.tokens(), row.offset_mapping, row.token_type_ids, row.word_ids()
         wanted = (
