@@ -1,6 +1,8 @@
 """Hostile files: what is made of a text is bounded by its length, and so is the time."""
 
 import base64
+import random
+import re
 import struct
 import time
 import tracemalloc
@@ -10,9 +12,10 @@ import pytest
 
 from tests.tokenizer_json.json_oracle import changed, in_folder
 from tests.tokenizers.oracle import VOCAB
-from tinybert.text.added_token import MAX_NESTED, pattern_of
+from tinybert.text.added_token import pattern_of
 from tinybert.text.aligned_text import MAX_GROWTH
 from tinybert.text.basic import normal_form
+from tinybert.text.token_tree import MAX_NESTED, alternatives
 from tinybert.text.unicode_forms import FORMS
 from tinybert.text.unigram import Unigram
 from tinybert.text.wordpiece import WordPiece
@@ -211,6 +214,14 @@ def test_the_first_of_the_tokens_wins():
     assert pattern_of(["ab", "abc", "a", "b"]).split("abcb") == ["", "ab", "c", "b", ""]
     assert pattern_of(["abc", "ab", "a"]).split("abcab-a") == ["", "abc", "", "ab", "-", "a", ""]
     assert pattern_of(["a.", "a*", "a"]).findall("a.ab a*") == ["a.", "a", "a*"]
+
+
+def test_a_tree_finds_what_a_list_finds():
+    rng = random.Random(0)
+    for _ in range(300):
+        tokens = list({"".join(rng.choices("ab.", k=rng.randint(1, 4))) for _ in range(12)})
+        text = "".join(rng.choices("ab.", k=60))
+        assert re.findall(alternatives(tokens), text) == pattern_of(tokens).findall(text)
 
 
 def test_added_tokens_that_begin_with_each_other():

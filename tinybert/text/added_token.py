@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-MAX_NESTED = 100  # the pattern of Python's `re` has a level of parentheses for each
+FEW = 20  # tokens that may be tried one by one at each position
 
 
 @dataclass(frozen=True)
@@ -50,35 +50,10 @@ def pattern_of(tokens: list[str]) -> re.Pattern[str]:
     If several tokens match at the same position, the first in the list wins. The pattern of an
     empty list never matches.
 
-    Raises ValueError if more than `MAX_NESTED` tokens each begin with the one before it.
+    Raises ValueError if too many tokens each begin with the one before it; see `token_tree.py`.
     """
-    return re.compile(f"({_alternatives(tokens)})" if tokens else "((?!))")
+    if len(tokens) > FEW:
+        from tinybert.text.token_tree import alternatives
 
-
-def _alternatives(texts: list[str], depth: int = 0) -> str:
-    """Return the pattern of texts as a tree: those that begin alike share their beginning.
-
-    A position is compared with few of them, even if there are thousands.
-    """
-    if depth > MAX_NESTED:
-        raise ValueError(f"more than {MAX_NESTED} added tokens each begin with the one before it")
-    groups: dict[str, list[str]] = {}
-    for text in texts:
-        if not text:  # it matches anywhere: those after it never win
-            break
-        groups.setdefault(text[0], []).append(text)
-    parts = []
-    for group in groups.values():
-        start = _common_start(group)
-        rest = _alternatives([text[len(start) :] for text in group], depth + 1)
-        parts.append(re.escape(start) + rest)
-    if not parts:
-        return ""
-    return f"(?:{'|'.join(parts)})" + ("?" if "" in texts else "")
-
-
-def _common_start(texts: list[str]) -> str:
-    """Return the longest text with which all of them begin."""
-    first, last = min(texts), max(texts)  # those between them begin alike, too
-    size = next((i for i, char in enumerate(first) if char != last[i]), len(first))
-    return first[:size]
+        return re.compile(f"({alternatives(tokens)})")
+    return re.compile(f"({'|'.join(map(re.escape, tokens))})" if tokens else "((?!))")
