@@ -383,6 +383,14 @@ def test_blocks_cover_every_row_once() -> None:
         assert (seen == 1).all()
 
 
+def test_the_environment_gives_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    cores = cpu.thread_count()
+    for text, count in (("7", 7), ("0", cores), ("", cores), ("4,2", cores)):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert cpu.thread_count() == count
+
+
 def test_a_failure_in_a_block_is_raised() -> None:
     def work(block: slice) -> None:
         if block.stop == BIG * 4:
