@@ -152,6 +152,13 @@ def test_the_device_of_the_first_array_decides(device: str) -> None:
     assert named.formula(x) == "formula 0"
 
 
+def test_there_is_one_cpu() -> None:
+    assert backend.parse_device("cpu:0")[0].name == "cpu"
+    for name in ("cpu:1", "cpu:", "cpu:x"):
+        with pytest.raises(ValueError, match="device must be 'cpu', 'cuda' or 'cuda:<number>'"):
+            backend.parse_device(name)
+
+
 def test_all_threads_see_plain_mode() -> None:
     seen: list[bool] = []
     with backend.plain():
