@@ -282,6 +282,7 @@ def test_tokenize_explains_each_step(tinybert) -> None:
 def test_tokenize_says_when_a_text_is_too_long(tinybert) -> None:
     out = tinybert("tokenize", "word " * 600).out
     assert out.endswith("602 tokens exceed the model's limit of 512: use truncation\n")
+    assert "exceed" not in tinybert("tokenize", "word " * 510).out
 
 
 def test_tokenize_with_a_vocabulary_file(tinybert, tmp_path: Path) -> None:

@@ -495,3 +495,9 @@ def test_it_generates_there(device: str) -> None:
     cache = there.make_cache()
     there(IDS, past_key_values=cache)
     assert {part.device for pair in cache for part in pair} == {there.device}
+
+
+def test_what_differs_from_the_default_of_the_family_is_saved(tmp_path: Any) -> None:
+    """Tied weights are the default of other families, so their file could leave it out."""
+    NemotronConfig(tie_word_embeddings=True).save_pretrained(tmp_path)
+    assert NemotronConfig.from_pretrained(tmp_path).tie_word_embeddings
