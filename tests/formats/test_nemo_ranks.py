@@ -19,6 +19,7 @@ from tinybert import NemotronForCausalLM
 from tinybert.cli.main import main
 from tinybert.formats.nemo.checkpoint import NemoCheckpoint
 from tinybert.formats.nemo.ranks import rank_of, stages_of
+from tinybert.formats.torch.file import TorchFile
 from tinybert.weights import CheckpointError, open_checkpoint
 from tinybert.weights.reader import TensorReader
 
@@ -215,6 +216,28 @@ def test_convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (logits[0] == logits[2]).all()
 
 
+def test_files_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[TorchFile] = []
+
+    class Recorded(TorchFile):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            opened.append(self)
+
+    monkeypatch.setattr("tinybert.formats.nemo.files.TorchFile", Recorded)
+    ranks = split(whole_model(), 2, 2)
+    with open_checkpoint(saved(tmp_path / "split", ranks)) as found:
+        array = found["model.layers.0.mlp.up_proj.weight"]
+    ranks[1, 1].pop(OUTPUT)
+    with pytest.raises(CheckpointError, match="lacks tensor"):
+        open_checkpoint(saved(tmp_path / "bad", ranks))
+    assert len(opened) == 8
+    for file in opened:
+        with pytest.raises(ValueError, match="closed file"):
+            file.copy(next(iter(file)))
+    assert np.isfinite(array).all()
+
+
 # --- refused, by name ----------------------------------------------------------------------------
 
 LAYER = "model.decoder.layers.0."
@@ -318,7 +341,7 @@ def test_ranks_that_are_missing(tmp_path: Path) -> None:
         (["mp_rank_00"], {"tensor_model_parallel_size": "${tp}"}, "must be an integer >= 1, got"),
         (["mp_rank_00", "mp_rank_000"], {}, "folders of two saves"),
         (["mp_rank_00", "tp_rank_01_pp_rank_000"], {}, "folders of two saves"),
-        ([f"mp_rank_{i:02d}" for i in range(1025)], {}, "has 1025 ranks; at most 1024 are read"),
+        ([f"mp_rank_{i:02d}" for i in range(513)], {}, "has 513 ranks; at most 512 are read"),
         (["tp_rank_00_pp_rank_000", "tp_rank_00_pp_rank_001"],
          {"virtual_pipeline_model_parallel_size": 2}, "virtual_pipeline_model_parallel_size is 2"),
     ],

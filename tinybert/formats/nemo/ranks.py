@@ -5,7 +5,8 @@ parallelism ``tp_rank_01_pp_rank_000``. A pipeline stage has consecutive layers,
 Within a stage, tensor parallelism splits the tables of the vocabulary and the first linear layer of
 attention and MLP by rows, the second by columns; every rank has a copy of all other tensors. The
 fused queries, keys and values are split between groups, so their rows are joined like others. If
-the output layer is tied to the embedding, the last of several stages has a copy of it.
+the output layer is tied to the embedding, the last of several stages has a copy of it. Rows that
+pad the vocabulary to a multiple of the ranks are kept, as in a model of one file.
 
 Sources: ``megatron/core/tensor_parallel/layers.py`` of https://github.com/NVIDIA/Megatron-LM, and
 ``NLPSaveRestoreConnector`` in ``nemo/collections/nlp/parts/nlp_overrides.py`` of
@@ -27,7 +28,7 @@ from tinybert.formats.torch.file import TorchFile
 from tinybert.weights.errors import CheckpointError
 from tinybert.weights.reader import TensorInfo, TensorReader
 
-MAX_RANKS = 1024  # files that are open at once; the largest published models have 280
+MAX_RANKS = 512  # files that are open at once; the largest published models have 280
 STAGES, SHARDS = "pipeline_model_parallel_size", "tensor_model_parallel_size"
 TIED = "share_embeddings_and_output_weights"
 INTERLEAVED = "virtual_pipeline_model_parallel_size"
