@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinybert.checks import check_integer
+from tinybert.display import short_repr
 from tinybert.formats.difference import EQUAL, difference
 from tinybert.formats.nemo.checkpoint import EMBEDDING, IGNORED, PREFIX
 from tinybert.formats.torch.file import TorchFile
@@ -81,8 +82,8 @@ def stages_of(folders: Collection[str], options: Mapping[str, Any]) -> list[list
         raise ValueError(f"has {len(found)} ranks; at most {MAX_RANKS} are read")
     if stages > 1 and options.get(INTERLEAVED) not in (None, 1):
         raise ValueError(
-            f"{INTERLEAVED} is {options[INTERLEAVED]!r:.80}: stages that share their layers by "
-            "turns are not supported; save the model with 1"
+            f"{INTERLEAVED} is {short_repr(options[INTERLEAVED])}, but interleaved pipeline stages "
+            "are not supported: save the model without this option"
         )
     return [[found[stage, shard] for shard in range(shards)] for stage in range(stages)]
 
