@@ -404,6 +404,15 @@ TARS: dict[str, Content] = {
             member(opened, "model_config.yaml", b"a: 1"),
         ]
     ),
+    "many ranks": tar(
+        lambda opened, n: [
+            member(opened, "model_config.yaml", b"a: 1"),
+            *(
+                member(opened, f"mp_rank_{i:02d}/model_weights.ckpt", torch_zip(pickled(b"}")))
+                for i in range(n // 10)
+            ),
+        ]
+    ),
     "zeros": lambda n: header(b"0", 0) + b"\0" * 100 * n,
     "unknown kinds": lambda n: header(b"?", 0) * n,
 }
