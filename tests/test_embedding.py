@@ -297,7 +297,6 @@ def save_new(folder: Path, model: Any, mode: Any, normalize: bool = False) -> No
     (folder / "vocab.txt").write_text("\n".join(VOCAB) + "\n")
     tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=16)
     tokenizer.save_pretrained(folder, legacy_format=False)
-    (folder / "vocab.txt").unlink()
     package = "sentence_transformers"
     types = [
         (f"{package}.base.modules.transformer.Transformer", ""),
