@@ -219,8 +219,8 @@ def test_a_cache_in_place_equals_tuples(options: dict[str, Any], masked: bool) -
             past = expected.past_key_values
             assert isinstance(past, tuple)
             for layer, parts in zip(cache, past, strict=True):
-                for ours_, theirs in zip(layer, parts, strict=True):
-                    assert (ours_.numpy() == theirs.numpy()).all()
+                for one, other in zip(layer, parts, strict=True):
+                    assert (one.numpy() == other.numpy()).all()
             cache.reorder(rows)
             past = [[part.numpy()[rows] for part in layer] for layer in past]
             mask = mask[rows]
@@ -279,7 +279,7 @@ def test_a_cache_of_another_dtype_is_refused_and_stays_as_it_is() -> None:
     assert all((old == new).all() for old, new in zip(before, after, strict=True))
 
 
-def test_who_has_a_cache_in_place() -> None:
+def test_which_models_have_a_cache_in_place() -> None:
     assert decoder({"bidirectional": True}).make_cache() is None
     assert decoder({**DECODER, "use_chunking": True, "chunk_size": 4}).make_cache() is None
 
