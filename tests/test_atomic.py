@@ -275,8 +275,13 @@ for turn in range(int(sys.argv[5])):
 
 
 @posix
-def test_two_processes_save_and_every_folder_always_loads(tmp_path: Path) -> None:
-    turns = 30
+@pytest.mark.parametrize(
+    ("limits", "turns"),
+    [(("600", "5GB"), 12), pytest.param(("600", "900"), 60, marks=pytest.mark.slow)],
+)
+def test_two_processes_save_and_every_folder_always_loads(
+    limits: tuple[str, str], turns: int, tmp_path: Path
+) -> None:
     for turn in range(turns):
         model(4).save_pretrained(tmp_path / str(turn))
     root = Path(__file__).parents[1]
@@ -285,7 +290,7 @@ def test_two_processes_save_and_every_folder_always_loads(tmp_path: Path) -> Non
             [sys.executable, "-c", WRITER, root, tmp_path, size, limit, str(turns)],
             stderr=subprocess.PIPE,
         )
-        for size, limit in (("8", "600"), ("12", "5GB"))
+        for size, limit in zip(("8", "12"), limits, strict=True)
     ]  # fmt: skip
     loaded = 0
     while any(writer.poll() is None for writer in writers):

@@ -187,6 +187,12 @@ def test_a_clone_is_memory_of_its_own() -> None:
     assert F.contiguous(x) is x
 
 
+@pytest.mark.parametrize(("axis", "shape"), [(0, (1, 2, 3)), (2, (2, 3, 1)), (-1, (2, 3, 1)),
+                                             (-2, (2, 1, 3)), (-3, (1, 2, 3))])  # fmt: skip
+def test_a_new_axis_is_counted_from_both_ends(axis: int, shape: tuple[int, ...]) -> None:
+    assert F.unsqueeze(np.ones((2, 3)), axis).shape == shape
+
+
 def test_two_gelus_at_2():
     # x Phi(x) and its tanh approximation: two functions, not one
     assert F.gelu(Tensor([2.0])).item() == pytest.approx(1.954500, abs=1e-6)

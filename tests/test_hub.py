@@ -94,6 +94,12 @@ def test_the_environment_says_where_the_cache_is(
     assert hub.resolve(NAME) == snapshot
 
 
+def test_the_newer_of_two_variables_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUGGINGFACE_HUB_CACHE", str(tmp_path / "old"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "new"))
+    assert hub_cache.cache_folder() == tmp_path / "new"
+
+
 @pytest.mark.skipif(not INSTALLED, reason="huggingface_hub is not installed")
 @pytest.mark.parametrize("variable", [*VARIABLES[:4], None])
 def test_the_cache_is_where_huggingface_hub_has_it(
@@ -200,11 +206,15 @@ def test_without_huggingface_hub_the_error_says_what_to_do(cache: Path) -> None:
         assert part in message
 
 
+@pytest.mark.parametrize("value", ["1", "ON", "yes", "TRUE"])
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
 def test_offline_nothing_is_asked_for(
-    downloads: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, variable: str
+    downloads: list[tuple[str, dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
 ) -> None:
-    monkeypatch.setenv(variable, "1")
+    monkeypatch.setenv(variable, value)
     with pytest.raises(FileNotFoundError, match="unset HF_HUB_OFFLINE"):
         hub.resolve(NAME)
     assert not downloads

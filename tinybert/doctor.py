@@ -84,7 +84,7 @@ def diagnose_text(path: Path) -> str | None:
             f"is an error answer, not the {path.name}: {answer!r:.80}; check its address, then "
             "download it again"
         )
-    if first.startswith(b"{") and not path.name.endswith(".json") and _is_json(path):
+    if first.startswith(b"{") and path.suffix == ".txt" and _is_json(path):
         return f"is a JSON text, not the {path.name}: a configuration or an error answer"
     return None
 

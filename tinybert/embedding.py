@@ -1,38 +1,65 @@
 """`SentenceEmbedder`: compute sentence embeddings; similar texts get similar vectors.
 
-Source   Reimers and Gurevych 2019, "Sentence-BERT", arXiv:1908.10084
-Oracle   sentence-transformers; its folders are supported: `modules.json` lists the steps after BERT
+Source   Reimers and Gurevych 2019, "Sentence-BERT", arXiv:1908.10084; Muennighoff 2022,
+         arXiv:2202.08904 (the weighted mean)
+Oracle   sentence-transformers; its folders are supported, those of versions before and since 5.4:
+         `modules.json` lists the steps after the model
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor, no_grad
 from tinybert.checks import check, check_integer
 from tinybert.files import check_nesting, read_regular
-from tinybert.models import BertModel
+from tinybert.hub import WEIGHT_FILES, resolve
+from tinybert.models import AutoConfig, AutoModel
+from tinybert.models.arguments import argument_names
 from tinybert.models.config import read_json_object
 from tinybert.progress import progress_bar
-from tinybert.tokenizers import BertTokenizer
+from tinybert.tokenizers import AutoTokenizer
 from tinybert.weights import open_checkpoint
 from tinybert.weights.strict_json import parse_json
 
 FEW_BATCHES = 4  # up to this number of batches there is no progress bar
 MIN_NORM = 1e-12  # avoids a division by zero: a zero vector stays zero
 
+logger = logging.getLogger("tinybert")
+
 
 # --- pooling: from token features x (B, T, D) and mask (B, T, 1), 0 for padding, to (B, D) -------
 
 
-def _cls(x: Tensor, mask: Tensor) -> Tensor:
-    return x[:, 0]
+def _weighted(weigh: Callable[[np.ndarray], np.ndarray]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a pooling: the sum of the features, weighted by weigh(mask (B, T))."""
+
+    def pool(x: Tensor, mask: Tensor) -> Tensor:
+        weights = weigh(mask.numpy()[:, :, 0]).astype(np.float32)
+        return (x * as_tensor(weights[:, :, None], x.device)).sum(axis=1)
+
+    return pool
+
+
+def _first(mask: np.ndarray) -> np.ndarray:
+    return mask * (np.arange(mask.shape[1]) == mask.argmax(axis=1)[:, None])
+
+
+def _last(mask: np.ndarray) -> np.ndarray:
+    return _first(mask[:, ::-1])[:, ::-1]
+
+
+def _by_position(mask: np.ndarray) -> np.ndarray:
+    """Return 1, 2, 3, ... for the tokens of a row, divided by their sum."""
+    positions = mask * np.cumsum(mask, axis=1)
+    return positions / np.maximum(positions.sum(axis=1, keepdims=True), 1)
 
 
 def _max(x: Tensor, mask: Tensor) -> Tensor:
@@ -40,40 +67,51 @@ def _max(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def _mean(x: Tensor, mask: Tensor) -> Tensor:
-    return (x * mask).sum(axis=1) / mask.sum(axis=1)
+    return (x * mask).sum(axis=1) / mask.sum(axis=1).clip(1, None)
 
 
 def _mean_sqrt_len(x: Tensor, mask: Tensor) -> Tensor:
-    return (x * mask).sum(axis=1) / mask.sum(axis=1).sqrt()
+    return (x * mask).sum(axis=1) / mask.sum(axis=1).clip(1, None).sqrt()
 
 
 # Several poolings are concatenated in this order.
 POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "pooling_mode_cls_token": _cls,
+    "pooling_mode_cls_token": _weighted(_first),
     "pooling_mode_max_tokens": _max,
     "pooling_mode_mean_tokens": _mean,
     "pooling_mode_mean_sqrt_len_tokens": _mean_sqrt_len,
+    "pooling_mode_weightedmean_tokens": _weighted(_by_position),
+    "pooling_mode_lasttoken": _weighted(_last),
 }
+# Their names since version 5.4, as the values of "pooling_mode".
+NEW_NAMES = dict(
+    zip(
+        ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"),
+        POOLINGS,
+        strict=True,
+    )
+)
 
 
 class SentenceEmbedder:
-    """Computes sentence embeddings with a BERT and pooling of its token features.
+    """Computes sentence embeddings with a model and pooling of its token features.
 
     Args:
-        tokenizer, model: of the same folder; the model in evaluation mode.
+        tokenizer, model: of the same folder; the model in evaluation mode, of any family.
         pooling: names in `POOLINGS`; the results of several are concatenated.
         normalise: whether to scale the vectors to length 1.
-        max_length: texts are truncated to this number of tokens, [CLS] and [SEP] included.
+        max_length: texts are truncated to this number of tokens, special tokens included.
         lower_case: whether to lower-case texts before tokenization.
 
     Attributes:
         dimension: the size of a vector.
+        pooling_source: the file that the pooling is from, or why it is the default.
     """
 
     def __init__(
         self,
-        tokenizer: BertTokenizer,
-        model: BertModel,
+        tokenizer: Any,
+        model: Any,
         pooling: Sequence[str] = ("pooling_mode_mean_tokens",),
         normalise: bool = False,
         max_length: int | None = None,
@@ -82,12 +120,13 @@ class SentenceEmbedder:
         unknown = [name for name in pooling if name not in POOLINGS]
         fits = bool(pooling) and not unknown
         check("pooling", list(pooling), fits, f"one or several of {', '.join(POOLINGS)}")
-        limit = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+        limits = [tokenizer.model_max_length, _longest_input(model.config), max_length]
         self.tokenizer = tokenizer
         self.model = model
         self.pooling = [name for name in POOLINGS if name in pooling]
+        self.pooling_source = "given"
         self.normalise = normalise
-        self.max_length = limit if max_length is None else min(max_length, limit)
+        self.max_length = min(limit for limit in limits if limit is not None)
         self.lower_case = lower_case
         self.dimension = len(self.pooling) * model.config.hidden_size
 
@@ -95,35 +134,43 @@ class SentenceEmbedder:
     def from_pretrained(
         cls, folder: str | os.PathLike[str], device: str | None = None
     ) -> SentenceEmbedder:
-        """Load a folder of sentence-transformers, or any folder with a BERT.
+        """Load a folder of sentence-transformers, or any folder with a model and its tokenizer.
 
         Args:
-            folder: has `config.json`, `model.safetensors` and `vocab.txt`. Of the files of
+            folder: the folder, or the name of a model on the Hugging Face Hub. Of the files of
                 sentence-transformers, `modules.json` defines pooling and normalisation, and
                 `sentence_bert_config.json` the maximum length. Without them the embedding is the
                 mean over all tokens, not normalised, as in sentence-transformers.
             device: the device of the model; None is the CPU.
 
-        Raises ValueError for an unsupported module, such as a dense layer, and the errors of
-        `BertModel.from_pretrained` and `BertTokenizer.from_pretrained`.
+        If the tokenizer has no padding token, rows are padded with the end-of-sequence token, which
+        the mask hides. Raises ValueError for an unsupported module, such as a dense layer, and the
+        errors of `AutoModel.from_pretrained` and `AutoTokenizer.from_pretrained`.
         """
-        path = Path(folder)
-        pooling, normalise = _read_modules(path)
-        limits = _read_optional(path / "sentence_bert_config.json")
-        max_length = limits.get("max_seq_length")
-        fits = isinstance(max_length, int)
-        check(f"{path}: max_seq_length", max_length, fits, "an integer", optional=True)
-        _refuse_prompts(path / "config_sentence_transformers.json")
-        with open_checkpoint(path) as checkpoint:
-            has_pooler = any("pooler." in name for name in checkpoint)
-        return cls(
-            BertTokenizer.from_pretrained(path),
-            BertModel.from_pretrained(path, device=device, add_pooling_layer=has_pooler),
-            pooling,
-            normalise,
-            max_length,
+        path = resolve(folder, WEIGHT_FILES)
+        found = read_modules(path)
+        path = found.transformer
+        limits = _read_limits(path / "sentence_bert_config.json")
+        model_class = AutoModel.classes.get(type(AutoConfig.from_pretrained(path)), AutoModel)
+        options: dict[str, Any] = {"device": device}
+        if "add_pooling_layer" in getattr(model_class, "_constructor_options", tuple)():
+            with open_checkpoint(path) as checkpoint:
+                options["add_pooling_layer"] = any("pooler." in name for name in checkpoint)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        model = model_class.from_pretrained(path, **options)
+        embedder = cls(
+            tokenizer,
+            model,
+            found.pooling,
+            found.normalise,
+            limits.get("max_seq_length"),
             bool(limits.get("do_lower_case", False)),
         )
+        embedder.pooling = found.pooling  # in the order of the file
+        embedder.pooling_source = found.source
+        return embedder
 
     def encode(
         self, texts: Sequence[str], batch_size: int = 32, progress: bool | None = None
@@ -136,8 +183,9 @@ class SentenceEmbedder:
             progress: whether to show a progress bar on standard error (with tqdm); None: if that is
                 a terminal and there are several batches.
 
-        Texts are sorted by length for batching, which reduces padding. Raises TypeError for
-        anything but a list of str, ValueError for a batch size below 1.
+        Texts are sorted by length for batching, which reduces padding. Texts that are longer than
+        `max_length` are cut; a warning says how many. Raises TypeError for anything but a list of
+        str, ValueError for a batch size below 1.
         """
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("texts must be a list of str; write a single text as [text]")
@@ -147,25 +195,55 @@ class SentenceEmbedder:
         if progress is None:
             progress = len(starts) > FEW_BATCHES and sys.stderr.isatty()
         vectors = np.empty((len(texts), self.dimension), np.float32)
+        cut = 0
         with no_grad(), progress_bar("embedding", len(texts), " texts", progress) as advance:
             for start in starts:
                 rows = longest_first[start : start + batch_size]
-                vectors[rows] = self._encode_batch([texts[i] for i in rows])
+                vectors[rows], longer = self._encode_batch([texts[i] for i in rows])
+                cut += longer
                 advance(len(rows))
+        if cut:
+            logger.warning(
+                "%d of %d texts had more than %d tokens and were cut",
+                cut,
+                len(texts),
+                self.max_length,
+            )
         return vectors
 
-    def _encode_batch(self, texts: list[str]) -> np.ndarray:
+    def _encode_batch(self, texts: list[str]) -> tuple[np.ndarray, int]:
+        """Return the vectors, and the number of texts that were cut."""
         if self.lower_case:
             texts = [text.lower() for text in texts]
-        inputs = self.tokenizer(
-            texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="np"
+        rows = self.tokenizer(texts, return_attention_mask=True, verbose=False)
+        longer = sum(len(ids) > self.max_length for ids in rows["input_ids"])
+        if longer:
+            cut = {"truncation": True, "max_length": self.max_length}
+            rows = self.tokenizer(texts, return_attention_mask=True, **cut)
+        config = self.model.config
+        inputs = self.tokenizer.pad(
+            rows,
+            padding_side="right",  # on the left it would change absolute positions
+            pad_to_multiple_of=config.chunk_size if getattr(config, "use_chunking", 0) else None,
+            return_tensors="np",
         )
+        if inputs["input_ids"].shape[1] == 0:  # without special tokens an empty text has none
+            return np.zeros((len(texts), self.dimension), np.float32), 0
+        known = argument_names(type(self.model).forward) or inputs
+        inputs = {name: array for name, array in inputs.items() if name in known}
         device = self.model.device
         x = self.model(**inputs).last_hidden_state  # (B, T, D)
         mask = as_tensor(inputs["attention_mask"][:, :, None].astype(np.float32), device)
         pooled = [POOLINGS[name](x, mask).numpy() for name in self.pooling]
         vectors = np.concatenate(pooled, axis=1)  # (B, dimension)
-        return _unit(vectors) if self.normalise else vectors
+        return (_unit(vectors) if self.normalise else vectors), longer
+
+    def describe(self) -> str:
+        """Return in one line how vectors are made of token features, and which file says so."""
+        names = {full: name for name, full in NEW_NAMES.items()}
+        poolings = " and ".join(names[name] for name in self.pooling)
+        length = ", scaled to length 1" if self.normalise else ""
+        return f"pooling: {poolings}{length} ({self.pooling_source})"
 
 
 def similarity(embeddings: np.ndarray) -> np.ndarray:
@@ -193,18 +271,47 @@ def _read_optional(path: Path) -> dict[str, Any]:
     return read_json_object(path) if path.is_file() else {}
 
 
-def _read_modules(folder: Path) -> tuple[list[str], bool]:
-    """Return the poolings of a folder, and whether vectors are normalised."""
+def _longest_input(config: Any) -> int | None:
+    """Return the largest number of tokens that a model takes; None if it has no limit."""
+    if getattr(config, "relative_positional_bias", None) == "rotary":
+        return None
+    return getattr(config, "max_position_embeddings", getattr(config, "max_positions", None))
+
+
+class Modules(NamedTuple):
+    """What modules.json says: the model's folder, the poolings in their order, the file that has
+    them or why they are the default, and whether vectors are normalised.
+    """
+
+    transformer: Path
+    pooling: list[str]
+    source: str
+    normalise: bool
+
+
+def read_modules(folder: Path) -> Modules:
+    """Return the modules of a folder of sentence-transformers, or the default for other folders.
+
+    Raises ValueError, naming the file, for a module or an option that is not supported.
+    """
     path = folder / "modules.json"
-    pooling, normalise = ["pooling_mode_mean_tokens"], False
+    _check_kind(folder / "config_sentence_transformers.json")
+    transformer, pooling, normalise = folder, ["pooling_mode_mean_tokens"], False
+    source = f"the default: there is no {path.name}"
+    if path.is_file():
+        source = f"the default: {path.name} has no Pooling"
     for kind, subfolder in _modules(path) if path.is_file() else ():
+        file = folder / subfolder / "config.json"
         if kind == "Pooling":
-            pooling = _read_pooling(folder / subfolder / "config.json")
+            pooling, source = _read_pooling(file), f"{subfolder}/{file.name}"
         elif kind == "Normalize":
             normalise = True
-        elif kind != "Transformer":
+            _check_options(file, module_input_name="sentence_embedding")
+        elif kind == "Transformer":
+            transformer = folder / subfolder
+        else:
             raise ValueError(f"{path}: a module of type {kind} is not supported")
-    return pooling, normalise
+    return Modules(transformer, pooling, source, normalise)
 
 
 def _modules(path: Path) -> list[tuple[str, str]]:
@@ -213,27 +320,63 @@ def _modules(path: Path) -> list[tuple[str, str]]:
         content = parse_json(read_regular(path))
         check_nesting(content)
         modules = [(module["type"], module["path"]) for module in content]
-        return [(str(kind).rpartition(".")[2], str(subfolder)) for kind, subfolder in modules]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path}: expected a list of modules, each with type and path ({error})"
         ) from None
+    for _, subfolder in modules:
+        if not isinstance(subfolder, str) or set(subfolder) & set("/\\:\0") or subfolder == "..":
+            raise ValueError(f"{path}: {subfolder!r:.80} is not the plain name of a folder")
+    return [(str(kind).rpartition(".")[2], subfolder) for kind, subfolder in modules]
 
 
 def _read_pooling(path: Path) -> list[str]:
+    """Return the poolings of a module, in the order in which their results are concatenated."""
     options = read_json_object(path)
-    selected = [name for name, on in options.items() if name.startswith("pooling_mode_") and on]
-    unknown = [name for name in selected if name not in POOLINGS]
+    modes = options.get("pooling_mode")
+    if modes is None:
+        selected = [name for name, on in options.items() if name.startswith("pooling_mode_") and on]
+        unknown = [name for name in selected if name not in POOLINGS]
+        selected = [name for name in POOLINGS if name in selected]
+    else:
+        given = modes if isinstance(modes, list) else [modes]
+        unknown = [str(mode)[:40] for mode in given if mode not in NEW_NAMES]
+        selected = [NEW_NAMES[mode] for mode in given if mode in NEW_NAMES]
     if unknown or not selected:
         raise ValueError(
             f"{path}: {', '.join(unknown) or 'no pooling mode'} is not supported; "
-            f"supported are {', '.join(POOLINGS)}"
+            f"supported are {', '.join(POOLINGS if modes is None else NEW_NAMES)}"
         )
     return selected
 
 
-def _refuse_prompts(path: Path) -> None:
-    """Raise ValueError for a folder with a default prompt, which is not supported."""
-    name = _read_optional(path).get("default_prompt_name")
+def _read_limits(path: Path) -> dict[str, Any]:
+    """Return the options of the model's module: max_seq_length and do_lower_case."""
+    options = _check_options(
+        path, transformer_task="feature-extraction", module_output_name="token_embeddings"
+    )
+    modality = options.get("modality_config")
+    text = modality.get("text") if isinstance(modality, dict) else None
+    if text not in (None, {"method": "forward", "method_output_name": "last_hidden_state"}):
+        raise ValueError(f"{path}: modality_config.text {repr(text)[:120]} is not supported")
+    limit = options.get("max_seq_length")
+    check(f"{path}: max_seq_length", limit, isinstance(limit, int), "an integer", optional=True)
+    return options
+
+
+def _check_options(path: Path, **needed: str) -> dict[str, Any]:
+    """Return the options in a file, {} if there is none; ValueError for one with another value."""
+    options = _read_optional(path)
+    for name, value in needed.items():
+        if options.get(name, value) != value:
+            raise ValueError(f"{path}: {name} must be {value!r}, got {options[name]!r:.80}")
+    return options
+
+
+def _check_kind(path: Path) -> None:
+    """Raise ValueError for another kind of model than one vector a text, and for a default prompt,
+    which is not supported.
+    """
+    name = _check_options(path, model_type="SentenceTransformer").get("default_prompt_name")
     if name is not None:
         raise ValueError(f"{path}: default_prompt_name {name!r} is not supported")

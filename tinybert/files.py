@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import stat
 from collections.abc import Callable
@@ -70,12 +71,9 @@ def check_nesting(value: Any, most: int = MAX_NESTING) -> None:
     """
     level = [value]
     for _ in range(most + 1):
-        containers = [inner for inner in level if isinstance(inner, (list, dict))]
-        if not containers:
+        level = [inner for inner in level if isinstance(inner, (list, dict))]
+        if not level:
             return
-        level = [
-            inner
-            for outer in containers
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
+        parts = (part.values() if isinstance(part, dict) else part for part in level)
+        level = list(itertools.chain.from_iterable(parts))
     raise ValueError(f"lists and objects are nested over {most} deep")

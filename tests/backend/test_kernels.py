@@ -152,6 +152,13 @@ def test_the_device_of_the_first_array_decides(device: str) -> None:
     assert named.formula(x) == "formula 0"
 
 
+def test_there_is_one_cpu() -> None:
+    assert backend.parse_device("cpu:0")[0].name == "cpu"
+    for name in ("cpu:1", "cpu:", "cpu:x"):
+        with pytest.raises(ValueError, match="device must be 'cpu', 'cuda' or 'cuda:<number>'"):
+            backend.parse_device(name)
+
+
 def test_all_threads_see_plain_mode() -> None:
     seen: list[bool] = []
     with backend.plain():
@@ -381,6 +388,14 @@ def test_blocks_cover_every_row_once() -> None:
 
         cpu.in_blocks(work, rows, width)
         assert (seen == 1).all()
+
+
+def test_the_environment_gives_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    cores = cpu.thread_count()
+    for text, count in (("7", 7), ("0", cores), ("", cores), ("4,2", cores)):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert cpu.thread_count() == count
 
 
 def test_a_failure_in_a_block_is_raised() -> None:

@@ -73,7 +73,8 @@ def test_tolerance(tinybert, pair, tolerance: str, code: int, last: str) -> None
     ran = tinybert("diff", *pair, "--tolerance", tolerance)
     assert ran.code == code
     assert ran.out.splitlines()[-1] == last
-    assert "far " in ran.out  # what is within the tolerance is shown too
+    assert ("far " in ran.out) == (code == 1)
+    assert "near " not in ran.out  # only what differs is shown
 
 
 def test_dtypes_count_unless_there_is_a_tolerance(tinybert, saved) -> None:

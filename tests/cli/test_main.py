@@ -42,6 +42,19 @@ def test_help_has_a_worked_example_and_fits(tinybert, monkeypatch, name: str, wi
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("words", [[], *([name, "--help"] for name in NAMES)])
+def test_a_narrow_terminal_does_not_break_words(tinybert, monkeypatch, words: list[str]) -> None:
+    """Commands, which can be copied, stay in one line; argparse wraps the options."""
+    monkeypatch.setenv("COLUMNS", "40")
+    text = tinybert(*words).out.partition("example:")[0].partition("positional arguments:")[0]
+    prose = text.partition("\n\n")[2] if words else text
+    lines = [line for line in prose.splitlines() if not line.startswith('  tinybert similarity "')]
+    assert len(lines) > 5
+    assert max(map(len, lines)) <= 40
+    monkeypatch.setenv("COLUMNS", "80")
+    assert " ".join(prose.split()) in " ".join(tinybert(*words).out.split())
+
+
 def test_wrong_usage_is_one_line(refused) -> None:
     assert "there is no command 'embde': did you mean embed? (see" in refused("embde")
     assert "did you mean fill-mask?" in refused("fillmask", "--json")

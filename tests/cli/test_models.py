@@ -72,6 +72,14 @@ def odd_file(tmp_path: Path) -> Path:
     return tmp_path / "odd.safetensors"
 
 
+def test_inspect_counts_parameters_of_every_floating_dtype(tinybert, tmp_path: Path) -> None:
+    for dtype in ("float16", "bfloat16", "float32"):
+        tensors = {"a": np.ones((2, 3), np.float32), "ids": np.ones(5, np.int64)}
+        save_file(tensors, tmp_path / "x.safetensors", dtype=dtype)
+        result = json.loads(tinybert("inspect", tmp_path / "x.safetensors", "--json").out)
+        assert result["parameters"] == 6
+
+
 def test_inspect_file_with_values(tinybert, odd_file: Path) -> None:
     result = json.loads(tinybert("inspect", odd_file, "--values", "--json").out)
     by_name = {t.pop("name"): t for t in result["tensors"]}

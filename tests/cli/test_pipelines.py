@@ -15,6 +15,7 @@ import pytest
 
 from tests.pipelines.twins import Make, model_folder  # noqa: F401 (a fixture)
 from tinybert.cli import tag as tag_command
+from tinybert.cli.bar_charts import save_answer_chart
 from tinybert.cli.terminal import BAR_WIDTH, score_bar
 from tinybert.pipelines import pipeline
 
@@ -210,6 +211,30 @@ def test_pictures(ask, tmp_path: Path, name: str, words: list[str]) -> None:
     svg = tmp_path / "chart.svg"
     assert ask(name, *words, "--plot", svg).code == 0
     assert svg.read_bytes().startswith(b"<?xml")
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 30])
+def test_the_legend_of_an_answer_is_not_over_its_bars(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tokens: int
+) -> None:
+    from matplotlib.figure import Figure
+
+    figures = []
+
+    def save(self: Figure, *_: object, **options: object) -> None:
+        self.draw_without_rendering()
+        figures.append(self)
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    names, high = [f"token{i}" for i in range(tokens)], [0.9] * tokens
+    save_answer_chart(tmp_path / "a.png", "A question? " * 20, names, high, high)
+    (figure,) = figures
+    (axes,) = figure.axes
+    legends = [*figure.legends, *filter(None, [axes.get_legend()])]
+    assert len(legends) == 1
+    place = legends[0].get_window_extent()
+    assert not any(place.overlaps(bar.get_window_extent()) for bar in axes.patches)
+    assert not place.overlaps(axes.title.get_window_extent())
 
 
 def test_bars_are_as_long_as_scores() -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import tinybert as tb
 from tests.models.mega_oracle import mega_config
 from tinybert.bench import sequence_length as lengths
 from tinybert.bench.sequence_length import Cost
+from tinybert.cli import plot
 from tinybert.cli.plot import _memory, _two_sided
 
 
@@ -38,6 +40,22 @@ def test_kernels_of_a_model(tinybert: Any, folder: Path, tmp_path: Path, ending:
     gate = tb.MegaModel.from_pretrained(folder).layers[1].mega_layer.ema_gate
     reach = _memory(gate.kernel(20).numpy()[12:])
     assert shown["layers"][1]["ahead"]["longest"] == reach.max()
+
+
+def test_a_random_model_is_said_to_be_random(
+    tinybert: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: Path
+) -> None:
+    monkeypatch.setattr(plot, "MegaConfig", mega_config)
+    picture = tmp_path / "kernels.svg"
+    ran = tinybert("plot", "ema", "--steps", 20, "--output", picture, "--json")
+    assert ran.err == "a new model with random weights; give MODEL to see a trained one\n"
+    assert json.loads(ran.out)["model"] is None
+    assert json.loads(tinybert("plot", "ema", folder, "--json").out)["model"] == str(folder)
+    titles = []
+    monkeypatch.setattr(Figure, "suptitle", lambda self, text, **options: titles.append(text))
+    for words in ([], [folder]):
+        tinybert("plot", "ema", *words, "--steps", 20, "--output", picture)
+    assert titles == [ran.err.strip(), ""]
 
 
 def test_a_decoder_looks_back_alone(tinybert: Any, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import transformers
 
+from tests.test_embedding import FAMILIES, save_new
 from tinybert.cli import similarity as similarity_command
 from tinybert.cli.similarity import closest_pairs
 from tinybert.embedding import SentenceEmbedder, similarity
@@ -65,6 +66,40 @@ def test_models_that_are_not_there(refused, tmp_path: Path, monkeypatch) -> None
         assert "run `tinybert fetch minilm`" in refused(*command, "a")
 
 
+def test_names_on_the_hub_and_other_families(
+    tinybert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the cache; the folder has no vocab.txt, and the model no token types."""
+    cached = tmp_path / "models--me--tiny"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("abc123")
+    folder = cached / "snapshots" / "abc123"
+    save_new(folder, FAMILIES["nemotron"](), "mean")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    expected = SentenceEmbedder.from_pretrained(folder).encode(["hello", "world"])
+    for name in ("me/tiny", folder):
+        ran = tinybert("embed", "hello", "world", "--model", name, "--json")
+        result = json.loads(ran.out)
+        np.testing.assert_allclose(result["embeddings"], expected, rtol=0, atol=1e-6)
+        assert result["pooling"] == ["pooling_mode_mean_tokens"]
+        assert (result["pooling_source"], result["normalised"]) == ("1_Pooling/config.json", False)
+        ran = tinybert("similarity", "hello", "world", "--model", name, "--json")
+        result = json.loads(ran.out)["similarity"]
+        np.testing.assert_allclose(result, similarity(expected), rtol=0, atol=2e-6)
+        assert json.loads(tinybert("tokenize", "hello", "--model", name, "--json").out)[0][
+            "input_ids"
+        ] == [2, 8, 3]
+
+
+def test_texts_that_are_cut_are_counted(tinybert, tmp_path: Path, caplog) -> None:
+    save_new(tmp_path, FAMILIES["bert"](), "cls")
+    long = "hello " * 30
+    for command in (("embed", "a", long, long), ("similarity", "a", long, long)):
+        caplog.clear()
+        assert tinybert(*command, "--model", tmp_path).code == 0
+        assert caplog.messages == ["2 of 3 texts had more than 16 tokens and were cut"]
+
+
 # --- embed ---------------------------------------------------------------------------------------
 
 
@@ -78,7 +113,8 @@ def test_embed_table(tinybert, vectors: np.ndarray) -> None:
     code, out, err = tinybert("embed", *TEXTS)
     assert (code, err) == (0, "")
     assert out.startswith("3 vector(s) of 384 numbers, float32\n")
-    for text, vector, line in zip(TEXTS, vectors, out.splitlines()[3:], strict=True):
+    assert out.splitlines()[1] == "pooling: mean, scaled to length 1 (1_Pooling/config.json)"
+    for text, vector, line in zip(TEXTS, vectors, out.splitlines()[4:], strict=True):
         assert text in line
         shown = [float(word) for word in line.removesuffix(" ...").split()[-4:]]
         np.testing.assert_allclose(shown, vector[:4], rtol=0, atol=1e-4)
@@ -246,6 +282,7 @@ def test_tokenize_explains_each_step(tinybert) -> None:
 def test_tokenize_says_when_a_text_is_too_long(tinybert) -> None:
     out = tinybert("tokenize", "word " * 600).out
     assert out.endswith("602 tokens exceed the model's limit of 512: use truncation\n")
+    assert "exceed" not in tinybert("tokenize", "word " * 510).out
 
 
 def test_tokenize_with_a_vocabulary_file(tinybert, tmp_path: Path) -> None:
@@ -253,3 +290,23 @@ def test_tokenize_with_a_vocabulary_file(tinybert, tmp_path: Path) -> None:
     path.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nab\n##c\n")
     result = json.loads(tinybert("tokenize", "abc", "--model", path, "--json").out)
     assert result[0]["input_ids"] == [2, 5, 6, 3]
+
+
+def test_tokenize_without_token_types_or_steps(tinybert, refused, tmp_path: Path) -> None:
+    """A byte-level tokenizer: no token types, nothing to explain."""
+    vocab = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "a"])}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "RobertaTokenizer"}')
+    ran = tinybert("tokenize", "aa", "--model", tmp_path)
+    assert [line.split() for line in ran.out.splitlines()[2:]] == [
+        ["#", "token", "id"],
+        ["0", "<s>", "0"],
+        ["1", "a", "5"],
+        ["2", "a", "5"],
+        ["3", "</s>", "2"],
+    ]
+    result = json.loads(tinybert("tokenize", "a", "--model", tmp_path, "--json").out)[0]
+    assert result["token_type_ids"] is None
+    message = refused("tokenize", "a", "--model", tmp_path, "--explain")
+    assert "--explain shows the steps of WordPiece; this model has a MegaTokenizer" in message

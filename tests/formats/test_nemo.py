@@ -298,6 +298,17 @@ def test_what_lies_in_an_archive_is_not_copied(folder: Path) -> None:
     assert (table == nemo_arrays()["model.embedding.word_embeddings.weight"]).all()
 
 
+def test_states_of_kernels_are_not_read(folder: Path) -> None:
+    """Transformer Engine before 2.0 has them as `io.BytesIO`, or None; since 2.0 as a tensor."""
+    tensors: dict[str, Any] = torch.load(folder / "model_weights.ckpt")
+    for i, state in enumerate((io.BytesIO(b"\xff\0"), None)):
+        tensors[f"model.decoder.layers.{i}.mlp.linear_fc1._extra_state"] = state
+    torch.save(tensors, folder / "model_weights.ckpt")
+    with open_checkpoint(folder) as reader:
+        assert reader["model.layers.1.mlp.up_proj.weight"].shape == (F, D)
+        assert list(reader) == list(opened())
+
+
 def test_options_that_are_missing_or_bad(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

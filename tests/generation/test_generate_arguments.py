@@ -190,6 +190,18 @@ def test_beams_pad_with_zero(pair: tuple[Any, Any]) -> None:
     assert (found[:, 3:][~after] == expected[:, 3:][~after]).all()
 
 
+def test_without_a_padding_token_rows_are_padded_with_the_end() -> None:
+    def first_row_ends(ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        scores = scores.copy()
+        scores[:, 5] = 1e4, -1e4
+        return scores
+
+    ours, _ = twins(0, pad_token_id=None)
+    options = {"eos_token_id": [5, 19], "logits_processor": [first_row_ends]}
+    found = ours.generate(IDS, max_new_tokens=4, **options).numpy()
+    assert found[0, 3:].tolist() == [5, 5, 5, 5]
+
+
 # --- what wins ------------------------------------------------------------------------------------
 
 

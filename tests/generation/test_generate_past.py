@@ -10,25 +10,30 @@ import pytest
 from tests.generation.oracle import CLASSES, causal_twins
 from tinybert.nn import KeyValueCache
 
-WITH_CACHE = [name for name in CLASSES if not name.startswith("Mega")]
+WHOLE = {"MegaForCausalLM": {"use_chunking": False, "chunk_size": -1}}
 IDS = np.array([[3, 4, 5, 6], [6, 7, 8, 9]])
 MASK = np.array([[0, 1, 1, 1], [1, 1, 1, 1]])
-TURN = {"max_new_tokens": 5, "return_dict_in_generate": True, "attention_mask": MASK}
+TURN = {
+    "max_new_tokens": 5,
+    "return_dict_in_generate": True,
+    "attention_mask": MASK,
+    "use_cache": True,
+}
 
 
 def second_prompt(first: Any) -> dict[str, Any]:
     """All that was said, and three tokens more."""
     said = np.concatenate([first.sequences.numpy(), [[10, 11, 12], [13, 14, 15]]], axis=1)
     mask = np.concatenate([MASK, np.ones((2, said.shape[1] - 4), int)], axis=1)
-    return {"input_ids": said, "attention_mask": mask, "max_new_tokens": 6}
+    return {"input_ids": said, "attention_mask": mask, "max_new_tokens": 6, "use_cache": True}
 
 
-@pytest.mark.parametrize("name", WITH_CACHE)
+@pytest.mark.parametrize("name", CLASSES)
 @pytest.mark.parametrize(
     "search", [{}, {"num_beams": 3}, {"do_sample": True, "num_return_sequences": 2, "seed": 1}]
 )
 def test_the_second_turn_reads_only_what_is_new(name: str, search: dict[str, Any]) -> None:
-    model = causal_twins(name, 1)[0]
+    model = causal_twins(name, 1, **WHOLE.get(name, {}))[0]
     cache = model.generate(IDS, **TURN).past_key_values
     first = model.generate(IDS, **TURN)
     prompt = {**second_prompt(first), **search}
@@ -72,6 +77,6 @@ def test_what_cannot_be_gone_on_from(options: dict[str, Any], message: str) -> N
 
 
 def test_a_model_without_such_a_cache_says_so() -> None:
-    model = causal_twins("MegaForCausalLM", 0)[0]
+    model = causal_twins("MegaForCausalLM", 0, use_chunking=True, chunk_size=3)[0]
     with pytest.raises(ValueError, match="MegaForCausalLM has no KeyValueCache"):
         model.generate(IDS, past_key_values=KeyValueCache(2), use_cache=True)

@@ -50,16 +50,18 @@ LATER = {
         "ops/cumsum.py ops/einsum.py ops/extremes.py ops/kl_div.py ops/nll_loss.py ops/one_hot.py "
         "ops/roll.py ops/sign.py ops/triangle.py ops/variance.py"
     ),
-    "checking gradients": "autograd/gradcheck.py",
+    "checking gradients, and modes on generators": "autograd/gradcheck.py autograd/resumed.py",
     "changing, pairing and choosing models": (
         "models/surgery.py models/pruning.py models/encoder_decoder.py models/auto.py "
         "models/families.py"
     ),
-    "models larger than the memory": "models/low_memory.py nn/stored.py",
+    "models larger than the memory": "models/low_memory.py models/memory.py nn/stored.py",
+    "gradient checkpointing": "models/recompute.py",
+    "arguments and files of other programs": "models/foreign_options.py weights/quantized.py",
     "learning a vocabulary": "text/train_bpe.py text/train_wordpiece.py text/pair_counts.py",
     "Unicode and Unigram, for `BertTokenizerFast` and `tokenizer.json`": (
         "text/unigram.py text/rust_unicode.py text/unicode_forms.py text/bert_normalizer.py "
-        "text/aligned_text.py text/token_matcher.py text/detokenize.py"
+        "text/aligned_text.py text/token_matcher.py text/detokenize.py text/combining_marks.py"
     ),
     "weights in several files": "weights/sharded.py",
 }

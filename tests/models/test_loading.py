@@ -18,9 +18,11 @@ from tests.support import assert_as_precise, assert_close
 from tests.tolerances import FLOAT32_EPS
 from tinybert import (
     BertConfig,
+    BertForMaskedLM,
     BertModel,
     CheckpointError,
     load_checkpoint,
+    models,
     nn,
     no_grad,
     save_file,
@@ -28,6 +30,7 @@ from tinybert import (
 from tinybert.autograd import set_default_device
 from tinybert.backend import manual_seed
 from tinybert.models.loading import LoadingReport
+from tinybert.weights import save_sharded
 
 IDS = np.random.default_rng(0).integers(23, size=(3, 7))
 NAME = "encoder.layer.1.output.dense.weight"
@@ -465,3 +468,54 @@ def test_changing_a_loaded_model_changes_no_file(pair, tmp_path):
     assert not all((p.numpy() == 3.0).all() for p in other.parameters())
     (tmp_path / "model.safetensors").unlink()
     assert float(other.embeddings.word_embeddings.weight.data.sum()) != 0
+
+
+# --- too few weights ------------------------------------------------------------------------------
+
+
+def keep(folder: Path, names: list[str]) -> None:
+    tensors = {name: np.array(array) for name, array in load_checkpoint(folder).items()}
+    save_sharded({name: tensors[name] for name in names}, folder)
+
+
+@pytest.mark.parametrize("low_memory", [False, True])
+def test_fewer_than_half_of_the_weights_are_an_error(low_memory: bool, tmp_path: Path) -> None:
+    """Embeddings alone may be most of the numbers, but the layers would be random."""
+    BertForMaskedLM(config()).save_pretrained(tmp_path)
+    names = list(load_checkpoint(tmp_path))
+    keep(tmp_path, [name for name in names if "layer." not in name])
+    with pytest.raises(
+        ValueError, match=r"only 5 of \d+ tensors of BertModel, without its head"
+    ) as e:
+        BertModel.from_pretrained(tmp_path, low_memory=low_memory)
+    assert "ignore_missing_keys=True" in str(e.value)
+    assert "encoder.layer.0.attention.self.query.weight" in str(e.value)  # the report
+    model, report = BertModel.from_pretrained(
+        tmp_path, low_memory=low_memory, ignore_missing_keys=True, output_loading_info=True
+    )
+    assert (report.found, report.wanted) == (5, len(model.state_dict()))
+    assert len(report.missing_keys) == report.wanted - 5
+
+
+def test_half_of_the_weights_are_enough(tmp_path: Path) -> None:
+    model = BertModel(config())
+    model.save_pretrained(tmp_path)
+    names = list(load_checkpoint(tmp_path))
+    half = -(-len(names) // 2)
+    keep(tmp_path, names[:half])
+    _, report = BertModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert (report.found, report.wanted) == (half, len(names))
+    keep(tmp_path, names[: half - 1])
+    with pytest.raises(ValueError, match=f"only {half - 1} of {len(names)} tensors"):
+        BertModel.from_pretrained(tmp_path)
+
+
+def test_a_head_does_not_count(tmp_path: Path) -> None:
+    """Neither one that the file lacks nor one that it has; nor a missing pooler."""
+    BertForMaskedLM(config()).save_pretrained(tmp_path)
+    for name in ("BertForSequenceClassification", "BertForPreTraining", "BertModel"):
+        _, report = getattr(models, name).from_pretrained(tmp_path, output_loading_info=True)
+        assert report.wanted - report.found in (0, 2)
+    keep(tmp_path, [name for name in load_checkpoint(tmp_path) if name.startswith("cls.")])
+    with pytest.raises(ValueError, match=r"only 0 of \d+ tensors of BertForMaskedLM"):
+        BertForMaskedLM.from_pretrained(tmp_path)

@@ -120,15 +120,23 @@ def test_ones_and_zeros_of_every_dtype_are_one_mask() -> None:
 # --- four axes: numbers to add to the scores ------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [1.0, 0.5, np.nan, np.inf])
-def test_numbers_above_zero_are_no_mask_to_add(value: float) -> None:
-    """Ones and zeros as floats would add 1 to the scores of the tokens, and hide nothing."""
+def test_ones_and_zeros_are_no_mask_to_add() -> None:
+    """As floats they would add 1 to the scores of the tokens, and hide nothing."""
     model = MODELS["Nemotron"]().eval()
-    mask = np.where(np.tril(np.ones((7, 7), bool)), 0.0, -np.inf)[None, None]
-    assert np.isfinite(model(IDS, mask).logits.numpy()).all()
-    mask[0, 0, 3, 1] = value
-    with pytest.raises(ValueError, match=rf"attention_mask of four axes .*got {value}"):
-        model(IDS, mask)
+    seen = np.tril(np.ones((7, 7), bool))[None, None]
+    for kind in (np.float16, np.float32, np.float64):
+        with pytest.raises(ValueError, match="ones and zeros hide nothing; give booleans"):
+            model(IDS, seen.astype(kind))
+    hidden = np.where(seen, 0.0, -np.inf)
+    expected = model(IDS, seen).logits.numpy()
+    assert (model(IDS, hidden).logits.numpy() == expected).all()
+    assert (model(IDS, np.zeros((1, 1, 7, 7))).logits.numpy() != expected).any()
+    shifted = np.where(seen, 0.5, -np.inf)  # a bias; the same for all keys here
+    assert np.allclose(model(IDS, shifted).logits.numpy(), expected, atol=1e-5)
+    for value in (np.nan, np.inf):
+        hidden[0, 0, 3, 1] = value
+        with pytest.raises(ValueError, match=f"attention_mask must not hold {value}"):
+            model(IDS, hidden)
 
 
 # --- head masks: factors --------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from tests.models.mega_oracle import (
 )
 from tests.models.oracle import as_torch
 from tests.support import assert_close
-from tests.tolerances import MODEL_FLOAT64
+from tests.tolerances import MODEL_FLOAT64, MODEL_GRADIENT_FLOAT64
 
 rng = np.random.default_rng(0)
 T = 13
@@ -172,6 +172,116 @@ def test_a_mask_counts_the_chunks_that_have_ended() -> None:
     for width in (2, 4, 6, 8):
         with pytest.raises(ValueError, match=rf"in the cache too, got \(3, {width}\)"):
             ours(IDS[:, 6:7], np.ones((3, width)), past_key_values=past)
+
+
+# --- the cache in place ---------------------------------------------------------------------------
+
+WITHOUT_CHUNKS = {name: options for name, options in CAUSAL.items() if not options["use_chunking"]}
+IN_PLACE = pytest.mark.parametrize("options", WITHOUT_CHUNKS.values(), ids=WITHOUT_CHUNKS)
+
+
+def test_a_step_copies_nothing_of_the_past() -> None:
+    ours = decoder(DECODER)
+    with tinybert.no_grad():
+        cache = ours.make_cache(40)
+        ours(IDS, past_key_values=cache)
+        for _ in range(40 - T):
+            before = [part.numpy() for layer in cache for part in layer[:2]]
+            step = ours(IDS[:, :1], past_key_values=cache)
+            assert step.past_key_values is cache
+            after = [part.numpy() for layer in cache for part in layer[:2]]
+            for old, new in zip(before, after, strict=True):
+                if old.base.shape[1] > old.shape[1]:  # there was spare capacity
+                    assert np.shares_memory(old, new)
+                assert new.base.shape[1] <= 40
+    assert cache.length == 40
+    assert [tuple(part.shape for part in layer) for layer in cache] == [
+        ((3, 40, 6), (3, 40, 10), (3, 12, 3))
+    ] * 2
+
+
+@IN_PLACE
+@pytest.mark.parametrize("masked", [False, True], ids=["", "left-padded"])
+def test_a_cache_in_place_equals_tuples(options: dict[str, Any], masked: bool) -> None:
+    """Rows are reordered between the steps, as beam search does."""
+    ours, extra = decoder(options), memory(options)
+    mask = LEFT_PADDED if masked else np.ones_like(LEFT_PADDED)
+    rows, ids = np.array([0, 1, 1]), IDS
+    with tinybert.no_grad():
+        cache, past = ours.make_cache(), None
+        assert len(cache) == 2
+        for start, stop in ((0, 4), (4, 5), (5, 6), (6, T)):
+            call = {**extra, "attention_mask": mask[:, :stop], "use_cache": True}
+            found = ours(ids[:, start:stop], past_key_values=cache, **call)
+            expected = ours(ids[:, start:stop], past_key_values=past, **call)
+            assert found.past_key_values is cache
+            assert (found.logits.numpy() == expected.logits.numpy()).all()
+            past = expected.past_key_values
+            assert isinstance(past, tuple)
+            for layer, parts in zip(cache, past, strict=True):
+                for one, other in zip(layer, parts, strict=True):
+                    assert (one.numpy() == other.numpy()).all()
+            cache.reorder(rows)
+            past = [[part.numpy()[rows] for part in layer] for layer in past]
+            mask = mask[rows]
+            extra = {name: value[rows] for name, value in extra.items()}
+            # Without a new cache the given one does not change.
+            length = cache.length
+            ours(ids[:, :1], past_key_values=cache, use_cache=False, **extra)
+            assert cache.length == length == stop
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    [(True, False, True), (False, True, False, True), (True, True, False), (False, False, True)],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["cache", "tuple"])
+def test_a_cache_filled_with_and_without_gradients(recorded: tuple[bool, ...], kind: str) -> None:
+    """As in torch: a step without gradients makes constants of the keys and values before it, and
+    no later step changes what the graph of an earlier one has saved.
+    """
+    ours, theirs = mega_twins("MegaForCausalLM", **DECODER)
+    factors = rng.standard_normal((3, 7, 23))
+    widths = (3, 1, 1, 1)[: len(recorded)]  # spare capacity remains after the first
+    for model, make, grad, none in (
+        (theirs, torch.from_numpy, torch.enable_grad, torch.no_grad),
+        (ours, np.asarray, tinybert.enable_grad, tinybert.no_grad),
+    ):
+        cache = ours.make_cache() if model is ours and kind == "cache" else None
+        total, stop = 0, 0
+        for width, wanted in zip(widths, recorded, strict=True):
+            start, stop = stop, stop + width
+            with grad() if wanted else none():
+                step = model(make(IDS[:, start:stop]), past_key_values=cache, use_cache=True)
+            cache = step.past_key_values
+            if wanted:
+                total = total + (step.logits * make(factors[:, start:stop])).sum()
+        total.backward()
+    expected = {name: p.grad.numpy() for name, p in theirs.named_parameters() if p.grad is not None}
+    assert len(expected) > 20
+    for name, p in ours.named_parameters():
+        if name in expected:
+            tolerance = MODEL_GRADIENT_FLOAT64
+            assert_close(p.grad.numpy(), expected[name], rtol=tolerance, atol=tolerance, name=name)
+
+
+def test_a_cache_of_another_dtype_is_refused_and_stays_as_it_is() -> None:
+    ours = decoder(DECODER)
+    cache = ours.make_cache()
+    with tinybert.no_grad():
+        ours(IDS, past_key_values=cache)
+        before = [part.numpy().copy() for layer in cache for part in layer]
+        ours.to(np.float32)
+        with pytest.raises(ValueError, match=r"past_key_values holds float64 .* model is float32"):
+            ours(IDS[:, :1], past_key_values=cache)
+    after = [part.numpy() for layer in cache for part in layer]
+    assert all((old == new).all() for old, new in zip(before, after, strict=True))
+
+
+def test_which_models_have_a_cache_in_place() -> None:
+    assert decoder({"bidirectional": True}).make_cache() is None
+    assert decoder({**DECODER, "use_chunking": True, "chunk_size": 4}).make_cache() is None
 
 
 # --- nobody sees the future -----------------------------------------------------------------------
@@ -362,6 +472,15 @@ def test_beams_take_their_caches_along() -> None:
         call: dict[str, Any] = {"num_beams": 3, "max_new_tokens": 6, "eos_token_id": None}
         cached = ours.generate(IDS[:, :5], **call).tolist()
         assert ours.generate(IDS[:, :5], use_cache=False, **call).tolist() == cached
+
+
+@IN_PLACE
+def test_several_sequences_of_one_prompt(options: dict[str, Any]) -> None:
+    ours, extra = decoder(options), memory(options)
+    call: dict[str, Any] = {"do_sample": True, "seed": 3, "num_return_sequences": 2}
+    call |= {"max_new_tokens": 6, "eos_token_id": None, "attention_mask": LEFT_PADDED[:, :5]}
+    cached = ours.generate(IDS[:, :5], **call, **extra).tolist()
+    assert ours.generate(IDS[:, :5], use_cache=False, **call, **extra).tolist() == cached
 
 
 def test_how_far_a_simple_bias_reaches() -> None:

@@ -317,18 +317,21 @@ def test_a_saved_model_loads_on_the_other_side_and_back(name: str, tmp_path: Any
 
 
 def test_a_checkpoint_of_another_head(tmp_path: Any, caplog: Any) -> None:
-    """As in transformers: of a base model all fits; a question answerer fits nothing else."""
+    """The base model is found under "model" and "transformer", as a question answerer calls it."""
     NemotronModel(toy()).save_pretrained(tmp_path / "base")
     NemotronForCausalLM(toy()).save_pretrained(tmp_path / "lm")
     load = tinybert.NemotronForQuestionAnswering.from_pretrained
     _, report = load(tmp_path / "base", output_loading_info=True)
     assert report.missing_keys == ["qa_outputs.bias", "qa_outputs.weight"]
-    _, report = load(tmp_path / "lm", output_loading_info=True)
-    _, info = transformers.NemotronForQuestionAnswering.from_pretrained(
-        tmp_path / "lm", output_loading_info=True
-    )
-    assert sorted(report.missing_keys) == sorted(info["missing_keys"])
-    assert sorted(report.unexpected_keys) == sorted(info["unexpected_keys"])
+    answerer, report = load(tmp_path / "lm", output_loading_info=True)
+    assert report.missing_keys == ["qa_outputs.bias", "qa_outputs.weight"]
+    assert report.unexpected_keys == ["lm_head.weight"]
+    answerer.save_pretrained(tmp_path / "qa")
+    back, report = NemotronForCausalLM.from_pretrained(tmp_path / "qa", output_loading_info=True)
+    assert report.missing_keys == ["lm_head.weight"]
+    expected = NemotronModel.from_pretrained(tmp_path / "lm").state_dict()
+    for found in (answerer.base_model, back.base_model):
+        assert all((found.state_dict()[n].numpy() == t.numpy()).all() for n, t in expected.items())
     base, report = NemotronModel.from_pretrained(tmp_path / "lm", output_loading_info=True)
     assert (report.missing_keys, report.unexpected_keys) == ([], ["lm_head.weight"])
     # angles of old checkpoints are passed over
@@ -492,3 +495,9 @@ def test_it_generates_there(device: str) -> None:
     cache = there.make_cache()
     there(IDS, past_key_values=cache)
     assert {part.device for pair in cache for part in pair} == {there.device}
+
+
+def test_what_differs_from_the_default_of_the_family_is_saved(tmp_path: Any) -> None:
+    """Tied weights are the default of other families, so their file could leave it out."""
+    NemotronConfig(tie_word_embeddings=True).save_pretrained(tmp_path)
+    assert NemotronConfig.from_pretrained(tmp_path).tie_word_embeddings

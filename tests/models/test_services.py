@@ -199,9 +199,10 @@ def test_pruning_what_is_not_there() -> None:
         with pytest.raises(ValueError, match=message):
             model.prune_heads(heads)
     assert model.config.pruned_heads == {}
-    model.prune_heads({0: [2]})
     model.prune_heads({0: [0]})
+    model.prune_heads({0: [2]})
     assert model.config.pruned_heads == {0: [0, 2]}
+    assert model.encoder.layer[0].attention.self.kept_heads == [1]
 
 
 # --- gradient checkpointing -----------------------------------------------------------------------

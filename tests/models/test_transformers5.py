@@ -155,7 +155,6 @@ def write_tokenizer(folder: Path, added: list[str], **options: Any) -> None:
     tokenizer = tinybert.BertTokenizerFast(str(vocab))
     tokenizer.add_special_tokens({"additional_special_tokens": added})
     tokenizer.save_pretrained(folder, legacy_format=False)
-    vocab.unlink()
     (folder / "special_tokens_map.json").unlink()
     (folder / "tokenizer_config.json").write_text(json.dumps(OPTIONS | options))
     assert {p.name for p in folder.iterdir()} == {"tokenizer.json", "tokenizer_config.json"}

@@ -94,6 +94,22 @@ def test_windows_see_what_those_of_transformers_see(pair: tuple[Any, Any]) -> No
             np.testing.assert_allclose(getattr(window, name)[1:], scores[1:], rtol=0, atol=ATOL)
 
 
+@pytest.mark.parametrize("length", [41, 64])
+def test_windows_share_half_of_themselves_by_default(pair: tuple[Any, Any], length: int) -> None:
+    """The default of doc_stride is max_seq_len // 2, and at most 128."""
+    ours, theirs = pair
+    example = {"question": QUESTION, "context": LONG}
+    found = [window.tokens for window in ours.windows(QUESTION, LONG, max_seq_len=length)]
+    expected = [
+        theirs.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+        for inputs in theirs.preprocess(example, max_seq_len=length)
+    ]
+    assert found == expected
+    assert len(found) > 2
+    with pytest.raises(ValueError, match="max_seq_len must be <= 64, the model's limit, got 65"):
+        ours(question=QUESTION, context=LONG, max_seq_len=65)
+
+
 def test_windows_that_share_nothing(pair: tuple[Any, Any]) -> None:
     """Then no span is seen twice, and as far as its text is unique, the answers are the same."""
     words = LONG.replace(",", "").replace(";", "").replace("(", "").replace(")", "").split()

@@ -64,6 +64,56 @@ def test_batches_give_the_same(pair: tuple[Any, Any]) -> None:
     assert ours(TEXTS, max_new_tokens=6, return_tensors=True, batch_size=3, **SURE) == ids
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_length": 30},  # a padded row may have as many new tokens as alone
+        {"max_length": 30, "num_beams": 3, "length_penalty": 2.0},
+        {"eos_token_id": 30},  # up to the model's limit
+        {"max_new_tokens": 6, "num_beams": 3, "num_return_sequences": 2},
+        {"max_new_tokens": 6, "repetition_penalty": 3.0, "no_repeat_ngram_size": 2},
+        {"max_new_tokens": 9, "min_length": 12, "eos_token_id": list(range(0, 300, 2))},
+    ],
+    ids=str,
+)
+def test_batches_give_the_same_under_every_limit(
+    pair: tuple[Any, Any], options: dict[str, Any]
+) -> None:
+    ours, _ = pair
+    given = {**SURE, **options, "return_tensors": True}
+    alone = [ours(text, **given) for text in [*TEXTS, TEXTS[1]]]
+    assert ours([*TEXTS, TEXTS[1]], batch_size=4, **given) == alone
+
+
+def test_conversations(model_folder: Make) -> None:
+    ours, theirs = both("text-generation", model_folder("BertLMHeadModel", 1, **DECODER))
+    template = (
+        "{% for m in messages %}{{ m.role }} : {{ m.content }} . {% endfor %}"
+        "{% if tools %}{{ tools[0].function.name }} {% endif %}"
+        "{% if add_generation_prompt %}the king :{% endif %}"
+    )
+    for pipe in (ours, theirs):
+        pipe.tokenizer.chat_template = template
+    chat = [{"role": "user", "content": "who went"}]
+    begun = [*chat, {"role": "assistant", "content": "the men of"}]
+    options: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False}
+    for inputs in (chat, begun, [chat, begun], [chat]):
+        for more in ({}, {"return_full_text": False}, {"continue_final_message": True}):
+            assert_same(ours(inputs, **options, **more), theirs(inputs, **options, **more))
+    assert ours([chat, begun], batch_size=2, **options) == [
+        ours(c, **options) for c in (chat, begun)
+    ]
+
+    def ship() -> None:
+        """A ship."""
+
+    plain, with_tool = (ours._prompt(chat, {**ours.defaults, "tools": t}) for t in (None, [ship]))
+    name = ours.tokenizer("ship", add_special_tokens=False)["input_ids"]
+    assert len(with_tool) == len(plain) + len(name)
+    with pytest.raises(ValueError, match="takes a str or a list of str"):
+        ours([[{"role": "user"}]], **options)
+
+
 def test_batches_of_a_model_that_reads_in_chunks() -> None:
     """Padding by less than a chunk would move its borders: such texts run in batches of their
     own, and the results are in the order of the texts."""
@@ -183,7 +233,7 @@ def test_the_models_own_configuration_comes_before_the_pipelines(
 def test_inputs_that_are_refused(pair: tuple[Any, Any]) -> None:
     ours, _ = pair
     for inputs, options, match in (
-        ([{"role": "user", "content": "a"}], {}, "takes a str or a list of str"),
+        ([{"role": "user", "text": "a"}], {}, "takes a str or a list of str"),
         ("a", {"handle_long_generation": "cut"}, "must be one of None, 'hole', got 'cut'"),
         (
             "a",

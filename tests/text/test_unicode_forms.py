@@ -29,7 +29,7 @@ POOLS = (DECOMPOSABLE, COMBINING, COMBINING, PARTS, JAMO, SYLLABLES, "ab é文\n
 def check(form, text):
     """Characters and places are those that the whole text at once has."""
     spans = [(i + 5, i + 6) for i in range(len(text))]
-    found, whole = AlignedText(text, spans, 3), AlignedText(text, spans, 3)
+    found, whole = AlignedText(text, spans, 3, 10**6), AlignedText(text, spans, 3, 10**6)
     NORMALIZERS[form](Fields({"type": form}, "normalizer"))(found)
     whole.transform(normal_form(text, form))
     assert (found.text, found.spans) == (whole.text, whole.spans), ascii(text)

@@ -36,8 +36,8 @@ def test_random_words_equal_transformers():
 
 
 def test_cache_is_bounded(monkeypatch):
-    monkeypatch.setattr(word_cache, "MAX_CACHED_WORDS", 10)
+    monkeypatch.setattr(word_cache, "MAX_CACHED_TOKENS", 60)
     pieces = make()
     for n in range(1, 50):
         assert pieces["a" * n] == pieces.segment("a" * n)
-        assert len(pieces) <= 10
+        assert sum(len(tokens) + 3 for tokens in pieces.values()) == pieces.n_cached <= 60

@@ -63,8 +63,8 @@ def test_every_entry_is_found():
     for key, text in TABLE.items():
         assert table.find(key) == text
     assert table.find("z") is None
-    assert table.changes("abc") is None
-    assert "".join(char for char, _ in table.changes("ﬁ①") or ()) == "fi1"
+    assert table.changes("abc", 99) is None
+    assert "".join(char for char, _ in table.changes("ﬁ①", 99) or ()) == "fi1"
 
 
 def test_the_library_does_the_same(tmp_path):

@@ -135,12 +135,7 @@ def _is_fresh(
     """Whether a leaf may keep `grad` as its own: a new array that nothing else refers to."""
     if grad.base is not None:
         return False
-    for other in (
-        *outputs,
-        *gradients[:position],
-        *gradients[position + 1 :],
-        *vars(node).values(),
-    ):
-        if other is grad:
-            return False
-    return True
+    others = [*outputs, *gradients[:position], *gradients[position + 1 :]]
+    for value in vars(node).values():
+        others.extend(value if isinstance(value, (tuple, list)) else (value,))
+    return not any(other is grad or getattr(other, "base", None) is grad for other in others)

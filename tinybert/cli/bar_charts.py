@@ -65,7 +65,7 @@ def save_answer_chart(
         axes.set_xticks(positions, tokens, rotation=60, ha="right", rotation_mode="anchor")
         axes.set_xlim(-0.7, len(tokens) - 0.3)
         axes.set_ylabel("probability")
-        axes.legend(frameon=False)
+        axes.figure.legend(frameon=False, loc="outside upper right", ncols=2, fontsize=9)
         _title(axes, title)
 
 

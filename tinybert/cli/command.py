@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.comparison.outputs import INSTALL
-from tinybert.fetch import model_folder
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,12 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
-    """Add --model, a folder or minilm; `model_folder` finds it."""
+    """Add --model, a folder, a name on the Hub or minilm."""
     parser.add_argument(
-        "--model", metavar="FOLDER", default="minilm", help="the model's folder (default: minilm)"
+        "--model",
+        metavar="MODEL",
+        default="minilm",
+        help="a model's folder, or its name on the Hub (default: minilm)",
     )
 
 
@@ -107,12 +108,6 @@ def check_output_file(flag: str, path: Path, suffixes: Sequence[str]) -> None:
         raise ValueError(f"{flag} must end in {', '.join(suffixes)}, got {str(path)!r}")
     if not path.parent.is_dir():
         raise ValueError(f"{flag}: the folder {str(path.parent)!r} does not exist")
-
-
-def folder_or_file(name: str) -> Path:
-    """Return the path of a file, or the folder that `model_folder` finds."""
-    path = Path(os.path.expanduser(name))
-    return path if path.is_file() else model_folder(name)
 
 
 def optional(module: str, extra: str, purpose: str) -> Any:

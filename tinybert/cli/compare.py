@@ -6,8 +6,8 @@ import argparse
 
 from tinybert.cli.command import Command, add_json_argument, add_model_argument, optional
 from tinybert.comparison import compare
-from tinybert.fetch import model_folder
 from tinybert.models import BertModel
+from tinybert.pipelines.factory import find_folder
 from tinybert.tokenizers import BertTokenizer
 
 TEXT = "The quick brown fox jumps over the lazy dog."
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Run both models and print the comparison; return 1 if they differ."""
     transformers = optional("transformers", "test", "compare")
     optional("torch", "test", "compare")
-    folder = model_folder(args.model)
+    folder = find_folder(args.model)
     ours = BertModel.from_pretrained(folder)
     theirs = transformers.BertModel.from_pretrained(
         folder, attn_implementation="eager", local_files_only=True

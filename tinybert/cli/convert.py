@@ -57,10 +57,11 @@ config.json and the tokenizer's files if SOURCE has them; tinybert and
 transformers can load TARGET. SOURCE is a folder or a file: safetensors,
 PyTorch (.bin, .pt), Megatron-LM (NGC's .zip), TensorFlow (.h5, .ckpt.index),
 Flax (.msgpack), or a Nemotron of NeMo (.nemo, or model_weights.ckpt with
-model_config.yaml). Only one tensor at a time is in memory. 8-bit weights with
-scales become float32. All tensors are read back and compared with SOURCE, and
-their names and shapes with the model of config.json: "verified" means that
-both are right. If anything fails, TARGET is not created or changed."""
+model_config.yaml; the files of several ranks are joined). Only one tensor at a
+time is in memory. 8-bit weights with scales become float32. All tensors are
+read back and compared with SOURCE, and their names and shapes with the model
+of config.json: "verified" means that both are right. If anything fails, TARGET
+is not created or changed."""
 
 EXAMPLE = """\
   $ tinybert convert megatron_bert_345m_v0_1_cased.zip megatron-cased

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from tinybert.cli.command import (
 )
 from tinybert.cli.terminal import human_size, pad, print_json, shorten, table, terminal_width
 from tinybert.embedding import SentenceEmbedder
-from tinybert.fetch import model_folder
+from tinybert.pipelines.factory import find_folder
 from tinybert.weights import atomic_write
 
 SHOWN_TEXTS = 20
@@ -29,11 +30,13 @@ DETAILS = """\
 Computes one vector for each text; similar texts get similar vectors. Texts
 come from the arguments, or one per line from --file or standard input. The
 pooling of token features is that of the model's folder (sentence-transformers
-format), by default the mean over tokens."""
+format), by default the mean over tokens; it is printed with the file that it
+comes from. Longer texts than the model takes are cut, with a warning."""
 
 EXAMPLE = """\
   $ tinybert embed "A cat sat." "Rain again."
   2 vector(s) of 384 numbers, float32
+  pooling: mean, scaled to length 1 (1_Pooling/config.json)
 
   #  text            vector
   1  A cat sat.     0.1258 -0.0078 -0.0087  0.0597 ...
@@ -64,10 +67,12 @@ def run(args: argparse.Namespace) -> int:
     if output is not None:
         check_output_file("--output", output, SUFFIXES)
     texts = read_texts(args)
-    folder = model_folder(args.model)
+    folder = find_folder(args.model)
     embedder = SentenceEmbedder.from_pretrained(folder, device=args.device)
     vectors = embedder.encode(texts, batch_size=args.batch_size)
-    result = {"model": str(folder), "shape": list(vectors.shape)}
+    result: dict[str, Any] = {"model": str(folder), "shape": list(vectors.shape)}
+    result |= {"pooling": embedder.pooling, "pooling_source": embedder.pooling_source}
+    result |= {"normalised": embedder.normalise}
     if output is not None:
         _write(output, texts, vectors)
         result["output"] = str(output)
@@ -77,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(result)
         return 0
     print(f"{len(vectors)} vector(s) of {vectors.shape[1]} numbers, {vectors.dtype}")
+    print(embedder.describe())
     if output is not None:
         print(f"saved to {output} ({human_size(output.stat().st_size)})")
     else:

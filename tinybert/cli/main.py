@@ -62,7 +62,7 @@ def build_parser(selected: str | None) -> Parser:
 
 def _add_command(parser: argparse.ArgumentParser, name: str) -> None:
     command = load_command(name)
-    parser.description = f"{COMMANDS[name]}.\n\n{_filled(command.details)}"
+    parser.description = _filled(f"{COMMANDS[name]}.\n\n{command.details}")
     parser.epilog = f"example:\n{command.example}"
     command.add_arguments(parser)
     flags = {a.dest: a.option_strings[-1] for a in parser._actions if a.option_strings}
@@ -70,10 +70,25 @@ def _add_command(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def _filled(text: str) -> str:
-    """Wrap paragraphs to the terminal's width; paragraphs with indented lines stay as they are."""
-    width = min(terminal_width(), 80)
+    """Wrap paragraphs to the terminal's width.
+
+    A paragraph with indented lines is a list: of terms, each with an explanation that is indented.
+    """
     return "\n\n".join(
-        part if "\n  " in part else textwrap.fill(part, width) for part in text.split("\n\n")
+        "\n".join(map(_wrapped, re.split(r"\n(?! )", part))) if "\n  " in part else _wrapped(part)
+        for part in text.split("\n\n")
+    )
+
+
+def _wrapped(text: str, indent: int | None = None) -> str:
+    """Wrap one paragraph; the lines after the first are indented as its second line is."""
+    first, *more = text.split("\n")
+    if indent is None:
+        indent = len(more[0]) - len(more[0].lstrip()) if more else 0
+    width = min(terminal_width(), 80)
+    joined = " ".join([first, *(line.strip() for line in more)])
+    return textwrap.fill(
+        joined, width, subsequent_indent=" " * min(indent, width // 4), break_on_hyphens=False
     )
 
 
@@ -81,16 +96,19 @@ def _overview() -> str:
     width = max(map(len, COMMANDS))
     return "\n".join(
         [
-            f"tinybert {__version__}: run, inspect and convert BERT-family models.",
+            _wrapped(f"tinybert {__version__}: run, inspect and convert BERT-family models."),
             "",
-            *(f"  tinybert {name:{width}}  {summary}" for name, summary in COMMANDS.items()),
+            *(
+                _wrapped(f"  tinybert {name:{width}}  {summary}", 4)
+                for name, summary in COMMANDS.items()
+            ),
             "",
-            "First download a pretrained model (91 MB), then use it:",
+            _wrapped("First download a pretrained model (91 MB), then use it:"),
             "",
             "  tinybert fetch minilm",
             '  tinybert similarity "A cat sat." "A kitten was sitting." "Rain again."',
             "",
-            "Options and an example of each command: tinybert COMMAND --help",
+            _wrapped("Options and an example of each command: tinybert COMMAND --help"),
         ]
     )
 

@@ -13,10 +13,11 @@ from tinybert.cli.figures import COLOURS, stacked_axes
 LINE_COLOURS = (COLOURS[1], COLOURS[2], COLOURS[0])
 
 
-def save_kernels(path: Path, kernels: Sequence[np.ndarray], first_lag: int) -> None:
+def save_kernels(path: Path, kernels: Sequence[np.ndarray], first_lag: int, note: str = "") -> None:
     """Draw the kernels (D, M) of each layer, one row per feature, the longest memory at the top.
 
     first_lag: the lag of the first column. Every kernel is divided by its largest weight.
+    note: the title of the figure.
     """
     with stacked_axes(path, 6.5, [2.6] * len(kernels)) as all_axes:
         for layer, (axes, kernel) in enumerate(zip(all_axes, kernels, strict=True)):
@@ -37,6 +38,7 @@ def save_kernels(path: Path, kernels: Sequence[np.ndarray], first_lag: int) -> N
             axes.set_ylabel("feature, sorted by memory", fontsize=8)
             axes.tick_params(labelsize=8)
             axes.figure.colorbar(image, ax=axes, pad=0.02).ax.tick_params(labelsize=7)
+        all_axes[0].figure.suptitle(note, fontsize=9)
         two_sided = "lag (negative: later tokens)"
         all_axes[-1].set_xlabel("lag" if first_lag == 0 else two_sided)
 
@@ -54,6 +56,6 @@ def save_costs(path: Path, costs: Mapping[str, Any]) -> None:
             axes.set_ylabel(label, fontsize=9)
             axes.grid(alpha=0.3)
             axes.legend(frameon=False, fontsize=8)
-            axes.tick_params(labelsize=8)
+            axes.tick_params(labelsize=8, which="both")
         all_axes[0].set_title("forward and backward pass of one layer", fontsize=9, loc="left")
         all_axes[-1].set_xlabel("tokens", fontsize=9)

@@ -14,16 +14,16 @@ from tinybert.checks import check, check_integer
 from tinybert.cli.command import Command, add_device_argument, add_json_argument
 from tinybert.cli.figures import figure_path
 from tinybert.cli.mega_charts import save_costs, save_kernels
-from tinybert.cli.terminal import print_json, table
+from tinybert.cli.terminal import print_json, table, terminal_width, wrap
 from tinybert.models import MegaConfig, MegaModel
 
 DETAILS = """\
 ema     shows the kernels of MEGA's exponential moving averages: the weight of
         an earlier token against its distance (lag). MODEL is a folder or a
-        name on the Hub; the default is a new model of the default size. The
-        table gives the number of lags that hold 90 % of a kernel's weight, for
-        each layer: the minimum over the features (shortest), the median (half)
-        and the maximum (longest).
+        name on the Hub; the default is a new model of the default size, whose
+        weights are random. The table gives the number of lags that hold 90 % of
+        a kernel's weight, for each layer: the minimum over the features
+        (shortest), the median (half) and the maximum (longest).
 length  measures time and memory of the forward and backward pass of one layer
         against the number of tokens, for full attention, MEGA, and MEGA with
         chunks, and fits length^exponent. Lengths whose pass would take longer
@@ -79,8 +79,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _ema(args: argparse.Namespace, path: Path | None) -> int:
     check_integer("--steps", args.steps, 1)
+    note = ""
     if args.model is None:
         model = MegaModel(MegaConfig())
+        note = "a new model with random weights; give MODEL to see a trained one"
+        print(note, file=sys.stderr)
     else:
         model = MegaModel.from_pretrained(args.model, add_pooling_layer=False)
     layers = [layer.mega_layer.ema_gate for layer in model.layers]
@@ -90,14 +93,14 @@ def _ema(args: argparse.Namespace, path: Path | None) -> int:
     ranges = [[_memory(rows) for rows in _directions(kernel, size)] for kernel in kernels]
     if path is not None:
         first_lag = 1 - kernels[0].shape[1] if model.config.bidirectional else 0
-        save_kernels(path, [_two_sided(kernel, size) for kernel in kernels], first_lag)
+        save_kernels(path, [_two_sided(kernel, size) for kernel in kernels], first_lag, note)
     names = ("back", "ahead")
     if args.json:
         layers = [
             {name: _quantiles(memory) for name, memory in zip(names, layer, strict=False)}
             for layer in ranges
         ]
-        print_json({"steps": kernels[0].shape[1], "layers": layers})
+        print_json({"model": args.model, "steps": kernels[0].shape[1], "layers": layers})
         return 0
     header = ["layer", "direction", "shortest", "half", "longest"]
     rows = [
@@ -106,7 +109,8 @@ def _ema(args: argparse.Namespace, path: Path | None) -> int:
         for name, memory in zip(names, layer, strict=False)
     ]
     print("\n".join(table(header, rows, "rlrrr")))
-    print(f"\nlags that hold 90 % of a kernel's weight, of {kernels[0].shape[1]} lags")
+    caption = f"lags that hold 90 % of a kernel's weight, of {kernels[0].shape[1]} lags"
+    print("\n" + "\n".join(wrap(caption.split(" "), terminal_width())))
     return 0
 
 
@@ -186,7 +190,7 @@ def _cost_table(lengths: list[int], costs: dict[str, Cost]) -> list[str]:
     fits = [["-" if np.isnan(x) else f"^{x:.2f}" for x in kind] for kind in exponents]
     rows.append(["fit", *fits[0], *fits[1]])
     note = f"fit: cost ~ length^exponent, for lengths >= {FIT_FROM}; MB in the order of the seconds"
-    return [*table(header, rows, "r" * 7), "", note]
+    return [*table(header, rows, "r" * 7), "", *wrap(note.split(" "), terminal_width())]
 
 
 def _number(values: list[float], i: int | None, digits: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tinybert.cli.pipeline_arguments import load_pipeline, trained
 from tinybert.models import AutoConfig, AutoModelForSeq2SeqLM, EncoderDecoderModel
-from tinybert.pipelines.base import Row, Settings
+from tinybert.pipelines.base import Row, Settings, one_text
 from tinybert.pipelines.text_generation import TextGenerationPipeline
 
 
@@ -19,7 +19,9 @@ class Text2TextGenerationPipeline(TextGenerationPipeline):
 
     def _prompt(self, item: Any, settings: Settings) -> Row:
         """Tokenize the encoder's input, with all special tokens."""
-        return super()._prompt(item, {**settings, "add_special_tokens": True})
+        return super()._prompt(
+            one_text("text2text", item), {**settings, "add_special_tokens": True}
+        )
 
     def _record(self, prompt: str, row: Row, ids: list[int], settings: Settings) -> dict[str, Any]:
         """Return all tokens after the decoder's start token as new text."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from tinybert.cli.command import (
@@ -10,16 +11,17 @@ from tinybert.cli.command import (
     add_json_argument,
     add_model_argument,
     add_text_arguments,
-    folder_or_file,
     read_texts,
 )
 from tinybert.cli.terminal import print_json, shorten, table, terminal_width, wrap
-from tinybert.tokenizers import BertTokenizer
+from tinybert.fetch import model_folder
+from tinybert.tokenizers import AutoTokenizer, BertTokenizer
 
 DETAILS = """\
-Shows the WordPiece tokens of each text with their ids and token types. A token
-that begins with ## continues the word before it. --pair adds a second
-sequence; --explain shows the result of each step of the tokenizer."""
+Shows the tokens of each text with their ids and token types, if the model has
+those. In WordPiece, a token that begins with ## continues the word before it.
+--pair adds a second sequence; --explain shows the result of each step of
+WordPiece. --model can also be a vocab.txt."""
 
 EXAMPLE = """\
   $ tinybert tokenize "Unbelievable!" --explain
@@ -50,7 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Tokenize every text; print a table, or a JSON list with one object per text."""
     texts = read_texts(args)
-    tokenizer = BertTokenizer.from_pretrained(folder_or_file(args.model))
+    tokenizer = _load(args.model)
+    if args.explain and not isinstance(tokenizer, BertTokenizer):
+        raise ValueError(
+            f"--explain shows the steps of WordPiece; this model has a {type(tokenizer).__name__}"
+        )
     results = [_tokenized(tokenizer, text, args.pair, args.explain) for text in texts]
     if args.json:
         print_json(results)
@@ -59,9 +65,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tokenized(
-    tokenizer: BertTokenizer, text: str, pair: str | None, explain: bool
-) -> dict[str, Any]:
+def _load(model: str) -> Any:
+    """Return the tokenizer of a folder, a name on the Hub or minilm; or that of a vocab.txt."""
+    path = Path(model).expanduser()
+    if path.is_file():
+        return BertTokenizer.from_pretrained(path)
+    folder = model_folder(model) if model == "minilm" else model
+    return AutoTokenizer.from_pretrained(folder, use_fast=False)
+
+
+def _tokenized(tokenizer: Any, text: str, pair: str | None, explain: bool) -> dict[str, Any]:
     encoding = tokenizer(text, pair)
     ids = encoding["input_ids"]
     result: dict[str, Any] = {
@@ -69,7 +82,7 @@ def _tokenized(
         "pair": pair,
         "tokens": tokenizer.convert_ids_to_tokens(ids),
         "input_ids": ids,
-        "token_type_ids": encoding["token_type_ids"],
+        "token_type_ids": encoding.get("token_type_ids"),
     }
     if explain:
         segments = [text] if pair is None else [text, pair]
@@ -77,15 +90,19 @@ def _tokenized(
     return result
 
 
-def _shown(tokenizer: BertTokenizer, result: dict[str, Any]) -> list[str]:
+def _shown(tokenizer: Any, result: dict[str, Any]) -> list[str]:
     """Return the lines for a text: text and pair, the steps of --explain, and the table."""
     width = terminal_width()
     lines = [shorten(text, width) for text in (result["text"], result["pair"]) if text is not None]
     for step in result.get("steps", ()):
         lines += ["", *_step(step, width)]
-    columns = zip(result["tokens"], result["input_ids"], result["token_type_ids"], strict=True)
-    rows = [[str(i), token, str(n), str(kind)] for i, (token, n, kind) in enumerate(columns)]
-    lines += ["", *table(["#", "token", "id", "type"], rows, "rlrr")]
+    rows = [[str(i), token] for i, token in enumerate(result["tokens"])]
+    header, alignment = ["#", "token"], "rl"
+    for name, column in (("id", result["input_ids"]), ("type", result["token_type_ids"])):
+        if column is not None:
+            header, alignment = [*header, name], alignment + "r"
+            rows = [[*row, str(number)] for row, number in zip(rows, column, strict=True)]
+    lines += ["", *table(header, rows, alignment)]
     limit, length = tokenizer.model_max_length, len(rows)
     if length > limit:
         lines.append(f"{length} tokens exceed the model's limit of {limit}: use truncation")

@@ -14,7 +14,7 @@ from tinybert.weights.reader import (
     TensorReader,
     register_description,
     register_format,
-    register_translation,
+    translations,
 )
 
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # the end of TensorFlow's .index files
@@ -24,7 +24,7 @@ def register() -> None:
     """Register every kind of file, in the order in which a folder with several is read."""
     for file_format in _FORMATS:
         register_format(file_format)
-    register_translation(("tf", "flax"), _open_framework)
+    translations.update(dict.fromkeys(("tf", "flax"), _open_framework))
     register_description(diagnose)
 
 
@@ -69,6 +69,12 @@ def _open_tar(path: Path) -> TensorReader:
     return open_archive(path)
 
 
+def _open_ranks(path: Path) -> TensorReader:
+    from tinybert.formats.nemo.files import open_folder
+
+    return open_folder(path)
+
+
 def _open_messagepack(path: Path) -> TensorReader:
     from tinybert.formats.flax.file import FlaxFile
 
@@ -85,6 +91,12 @@ def _is_hdf5(path: Path, first: bytes, last: bytes) -> bool:
 
 def _is_tar(path: Path, first: bytes, last: bytes) -> bool:
     return first[257:262] == b"ustar"
+
+
+def _is_split_nemo(path: Path, first: bytes, last: bytes) -> bool:
+    """Return whether it is a folder with NeMo's files for each rank, or in distributed form."""
+    patterns = "[mt]p_rank_*/model_weights.ckpt", "common.pt", "*weights/common.pt"
+    return path.is_dir() and any(any(path.glob(pattern)) for pattern in patterns)
 
 
 def _is_table(path: Path, first: bytes, last: bytes) -> bool:
@@ -113,4 +125,5 @@ _FORMATS = (
         _is_tar,
         _open_tar,
     ),
+    FileFormat((), _is_split_nemo, _open_ranks),
 )

@@ -129,12 +129,12 @@ class IncrementalDecoder:
 def cached_length(past: Any) -> int:
     """Return the number of tokens in a KeyValueCache, or in a tuple of (keys, values) per layer.
 
-    Keys and values have shape (B, G, T, K). Raises TypeError for anything else.
+    Keys and values have shape (B, G, T, K), in MEGA (B, T, K). Raises TypeError for anything else.
     """
     if isinstance(past, KeyValueCache):
         return past.length
     try:
-        return int(past[0][0].shape[2])
+        return int(past[0][0].shape[-2])
     except (TypeError, IndexError, AttributeError):
         raise TypeError(
             "past_key_values must be a KeyValueCache, or a pair (keys, values) of arrays "
@@ -149,7 +149,7 @@ def repeat_cache(past: Any, ids: Array, times: int) -> Any:
     cached_length(past)  # raises TypeError if it is no cache
     rows = array_module(ids).arange(len(ids)).repeat(times)
     repeated = _select_rows(tuple(past), rows)
-    return KeyValueCache.from_legacy(repeated) if isinstance(past, KeyValueCache) else repeated
+    return type(past).from_legacy(repeated) if isinstance(past, KeyValueCache) else repeated
 
 
 def _select_rows(cache: Any, rows: Array) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,12 +23,13 @@ from tinybert.models.config import CONFIG_NAME, PretrainedConfig
 from tinybert.models.foreign_options import FOREIGN, take_foreign
 from tinybert.models.loading import choose_device, choose_dtype, load_weights
 from tinybert.models.low_memory import load_in_place
+from tinybert.models.memory import check_memory
 from tinybert.models.surgery import Surgery, resized
 from tinybert.nn import Embedding, KeyValueCache, LayerNorm, Linear, Module
 from tinybert.nn.init import fill_, hollow_init, normal_, skip_init
 from tinybert.weights import open_checkpoint, save_sharded
 from tinybert.weights.folder import weight_files
-from tinybert.weights.quantized import forget_quantization
+from tinybert.weights.quantized import CONFIG_NAMES, forget_quantization
 from tinybert.weights.reader import TensorReader
 
 logger = logging.getLogger("tinybert")
@@ -48,6 +50,12 @@ class PreTrainedModel(Surgery):
                 f"config must be a {self.config_class.__name__}, got {type(config).__name__}"
             )
         self.config = config
+
+    def reserve(self, tables: int, layer: int) -> None:
+        """Raise if the weights, in tables and in each layer, are too many: see `check_memory`."""
+        weights = tables + self.config.num_hidden_layers * (layer + 20_000)  # for Python's objects
+        if weights > 10**8:
+            check_memory(self.config, weights)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`. Raises TypeError for an argument that it does not have, naming all."""
@@ -193,9 +201,8 @@ class PreTrainedModel(Surgery):
                 config, None the default dtype. bfloat16 becomes float32.
             ignore_mismatched_sizes: initialize weights whose shape differs at random instead of
                 raising.
-            ignore_missing_keys: accept any number of missing weights, which are initialized at
-                random. Otherwise at least half of the tensors of the model without its head must be
-                found: with fewer, the file belongs to another model.
+            ignore_missing_keys: initialize any number of missing weights at random. Otherwise at
+                least half of the tensors of the model without its head must be found.
             output_loading_info: return (model, LoadingReport).
             low_memory: keep matrices in their files, in the files' dtype, and convert them block by
                 block when they are used: for inference with models larger than the memory.
@@ -207,8 +214,7 @@ class PreTrainedModel(Surgery):
         On the CPU, weights that are stored in the right dtype are the file's own memory until they
         change (copy on write); others are converted tensor by tensor, so memory peaks at little
         more than the model's size. Names that do not match are logged once. Raises CheckpointError
-        for damaged files, FileNotFoundError for missing ones, and ValueError if fewer than half of
-        the weights are found. 8-bit weights with scales become plain numbers.
+        for damaged files and FileNotFoundError for missing ones.
         """
         path = Path(folder)
         if not path.is_file():
@@ -221,10 +227,11 @@ class PreTrainedModel(Surgery):
                 config = cls._load_config(path, checkpoint, options)
             elif options:
                 raise TypeError(f"config is given, so {sorted(options)} cannot override it")
-            if hasattr(config, "quantization_config") or hasattr(config, "compression_config"):
+            if CONFIG_NAMES & vars(config).keys():
                 forget_quantization(vars(config))
             dtype = choose_dtype(dtype, torch_dtype, config) or get_default_dtype()
-            init = hollow_init() if low_memory else skip_init()
+            stored = sum(math.prod(checkpoint.info(name).shape) for name in checkpoint)
+            init = hollow_init(stored) if low_memory else skip_init(stored)
             with init, set_default_device(device), set_default_dtype(dtype):
                 model = cls(config, **own)
             source = (checkpoint, str(path), cls.base_model_prefix, ignore_mismatched_sizes)
@@ -236,20 +243,18 @@ class PreTrainedModel(Surgery):
         if 2 * report.found < report.wanted and not ignore_missing_keys:
             raise ValueError(report.too_few())
         model.init_weights(only=unset)
-        if str(report):
+        if report.missing_keys or report.unexpected_keys or report.mismatched_keys:
             logger.warning("%s", report)
         model.eval()
         return (model, report) if output_loading_info else model
 
     @classmethod
     def _load_config(cls, path: Path, checkpoint: TensorReader, overrides: dict[str, Any]) -> Any:
-        """Load the config next to the weights, or the one that the weights store; a Megatron-LM
-        checkpoint joins both.
-        """
+        """Load the config next to the weights; without one, the config that the weights store."""
         folder = path if path.is_dir() else path.parent
         stored = getattr(checkpoint, "model_config", None)
-        joined = getattr(checkpoint, "merges_config", False)
-        if stored is None or (not joined and (folder / CONFIG_NAME).exists()):
+        stored_first = getattr(checkpoint, "merges_config", False)  # it has those of both
+        if stored is None or (not stored_first and (folder / CONFIG_NAME).exists()):
             return cls.config_class.from_pretrained(folder, **overrides)
         return cls.config_class.from_dict(stored(), **overrides)
 

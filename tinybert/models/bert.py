@@ -345,6 +345,11 @@ class BertModel(BertPreTrainedModel, BaseModel):
     def __init__(self, config: Any, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
         _check_config(config)
+        size, positions = config.hidden_size, config.max_position_embeddings
+        self.reserve(
+            size * (config.vocab_size + positions + config.type_vocab_size),
+            size * (4 * size + 2 * config.intermediate_size),
+        )
         self.embeddings: Any = self.embeddings_class(config)
         self.encoder: Any = self.encoder_class(config)
         self.pooler = Pooler(config) if add_pooling_layer else None

@@ -19,6 +19,7 @@ from tinybert.hub import resolve
 from tinybert.weights import atomic_write
 
 CONFIG_NAME = "config.json"
+MAX_LABELS = 10**6  # each has a name, so a number from a file could use up all memory
 PROBLEM_TYPES = (
     None,
     "regression",
@@ -89,6 +90,8 @@ class PretrainedConfig:
         if self.id2label is None:
             self.num_labels = 2 if num_labels is None else num_labels
         for name, value in options.items():
+            free = not (name.startswith("__") or callable(getattr(type(self), name, None)))
+            check("a config's option", name, free, "no method's name")
             setattr(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -103,6 +106,8 @@ class PretrainedConfig:
     @num_labels.setter
     def num_labels(self, count: int) -> None:
         check_integer("num_labels", count, 0)
+        if count > MAX_LABELS:
+            raise ValueError(f"num_labels must be at most {MAX_LABELS:,}, got {count:,}")
         if self.id2label is None or len(self.id2label) != count:
             self.id2label = {i: f"LABEL_{i}" for i in range(count)}
             self.label2id = {name: i for i, name in self.id2label.items()}
@@ -173,7 +178,8 @@ class PretrainedConfig:
         found = options.get("model_type", cls.model_type)
         if cls.model_type and found != cls.model_type:
             raise ValueError(
-                f"{folder}: model_type is {found!r}, but {cls.__name__} is for {cls.model_type!r}"
+                f"{folder}: model_type is {short_repr(found)}, but {cls.__name__} is for "
+                f"{cls.model_type!r}"
             )
         return cls.from_dict(options, **overrides)
 

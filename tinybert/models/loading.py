@@ -1,17 +1,15 @@
-"""Loading weights into a model: matching the names of tensors and parameters, the report of
-mismatches, and the choice of dtype and device.
+"""Loading weights into a model: matching the names of tensors and parameters, and the choice of
+dtype and device.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from tinybert.autograd import Tensor
 from tinybert.backend import cuda_is_available, to_device
-from tinybert.display import visible
+from tinybert.models.loading_report import LoadingReport
 from tinybert.nn import Module
 from tinybert.weights.reader import TensorReader
 
@@ -23,75 +21,6 @@ RENAMED = {
 }
 # Buffers that hold no weights: some files have them, others do not.
 IGNORED = ("position_ids", "token_type_ids", "inv_freq", "_float_tensor")
-LISTED = 20  # names of each kind that a report lists
-COMPARED = 1000  # unused names in a search for a similar one, which is slow
-
-
-@dataclass
-class LoadingReport:
-    """The result of loading. `str(report)` is empty if every name and shape matched.
-
-    Attributes:
-        missing_keys: parameters that the file does not have; initialized at random.
-        unexpected_keys: tensors of the file that the model does not have; not used.
-        mismatched_keys: (name, shape in the file, shape in the model); initialized at random.
-        renamed: name in the file -> name in the model, where they differ.
-        wanted, found: the number of tensors of the model without its head, and of those that the
-            file has.
-    """
-
-    model: str
-    source: str
-    missing_keys: list[str] = field(default_factory=list)
-    unexpected_keys: list[str] = field(default_factory=list)
-    mismatched_keys: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(
-        default_factory=list
-    )
-    renamed: dict[str, str] = field(default_factory=dict)
-    wanted: int = 0
-    found: int = 0
-
-    def __str__(self) -> str:
-        return "\n".join(map(visible, self._lines()))
-
-    def _lines(self) -> list[str]:
-        if not (self.missing_keys or self.mismatched_keys or self.unexpected_keys):
-            return []
-        missing = [f"{name}{self._similar(name)}" for name in self.missing_keys[:LISTED]]
-        mismatched = [f"{n}: {a} in the file, {b} in the model" for n, a, b in self.mismatched_keys]
-        fresh = "initialized at random (train the model before you use its results)"
-        return [
-            f"{self.model} was loaded from {self.source}, but some weights do not match:",
-            *_section(f"missing from the file, {fresh}", missing, len(self.missing_keys)),
-            *_section(f"of another shape in the file, {fresh}", mismatched, len(mismatched)),
-            *_section(
-                "in the file but not in the model, not used",
-                self.unexpected_keys,
-                len(self.unexpected_keys),
-            ),
-        ]
-
-    def too_few(self) -> str:
-        """Return the error for a file in which most weights were not found."""
-        return (
-            f"{self.source}: only {self.found} of {self.wanted} tensors of {self.model}, without "
-            "its head, were found: this is another model, or its tensors have other names. "
-            f"ignore_missing_keys=True initializes what is missing at random\n{self}"
-        )
-
-    def _similar(self, name: str) -> str:
-        """Return a hint with the most similar unused name in the file, if there is one."""
-        known = [key for key in self.unexpected_keys[:COMPARED] if len(key) < 2 * len(name)]
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-        return f"   (the file has {close[0]})" if close else ""
-
-
-def _section(title: str, names: list[str], count: int) -> list[str]:
-    """Return the lines for one kind of mismatch: the number, and the first names."""
-    if not count:
-        return []
-    more = [f"    ... and {count - LISTED} more"] if count > LISTED else []
-    return [f"  {count} {title}:", *(f"    {name}" for name in names[:LISTED]), *more]
 
 
 def load_weights(
@@ -108,6 +37,7 @@ def load_weights(
         source: what the checkpoint is called in the report and in errors.
         prefix: the name of the base model inside a model with a head ("bert"). A model with a head
             loads from a checkpoint without one, and the reverse, by adding or removing "bert.".
+            Another prefix of the file is replaced by it.
         ignore_mismatched: report tensors of another shape instead of raising ValueError.
         fill: f(checkpoint, name, tensor) loads one tensor; `read_into` if None.
 
@@ -122,10 +52,7 @@ def load_weights(
         key = in_file[name]
         shape, stored = tuple(checkpoint.info(key).shape), checkpoint.info(key).dtype
         if stored[0] in "IU" and tensor.dtype.kind == "f":
-            raise ValueError(
-                f"{source}: {key} has integers ({stored}), which are no weights: the model is "
-                "quantised with a method that is not supported"
-            )
+            raise ValueError(f"{source}: {key} has integers ({stored}), which are no weights")
         if shape != tensor.shape:
             report.mismatched_keys.append((name, shape, tensor.shape))
         else:
@@ -170,16 +97,16 @@ def _named_as_in(
     """Return {name in the model: name in the file}; names without a counterpart are reported."""
     dotted = prefix + "."
     model_has_prefix = any(name.startswith(dotted) for name in own)
-    file_has_prefix = any(key.startswith(dotted) for key in checkpoint)
+    of_file = _prefix_of_file(own, checkpoint, dotted)
     in_file: dict[str, str] = {}
     for key in checkpoint:
         name = key
         for old, new in RENAMED.items():
             if name == old or name.endswith("." + old):
                 name = name[: -len(old)] + new
-        if file_has_prefix and not model_has_prefix:
-            name = name[len(dotted) :] if name.startswith(dotted) else name
-        elif model_has_prefix and not file_has_prefix and dotted + name in own:
+        if of_file and name.startswith(of_file):
+            name = dotted * model_has_prefix + name[len(of_file) :]
+        elif model_has_prefix and not of_file and dotted + name in own:
             name = dotted + name
         if name in own:
             if name in in_file:
@@ -192,6 +119,22 @@ def _named_as_in(
         elif not _is_ignored(name):
             report.unexpected_keys.append(key)
     return in_file
+
+
+def _prefix_of_file(own: dict[str, Tensor], checkpoint: TensorReader, dotted: str) -> str:
+    """Return the prefix of the base model's names in the file, "" if they have none.
+
+    It is `dotted`, or another one: a head may call its base model "transformer", not "model".
+    """
+    if any(key.startswith(dotted) for key in checkpoint):
+        return dotted
+    inside = {name.removeprefix(dotted) for name in own}
+    if inside.isdisjoint(checkpoint):
+        for key in checkpoint:
+            first, _, rest = key.partition(".")
+            if rest in inside:
+                return first + "."
+    return ""
 
 
 def _is_ignored(name: str) -> bool:

@@ -11,7 +11,8 @@ import numpy as np
 
 from tinybert.autograd import Tensor
 from tinybert.backend import to_device
-from tinybert.models.loading import LoadingReport, load_weights, read_into
+from tinybert.models.loading import load_weights, read_into
+from tinybert.models.loading_report import LoadingReport
 from tinybert.nn import Embedding, Linear, Module, Parameter
 from tinybert.nn.stored import StoredParameter
 from tinybert.weights.reader import TensorReader

@@ -20,7 +20,8 @@ class LayerCache:
     """The keys and values of one layer.
 
     Attributes:
-        key, value: (B, G, length, K), of the tokens so far; None while empty.
+        key, value: (B, G, length, K), of the tokens so far; None while empty. Without heads (MEGA)
+            there is no axis G.
         cross: keys and values (B, H, S, K) of the encoder's tokens, for cross-attention; they do
             not change. Empty without cross-attention.
     """
@@ -39,7 +40,7 @@ class LayerCache:
     @property
     def length(self) -> int:
         """The number of cached tokens."""
-        return 0 if self.key is None else self.key.shape[2]
+        return 0 if self.key is None else self.key.shape[-2]
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Return all keys and values as new arrays, the new ones (B, G, T, K) last.
@@ -48,8 +49,8 @@ class LayerCache:
         """
         if self.key is not None and self.value is not None:
             self._check_fit(key)
-            key = F.concat([self.key, key], axis=2)
-            value = F.concat([self.value, value], axis=2)
+            key = F.concat([self.key, key], axis=-2)
+            value = F.concat([self.value, value], axis=-2)
         self.key, self.value = key, value
         return key, value
 
@@ -60,11 +61,11 @@ class LayerCache:
         self.cross = tuple(_take(part.data, rows) for part in self.cross)
 
     def _check_fit(self, new: Tensor) -> None:
-        batch, heads, _, size = self.key.shape  # type: ignore[union-attr]
-        if (batch, heads, size) != (*new.shape[:2], new.shape[3]):
+        *rows, _, size = self.key.shape  # type: ignore[union-attr]
+        if (*rows, size) != (*new.shape[:-2], new.shape[-1]):
             raise ValueError(
-                f"past_key_values holds ({batch}, {heads}, length, {size}) for (batch, heads, "
-                f"length, head size), but the new keys are {new.shape}"
+                f"past_key_values holds ({', '.join(map(str, rows))}, length, {size}), "
+                f"but the new keys are {new.shape}"
             )
         if (self.key.dtype, self.key.device) != (new.dtype, new.device):  # type: ignore[union-attr]
             raise ValueError(
@@ -98,15 +99,15 @@ class GrowingLayerCache(LayerCache):
             return super().append(key, value)
         if self.key is not None:
             self._check_fit(key)
-        start, stop = self.length, self.length + key.shape[2]
-        if self._rooms is None or self._rooms[0].shape[2] < stop:
+        start, stop = self.length, self.length + key.shape[-2]
+        if self._rooms is None or self._rooms[0].shape[-2] < stop:
             capacity = 2 * stop if self._limit is None else max(stop, min(2 * stop, self._limit))
             self._rooms = _room(key.data, capacity), _room(value.data, capacity)
             for room, old in zip(self._rooms, (self.key, self.value), strict=True):
                 if old is not None:
-                    room[:, :, :start] = old.data
+                    room[..., :start, :] = old.data
         for room, new in zip(self._rooms, (key, value), strict=True):
-            room[:, :, start:stop] = new.data
+            room[..., start:stop, :] = new.data
         self._show(stop)
         return self.key, self.value  # type: ignore[return-value]
 
@@ -121,7 +122,7 @@ class GrowingLayerCache(LayerCache):
             self._show(length)
 
     def _show(self, length: int) -> None:
-        self.key, self.value = (as_tensor(room[:, :, :length]) for room in self._rooms or ())
+        self.key, self.value = (as_tensor(room[..., :length, :]) for room in self._rooms or ())
 
 
 class KeyValueCache:
@@ -195,7 +196,7 @@ class KeyValueCache:
         Raises ValueError for another shape and for rows out of range, TypeError for numbers that
         are not integers. An empty cache is not changed and accepts any rows.
         """
-        first = next((members[0] for members in self if members), None)
+        first = next((part for members in self for part in members if part is not None), None)
         if first is None:
             return
         numbers = as_tensor(rows, first.device).data
@@ -207,8 +208,8 @@ class KeyValueCache:
 
 
 def _room(like: Array, capacity: int) -> Array:
-    batch, heads, _, size = like.shape
-    return array_module(like).empty((batch, heads, capacity, size), like.dtype)
+    *rows, _, size = like.shape
+    return array_module(like).empty((*rows, capacity, size), like.dtype)
 
 
 def _take(array: Array, rows: Array) -> Tensor:

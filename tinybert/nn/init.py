@@ -13,15 +13,17 @@ from numpy.lib.stride_tricks import as_strided
 from tinybert.autograd import Tensor, get_default_device, get_default_dtype
 from tinybert.backend import Array, generator, to_device
 
-_skip = False
+_skip = 0.0  # the number of weights in the file that layers are read from; 0 if they are drawn
 _hollow = False
 
 
 @contextmanager
-def skip_init() -> Iterator[None]:
-    """Leave the weights of new layers unset inside the block: they will be read from a file."""
+def skip_init(stored: float = math.inf) -> Iterator[None]:
+    """Leave the weights of new layers unset inside the block: they will be read from a file, which
+    holds `stored` weights.
+    """
     global _skip
-    before, _skip = _skip, True
+    before, _skip = _skip, max(stored, 1)
     try:
         yield
     finally:
@@ -29,7 +31,7 @@ def skip_init() -> Iterator[None]:
 
 
 @contextmanager
-def hollow_init() -> Iterator[None]:
+def hollow_init(stored: float = math.inf) -> Iterator[None]:
     """Give new layers weights that take no memory inside the block: all elements share one number.
 
     They have the right shape and will be replaced. Values written to them are lost.
@@ -37,10 +39,15 @@ def hollow_init() -> Iterator[None]:
     global _hollow
     before, _hollow = _hollow, True
     try:
-        with skip_init():
+        with skip_init(stored):
             yield
     finally:
         _hollow = before
+
+
+def stored_weights() -> float:
+    """Return `stored` inside `skip_init`, and 0 outside, where weights are drawn."""
+    return _skip
 
 
 def uniform(shape: tuple[int, ...], bound: float) -> Array:

@@ -57,6 +57,7 @@ class ScaledDotProductAttention(Function):
         self.shapes = query.shape, key.shape, value.shape
         if backend_of(query).name != "cuda":
             query, key, value = (widened(x) for x in (query, key, value))
+            mask = mask if mask is None else _widened_mask(mask)
         self.query = _grouped(query, groups)
         self.key, self.value = key[:, :, None], value[:, :, None]
         if mask is not None:
@@ -77,6 +78,15 @@ class ScaledDotProductAttention(Function):
         pairs = zip(gradients, self.shapes, strict=True)
         rounded = (converted(grad.reshape(shape), self.dtype) for grad, shape in pairs)
         return (*rounded, None)[: len(self.needs_input_grad)]
+
+
+def _widened_mask(mask: Any) -> Any:
+    """Return a float16 mask in float32; the lowest float16, which hides a key, stays the lowest."""
+    if mask.dtype != "float16":
+        return mask
+    xp = array_module(mask)
+    hidden = mask <= xp.finfo("float16").min
+    return xp.where(hidden, xp.finfo("float32").min, mask.astype("float32"))
 
 
 def scaled_dot_product_attention(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import array_module
 from tinybert.ops.activation import activation
@@ -31,7 +33,8 @@ class GeluNew(Function):
 
     def forward(self, x: Any) -> Any:
         self.x = x = as_floating(x)
-        self.t = array_module(x).tanh(self.SCALE * (x + self.CUBE * (x * x * x)))
+        with np.errstate(over="ignore"):  # x^3 may be infinite: tanh gives 1 or -1
+            self.t = array_module(x).tanh(self.SCALE * (x + self.CUBE * (x * x * x)))
         return 0.5 * x * (1 + self.t)
 
     def backward(self, dy: Any) -> Any:

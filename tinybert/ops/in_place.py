@@ -12,7 +12,7 @@ from tinybert.ops.indexing import normal_index
 @torch_keywords(other="source", src="source")
 def copy_(tensor: Tensor, source: Any) -> Tensor:
     """Overwrite the data with `source`, broadcast to this shape."""
-    array = to_array(source, None, tensor.device)
+    array = _fitting("copy_", source, tensor)
     tensor._changed("copy_")[...] = array
     return tensor
 
@@ -30,22 +30,31 @@ def zero_(tensor: Tensor) -> Tensor:
 
 def add_(tensor: Tensor, other: Any) -> Tensor:
     """Add `other` to the data."""
+    operand = _fitting("add_", other, tensor)
     array = tensor._changed("add_")
-    array += _operand(other, tensor)
+    array += operand
     return tensor
 
 
 def mul_(tensor: Tensor, other: Any) -> Tensor:
     """Multiply the data by `other`."""
+    operand = _fitting("mul_", other, tensor)
     array = tensor._changed("mul_")
-    array *= _operand(other, tensor)
+    array *= operand
     return tensor
 
 
 def set_item(tensor: Tensor, index: Any, value: Any) -> None:
     """Overwrite the elements at `index`: tensor[index] = value."""
     positions, _ = normal_index(index, tensor.data)
-    tensor._changed("item assignment")[positions] = _operand(value, tensor)
+    operand, array = _operand(value, tensor), tensor._changed("item assignment")
+    try:
+        array[positions] = operand
+    except ValueError:
+        wanted, given = array[positions].shape, getattr(operand, "shape", ())
+        raise ValueError(
+            f"item assignment: shape {given} does not broadcast to {wanted}, the shape at the index"
+        ) from None
 
 
 def _operand(value: Any, like: Tensor) -> Any:
@@ -53,3 +62,13 @@ def _operand(value: Any, like: Tensor) -> Any:
     if isinstance(value, (bool, int, float, complex)):
         return value
     return to_array(value, None, like.device)
+
+
+def _fitting(name: str, value: Any, like: Tensor) -> Any:
+    """Return the operand of `name`; ValueError unless it broadcasts to the shape of `like`."""
+    operand = _operand(value, like)
+    shape, given = like.shape, getattr(operand, "shape", ())
+    tail = shape[len(shape) - len(given) :]
+    if len(given) > len(shape) or any(g not in (1, n) for g, n in zip(given, tail, strict=True)):
+        raise ValueError(f"{name}: shape {given} does not broadcast to {shape}")
+    return operand

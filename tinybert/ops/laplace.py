@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import array_module
 from tinybert.ops.activation import activation
@@ -29,8 +31,9 @@ class Laplace(Function):
         return 0.5 * (1 + erf_forward(self.z * math.sqrt(0.5)))
 
     def backward(self, dy: Any) -> Any:
-        xp = array_module(dy)
-        return dy * (xp.exp(self.z * self.z * -0.5) * (1 / (self.sigma * math.sqrt(2 * math.pi))))
+        with np.errstate(over="ignore", under="ignore"):  # z^2 may be infinite: exp gives 0
+            bell = array_module(dy).exp(self.z * self.z * -0.5)
+        return dy * (bell * (1 / (self.sigma * math.sqrt(2 * math.pi))))
 
 
 @activation("laplace")

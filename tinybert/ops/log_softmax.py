@@ -26,7 +26,7 @@ class LogSoftmax(Function):
         if not x.shape[self.axis]:
             self.y = x
             return self.y
-        with np.errstate(invalid="ignore"):  # a row of -inf alone is nan, as in torch
+        with np.errstate(invalid="ignore", under="ignore"):  # a row of -inf alone is nan
             shifted = x - x.max(axis=self.axis, keepdims=True)
             total = array_module(x).exp(shifted).sum(axis=self.axis, keepdims=True)
             self.y = shifted - array_module(x).log(total)  # small numbers, rounded less than x
@@ -79,5 +79,5 @@ def _logsumexp(x: Any, axes: tuple[int, ...]) -> Any:
         return xp.full(kept, -xp.inf, dtype=x.dtype)
     top = x.max(axis=axes, keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", under="ignore"):
         return xp.log(xp.exp(x - top).sum(axis=axes, keepdims=True)) + top

@@ -55,5 +55,5 @@ def silu(input: Any) -> Tensor:
 
 def _sigmoid(x: Any) -> Any:
     """Return 1 / (1 + exp(-x)) of an array; where exp overflows it is 0, the right limit."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         return 1 / (1 + array_module(x).exp(-x))

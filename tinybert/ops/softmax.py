@@ -45,7 +45,7 @@ def softmax_forward(x: Array) -> Array:
     """Return exp(x - max) / sum exp(x - max)."""
     if not x.shape[-1]:
         return x.copy()
-    with np.errstate(invalid="ignore"):  # a row of -inf alone is nan
+    with np.errstate(invalid="ignore", under="ignore"):  # a row of -inf alone is nan
         y = array_module(x).exp(x - x.max(axis=-1, keepdims=True))
     return y / y.sum(axis=-1, keepdims=True)
 
@@ -66,9 +66,9 @@ def softmax_on_cpu(x: Array) -> Array:
 
     def work(block: slice) -> None:
         part = rows[block]
-        with np.errstate(invalid="ignore"):  # a row of -inf alone is nan
+        with np.errstate(invalid="ignore", under="ignore"):  # a row of -inf alone is nan
             part -= part.max(axis=-1, keepdims=True)
-        np.exp(part, out=part)
+            np.exp(part, out=part)
         part *= 1 / part.sum(axis=-1, keepdims=True)
 
     cpu.in_blocks(work, rows.shape[0], rows.shape[1])

@@ -40,7 +40,7 @@ class MaskedFill(Function):
 
     def forward(self, x: Any, mask: Any, *, value: float) -> Any:
         xp = array_module(x)
-        self.mask = xp.broadcast_to(mask.astype(bool), x.shape)
+        self.mask = xp.broadcast_to(xp.asarray(mask, dtype=bool), x.shape)
         return xp.where(self.mask, xp.asarray(value, dtype=x.dtype), x)
 
     def backward(self, dy: Any) -> Any:

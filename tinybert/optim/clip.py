@@ -10,12 +10,13 @@ import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor
 from tinybert.backend import Array, array_module
+from tinybert.checks import is_number
 
 
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor],
     max_norm: float,
-    norm_type: float = 2.0,
+    norm_type: float | str = 2.0,
     error_if_nonfinite: bool = False,
 ) -> Tensor:
     """Scale all gradients in place; their total norm becomes at most `max_norm`.
@@ -27,7 +28,7 @@ def clip_grad_norm_(
     Args:
         parameters: a Tensor or several, all on one device.
         max_norm: the largest norm allowed.
-        norm_type: p of the p-norm; `math.inf` for the largest absolute value.
+        norm_type: p of the p-norm; `math.inf` or "inf" for the largest absolute value.
         error_if_nonfinite: raise if the norm is infinite or NaN, before anything is scaled.
 
     Returns the norm before clipping: a Tensor without axes on the device of the gradients. The
@@ -39,15 +40,19 @@ def clip_grad_norm_(
     """
     if not max_norm >= 0:
         raise ValueError(f"max_norm must be at least 0, got {max_norm!r}")
-    if not norm_type > 0:
+    order: Any = math.inf if norm_type == "inf" else norm_type
+    if not (is_number(order) and order > 0):
         raise ValueError(f"norm_type must be greater than 0 (or math.inf), got {norm_type!r}")
     tensors = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     gradients = [tensor.grad for tensor in tensors if tensor.grad is not None]
+    for gradient in gradients:
+        if not isinstance(gradient, Tensor):
+            raise TypeError(f".grad must be a Tensor or None, got {type(gradient).__name__}")
     if not gradients:
         return as_tensor(0.0)
     xp = array_module(gradients[0].data)
-    norms = xp.stack([_norm(xp, gradient.data, norm_type) for gradient in gradients])
-    total = xp.asarray(_norm(xp, norms, norm_type))
+    norms = xp.stack([_norm(xp, gradient.data, order) for gradient in gradients])
+    total = xp.asarray(_norm(xp, norms, order))
     if error_if_nonfinite and not math.isfinite(float(total)):
         raise RuntimeError(
             f"the gradient's norm of order {norm_type} is {float(total)}; with "

@@ -109,6 +109,9 @@ class Optimizer(SavedState):
             for param in group["params"]:
                 if param.grad is None:
                     continue
+                if not isinstance(param.grad, Tensor):
+                    kind = type(param.grad).__name__
+                    raise TypeError(f".grad must be a Tensor or None, got {kind}")
                 if param.grad.shape != param.shape:
                     raise ValueError(
                         f"the gradient of a Tensor of shape {param.shape} has shape "

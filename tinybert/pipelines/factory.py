@@ -82,13 +82,13 @@ def pipeline(
             )
         model = FETCHED
     if isinstance(tokenizer, (str, os.PathLike)):
-        tokenizer = AutoTokenizer.from_pretrained(_folder(tokenizer, TOKENIZER_FILES))
+        tokenizer = AutoTokenizer.from_pretrained(find_folder(tokenizer, TOKENIZER_FILES))
     if not (tokenizer is None or isinstance(tokenizer, Tokenizer)):
         raise ValueError(
             f"tokenizer must be a tokenizer, its folder or its name on the Hub, got {tokenizer!r}"
         )
     if isinstance(model, (str, os.PathLike)):
-        folder = _folder(model, WEIGHTS)
+        folder = find_folder(model)
         return kind.from_pretrained(folder, tokenizer, device_name(device), **options)
     if not isinstance(model, PreTrainedModel):
         raise ValueError(f"model must be a model, its folder or its name on the Hub, got {model!r}")
@@ -104,5 +104,6 @@ def device_name(device: str | int | None) -> str | None:
     return "cpu" if device < 0 else f"cuda:{device}"
 
 
-def _folder(name: str | os.PathLike[str], files: tuple[str, ...]) -> Path:
+def find_folder(name: str | os.PathLike[str], files: tuple[str, ...] = WEIGHTS) -> Path:
+    """Return the folder of "minilm", of a path, or of a model on the Hub (see `hub.resolve`)."""
     return model_folder(name) if name == FETCHED else hub.resolve(name, files)

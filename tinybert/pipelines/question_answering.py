@@ -11,6 +11,7 @@ from tinybert.checks import check, check_integer
 from tinybert.models import AutoModelForQuestionAnswering
 from tinybert.models.heads import QuestionAnswering
 from tinybert.pipelines.base import OnePassPipeline, Outputs, Row, Settings, softmax
+from tinybert.pipelines.words import word_span
 
 MASKED = -10000.0  # the logit of a token outside the context, as in transformers
 ITEM = ("question", "context")
@@ -48,7 +49,8 @@ class QuestionAnsweringPipeline(OnePassPipeline):
         top_k: the number of answers.
         max_answer_len: the maximum length of an answer, in tokens.
         handle_impossible_answer: also return "" with the probability that there is no answer.
-        align_to_words: extend answers to whole words; scores of equal answers are added.
+        align_to_words: extend answers to whole words; scores of equal answers are added. Without a
+            pre-tokenizer, words are split at whitespace.
         doc_stride: the number of tokens shared by two windows; by default half a window, at most
             128.
         max_seq_len: the length of a window in tokens, question included; by default 384, or the
@@ -172,30 +174,23 @@ class QuestionAnsweringPipeline(OnePassPipeline):
     ) -> dict[str, dict[str, Any]]:
         """Return the best answers of a window; scores of spans with the same text are added."""
         top_k, whole_words = settings["top_k"], settings["align_to_words"]
+        assert row.encoding is not None
+        offsets = row.encoding.offsets
+        # An answer does not begin or end with a token of whitespace.
+        is_text = np.array([bool(context[start:end].strip()) for start, end in offsets])
+        window = window._replace(in_context=window.in_context & is_text)
         # Several spans can belong to the same words, so more than top_k spans are needed.
         spans = best_spans(window, 2 * top_k + 10 if whole_words else top_k, settings)
         answers: dict[str, dict[str, Any]] = {}
         for first, last in spans:
-            start, end = self._characters(row, first, last, whole_words)
+            start, end = offsets[first][0], offsets[last][1]
+            if whole_words:
+                start, end = word_span(context, row.encoding, first, last, self._context_side)
             score = float(window.start[first] * window.end[last])
             text = context[start:end]
             answer = {"score": 0.0, "start": start, "end": end, "answer": text}
             answers.setdefault(text.lower(), answer)["score"] += score
         return answers
-
-    def _characters(self, row: Row, first: int, last: int, whole_words: bool) -> tuple[int, int]:
-        """Return the character offsets of tokens `first` to `last` in the context."""
-        encoding = row.encoding
-        assert encoding is not None
-        if whole_words:
-            words = encoding.word_ids[first], encoding.word_ids[last]
-            if words[0] is not None and words[1] is not None:
-                start = encoding.word_to_chars(words[0], self._context_side)
-                end = encoding.word_to_chars(words[1], self._context_side)
-                assert start is not None
-                assert end is not None
-                return start.start, end.end
-        return encoding.offsets[first][0], encoding.offsets[last][1]
 
 
 def best_spans(window: Window, count: int, settings: Settings) -> list[tuple[int, int]]:

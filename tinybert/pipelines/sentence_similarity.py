@@ -51,7 +51,7 @@ class SentenceSimilarityPipeline(Pipeline):
         """Load the embedder of a folder."""
         embedder = SentenceEmbedder.from_pretrained(folder, device)
         if tokenizer is not None:
-            embedder.tokenizer = tokenizer  # type: ignore[assignment]
+            embedder.tokenizer = tokenizer
         return cls(embedder.model, embedder.tokenizer, embedder=embedder, **options)
 
     def run(self, items: list[Any], settings: Settings, batch_size: int) -> list[Any]:

@@ -11,6 +11,7 @@ from tinybert.checks import check, check_choice, check_integer
 from tinybert.models import AutoModelForTokenClassification
 from tinybert.models.heads import TokenClassification
 from tinybert.pipelines.base import OnePassPipeline, Outputs, Row, Settings, one_text, softmax
+from tinybert.pipelines.words import continues_word
 
 STRATEGIES = ("none", "simple", "first", "average", "max")
 BY_WORD = ("first", "average", "max")
@@ -22,13 +23,14 @@ class ScoredToken:
     """A token, or a word of several tokens, with its class probabilities.
 
     Attributes:
-        word: the text; scores: (N,) class probabilities.
+        tokens: the tokens; an unknown token is replaced by its text.
+        scores: (N,) class probabilities.
         start, end: character offsets in the text; None for a tokenizer without offsets.
         index: the position of the (first) token.
         continues: whether it belongs to the same word as the token before.
     """
 
-    word: str
+    tokens: list[str]
     scores: np.ndarray
     start: int | None
     end: int | None
@@ -46,6 +48,7 @@ class TokenClassificationPipeline(OnePassPipeline):
             with the same class form a group; a label that begins with "B-" begins a new one. The
             other strategies first give each word one class: "first" that of its first token, "max"
             that of the token with the highest score, "average" the class with the highest mean.
+            A tokenizer that does not know words (no pre-tokenizer) has words split at whitespace.
         ignore_labels: classes that are left out; ["O"] by default.
         stride: split a text that exceeds the model's limit into windows that share this number of
             tokens; needs a strategy. Without it the text is truncated, as in transformers.
@@ -98,9 +101,11 @@ class TokenClassificationPipeline(OnePassPipeline):
             tokens = self._tokens(item, row, softmax(output["logits"]))
             if strategy in BY_WORD:
                 tokens = self._words(tokens, strategy)
-            entities = [self._entity(token) for token in tokens]
-            if strategy != "none":
-                entities = self._groups(entities)
+            entities = (
+                [self._entity(token) for token in tokens]
+                if strategy == "none"
+                else [self._group(group) for group in self._grouped(tokens)]
+            )
             name = "entity" if strategy == "none" else "entity_group"
             results += [entity for entity in entities if entity[name] not in ignored]
         return _without_overlaps(results) if len(rows) > 1 else results
@@ -115,20 +120,19 @@ class TokenClassificationPipeline(OnePassPipeline):
         if encoding is None:
             special = self.tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)
             return [
-                ScoredToken(tokens[i], scores[i], None, None, i, False)
+                ScoredToken([tokens[i]], scores[i], None, None, i, False)
                 for i in range(len(row))
                 if not special[i]
             ]
         scored = []
+        continues = continues_word(text, encoding)
         for i in range(len(row)):
             if encoding.special_tokens_mask[i]:
                 continue
             start, end = encoding.offsets[i]
             is_unknown = ids[i] == self.tokenizer.unk_token_id
-            in_word = i > 0 and encoding.word_ids[i] is not None
-            continues = in_word and encoding.word_ids[i] == encoding.word_ids[i - 1]
-            word = text[start:end] if is_unknown else tokens[i]
-            scored.append(ScoredToken(word, scores[i], start, end, i, continues))
+            token = text[start:end] if is_unknown else tokens[i]
+            scored.append(ScoredToken([token], scores[i], start, end, i, continues[i]))
         return scored
 
     def _words(self, tokens: list[ScoredToken], strategy: str) -> list[ScoredToken]:
@@ -147,42 +151,45 @@ class TokenClassificationPipeline(OnePassPipeline):
             scores = max(tokens, key=lambda token: token.scores.max()).scores
         elif strategy == "average":
             scores = np.mean([token.scores for token in tokens], axis=0)
-        text = self.tokenizer.convert_tokens_to_string([token.word for token in tokens])
+        parts = [part for token in tokens for part in token.tokens]
         first, last = tokens[0], tokens[-1]
-        return ScoredToken(text, scores, first.start, last.end, first.index, False)
+        return ScoredToken(parts, scores, first.start, last.end, first.index, False)
 
     # --- entities -------------------------------------------------------------------------------
 
+    def _label(self, token: ScoredToken) -> str:
+        return str(self.model.config.id2label[int(token.scores.argmax())])
+
     def _entity(self, token: ScoredToken) -> Entity:
-        best = int(token.scores.argmax())
         return {
-            "entity": self.model.config.id2label[best],
-            "score": float(token.scores[best]),
+            "entity": self._label(token),
+            "score": float(token.scores.max()),
             "index": token.index,
-            "word": token.word,
+            "word": token.tokens[0],
             "start": token.start,
             "end": token.end,
         }
 
-    def _groups(self, entities: list[Entity]) -> list[Entity]:
-        """Join adjacent entities of the same class."""
-        groups: list[list[Entity]] = []
-        for entity in entities:
-            begins, tag = _begins_and_tag(entity["entity"])
-            if groups and not begins and tag == _begins_and_tag(groups[-1][-1]["entity"])[1]:
-                groups[-1].append(entity)
+    def _grouped(self, tokens: list[ScoredToken]) -> list[list[ScoredToken]]:
+        """Join adjacent tokens or words of the same class."""
+        groups: list[list[ScoredToken]] = []
+        for token in tokens:
+            begins, tag = _begins_and_tag(self._label(token))
+            if groups and not begins and tag == _begins_and_tag(self._label(groups[-1][-1]))[1]:
+                groups[-1].append(token)
             else:
-                groups.append([entity])
-        return [
-            {
-                "entity_group": group[0]["entity"].split("-", 1)[-1],
-                "score": float(np.mean([entity["score"] for entity in group])),
-                "word": self.tokenizer.convert_tokens_to_string([e["word"] for e in group]),
-                "start": group[0]["start"],
-                "end": group[-1]["end"],
-            }
-            for group in groups
-        ]
+                groups.append([token])
+        return groups
+
+    def _group(self, group: list[ScoredToken]) -> Entity:
+        tokens = [part for token in group for part in token.tokens]
+        return {
+            "entity_group": self._label(group[0]).split("-", 1)[-1],
+            "score": float(np.mean([float(token.scores.max()) for token in group])),
+            "word": self.tokenizer.convert_tokens_to_string(tokens),
+            "start": group[0].start,
+            "end": group[-1].end,
+        }
 
 
 def _begins_and_tag(label: str) -> tuple[bool, str]:

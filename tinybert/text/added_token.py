@@ -6,6 +6,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+FEW = 20  # tokens that may be tried one by one at each position
+
 
 @dataclass(frozen=True)
 class AddedToken:
@@ -46,11 +48,12 @@ def pattern_of(tokens: list[str]) -> re.Pattern[str]:
     """Return a pattern whose `split` gives the tokens at the odd indices.
 
     If several tokens match at the same position, the first in the list wins. The pattern of an
-    empty list never matches. Tokens are grouped by their first character: even with thousands of
-    them, a position where none begins costs little.
+    empty list never matches.
+
+    Raises ValueError if too many tokens each begin with the one before it; see `token_tree.py`.
     """
-    rests: dict[str, list[str]] = {}
-    for token in tokens:
-        rests.setdefault(token[0], []).append(re.escape(token[1:]))
-    groups = [f"{re.escape(first)}(?:{'|'.join(rest)})" for first, rest in rests.items()]
-    return re.compile(f"({'|'.join(groups)})" if groups else "((?!))")
+    if len(tokens) > FEW:
+        from tinybert.text.token_tree import alternatives
+
+        return re.compile(f"({alternatives(tokens)})")
+    return re.compile(f"({'|'.join(map(re.escape, tokens))})" if tokens else "((?!))")

@@ -21,6 +21,9 @@ class Token(NamedTuple):
     end: int
 
 
+MAX_GROWTH = 64  # how many times as long a text may get; bytes of the form NFKD are 33
+FREE_CHARACTERS = 8  # a text counts as this many characters more: MAX_GROWTH * 8 for an empty one
+
 _SPANS = [(i, i + 1) for i in range(1000)]  # shared by all texts of usual length
 
 
@@ -28,30 +31,36 @@ class AlignedText:
     """Characters, each with the offsets (start, end) that it has in the original text.
 
     start: the start of this text in the original; text inserted in front gets this offset.
+    limit: the most characters that it may have, and the most tokens that it may become. A change
+        that exceeds the limit raises ValueError.
     """
 
-    __slots__ = ("spans", "start", "text")
+    __slots__ = ("limit", "spans", "start", "text")
 
-    def __init__(self, text: str, spans: list[Span], start: int = 0) -> None:
+    def __init__(self, text: str, spans: list[Span], start: int, limit: int) -> None:
         self.text = text
         self.spans = spans
         self.start = start
+        self.limit = limit
 
     @classmethod
-    def of(cls, text: str, start: int = 0) -> AlignedText:
+    def of(cls, text: str, start: int = 0, limit: int | None = None) -> AlignedText:
         """Return a part of an original text that begins at `start`."""
         end = start + len(text)
+        limit = growth_limit(len(text)) if limit is None else limit
         if end <= len(_SPANS):
-            return cls(text, _SPANS[start:end], start)
-        return cls(text, [(i, i + 1) for i in range(start, end)], start)
+            return cls(text, _SPANS[start:end], start, limit)
+        return cls(text, [(i, i + 1) for i in range(start, end)], start, limit)
 
     def part(self, start: int, end: int) -> AlignedText:
-        """Return the characters start <= i < end, at least one."""
+        """Return the characters start <= i < end, at least one, with their share of the limit."""
         spans = self.spans[start:end]
-        return AlignedText(self.text[start:end], spans, spans[0][0])
+        limit = self.limit * (end - start) // len(self.text)
+        return AlignedText(self.text[start:end], spans, spans[0][0], limit)
 
     def set(self, text: str, spans: list[Span]) -> None:
         """Replace the text and the offsets of its characters."""
+        check_growth(len(text), self.limit)
         self.text, self.spans = text, spans
 
     def transform(self, changes: Iterable[tuple[str, int]]) -> None:
@@ -83,6 +92,9 @@ class AlignedText:
 
     def replace(self, matches: Iterable[Span], content: str) -> None:
         """Replace each match by `content`, which gets the offsets of its last character."""
+        matches = list(matches)
+        removed = sum([end - start for start, end in matches])
+        check_growth(len(self.text) - removed + len(content) * len(matches), self.limit)
         text: list[str] = []
         spans: list[Span] = []
         done = 0
@@ -92,6 +104,17 @@ class AlignedText:
             spans += [self.spans[end - 1] if end else (self.start, self.start)] * len(content)
             done = end
         self.set("".join([*text, self.text[done:]]), spans + self.spans[done:])
+
+
+def growth_limit(size: int) -> int:
+    """Return how many characters or tokens may be made of a text of `size` characters."""
+    return MAX_GROWTH * (FREE_CHARACTERS + size)
+
+
+def check_growth(size: int, limit: int) -> None:
+    """Raise ValueError if a text would have more characters, or tokens, than its limit."""
+    if size > limit:
+        raise ValueError(f"the parts of the file make a text more than {MAX_GROWTH} times as long")
 
 
 def char_spans(text: str, sizes: Iterable[int]) -> list[Span]:

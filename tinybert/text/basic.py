@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Collection
+from typing import Literal
 
 MAX_CACHED_CHARACTERS = 100_000
 
@@ -100,7 +101,16 @@ def space_cjk(text: str) -> str:
 
 def strip_accents(text: str) -> str:
     """Decompose (NFD) and drop the non-spacing marks (category Mn): "é" becomes "e"."""
-    return text if text.isascii() else unicodedata.normalize("NFD", text).translate(_WITHOUT_MARKS)
+    return text if text.isascii() else normal_form("NFD", text).translate(_WITHOUT_MARKS)
+
+
+def normal_form(form: Literal["NFC", "NFD"], text: str) -> str:
+    """Return a normal form of Unicode; runs of thousands of marks do not make it slow."""
+    if len(text) > 1000 and not text.isascii():
+        from tinybert.text.combining_marks import sorted_marks
+
+        text = sorted_marks(text)
+    return unicodedata.normalize(form, text)
 
 
 def space_punctuation(text: str) -> str:
@@ -141,7 +151,7 @@ class BasicTokenizer:
         """Put spaces around Chinese characters (if asked to) and compose accents (NFC)."""
         if self.tokenize_chinese_chars:
             text = space_cjk(text)
-        return unicodedata.normalize("NFC", text)
+        return normal_form("NFC", text)
 
     def simplify(self, text: str) -> str:
         """Lower-case and strip accents (each if asked to)."""

@@ -72,7 +72,8 @@ class BPE(WordCache[tuple[Token, ...]]):
             for token in (left, right, merged):
                 if token not in vocab:
                     raise ValueError(
-                        f"merge {rank + 1}, {left!r} {right!r}: {token!r} is not in the vocabulary"
+                        f"merge {rank + 1}, {left!r:.80} {right!r:.80}: {token!r:.80} "
+                        "is not in the vocabulary"
                     )
             self.ranks[vocab[left], vocab[right]] = rank
             self.merged.append(vocab[merged])

@@ -29,20 +29,20 @@ class TokenMatcher:
         """Yield the parts of `text` in order, as (token or None, start, end); none is empty.
 
         The leftmost match wins, and of matches that begin together the longest. A match that its
-        `single_word` forbids is skipped, as is one that begins in whitespace that the token before
-        it has taken.
+        `single_word` forbids is skipped, as is one inside the whitespace that the token before it
+        has taken.
         """
         done = 0
         for match in self._pattern.finditer(text) if self.tokens else ():
             token, (start, end) = self.tokens[match.group()], match.span()
-            if start < done and not (token.lstrip and end > done):
-                continue  # the token before it has taken this whitespace
+            if end <= done:  # whitespace that the token before it has taken
+                continue
             if token.single_word and (
                 (start > 0 and text[start - 1] in self._letters)
                 or (end < len(text) and text[end] in self._letters)
             ):
                 continue
-            start = max(start, done)
+            start = max(start, done) if token.lstrip else start
             while token.lstrip and start > done and text[start - 1] in self._spaces:
                 start -= 1
             while token.rstrip and end < len(text) and text[end] in self._spaces:

@@ -10,6 +10,7 @@ from tinybert.text.word_cache import WordCache
 
 UNKNOWN_PENALTY = 10.0
 NO_PREFIX = math.nan  # instead of a score: no token begins with this text
+LONGEST_TOKEN = 256  # characters; SentencePiece learns at most 16
 MAX_PREFIXES = 500_000_000  # characters of all prefixes of tokens; 5 million is usual
 
 
@@ -40,6 +41,12 @@ class Unigram(WordCache[tuple[Token, ...]]):
         super().__init__()
         if unk_id is not None and not 0 <= unk_id < len(vocab):
             raise ValueError(f"unk_id must be an id of the vocabulary, got {unk_id}")
+        for token, _ in vocab:
+            if len(token) > LONGEST_TOKEN:
+                raise ValueError(
+                    f"the token {token[:40]!r}... has {len(token)} characters; at most "
+                    f"{LONGEST_TOKEN} are allowed"
+                )
         if sum(len(token) ** 2 // 2 for token, _ in vocab) > MAX_PREFIXES:
             raise ValueError("the tokens of the vocabulary are too long and too many")
         self.vocab = {token: token_id for token_id, (token, _) in enumerate(vocab)}

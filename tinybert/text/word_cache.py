@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Generic, TypeVar
 
-MAX_CACHED_WORDS = 100_000
+MAX_CACHED_TOKENS = 300_000  # plus TOKENS_OF_WORD for each word: less than 50 MB
+TOKENS_OF_WORD = 3  # the memory of a word besides its tokens, in tokens
 
-Value = TypeVar("Value")
+Value = TypeVar("Value", bound=Sized)
 
 
 class WordCache(dict[str, Value], Generic[Value]):
-    """A dictionary from words to values; `compute` makes the value of a word that is missing.
+    """A dictionary from words to tokens; `compute` makes the tokens of a word that is missing.
 
-    Its size is bounded: words of more than `longest` characters, which rarely occur again, are not
-    kept, and at `MAX_CACHED_WORDS` entries it is cleared.
+    Its memory is bounded: words of more than `longest` characters, which rarely occur again, are
+    not kept, and it is cleared when it takes as much memory as `MAX_CACHED_TOKENS` tokens.
     """
 
-    longest = 256
+    longest = 100
+    n_cached = 0  # the memory that it takes, in tokens
 
     def compute(self, word: str) -> Value:
         """Return the value of a word; defined by every subclass."""
@@ -25,7 +28,9 @@ class WordCache(dict[str, Value], Generic[Value]):
     def __missing__(self, word: str) -> Value:
         value = self.compute(word)
         if len(word) <= self.longest:
-            if len(self) >= MAX_CACHED_WORDS:
+            self.n_cached += (size := len(value) + TOKENS_OF_WORD)
+            if self.n_cached > MAX_CACHED_TOKENS:
                 self.clear()
+                self.n_cached = size
             self[word] = value
         return value

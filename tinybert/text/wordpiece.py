@@ -34,7 +34,7 @@ class WordPiece(WordCache[list[str]]):
         super().__init__()
         self.vocab = vocab
         self.unk_token = unk_token
-        self.max_input_chars_per_word = self.longest = max_input_chars_per_word
+        self.max_input_chars_per_word = max_input_chars_per_word
         self.prefix = prefix
         self.longest_token = max(map(len, vocab), default=0)
 

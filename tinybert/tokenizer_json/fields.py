@@ -13,6 +13,7 @@ T = TypeVar("T")
 REQUIRED = object()
 MAX_DEPTH = 20  # of nested parts
 MAX_ID = 2**31 - 1
+MAX_CONTENT = 256  # characters that a part inserts at one position
 KINDS: dict[type, str] = {
     bool: "true or false",
     int: "an integer >= 0",
@@ -70,6 +71,13 @@ class Fields:
         value = self.get(name, str, default)
         if len(value) != 1:
             raise ValueError(f"{self.where}.{name} must be one character, got {value!r:.80}")
+        return value
+
+    def content(self, name: str, default: Any = REQUIRED) -> str:
+        """Return a field whose text is inserted; ValueError if it is too long."""
+        value = self.get(name, str, default)
+        if len(value) > MAX_CONTENT:
+            raise ValueError(f"{self.where}.{name} may have {MAX_CONTENT} characters at most")
         return value
 
     def parts(self, name: str) -> list[Fields]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tinybert.text.aligned_text import Token
 from tinybert.text.bpe import BPE, unknown_id
-from tinybert.text.unigram import Unigram
+from tinybert.text.unigram import LONGEST_TOKEN, Unigram
 from tinybert.text.wordpiece import WordPiece
 from tinybert.tokenizer_json.fields import Fields
 from tinybert.tokenizer_json.vocabulary import checked_merges, checked_vocab
@@ -40,8 +40,8 @@ def bpe(part: Fields) -> Model:
         fuse_unk=part.get("fuse_unk", bool, False),
         byte_fallback=part.get("byte_fallback", bool, False),
         ignore_merges=part.get("ignore_merges", bool, False),
-        prefix=part.get("continuing_subword_prefix", str, ""),
-        suffix=part.get("end_of_word_suffix", str, ""),
+        prefix=part.content("continuing_subword_prefix", ""),
+        suffix=part.content("end_of_word_suffix", ""),
     )
     return Model(model.tokenize, vocab, model.parts if model.has_words else None)
 
@@ -86,7 +86,7 @@ def word_piece(part: Fields) -> Model:
         checked_vocab(part.value.get("vocab"), f"{part.where}.vocab"),
         part.get("unk_token", str),
     )
-    prefix = part.get("continuing_subword_prefix", str)
+    prefix = part.content("continuing_subword_prefix")
     longest = part.get("max_input_chars_per_word", int)
     return of_word_piece(WordPiece(vocab, unknown, longest, prefix), vocab)
 
@@ -94,6 +94,12 @@ def word_piece(part: Fields) -> Model:
 def of_word_piece(word_piece: WordPiece, vocab: dict[str, int]) -> Model:
     """Return `WordPiece` as the model of a pipeline, with these ids of its tokens."""
     unknown, size_of_prefix = word_piece.unk_token, len(word_piece.prefix)
+    longest = min(word_piece.longest_token, word_piece.max_input_chars_per_word)
+    if longest > LONGEST_TOKEN:  # each position of a word would be tried with so many tokens
+        raise ValueError(
+            f"model: a token of {longest} characters is too long; at most {LONGEST_TOKEN} are "
+            "allowed, or max_input_chars_per_word must be lower"
+        )
 
     def tokenize(word: str) -> tuple[Token, ...]:
         texts = word_piece[word]

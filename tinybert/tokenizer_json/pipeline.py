@@ -14,6 +14,7 @@ from tinybert.text.token_matcher import TokenMatcher
 from tinybert.tokenizer_json.encoding import Encoding
 from tinybert.tokenizer_json.models import Model
 from tinybert.tokenizer_json.normalizers import Normalize, NormalizeChunks
+from tinybert.tokenizer_json.patterns import TimeLimit
 from tinybert.tokenizer_json.segments import (
     Change,
     Cut,
@@ -63,7 +64,8 @@ class Pipeline:
         self._added_ids = ids
         tokens = sorted(tokens, key=lambda token: not token.special)
         ordinary = [token for token in tokens if not token.special]
-        self._matchers = self._matchers_of(tokens), self._matchers_of(ordinary)
+        with TimeLimit(sum(len(token.content) for token in tokens)):  # for the normalizer
+            self._matchers = self._matchers_of(tokens), self._matchers_of(ordinary)
 
     def _matchers_of(self, tokens: list[AddedToken]) -> tuple[TokenMatcher, TokenMatcher]:
         """Return the matchers of the tokens in the original and in the normalized text."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from tinybert.text.aligned_text import Span
+from tinybert.text.aligned_text import MAX_GROWTH, Span, check_growth, growth_limit
 from tinybert.tokenizer_json.encoding import Columns, Encoding, joined, special_token
 from tinybert.tokenizer_json.fields import MAX_ID, Fields
 from tinybert.tokenizer_json.trim_offsets import trimmed
@@ -15,6 +17,8 @@ from tinybert.tokenizer_json.trim_offsets import trimmed
 # piece to BertProcessing and RobertaProcessing; TemplateProcessing makes each item a piece.
 Process = Callable[[list[Encoding], bool], list[Encoding]]
 
+MAX_STEPS = 20  # post-processors in a row
+
 TemplateItem = tuple[str, int]  # "A", "B", or "" for special tokens; and a type id
 
 
@@ -22,15 +26,26 @@ def nothing(texts: list[Encoding], special: bool) -> list[Encoding]:
     return texts
 
 
-def sequence(part: Fields) -> Process:
-    steps = [step.build(PROCESSORS) for step in part.parts("processors")]
+@dataclass(frozen=True)
+class Chain:
+    """Several post-processors, each for the result of the one before it."""
 
-    def process(texts: list[Encoding], special: bool) -> list[Encoding]:
-        for step in steps:
+    steps: list[Process]
+
+    def __call__(self, texts: list[Encoding], special: bool) -> list[Encoding]:
+        for step in self.steps:
             texts = step(texts, special)
         return texts
 
-    return process
+
+def sequence(part: Fields) -> Process:
+    steps: list[Process] = []
+    for processor in part.parts("processors"):
+        built = processor.build(PROCESSORS)
+        steps += built.steps if isinstance(built, Chain) else [built]
+    if len(steps) > MAX_STEPS:
+        raise ValueError(f"{part.where} may have {MAX_STEPS} processors at most, got {len(steps)}")
+    return Chain(steps)
 
 
 def byte_level(part: Fields) -> Process:
@@ -94,6 +109,15 @@ def template(part: Fields) -> Process:
     single, pair = (_template(part, name, named) for name in ("single", "pair"))
     both = {"A", "B"} <= {text for (text, _), _ in pair}
     of_type = {type_id: _of_type(type_id) for (_, type_id), _ in (*single, *pair)}
+    numbers = {
+        n_texts: [
+            *(sum(name == text for (name, _), _ in items) for text in "AB"[:n_texts]),
+            sum(len(tokens or ()) for _, tokens in items),
+        ]
+        for n_texts, items in ((1, single), (2, pair))
+    }
+
+    is_long = max(map(sum, numbers.values())) > MAX_GROWTH  # shorter rows cannot grow by more
 
     def process(texts: list[Encoding], special: bool) -> list[Encoding]:
         if len(texts) > 1 and not both:
@@ -102,6 +126,10 @@ def template(part: Fields) -> Process:
             raise ValueError(
                 f"{part.where} takes one text or two, but the part before it makes {len(texts)}"
             )
+        if is_long:
+            sizes = [len(text) for text in texts]
+            n_tokens = sum(map(operator.mul, numbers[len(texts)], [*sizes, 1]))
+            check_growth(n_tokens, growth_limit(sum(sizes)))
         row: list[Encoding] = []
         for (name, type_id), tokens in pair if len(texts) > 1 else single:
             if tokens is None:

@@ -13,6 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.text.aligned_text import check_growth
+from tinybert.tokenizer_json.fields import MAX_CONTENT
+
+LONGEST_TEXT = 4 * MAX_CONTENT  # bytes of a replacement
 LONGEST_GRAPHEME = 5  # bytes; longer ones are looked up by character
 
 Change = tuple[str, int]  # see AlignedText.transform
@@ -46,11 +50,15 @@ class Precompiled:
         return None
 
     def _text(self, start: int) -> str:
-        end = self.texts.find(b"\0", start)
-        return self.texts[start : end if end >= 0 else None].decode("utf-8")
+        found = self.texts[start : start + LONGEST_TEXT + 1].partition(b"\0")[0]
+        if len(found) > LONGEST_TEXT:
+            raise ValueError(f"precompiled_charsmap: a text has more than {LONGEST_TEXT} bytes")
+        return found.decode("utf-8")
 
-    def changes(self, text: str) -> list[Change] | None:
+    def changes(self, text: str, limit: int) -> list[Change] | None:
         """Return the normalized text as changes, or None if nothing is replaced.
+
+        Raises ValueError if it would have more than `limit` characters.
 
         A short grapheme (what a reader sees as one character) is first looked up as a whole.
         """
@@ -66,6 +74,7 @@ class Precompiled:
                 else:
                     modified = True
                     _replace(changes, part, found)
+            check_growth(len(changes), limit)
         return changes if modified else None
 
 

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
-from tinybert.text.aligned_text import AlignedText, Span, Token
+from tinybert.text.aligned_text import MAX_GROWTH, AlignedText, Span, Token, check_growth
+from tinybert.text.word_cache import MAX_CACHED_TOKENS, TOKENS_OF_WORD
 from tinybert.tokenizer_json.encoding import Encoding
 from tinybert.tokenizer_json.trim_offsets import trimmed
 
 LONGEST_CACHED = 40  # characters: longer words rarely occur again, and take much memory
-MAX_CACHED_TOKENS = 300_000  # plus TOKENS_OF_WORD for each word: less than 50 MB
-TOKENS_OF_WORD = 3  # the memory of a word besides its tokens, in tokens
 
 Tokenize = Callable[[str], Sequence[Token]]
 
@@ -103,8 +102,11 @@ class Words(NamedTuple):
     size: int
 
     @classmethod
-    def of(cls, words: list[AlignedText], tokenize: Tokenize, size: int) -> Words:
-        """Tokenize all words that a part of `size` characters was cut into."""
+    def of(cls, words: list[AlignedText], tokenize: Tokenize, size: int, limit: int) -> Words:
+        """Tokenize all words that a part of `size` characters was cut into.
+
+        Raises ValueError for more than `limit` tokens.
+        """
         ids, tokens, spans, numbers = [], [], [], []
         for number, word in enumerate(words):
             for token_id, token, start, end in tokenize(word.text):
@@ -112,6 +114,7 @@ class Words(NamedTuple):
                 tokens.append(token)
                 spans.append((word.spans[start][0], word.spans[end - 1][1]))
                 numbers.append(number)
+            check_growth(len(ids), limit)
         return cls(tuple(ids), tuple(tokens), tuple(spans), tuple(numbers), len(words), size)
 
     def trimmed(self) -> Words:
@@ -254,10 +257,7 @@ class WordTokenizer(dict[str, Words]):
         self.caches = not any(isinstance(step, Prefix) and step.uses_start for step in self.rest)
 
     def __missing__(self, text: str) -> Words:
-        words: list[AlignedText] = [AlignedText.of(text)]
-        for step in self.rest:
-            words = step(words)
-        found = self._words(words, len(text))
+        found = self._part(text, MAX_GROWTH * len(text))
         if len(text) <= LONGEST_CACHED:
             self.n_cached += (size := len(found.ids) + TOKENS_OF_WORD)
             if self.n_cached > MAX_CACHED_TOKENS:
@@ -266,9 +266,26 @@ class WordTokenizer(dict[str, Words]):
             self[text] = found
         return found
 
-    def _words(self, words: list[AlignedText], size: int) -> Words:
-        found = Words.of(words, self.tokenize, size)
+    def _part(self, text: str, limit: int) -> Words:
+        """Tokenize a part; ValueError if it would become more than `limit` characters or tokens."""
+        words: list[AlignedText] = [AlignedText.of(text, 0, limit)]
+        for step in self.rest:
+            words = step(words)
+        return self._words(words, len(text), limit)
+
+    def _words(self, words: list[AlignedText], size: int, limit: int) -> Words:
+        found = Words.of(words, self.tokenize, size, limit)
         return found.trimmed() if self.trims else found
+
+    def _bounded_parts(self, texts: list[str], limit: int) -> list[Words]:
+        """Return the parts of a text that has grown already, with at most `limit` tokens in all."""
+        parts: list[Words] = []
+        for text in texts:
+            part = self[text] if len(text) <= LONGEST_CACHED else self._part(text, limit)
+            limit -= len(part.ids)
+            check_growth(-limit, 0)
+            parts.append(part)
+        return parts
 
     def segment(self, text: str, origin: int) -> Segment:
         """Tokenize a segment of the original text that begins at `origin`."""
@@ -286,8 +303,12 @@ class WordTokenizer(dict[str, Words]):
             words = [changed]
             for step in self.steps:
                 words = step(words)
-            return Segment([self._words(words, 0)])
+            return Segment([self._words(words, 0, changed.limit)])
         for step in self.prefixes:
             step([changed])
-        parts = [self[part] for part in self.cut.words(changed.text)]
+        texts = self.cut.words(changed.text)
+        if MAX_GROWTH * len(changed.text) <= changed.limit:  # that of the parts is low enough
+            parts = [self[text] for text in texts]
+        else:
+            parts = self._bounded_parts(texts, changed.limit)
         return Segment(parts, self.cut, changed.text, changed.spans, is_word=self.is_word)

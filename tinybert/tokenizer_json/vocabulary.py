@@ -38,7 +38,7 @@ def checked_merges(merges: Any) -> Merges:
             or not all(isinstance(token, str) and token for token in pair)
         ):
             raise ValueError(
-                f"merge {number} must be two tokens with a space between, got {merge!r}"
+                f"merge {number} must be two tokens with a space between, got {merge!r:.80}"
             )
         pairs.append((pair[0], pair[1]))
     return pairs

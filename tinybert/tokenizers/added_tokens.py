@@ -26,6 +26,7 @@ class AddedVocabulary:
     vocab: dict[str, int]
     lowercases_text = False
     required_roles: tuple[str, ...] = ()
+    _first_free = 0  # ids below it, from len(self) up, are taken
 
     def __init__(
         self,
@@ -117,9 +118,10 @@ class AddedVocabulary:
         """Store the token with the id that it has, or else with the first free one."""
         content = token.content
         if content not in self._token_to_id:
-            token_id = len(self._token_to_id)
+            token_id = max(self._first_free, len(self._token_to_id))
             while token_id in self._id_to_token:  # ids may have gaps
                 token_id += 1
+            self._first_free = token_id + 1
             self._token_to_id[content] = token_id
             self._id_to_token[token_id] = content
         token_id = self._token_to_id[content]

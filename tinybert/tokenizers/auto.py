@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinybert import hub
+from tinybert.display import short_repr
 from tinybert.tokenizers.base import Tokenizer
 from tinybert.tokenizers.bert import BertTokenizer
 from tinybert.tokenizers.bert_fast import BertTokenizerFast
@@ -74,7 +75,7 @@ class AutoTokenizer:
             )
         if choice is None:
             raise ValueError(
-                f"{folder / file}: no tokenizer is known for {key} {name!r}, "
+                f"{folder / file}: no tokenizer is known for {key} {short_repr(name)}, "
                 f"only for {', '.join(_KNOWN)}; and there is no {TOKENIZER_FILE}"
             )
         chosen = (choice.fast if use_fast else choice.slow) or choice.slow or choice.fast

@@ -82,8 +82,8 @@ class ChatTemplates:
 
         Arguments:
             conversation: messages such as {"role": "user", "content": "Hello"}; or a list of lists.
-            tools, documents: lists of dicts, passed to the template. A tool is a JSON schema;
-                functions are not converted.
+            tools, documents: lists of dicts, passed to the template. A tool is a JSON schema, or a
+                function that `tool_schema` describes by its annotations and its docstring.
             chat_template: another template, or the name of one where the model has several.
             add_generation_prompt: end with the text that precedes an answer.
             continue_final_message: end with the last message, without the text after it.
@@ -102,6 +102,10 @@ class ChatTemplates:
             raise ValueError("return_dict=True needs tokenize=True")
         template = choose_template(self.chat_template, chat_template, tools is not None)
         batched = is_batch(conversation)
+        if isinstance(tools, (list, tuple)) and any(map(callable, tools)):
+            from tinybert.tokenizers.tool_schema import tool_schema
+
+            tools = [tool_schema(tool) if callable(tool) else tool for tool in tools]
         for name, value in (("tools", tools), ("documents", documents)):
             if value is not None and not _all_mappings(value):
                 hint = ", each a JSON schema" if name == "tools" else ""

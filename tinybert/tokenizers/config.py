@@ -128,8 +128,8 @@ def read_text(path: Path) -> str:
         described = diagnose_text(path) or f"not a UTF-8 text ({cut}{error})"
         raise ValueError(f"{path}: {described}") from error
     # Vocabularies usually begin with [PAD], merges with #version: these need no second look.
-    if text[:1] not in ("[", "#") and (fault := diagnose_text(path)):
-        raise ValueError(f"{path}: {fault}")
+    if text[:1] not in ("[", "#") and (found := diagnose_text(path)):
+        raise ValueError(f"{path}: {found}")
     return text
 
 

@@ -48,6 +48,7 @@ class FastTokenizer(Tokenizer):
         super()._vocabulary_changed()
         self._pipeline = self._make_pipeline()
         self._pipeline.set_added_tokens(self._added_ids, self._added.values())
+        self._not_in_vocab = {token for token in self._added_ids if token not in self.vocab}
         self._layouts: dict[int, list[Encoding | int]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -237,7 +238,7 @@ class FastTokenizer(Tokenizer):
                 token = AddedToken(given, special=special_tokens) if given else None
             else:
                 token = replace(given, special=given.special or special_tokens)
-            if token and token not in self._added.values():
+            if token and self._added.get(self._added_ids.get(token.content, -1)) != token:
                 self._register(token)
                 count += 1
         self._vocabulary_changed()

@@ -14,11 +14,12 @@ from typing import Any, ClassVar, TypeVar
 from tinybert.text.added_token import AddedToken
 from tinybert.text.byte_level import kept_whole
 from tinybert.tokenizer_json.added_tokens import read_added_tokens
-from tinybert.tokenizer_json.decoders import DECODERS
+from tinybert.tokenizer_json.decoders import DECODERS, decode
 from tinybert.tokenizer_json.encoding import Encoding, joined, text_of_ids
 from tinybert.tokenizer_json.fields import Fields
 from tinybert.tokenizer_json.models import Model, read_model
 from tinybert.tokenizer_json.normalizers import NORMALIZERS
+from tinybert.tokenizer_json.patterns import TimeLimit
 from tinybert.tokenizer_json.pipeline import Pipeline
 from tinybert.tokenizer_json.post_processors import PROCESSORS, bos_and_eos, nothing
 from tinybert.tokenizer_json.pre_tokenizers import PRE_TOKENIZERS
@@ -149,8 +150,14 @@ class TokenizerJSON(FastTokenizer):
     # Text to tokens -------------------------------------------------------------------------
 
     def _encode_text(self, text: str, sequence: int, split_special_tokens: bool) -> Encoding:
-        with ErrorsName(self._path):
+        with ErrorsName(self._path), TimeLimit(len(text)):
             return super()._encode_text(text, sequence, split_special_tokens)
+
+    def _encode_words(self, text: Any, sequence: int, settings: EncodeOptions) -> Encoding:
+        if not settings.is_split_into_words:
+            return super()._encode_words(text, sequence, settings)
+        with TimeLimit(sum(len(word) for word in text if isinstance(word, str))):
+            return super()._encode_words(text, sequence, settings)
 
     # Rows -----------------------------------------------------------------------------------
 
@@ -190,8 +197,9 @@ class TokenizerJSON(FastTokenizer):
         if self._decoder is None:
             return " ".join(tokens)
         if self._bytes_first:
-            tokens = kept_whole(tokens, self._added_ids.keys() - self.vocab.keys())
-        return "".join(self._decoder(tokens))
+            tokens = kept_whole(tokens, self._not_in_vocab)
+        with ErrorsName(self._path), TimeLimit(sum(map(len, tokens))):
+            return decode(self._decoder, tokens)
 
     @property
     def inserts_spaces(self) -> bool:  # type: ignore[override]
@@ -276,10 +284,10 @@ def _numbered(
     id, and the last the flags.
     """
     ids, found = dict(vocab), dict[int, AddedToken]()
-    taken = set(ids.values())
+    taken, token_id = set(ids.values()), 0
     for _, token in added:
         if token.content not in ids:
-            token_id = len(ids)
+            token_id = max(token_id, len(ids))
             while token_id in taken:
                 token_id += 1
             ids[token.content] = token_id

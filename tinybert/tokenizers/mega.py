@@ -159,8 +159,7 @@ class MegaTokenizer(FastTokenizer):
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """Decode the bytes of the tokens."""
-        kept = self._added_ids.keys() - self.vocab.keys()
-        return to_bytes(kept_whole(tokens, kept)).decode("utf-8", self.errors)
+        return to_bytes(kept_whole(tokens, self._not_in_vocab)).decode("utf-8", self.errors)
 
     def settled(self, ids: list[int], skip_special_tokens: bool = False) -> int:
         """Return how many of the ids have a text that further ids cannot change.

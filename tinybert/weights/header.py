@@ -12,13 +12,14 @@ import os
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from tinybert.files import check_nesting
 from tinybert.weights.dtypes import FORMATS
 from tinybert.weights.errors import CheckpointError
 from tinybert.weights.reader import PREVIEW, TensorInfo, description
 from tinybert.weights.strict_json import parse_json
 
 MAX_HEADER = 100_000_000  # bytes; the reference's cap, about a million tensors
-_MAX_NESTING = 125  # of a field that the format does not know; the reference's limit
+_MAX_NESTING = 126  # of a tensor's entry, with fields that the format does not know
 _MAX_BITS = 2**64
 
 
@@ -114,8 +115,8 @@ def _check_entry(entry: Any) -> tuple[TensorInfo, tuple[int, int]]:
     nbytes = _size_in_bytes(shape, FORMATS[dtype].bits)
     if end - begin != nbytes:
         raise ValueError(f"{dtype} of shape {shape!r:.60} takes {nbytes} bytes, not {end - begin}")
-    if len(entry) > 3 and _nesting(entry) > _MAX_NESTING:
-        raise ValueError("JSON nested too deeply")
+    if len(entry) > 3:
+        check_nesting(entry, _MAX_NESTING)
     return TensorInfo(dtype, tuple(shape), nbytes), (begin, end)
 
 
@@ -138,18 +139,6 @@ def _size_in_bytes(shape: list[int], bits: int) -> int:
     if total % 8:
         raise ValueError(f"shape {shape!r:.60} of {bits}-bit values does not fill whole bytes")
     return total // 8
-
-
-def _nesting(entry: dict[str, Any]) -> int:
-    level: list[Any] = [entry]
-    depth = -1  # the entry itself is not counted
-    while level:
-        depth += 1
-        inner: list[Any] = []
-        for value in level:
-            inner.extend(value.values() if isinstance(value, dict) else value)
-        level = [value for value in inner if isinstance(value, (dict, list))]
-    return depth
 
 
 def _check_coverage(offsets: dict[str, tuple[int, int]], available: int) -> None:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinybert.weights.errors import CheckpointError
-from tinybert.weights.reader import TensorInfo, TensorReader, check_out, register_translation
+from tinybert.weights.reader import TensorInfo, TensorReader, check_out, translations
 
 SCALES = ("weight_scale", "weight_scale_inv")
 ZERO_POINT = "weight_zero_point"
@@ -30,7 +30,7 @@ ACTIVATIONS = (
     "input_scale", "input_zero_point", "output_scale", "output_zero_point", "q_scale", "k_scale",
     "v_scale",
 )  # fmt: skip
-CONFIG_NAMES = ("quantization_config", "compression_config")  # in config.json; the second is old
+CONFIG_NAMES = {"quantization_config", "compression_config"}  # in config.json; the second is old
 METHODS = ("compressed-tensors", "fp8", "fbgemm_fp8")
 # What a layer of another kind has, and the kind.
 OTHERS = {
@@ -270,4 +270,4 @@ def _quantization_config(path: Path) -> dict[str, Any]:
     return next((options for options in found if isinstance(options, dict)), {})
 
 
-register_translation({*SCALES, *OTHERS}, QuantizedCheckpoint)
+translations |= dict.fromkeys((*SCALES, *OTHERS), QuantizedCheckpoint)

@@ -6,7 +6,7 @@ kinds and numbers of files through it. Each kind of file registers itself with `
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
@@ -128,23 +128,14 @@ class FileFormat(NamedTuple):
 
 
 file_formats: list[FileFormat] = []  # in the order in which they are preferred; safetensors first
-_translations: list[tuple[frozenset[str], Callable[[TensorReader, Path], TensorReader]]] = []
+# By a `format` in the metadata, or by the part of a tensor's name after its last dot.
+translations: dict[str, Callable[[TensorReader, Path], TensorReader]] = {}
 _describers: list[Callable[[bytes, int], str | None]] = []
 
 
 def register_format(file_format: FileFormat) -> None:
     """Let ``open_file`` recognize a kind of file, after those that are registered already."""
     file_formats.append(file_format)
-
-
-def register_translation(
-    marks: Iterable[str], translate: Callable[[TensorReader, Path], TensorReader]
-) -> None:
-    """Let ``open_file`` return translate(reader, path) where the reader has one of the marks.
-
-    A mark is the ``format`` in the metadata, or the part of a tensor's name after the last dot.
-    """
-    _translations.append((frozenset(marks), translate))
 
 
 def register_description(describe: Callable[[bytes, int], str | None]) -> None:
@@ -158,24 +149,19 @@ def description(first: bytes, size: int) -> str | None:
 
 
 def open_file(path: str | os.PathLike[str]) -> TensorReader:
-    """Return the reader over one file of weights, with PyTorch's names and with plain numbers.
+    """Return the reader over one file of weights, with PyTorch's names and plain numbers.
 
-    See `open_stored`. Quantised weights and the names of other frameworks are translated. Raises
-    CheckpointError for safetensors files of unknown frameworks.
+    See `open_stored`; quantised weights and names of other frameworks are translated. Raises
+    CheckpointError for those that are unknown.
     """
-    reader, path = open_stored(path), Path(path)
-    try:
-        form = reader.metadata.get("format", "pt")
-        marks = {form, *(name.rpartition(".")[2] for name in reader)}
-        found = [translate for known, translate in _translations if known & marks]
-        if form not in ("pt", "mlx") and not found:
-            raise CheckpointError(path, f"has the weights of an unknown framework: {form!r:.80}")
-        for translate in found:
-            reader = translate(reader, path)
-        return reader
-    except BaseException:
-        reader.close()
-        raise
+    reader = open_stored(path)
+    form = reader.metadata.get("format", "pt")
+    marks = {form, *(name.rpartition(".")[2] for name in reader)}
+    for translate in {translations[mark] for mark in marks & translations.keys()}:
+        reader = translate(reader, Path(path))
+    if form not in ("pt", "mlx", *translations):
+        raise CheckpointError(path, f"has the weights of an unknown framework: {form!r:.80}")
+    return reader
 
 
 def open_stored(path: str | os.PathLike[str]) -> TensorReader:

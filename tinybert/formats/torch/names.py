@@ -36,6 +36,7 @@ _INERT = {
     ("numpy.core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"),
     ("numpy._core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "scalar"),
     ("_codecs", "encode"),
+    ("_io", "BytesIO"),  # the states of Transformer Engine's kernels before 2.0, in NeMo's files
 }  # fmt: skip
 _REASONS = {
     ("torch._utils", "_rebuild_qtensor"): "a quantised tensor, which is not supported",

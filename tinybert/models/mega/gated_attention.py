@@ -7,7 +7,6 @@ Names    of parameters: those of transformers' Mega classes, letter for letter
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from tinybert import functional as F
@@ -16,60 +15,9 @@ from tinybert.backend import array_module
 from tinybert.models.activations import activation
 from tinybert.models.mega.chunk_attention import ChunkAttention, Visible, attend_in_chunks
 from tinybert.models.mega.feed_forward import FeatureDropout, SequenceNorm
+from tinybert.models.mega.mega_cache import MegaLayerCache
 from tinybert.models.mega.relative_bias import RotaryBias, SimpleBias
 from tinybert.nn import DampedEMA, Linear, Module, Parameter, init
-
-
-class MegaLayerCache:
-    """The state of a layer after the tokens so far: its part of `past_key_values`.
-
-    Attributes:
-        key, value: (B, S, Z) and (B, S, V) of the current chunk, of all tokens without chunks; None
-            where a chunk has just ended.
-        state: of the moving average, see `DampedEMA`.
-        cross_key, cross_value: (B, S, Z) and (B, S, D) of the encoder's tokens.
-        seen: (B,), the number of tokens so far, without padding on the left; of chunked decoders
-            with cross-attention.
-    """
-
-    NAMES = ("key", "value", "state", "cross_key", "cross_value", "seen")
-
-    def __init__(self, size: int, members: Any = ()) -> None:
-        """Make a cache of the first `size` attributes, with the values of `members`."""
-        self.size = size
-        self.key: Tensor | None = None
-        self.value: Tensor | None = None
-        self.state: Tensor | None = None
-        self.cross_key: Tensor | None = None
-        self.cross_value: Tensor | None = None
-        self.seen: Tensor | None = None
-        for name, member in zip(self.NAMES, members, strict=False):
-            setattr(self, name, member)
-
-    @property
-    def members(self) -> tuple[Tensor | None, ...]:
-        """The values, None included."""
-        return tuple(getattr(self, name) for name in self.NAMES[: self.size])
-
-    @property
-    def length(self) -> int:
-        """The number of tokens in the current chunk."""
-        return 0 if self.key is None else self.key.shape[1]
-
-
-class MegaCache:
-    """The caches of all layers."""
-
-    def __init__(self, layers: list[MegaLayerCache]) -> None:
-        self.layers = layers
-
-    @property
-    def length(self) -> int:
-        """The number of tokens in the current chunk."""
-        return self.layers[0].length if self.layers else 0
-
-    def __iter__(self) -> Iterator[tuple[Tensor | None, ...]]:
-        return (layer.members for layer in self.layers)
 
 
 class GatedBlock(Module):
@@ -138,10 +86,9 @@ class MovingAverageGatedAttention(GatedBlock):
         z = F.silu(z)
         query, key = (z * self.qk_weight[n] + self.qk_bias[n] for n in (0, 1))
         value = self.activation(self.v_proj(h))
-        if past.key is not None and past.value is not None:
-            key = F.concat([past.key, key], axis=1)
-            value = F.concat([past.value, value], axis=1)
-        past.key, past.value = self._current_chunk(key, value)
+        key, value = past.tokens.append(key, value)
+        if self.chunk_size is not None:
+            past.keep_last(key.shape[1] % self.chunk_size)
         context, weights = attend_in_chunks(
             self.attention, self.rel_pos_bias, query, key, value, mask,
             causal=self.causal, size=self.chunk_size, drop_values=self.hidden_dropout,
@@ -149,13 +96,6 @@ class MovingAverageGatedAttention(GatedBlock):
         )  # fmt: skip
         candidate = self.activation(i + self.h_proj(context * F.silu(gate)))
         return self.update(x, phi.sigmoid(), candidate), weights
-
-    def _current_chunk(self, key: Tensor, value: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Return the keys and values that the next token can attend to."""
-        if self.chunk_size is None:
-            return key, value
-        ended = key.shape[1] - key.shape[1] % self.chunk_size
-        return (None, None) if ended == key.shape[1] else (key[:, ended:], value[:, ended:])
 
 
 class GatedCrossAttention(GatedBlock):

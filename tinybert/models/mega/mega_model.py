@@ -8,6 +8,7 @@ Shapes   B batch, T tokens, P tokens in the cache, D hidden, S tokens of an enco
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, ClassVar
 
 from tinybert.autograd import Tensor
@@ -21,16 +22,16 @@ from tinybert.models.masks import read_mask
 from tinybert.models.mega.feed_forward import FeedForward
 from tinybert.models.mega.gated_attention import (
     GatedCrossAttention,
-    MegaCache,
-    MegaLayerCache,
     MovingAverageGatedAttention,
     count_seen,
 )
+from tinybert.models.mega.mega_cache import MegaCache, MegaLayerCache
 from tinybert.models.mega.mega_config import MegaConfig, check_mega_config
 from tinybert.models.mega.relative_bias import RotaryBias, SimpleBias
 from tinybert.models.past_key_values import layers_of
 from tinybert.models.stack import LayerOutput, Stack
 from tinybert.nn import BatchNorm, DampedEMA, Embedding, Module, RMSNorm, ScaleNorm
+from tinybert.nn.cache import LayerCache
 from tinybert.nn.init import normal_
 from tinybert.outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
@@ -71,7 +72,7 @@ class MegaBlock(Module):
         self, x: Tensor, call: Any, past: MegaLayerCache | None, head_mask: None = None
     ) -> LayerOutput:
         """Map x (B, T, D) to (B, T, D), and attention weights if requested. `past` is updated."""
-        past = MegaLayerCache(self.cache_size) if past is None else past
+        past = MegaLayerCache(self.cache_size, LayerCache()) if past is None else past
         x, weights = self.mega_layer(x, call, past)
         cross_weights = None
         if self.cross_attn is not None:
@@ -103,8 +104,9 @@ class MegaPreTrainedModel(PreTrainedModel):
                 `encoder_attention_mask`: (B, S), its mask.
             labels, start_positions, end_positions: the targets, for the loss; see the class
                 and its `answer`.
-            past_key_values: the cache of an earlier call of a decoder. `input_ids` are then the new
-                tokens only.
+            past_key_values: the cache of an earlier call of a decoder: tuples, which are not
+                changed, or that of `make_cache`, which is. `input_ids` are then the new tokens
+                only.
             use_cache: whether a decoder returns `past_key_values`; the config's value if None.
             output_attentions, output_hidden_states: return what every layer computed; the config's
                 values if None.
@@ -154,6 +156,13 @@ class MegaModel(MegaPreTrainedModel, BaseModel):
     def __init__(self, config: MegaConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
         check_mega_config(config)
+        size, values = config.hidden_size, config.intermediate_size
+        self.reserve(
+            size * config.vocab_size,
+            size * (2 * size + 3 * values + config.shared_representation_size)
+            + size * (8 * config.ema_projection_size + 2 * config.nffn_hidden_size)
+            + 2 * config.max_positions * (config.relative_positional_bias == "simple"),
+        )
         self.embedding_layer = MegaEmbeddings(config)
         self.layers = Stack(MegaBlock(config) for _ in range(config.num_hidden_layers))
         self.pooler = Pooler(config) if add_pooling_layer else None
@@ -203,14 +212,25 @@ class MegaModel(MegaPreTrainedModel, BaseModel):
         """Replace the word embeddings."""
         self.embedding_layer.word_embeddings = embeddings
 
+    def make_cache(self, limit: int | None = None) -> MegaCache | None:
+        """Return an empty cache of a decoder, to pass as `past_key_values`. None for an encoder,
+        and with chunks, where a layer keeps the keys and values of one chunk at most.
+        """
+        config = self.config
+        if not config.is_decoder or config.use_chunking:
+            return None
+        return MegaCache(config.num_hidden_layers, cache_size(config), limit=limit)
+
     # --- reading a call ---------------------------------------------------------------------------
 
     def read_cache(self, given: Any, use_cache: bool, batch: int) -> MegaCache | None:
-        """Return the cache of a call, with copies of the tuples of `given`; or None."""
+        """Return the cache of a call: `given` if it is a MegaCache and the call updates it, else a
+        new one with the members of `given`; or None.
+        """
         config, size = self.config, cache_size(self.config)
         layers = config.num_hidden_layers
         if given is None:
-            return MegaCache([MegaLayerCache(size) for _ in range(layers)]) if use_cache else None
+            return MegaCache(layers, size, in_place=False) if use_cache else None
         if not config.is_decoder:
             raise ValueError("past_key_values is for decoders; set is_decoder=True")
         members = layers_of(given, f"{size} arrays or None")
@@ -220,9 +240,20 @@ class MegaModel(MegaPreTrainedModel, BaseModel):
                 f"past_key_values must have {size} members for each of {layers} layers, "
                 f"got {sizes} in {type(given).__name__}"
             )
-        return MegaCache([self._read_layer_cache(layer, batch) for layer in members])
+        read = MegaCache.from_legacy(
+            [self._read_members(layer, batch) for layer in members], in_place=False
+        )
+        if not (use_cache and isinstance(given, MegaCache)):
+            return read
+        for old, new in zip(itertools.chain(*given), itertools.chain(*read), strict=True):
+            if old is not None and (old.dtype, old.device) != (new.dtype, new.device):
+                raise ValueError(
+                    f"past_key_values holds {old.dtype} on {old.device}, but the model is "
+                    f"{new.dtype} on {new.device}: begin with an empty cache"
+                )
+        return given
 
-    def _read_layer_cache(self, members: list[Any], batch: int) -> MegaLayerCache:
+    def _read_members(self, members: list[Any], batch: int) -> list[Tensor | None]:
         config = self.config
         hidden, shared = config.hidden_size, config.shared_representation_size
         state: tuple[Any, ...] = (hidden, config.ema_projection_size)
@@ -240,7 +271,7 @@ class MegaModel(MegaPreTrainedModel, BaseModel):
             if tensor is not None:
                 check_shape("past_key_values", tensor, shape)
         features = [None if tensor is None else tensor.to(self.dtype) for tensor in tensors[:5]]
-        return MegaLayerCache(len(members), (*features, *tensors[5:]))  # `seen` stays an integer
+        return [*features, *tensors[5:]]  # `seen` stays an integer
 
     def check_length(self, name: str, length: int, past: int) -> None:
         """Raise ValueError unless an encoder's sequence fits its chunks. The last chunk of a

@@ -101,5 +101,5 @@ def _angles(like: Any, first: Any, count: int, half: int) -> tuple[Any, Any]:
     xp = array_module(like)
     speed = xp.exp(xp.arange(half) * (-math.log(10000) / half))
     angle = _positions(xp, first, count).astype("float64")[..., None] * speed
-    angle = xp.concatenate([angle, angle], axis=-1)
-    return xp.cos(angle).astype(like.dtype), xp.sin(angle).astype(like.dtype)
+    cos, sin = (f(angle).astype(like.dtype) for f in (xp.cos, xp.sin))
+    return xp.concatenate([cos, cos], axis=-1), xp.concatenate([sin, sin], axis=-1)

@@ -80,6 +80,7 @@ class NemotronConfig(PretrainedConfig):
     """
 
     model_type = "nemotron"
+    presets = tuple(PRESETS)
 
     def __init__(
         self,

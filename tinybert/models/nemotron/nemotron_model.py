@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
+
 from tinybert.autograd import Tensor, as_tensor
 from tinybert.backend import array_module
 from tinybert.log import warn_once
@@ -73,6 +75,9 @@ class NemotronModel(NemotronPreTrainedModel, BaseModel):
     def __init__(self, config: NemotronConfig) -> None:
         super().__init__(config)
         check_config(config)
+        size, heads = config.hidden_size, config.num_attention_heads + config.num_key_value_heads
+        per_layer = size * (2 * heads * (config.head_dim or 0) + 2 * config.intermediate_size)
+        self.reserve(size * config.vocab_size, per_layer)
         if getattr(config, "rope_scaling", None):
             warn_once("rope_scaling has no effect on a Nemotron, here as in transformers 4")
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
@@ -158,11 +163,14 @@ def _four_axes(mask: Tensor, shape: tuple[int, ...], dtype: Any) -> Tensor:
             "attention_mask of four axes must be boolean, True where a query may attend, or "
             f"floats to be added to the scores, got {mask.dtype}"
         )
-    wrong = mask.data[~(mask.data <= 0)]  # NaN too
+    wrong = mask.data[~(mask.data < np.inf)]  # NaN too
     if wrong.size:
+        raise ValueError(f"attention_mask must not hold {wrong[0].item()}")
+    ones = mask.data == 1
+    if bool(ones.any()) and bool((ones | (mask.data == 0)).all()):
         raise ValueError(
-            "attention_mask of four axes holds floats to add to the scores, 0 or below (ones and "
-            f"zeros as booleans), got {wrong[0].item()}"
+            "attention_mask of four axes and floats is added to the scores, where ones and zeros "
+            "hide nothing; give booleans, True where a query may attend"
         )
     return mask.to(dtype)
 
