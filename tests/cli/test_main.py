@@ -136,7 +136,7 @@ def test_home_folders_that_are_unknown(refused, monkeypatch) -> None:
     monkeypatch.delenv("TINYBERT_HOME", raising=False)
     for name in ("~nobody-of-that-name/model", "~nobody-of-that-name"):
         assert f"{name!r} is neither a file or folder nor" in refused("inspect", name)
-        assert f"{name!r} is neither a folder nor" in refused("embed", "a", "--model", name)
+        assert f"there is no folder {name!r}" in refused("embed", "a", "--model", name)
         assert f"there is no folder {name!r}" in refused("classify", "a", "--model", name)
     monkeypatch.setattr(os.path, "expanduser", lambda path: os.fspath(path))  # no HOME, no entry
     monkeypatch.setenv("XDG_CACHE_HOME", "")
