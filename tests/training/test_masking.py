@@ -71,7 +71,7 @@ def test_words_are_chosen_as_a_whole_and_long_ones_as_often(share: float) -> Non
             assert len(set(chosen[row, (word[row] == number) & maskable[row]])) == 1
     first = maskable & ~continues
     rate = {length: chosen[first][lengths.ravel() == length].mean() for length in (1, 2, 5)}
-    assert abs(rate[1] - rate[5]) < 0.1
+    assert abs(rate[1] - rate[5]) < 0.14  # five standard deviations
     assert share - 0.01 < chosen[maskable].mean() < share + 0.06
 
 

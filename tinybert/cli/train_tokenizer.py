@@ -15,6 +15,7 @@ from tinybert.tokenizers import (
     train_bpe,
     train_wordpiece,
 )
+from tinybert.tokenizers.base import Tokenizer
 from tinybert.tokenizers.bpe_files import save_bpe
 
 DETAILS = """\
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     options = {"min_frequency": args.min_frequency}
+    tokenizer: Tokenizer
     if args.kind == "wordpiece":
         lower = not args.cased
         vocabulary = train_wordpiece(
@@ -60,8 +62,9 @@ def run(args: argparse.Namespace) -> int:
         tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=lower)
     else:
         vocab, merges = train_bpe(_lines(args.text), args.vocab_size, **options)
-        save_bpe(vocab, merges, folder)
-        tokenizer = MegaTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+        vocab_file, merges_file = folder / "vocab.json", folder / "merges.txt"
+        save_bpe(vocab, merges, vocab_file, merges_file)
+        tokenizer = MegaTokenizer(str(vocab_file), str(merges_file))
     tokenizer.save_pretrained(folder)
     if args.json:
         print_json({"output": args.output, "kind": args.kind, "tokens": len(tokenizer)})

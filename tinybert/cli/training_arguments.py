@@ -12,7 +12,7 @@ from typing import Any
 
 from tinybert.models.config import read_json_object
 from tinybert.training import Batches, Trainer, TrainingConfig
-from tinybert.weights.atomic import atomic_write
+from tinybert.weights import atomic_write
 
 RUN_NAME = "run.json"
 # Flags of TrainingConfig, with type, placeholder and help.
@@ -71,7 +71,8 @@ def read_options(args: argparse.Namespace, defaults: Mapping[str, Any]) -> dict[
     for name in from_file:
         if name not in known:
             raise ValueError(f"{args.config}: unknown option {name!r}; known: {', '.join(known)}")
-    given = {name: getattr(args, name) for name in known if getattr(args, name, None) is not None}
+    flags = {name: getattr(args, name, None) for name in known}
+    given = {name: value for name, value in flags.items() if value not in (None, [])}
     options = {**known, **from_file, **given}
     if options["output"] is None:
         raise ValueError("--output FOLDER is required: where the model is written")

@@ -10,14 +10,16 @@ import numpy as np
 from tinybert.checks import check_flag, check_integer
 
 Batch = dict[str, Any]  # the keyword arguments of a model's call, as NumPy arrays
-Collator = Callable[[list[Any], np.random.Generator], Batch]
+Collator = Callable[[list[Any], "np.random.Generator"], Batch]
 WINDOW = 50  # batches that are sorted by length together
 
 
 class Examples(Protocol):
     """What `Batches` draws from: a data set, or one epoch of it."""
 
-    lengths: np.ndarray  # (N,) the number of tokens of each example
+    @property
+    def lengths(self) -> np.ndarray:
+        """The number of tokens of each example: (N,)."""
 
     def __len__(self) -> int: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tinybert.checks import check_choice, check_flag, check_integer, check_number
@@ -10,13 +11,20 @@ from tinybert.optim import (
     Adam,
     AdamW,
     Lamb,
+    LambdaLR,
+    Optimizer,
     get_constant_schedule_with_warmup,
     get_cosine_schedule_with_warmup,
     get_linear_schedule_with_warmup,
 )
 
-OPTIMIZERS = {"adamw": AdamW, "adam": Adam, "lamb": Lamb, "sgd": SGD}
-SCHEDULES = {
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adamw": AdamW,
+    "adam": Adam,
+    "lamb": Lamb,
+    "sgd": SGD,
+}
+SCHEDULES: dict[str, Callable[[Optimizer, int, int], LambdaLR]] = {
     "linear": get_linear_schedule_with_warmup,
     "cosine": get_cosine_schedule_with_warmup,
     "constant": lambda optimizer, warmup, steps: get_constant_schedule_with_warmup(

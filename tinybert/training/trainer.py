@@ -25,7 +25,6 @@ from tinybert.training.losses import model_loss
 from tinybert.training.masking import IGNORED
 from tinybert.weights import CheckpointError, load_checkpoint
 
-OVERFLOWS = {"over": "ignore", "invalid": "ignore"}  # in float16 they are expected, and handled
 BEST = "best"  # the folder of the best model so far
 # Options that may change when a run continues: they have no effect on the weights.
 FREE = {"log_every", "evaluate_every", "save_every", "keep", "patience"}
@@ -131,8 +130,8 @@ class Trainer:
             if self.half:
                 part = part.astype("float32")
             part = part * (count / total)
-            with np.errstate(**OVERFLOWS if self.half else {}):
-                (part * scale).backward()
+            with np.errstate(over="ignore", invalid="ignore") if self.half else nullcontext():
+                (part * scale).backward()  # in float16 an overflow is expected, and handled
             loss += float(part)
         if not math.isfinite(loss) and not self.half:
             raise FloatingPointError(
