@@ -10,8 +10,8 @@ from contextlib import contextmanager
 @contextmanager
 def progress_bar(
     label: str, total: int, unit: str, shown: bool | None = None
-) -> Iterator[Callable[[int], object]]:
-    """Yield a function to call with each number of units done.
+) -> Iterator[Callable[..., object]]:
+    """Yield a function to call with the number of units done, and a note to show if there is one.
 
     shown: whether to show the bar; None: if standard error is a terminal.
     """
@@ -20,9 +20,15 @@ def progress_bar(
     try:
         from tqdm import tqdm
     except ImportError:
-        yield lambda done: None
+        yield lambda done, note=None: None
         return
     with tqdm(
         desc=label, total=total, unit=unit, unit_scale=True, leave=False, disable=not shown
     ) as bar:
-        yield bar.update
+
+        def advance(done: int, note: str | None = None) -> None:
+            if note is not None:
+                bar.set_postfix_str(note, refresh=False)
+            bar.update(done)
+
+        yield advance

@@ -22,8 +22,10 @@ from tinybert.backend.random import (
     draw_seed,
     generator,
     generator_for,
+    generator_state,
     manual_seed,
     seeded_generator,
+    set_generator_state,
 )
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "draw_seed",
     "generator",
     "generator_for",
+    "generator_state",
     "is_array",
     "is_device_name",
     "is_mixed",
@@ -49,6 +52,7 @@ __all__ = [
     "plain",
     "register_backend",
     "seeded_generator",
+    "set_generator_state",
     "to_device",
     "to_host",
 ]

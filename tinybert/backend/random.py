@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import itertools
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -106,3 +107,29 @@ class Rewind:
 
     def __exit__(self, *exc_info: object) -> None:
         self._streams.generators = self._before
+
+
+def generator_state() -> dict[str, Any]:
+    """Return the state of every generator that is in use, ready for JSON.
+
+    The state of CuPy's generator cannot be read. It is replaced by a new one, whose seed is stored.
+    """
+    states: dict[str, Any] = {}
+    for key in list(_streams.generators):
+        bits = getattr(_streams.generators[key], "bit_generator", None)
+        if isinstance(bits, np.random.BitGenerator):
+            states[key] = bits.state
+        else:
+            states[key] = draw_seed()
+            _streams.generators[key] = parse_device(key)[0].new_generator(states[key])
+    states["cpu:0"] = generator("cpu").bit_generator.state  # after all seeds are drawn
+    return states
+
+
+def set_generator_state(states: Mapping[str, Any]) -> None:
+    """Continue the streams of random numbers from saved states."""
+    for key, state in states.items():
+        if isinstance(state, int):
+            _streams.generators[key] = parse_device(key)[0].new_generator(state)
+        else:
+            generator(key).bit_generator.state = state

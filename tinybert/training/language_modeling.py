@@ -1,0 +1,111 @@
+"""`LanguageModeling`: pre-training on text, as masked or causal language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinybert.autograd import Tensor, no_grad
+from tinybert.checks import check_choice, check_integer, check_number
+from tinybert.models import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForPreTraining
+from tinybert.pipelines.base import evaluation
+from tinybert.training import metrics
+from tinybert.training.batches import Batch, Batches
+from tinybert.training.collators import MaskedText, PlainText
+from tinybert.training.losses import masked_loss, model_loss
+from tinybert.training.masking import IGNORED
+from tinybert.training.segments import Segments, sentence_blocks, sentence_pairs, token_blocks
+from tinybert.training.token_file import TokenFile
+
+OBJECTIVES: dict[str, Any] = {
+    "masked": AutoModelForMaskedLM,
+    "masked+next": AutoModelForPreTraining,
+    "causal": AutoModelForCausalLM,
+}
+
+
+class LanguageModeling:
+    """What pre-training needs besides the loop.
+
+    Args:
+        tokenizer: of the model.
+        objective: "masked"; "masked+next", with next sentence prediction; or "causal".
+        length: the number of tokens of a row, special tokens included.
+        mask_share, whole_words: see `mask_tokens`.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        objective: str = "masked",
+        length: int = 128,
+        mask_share: float = 0.15,
+        whole_words: bool = True,
+    ) -> None:
+        check_choice("objective", objective, OBJECTIVES)
+        check_integer("length", length, 8)
+        check_number("mask_share", mask_share, most=1)
+        if objective != "causal" and tokenizer.mask_token_id is None:
+            raise ValueError(f"the objective {objective!r} needs a tokenizer with a mask token")
+        self.tokenizer, self.objective, self.length = tokenizer, objective, length
+        self.mask_share, self.whole_words = mask_share, whole_words
+        self.auto = OBJECTIVES[objective]
+        self.loss: Callable[[Any, Batch], Tensor] = (
+            masked_loss if objective == "masked" else model_loss
+        )
+
+    def segments(self, tokens: TokenFile, rng: np.random.Generator) -> Segments:
+        """Draw the examples of an epoch."""
+        if self.objective == "causal":
+            return token_blocks(tokens, self.length, rng)
+        pairs = self.objective == "masked+next"
+        size = self.length - self.tokenizer.num_special_tokens_to_add(pair=pairs)
+        return (sentence_pairs if pairs else sentence_blocks)(tokens, size, rng)
+
+    def batches(self, tokens: TokenFile, batch_size: int, seed: int) -> Batches:
+        """Return the batches of a corpus, with new examples and masks in each epoch."""
+        return Batches(
+            lambda epoch, rng: self.segments(tokens, rng), self._collator(tokens), batch_size, seed
+        )
+
+    def _collator(self, tokens: TokenFile) -> Any:
+        if self.objective == "causal":
+            return PlainText(tokens)
+        pairs = self.objective == "masked+next"
+        return MaskedText(tokens, self.tokenizer, self.mask_share, self.whole_words, pairs)
+
+    def count(self, batch: Batch) -> int:
+        """Return the number of labels that the loss is the mean of."""
+        labels = batch["labels"]
+        return int((labels[:, 1:] if self.objective == "causal" else labels != IGNORED).sum())
+
+    def evaluate(
+        self, model: Any, tokens: TokenFile, batch_size: int = 32, most: int = 200
+    ) -> dict[str, float]:
+        """Return loss, perplexity and accuracy on a corpus, always with the same masks.
+
+        most: the number of batches to evaluate on.
+        """
+        batches = self.batches(tokens, batch_size, seed=0)
+        total = hits = count = 0.0
+        with no_grad(), evaluation(model):
+            for _ in range(min(len(batches), most)):
+                batch = next(batches)
+                output = model(**batch)
+                logits = output.get("logits", output.get("prediction_logits")).numpy()
+                labels = batch["labels"]
+                if self.objective == "causal":
+                    logits, labels = logits[:, :-1], labels[:, 1:]
+                counts = labels != IGNORED
+                hits += float((logits[counts].argmax(axis=-1) == labels[counts]).sum())
+                total += float(output.loss) * counts.sum()
+                count += counts.sum()
+        loss = total / count
+        scores = {"loss": loss, "accuracy": hits / count}
+        return (
+            scores
+            if self.objective == "masked+next"
+            else {**scores, "perplexity": metrics.perplexity(loss)}
+        )

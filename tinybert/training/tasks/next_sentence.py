@@ -1,0 +1,42 @@
+"""Next sentence prediction: does the second text follow the first?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinybert.checks import check_choice
+from tinybert.models import AutoModelForNextSentencePrediction
+from tinybert.training import metrics
+from tinybert.training.batches import Batch
+from tinybert.training.readers import Row
+from tinybert.training.tasks.base import Example, Task
+
+
+class NextSentence(Task):
+    """A row has "text", "text_pair" and "label": 0 if the second text follows the first, 1 if it
+    does not (BERT's convention).
+    """
+
+    name = "next-sentence"
+    auto = AutoModelForNextSentencePrediction
+    columns = ("text", "text_pair", "label")
+    best = "accuracy"
+
+    def config(self) -> dict[str, Any]:
+        return {}
+
+    def encode(self, row: Row) -> list[Example]:
+        check_choice("label", str(row["label"]), ("0", "1"))
+        encoded = self.tokenizer(
+            row["text"], row["text_pair"], truncation=True, max_length=self.max_length
+        )
+        return [{**encoded, "labels": int(row["label"])}]
+
+    def metrics(
+        self, outputs: list[dict[str, np.ndarray]], batches: list[Batch]
+    ) -> dict[str, float]:
+        chosen = np.concatenate([output["logits"].argmax(axis=1) for output in outputs])
+        labels = np.concatenate([batch["labels"] for batch in batches])
+        return {"accuracy": metrics.accuracy(chosen, labels)}
