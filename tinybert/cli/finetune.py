@@ -39,7 +39,7 @@ EXAMPLE = """\
   $ tinybert finetune classification --train train.csv --validation valid.csv \\
       --model minilm --output my-model --epochs 3
   $ tinybert classify "What a film!" --model my-model
-  $ tinybert finetune tagging --train train.conll --model minilm --output my-tagger"""
+  $ tinybert finetune tagging --train train.conll --output my-tagger"""
 
 DEFAULTS: dict[str, Any] = {
     "task": None, "train": None, "validation": None, "model": "minilm", "output": None,

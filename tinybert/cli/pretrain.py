@@ -40,8 +40,9 @@ model."""
 EXAMPLE = """\
   $ tinybert train-tokenizer corpus.txt --output my-tokenizer
   $ tinybert pretrain corpus.txt --tokenizer my-tokenizer --family bert \\
-      --set hidden_size=128 --set num_hidden_layers=2 --set num_attention_heads=2 \\
-      --set intermediate_size=512 --steps 1000 --output my-bert
+      --set hidden_size=128 --set num_hidden_layers=2 \\
+      --set num_attention_heads=2 --set intermediate_size=512 \\
+      --steps 1000 --output my-bert
   $ tinybert fill-mask "The [MASK] of the ship." --model my-bert"""
 
 DEFAULTS: dict[str, Any] = {
