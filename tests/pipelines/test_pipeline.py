@@ -207,3 +207,13 @@ def test_models_on_other_devices(model_folder: Make, device: str) -> None:
     for a, b in zip(found, expected, strict=True):
         assert [e["label"] for e in a] == [e["label"] for e in b]
         assert [e["score"] for e in a] == pytest.approx([e["score"] for e in b], abs=ATOL)
+
+
+def test_texts_are_cut_at_the_smaller_limit_of_model_and_tokenizer(model_folder: Make) -> None:
+    classify = pipeline("text-classification", model_folder("BertForSequenceClassification"))
+    positions = classify.model.config.max_position_embeddings
+    for limit, expected in ((10**30, positions), (positions - 5, positions - 5)):
+        classify.tokenizer.model_max_length = limit
+        assert classify.max_length == expected
+    classify.tokenizer.model_max_length = 10**30
+    assert classify("the king went home . " * positions, truncation=True)
