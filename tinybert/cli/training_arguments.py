@@ -10,8 +10,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from tinybert.cli.terminal import print_json
 from tinybert.models.config import read_json_object
 from tinybert.training import Batches, Trainer, TrainingConfig
+from tinybert.training.trainer import readable
 from tinybert.weights import atomic_write
 
 RUN_NAME = "run.json"
@@ -90,13 +92,13 @@ def training_config(options: Mapping[str, Any], batches: Batches) -> TrainingCon
     return TrainingConfig(**chosen)
 
 
-def run_training(trainer: Trainer, options: Mapping[str, Any], resume: bool) -> dict[str, float]:
-    """Start or continue a run, and report it on standard error.
+def run_training(trainer: Trainer, options: Mapping[str, Any], args: argparse.Namespace) -> int:
+    """Start or continue a run, report it on standard error, print the last metrics; return 0.
 
-    Raises ValueError if the output folder has a run already and `resume` is False.
+    Raises ValueError if the output folder has a run already and --resume is not given.
     """
     folder = Path(options["output"])
-    if resume:
+    if args.resume:
         if trainer.resume():
             say(f"resumed after step {trainer.step} of {trainer.config.steps}")
     elif (folder / "log.jsonl").exists():
@@ -113,7 +115,11 @@ def run_training(trainer: Trainer, options: Mapping[str, Any], resume: bool) -> 
         )
     metrics = trainer.train()
     say(f"saved {folder}")
-    return metrics
+    if args.json:
+        print_json({"output": options["output"], "steps": trainer.step, "metrics": metrics})
+    elif metrics:
+        print(readable(metrics))
+    return 0
 
 
 def say(line: str) -> None:

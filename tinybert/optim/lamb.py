@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from tinybert.autograd import Tensor
@@ -38,19 +37,12 @@ class Lamb(Adam):
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)
 
-    def update(self, param: Tensor, data: Array, grad: Array, group: Mapping[str, Any]) -> None:
+    def update(self, param: Tensor, data: Array, grad: Array, group: dict[str, Any]) -> None:
         """Update one parameter."""
-        mean, square = self.buffer(param, "exp_avg"), self.buffer(param, "exp_avg_sq")
-        state = self.state[param]
-        step = state["step"] = state.get("step", 0) + 1
-        beta1, beta2 = (float(beta) for beta in group["betas"])
         xp = array_module(data)
-        mean *= beta1
-        mean += grad * (1 - beta1)
-        square *= beta2
-        square += grad * grad * (1 - beta2)
-        root = xp.sqrt(square) / math.sqrt(1 - beta2**step)
-        direction = mean / (1 - beta1**step) / (root + float(group["eps"]))
+        direction = xp.zeros_like(data)  # where a step of Adam with rate 1 leads from zero
+        super().update(param, direction, grad, {**group, "lr": 1.0, "weight_decay": 0.0})
+        xp.negative(direction, out=direction)
         direction += data * float(group["weight_decay"])
         length, step_length = xp.linalg.norm(data.ravel()), xp.linalg.norm(direction.ravel())
         both = (length > 0) & (step_length > 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.progress import progress_bar
+from tinybert.weights import atomic_write
 
 LOG_NAME = "log.jsonl"
 
@@ -26,7 +27,8 @@ class TrainingLog:
         self.path = folder / LOG_NAME
         lines = read_log(folder) if step else []
         kept = [line for line in lines if line["step"] <= step]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        with atomic_write(self.path, "w") as file:
+            file.writelines(json.dumps(line) + "\n" for line in kept)
         self.step, self.steps = step, steps
         self._bar = progress_bar("training", steps, " steps")
         self._entries: list[dict[str, float]] = []

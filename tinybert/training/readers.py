@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,15 +116,3 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
                 yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:
                 raise ValueError(f"{os.fspath(path)}: line {number} is not UTF-8") from None
-
-
-def column(rows: Iterable[Row], name: str, where: str) -> list[Any]:
-    """Return the values of a column; ValueError, naming the columns, if a row lacks it."""
-    values = []
-    for number, row in enumerate(rows, 1):
-        if row.get(name) is None:
-            raise ValueError(
-                f"{where}: row {number} has no {name!r}; its columns are {', '.join(row)}"
-            )
-        values.append(row[name])
-    return values

@@ -107,6 +107,14 @@ class Task:
         return len(batch["input_ids"])
 
 
+def chosen_and_labels(
+    outputs: list[dict[str, np.ndarray]], batches: list[Batch]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the most likely class and the label of each example: (N,), (N,)."""
+    chosen = np.concatenate([output["logits"].argmax(axis=1) for output in outputs])
+    return chosen, np.concatenate([batch["labels"] for batch in batches])
+
+
 def pad(row: Sequence[Any], length: int, value: Any, side: str) -> list[Any]:
     """Return a row with `value` added at a side until it has `length` elements."""
     extra = [value] * (length - len(row))

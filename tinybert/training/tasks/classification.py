@@ -12,7 +12,7 @@ from tinybert.models import AutoModelForSequenceClassification
 from tinybert.training import metrics
 from tinybert.training.batches import Batch
 from tinybert.training.readers import Row
-from tinybert.training.tasks.base import Example, Task
+from tinybert.training.tasks.base import Example, Task, chosen_and_labels
 
 KINDS = ("single", "multi", "regression")
 SEPARATOR = "|"  # between the classes of a text, in a CSV file
@@ -97,8 +97,5 @@ class Classification(Task):
                 "f1": metrics.f1(chosen, labels, "micro"),
                 "macro_f1": metrics.f1(chosen, labels),
             }
-        predictions = logits.argmax(axis=1)
-        return {
-            "accuracy": metrics.accuracy(predictions, labels),
-            "f1": metrics.f1(predictions, labels),
-        }
+        pair = chosen_and_labels(outputs, batches)
+        return {"accuracy": metrics.accuracy(*pair), "f1": metrics.f1(*pair)}

@@ -11,7 +11,7 @@ from tinybert.models import AutoModelForNextSentencePrediction
 from tinybert.training import metrics
 from tinybert.training.batches import Batch
 from tinybert.training.readers import Row
-from tinybert.training.tasks.base import Example, Task
+from tinybert.training.tasks.base import Example, Task, chosen_and_labels
 
 
 class NextSentence(Task):
@@ -37,6 +37,4 @@ class NextSentence(Task):
     def metrics(
         self, outputs: list[dict[str, np.ndarray]], batches: list[Batch]
     ) -> dict[str, float]:
-        chosen = np.concatenate([output["logits"].argmax(axis=1) for output in outputs])
-        labels = np.concatenate([batch["labels"] for batch in batches])
-        return {"accuracy": metrics.accuracy(chosen, labels)}
+        return {"accuracy": metrics.accuracy(*chosen_and_labels(outputs, batches))}
