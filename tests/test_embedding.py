@@ -400,7 +400,7 @@ def test_a_plain_folder_says_why_it_takes_the_mean(folder: Path) -> None:
     write(folder / "modules.json", [{"type": "models.Normalize", "path": "2"}])
     described = SentenceEmbedder.from_pretrained(folder).describe()
     assert described == (
-        "pooling: mean, scaled to length 1 (the default: modules.json has no Pooling)"
+        "pooling: mean, scaled to length 1 (the default: modules.json lists no Pooling module)"
     )
 
 

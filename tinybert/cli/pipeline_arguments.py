@@ -43,7 +43,7 @@ def trained(load: Callable[[], Any], task: str, args: argparse.Namespace) -> Any
     """Return the pipeline that `load` returns.
 
     Raises ValueError if the model's file lacks weights, which are then random, unless --untrained
-    is given. The loader's warning comes only if there is no error.
+    is given. The warnings of loading are logged only if no error is raised.
     """
     logger, records = logging.getLogger("tinybert"), list[logging.LogRecord]()
 

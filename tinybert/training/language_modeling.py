@@ -27,7 +27,7 @@ OBJECTIVES: dict[str, Any] = {
 
 
 class LanguageModeling:
-    """What pre-training needs besides the loop.
+    """Pre-training objectives: how text becomes batches, the loss, and the evaluation.
 
     Args:
         tokenizer: of the model.

@@ -67,7 +67,7 @@ def choose_tokens(
     else:
         word = np.cumsum(~continues, axis=1) - 1  # the number of each token's word
         word = np.maximum(word, 0)
-    # Every word gets a random number; tokens sorted by it are words in random order.
+    # Every word gets a random number; sorting the tokens by it shuffles the words.
     lot = np.take_along_axis(rng.random(maskable.shape), word, axis=1)
     lot = np.where(maskable, lot, np.inf)
     order = np.argsort(lot, axis=1, kind="stable")

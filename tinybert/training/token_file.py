@@ -67,7 +67,7 @@ class TokenFile:
             tokenizer: with the vocabulary of the model to train.
 
         Raises ValueError for a text file without text or not in UTF-8, OSError if one cannot be
-        read. While it works, ids wait in temporary files beside `path`.
+        read. While it works, ids are in temporary files in the folder of `path`.
         """
         source = describe(texts, tokenizer)
         if Path(path).exists():

@@ -53,7 +53,7 @@ class Trainer:
         loss: the loss of a batch, a mean over `count(batch)` labels. The default is the model's.
         count: the number of labels in a batch. The batches of one step are weighted by it, which
             gives the gradient of one large batch.
-        save: writes what a model folder needs beside the weights, for example the tokenizer.
+        save: writes the other files of a model folder, for example those of the tokenizer.
         report: called with a line of text after each evaluation and checkpoint.
 
     A run that continues from a checkpoint ends with the same weights, bit for bit, as one that was

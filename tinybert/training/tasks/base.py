@@ -1,4 +1,4 @@
-"""`Task`: what one kind of training needs besides the loop.
+"""`Task`: how one kind of fine-tuning reads its examples and computes its metrics.
 
 A task turns rows of a file into examples, examples into batches, and the model's outputs into
 metrics. Model, loss and training loop are the same for all.
