@@ -141,7 +141,7 @@ def test_a_flipped_bit_of_any_tensor_is_found_when_it_is_read(saved, tmp_path):
     data = tmp_path / "bert_model.ckpt.data-00000-of-00001"
     raw = data.read_bytes()
     with TensorFlow1Checkpoint(tmp_path) as file:
-        places = {name: file._spans[name].pieces[0] for name in file}
+        places = {name: file._named[name].pieces[0] for name in file}
     for seed, (name, piece) in enumerate(places.items()):
         noise = random.Random(seed)
         broken = bytearray(raw)

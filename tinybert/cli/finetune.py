@@ -68,11 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def make_task(options: dict[str, Any], tokenizer: Any) -> Task:
     """Return the task with its options."""
-    task_class, own = TASKS[options["task"]], {}
-    if options["task"] == "classification":
-        own["kind"] = options["kind"]
-    if options["task"] == "question-answering" and options["stride"] is not None:
-        own["stride"] = options["stride"]
+    task_class = TASKS[options["task"]]
+    own = {name: options[name] for name in task_class.options if options[name] is not None}
     return task_class(tokenizer, options["max_length"], **own)
 
 

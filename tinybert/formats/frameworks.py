@@ -6,7 +6,7 @@ files, ``tf_model.h5`` and ``flax_model.msgpack``.
 Source: transformers 4.57, ``modeling_tf_utils.py`` and ``modeling_flax_utils.py``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +31,16 @@ class FrameworkCheckpoint(TensorReader):
         framework = reader.metadata["format"]
         self.metadata = {**reader.metadata, "format": "pt"}
         self.format = f"{reader.format} of {framework}"
-        self._stored: dict[str, tuple[str, bool]] = {}  # our name -> name in the file, transposed
+        self._named: dict[str, tuple[str, bool]] = {}  # our name -> name in the file, transposed
         for stored in reader:
             name, kernel = _NAMES[framework](stored)
             if kernel:
                 kernel_is_transposed(str(path), stored, reader.info(stored).shape)
-            if name in self._stored:
+            if name in self._named:
                 raise CheckpointError(path, f"two tensors would be {name!r:.120}")
-            self._stored[name] = (stored, kernel)
+            self._named[name] = (stored, kernel)
         if framework == "tf":
-            self._stored = without_base(self._stored)
+            self._named = without_base(self._named)
 
     def info(self, name: str) -> TensorInfo:
         """Return format, shape and size of a tensor, after transposing."""
@@ -65,18 +65,9 @@ class FrameworkCheckpoint(TensorReader):
         return (array.T if kernel else array), widen
 
     def _location(self, name: str) -> tuple[str, bool]:
-        if name not in self._stored:
+        if name not in self._named:
             raise KeyError(f"{self._path} has no tensor {name!r}")
-        return self._stored[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._stored)
-
-    def __len__(self) -> int:
-        return len(self._stored)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._stored
+        return self._named[name]
 
     def close(self) -> None:
         """Close the reader. Arrays that were returned stay valid."""

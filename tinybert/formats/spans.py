@@ -10,7 +10,7 @@ import math
 import mmap
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -97,13 +97,13 @@ class SpanReader(TensorReader):
         self.path = path
         self.metadata = dict(metadata or {})
         self._files = tuple(files)
-        self._spans = dict(spans)
+        self._named = dict(spans)
         self._maps: dict[int, mmap.mmap] = {}
         self._lock = threading.Lock()
         self._sizes = [os.fstat(file.fileno()).st_size for file in self._files]
-        for name, span in self._spans.items():
+        for name, span in self._named.items():
             self._check(name, span)
-        total = sum(span.nbytes for span in self._spans.values())
+        total = sum(span.nbytes for span in self._named.values())
         if total > sum(self._sizes):
             raise CheckpointError(
                 path, f"describes {total} bytes of tensors, but has only {sum(self._sizes)}"
@@ -146,15 +146,6 @@ class SpanReader(TensorReader):
         for file in getattr(self, "_files", ()):
             file.close()
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._spans)
-
-    def __len__(self) -> int:
-        return len(self._spans)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._spans
-
     def info(self, name: str) -> TensorInfo:
         """Return format, shape and size of a tensor without reading its data."""
         return self._span(name).info
@@ -191,9 +182,9 @@ class SpanReader(TensorReader):
             target[first : first + rows] = fmt.widen(values) if fmt.widen else values
 
     def _span(self, name: str) -> Span:
-        if name not in self._spans:
+        if name not in self._named:
             raise KeyError(f"{self.path} has no tensor {name!r:.200}")
-        return self._spans[name]
+        return self._named[name]
 
     def _view(self, span: Span) -> np.ndarray | None:
         """Return the stored array as a view of the mapping; None if that is not possible."""

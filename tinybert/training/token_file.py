@@ -49,11 +49,6 @@ class TokenFile:
         """Return the number of tokens."""
         return len(self.ids)
 
-    @property
-    def lengths(self) -> np.ndarray:
-        """The number of tokens of each sentence: (S,)."""
-        return np.diff(self.sentences)
-
     @classmethod
     def build(
         cls, path: str | os.PathLike[str], texts: Sequence[str | os.PathLike[str]], tokenizer: Any

@@ -26,7 +26,7 @@ from tinybert.training.masking import IGNORED
 from tinybert.weights import CheckpointError, load_checkpoint
 
 BEST = "best"  # the folder of the best model so far
-# Options that may change when a run continues: they have no effect on the weights.
+# Options that may change when a run continues: they have no effect on a step.
 FREE = {"log_every", "evaluate_every", "save_every", "keep", "patience"}
 
 

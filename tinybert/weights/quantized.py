@@ -97,7 +97,7 @@ class QuantizedCheckpoint(TensorReader):
         except ValueError as error:
             raise CheckpointError(path, str(error)) from None
         used = {name for layer in self._scales.values() for name in layer[:2]}
-        self._names = dict.fromkeys(
+        self._named = dict.fromkeys(
             name for name in reader if name not in used and _end(name) not in ACTIVATIONS
         )
 
@@ -190,18 +190,9 @@ class QuantizedCheckpoint(TensorReader):
         return values if values.ndim == 2 else values.reshape(-1, 1)
 
     def _own(self, name: str) -> str:
-        if name not in self._names:
+        if name not in self._named:
             raise KeyError(f"{self._path} has no tensor {name!r}")
         return name
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
 
     def close(self) -> None:
         """Close the reader. Arrays that were returned stay valid."""

@@ -6,10 +6,10 @@ kinds and numbers of files through it. Each kind of file registers itself with `
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class TensorReader(Mapping[str, np.ndarray]):
 
     format: str = "weights"
     metadata: dict[str, str]
+    _named: Mapping[str, Any]  # what a subclass knows of each tensor, by its name
 
     @abstractmethod
     def info(self, name: str) -> TensorInfo:
@@ -79,9 +80,15 @@ class TensorReader(Mapping[str, np.ndarray]):
         self.read_into(name, out)
         return out
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._named)
+
+    def __len__(self) -> int:
+        return len(self._named)
+
     # Mapping's own `in` would read a tensor, and its `==` all of them.
-    @abstractmethod
-    def __contains__(self, name: object) -> bool: ...
+    def __contains__(self, name: object) -> bool:
+        return name in self._named
 
     def __eq__(self, other: object) -> bool:
         return self is other

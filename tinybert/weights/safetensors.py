@@ -12,7 +12,7 @@ import math
 import mmap
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,6 +62,7 @@ class SafetensorsFile(TensorReader):
             self._file.close()
             raise
         self.metadata = self._header.metadata
+        self._named = self._header.tensors
 
     def close(self) -> None:
         """Close the file. Arrays that were handed out stay valid."""
@@ -72,20 +73,11 @@ class SafetensorsFile(TensorReader):
         if hasattr(self, "_file"):
             self._file.close()
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._header.tensors)
-
-    def __len__(self) -> int:
-        return len(self._header.tensors)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._header.tensors
-
     def info(self, name: str) -> TensorInfo:
         """Return format, shape and size of a tensor without reading its data."""
-        if name not in self._header.tensors:
+        if name not in self._named:
             raise KeyError(f"{self.path} has no tensor {name!r:.200}")
-        return self._header.tensors[name]
+        return self._named[name]
 
     def __getitem__(self, name: str) -> np.ndarray:
         info = self.info(name)

@@ -7,7 +7,7 @@ against the files.
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -45,19 +45,19 @@ class ShardedCheckpoint(TensorReader):
     def __init__(self, index: str | os.PathLike[str]) -> None:
         self.path = os.fspath(index)
         weight_map = _read_index(Path(self.path))
-        self._home: dict[str, TensorReader] = {}
+        self._named: dict[str, TensorReader] = {}
         with ExitStack() as opened:
             for shard in sorted(set(weight_map.values())):
                 file = opened.enter_context(self._open(shard))
                 self._adopt(file, shard, weight_map)
             for name, shard in weight_map.items():
-                if name not in self._home:
+                if name not in self._named:
                     raise CheckpointError(
                         self._beside(shard),
                         f"lacks tensor {name!r:.200}, which the index expects in it",
                     )
             self._files = opened.pop_all()
-        first = next(iter(self._home.values()), None)
+        first = next(iter(self._named.values()), None)
         self.metadata = dict(first.metadata) if first else {}
         self.format = f"sharded {first.format}" if first else "sharded"
 
@@ -75,7 +75,7 @@ class ShardedCheckpoint(TensorReader):
 
     def _adopt(self, file: TensorReader, shard: str, weight_map: dict[str, str]) -> None:
         for name in file:
-            if name in self._home:
+            if name in self._named:
                 raise CheckpointError(
                     self._beside(shard),
                     f"has tensor {name!r:.200}, and another shard has it too",
@@ -86,7 +86,7 @@ class ShardedCheckpoint(TensorReader):
                 raise CheckpointError(
                     self._beside(shard), f"has tensor {name!r:.200}, which the index {where}"
                 )
-            self._home[name] = file
+            self._named[name] = file
 
     def mapped(self, name: str) -> np.ndarray | None:
         """See ``TensorReader.mapped``."""
@@ -100,15 +100,6 @@ class ShardedCheckpoint(TensorReader):
         """Close every shard. Arrays that were handed out stay valid."""
         self._files.close()
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._home)
-
-    def __len__(self) -> int:
-        return len(self._home)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._home
-
     def __getitem__(self, name: str) -> np.ndarray:
         return self._shard(name)[name]
 
@@ -121,9 +112,9 @@ class ShardedCheckpoint(TensorReader):
         self._shard(name).read_into(name, out)
 
     def _shard(self, name: str) -> TensorReader:
-        if name not in self._home:
+        if name not in self._named:
             raise KeyError(f"{self.path} has no tensor {name!r:.200}")
-        return self._home[name]
+        return self._named[name]
 
 
 def _read_index(path: Path) -> dict[str, str]:
@@ -170,17 +161,8 @@ class Selection(TensorReader):
 
     def __init__(self, reader: TensorReader, names: Iterable[str]) -> None:
         self._reader = reader
-        self._names = dict.fromkeys(names)
+        self._named = dict.fromkeys(names)
         self.metadata = reader.metadata
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._reader[self._own(name)]
@@ -201,7 +183,7 @@ class Selection(TensorReader):
         """Do nothing: the other reader stays open."""
 
     def _own(self, name: str) -> str:
-        if name not in self._names:
+        if name not in self._named:
             raise KeyError(f"the selection has no tensor {name!r:.200}")
         return name
 

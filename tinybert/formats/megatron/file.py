@@ -9,7 +9,7 @@ matrix of queries, keys and values, which depends on ``checkpoint_version`` (Meg
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class MegatronLMFile(TensorReader):
             args = _arguments(saved)
             self._tensors = latest_names(saved["model"])
             self._config = _config(self._tensors, args, _folder_config(self.path))
-            self._locations = locations_of(self._tensors, self._config)
+            self._named = locations_of(self._tensors, self._config)
         except BaseException as error:
             self._file.close()
             if isinstance(error, ValueError) and not isinstance(error, CheckpointError):
@@ -86,15 +86,6 @@ class MegatronLMFile(TensorReader):
     def close(self) -> None:
         """Close the file. Arrays that were returned stay valid."""
         self._file.close()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._locations)
-
-    def __len__(self) -> int:
-        return len(self._locations)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._locations
 
     def info(self, name: str) -> TensorInfo:
         """Return format, shape and size in bytes of a tensor, without reading its data."""
@@ -131,9 +122,9 @@ class MegatronLMFile(TensorReader):
         return whole[: location.shape[0]]
 
     def _location(self, name: str) -> Location:
-        if name not in self._locations:
+        if name not in self._named:
             raise KeyError(f"{self.path} has no tensor {name!r:.200}")
-        return self._locations[name]
+        return self._named[name]
 
 
 def _third(fused: np.ndarray, third: int, version: float, heads: int) -> np.ndarray:

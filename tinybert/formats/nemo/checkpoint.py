@@ -90,7 +90,7 @@ class NemoCheckpoint(TensorReader):
             raise ValueError(f"num_layers is {layers}, but there are only {len(names)} tensors")
         locations = dict(nemo_locations(self._config))
         _check(reader, names, locations.values())
-        self._locations = {
+        self._named = {
             ours: location._replace(name=names[location.name])
             for ours, location in locations.items()
         }
@@ -98,15 +98,6 @@ class NemoCheckpoint(TensorReader):
     def model_config(self) -> dict[str, Any]:
         """Return the content of a ``config.json`` for this model."""
         return dict(self._config)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._locations)
-
-    def __len__(self) -> int:
-        return len(self._locations)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._locations
 
     def __getitem__(self, name: str) -> np.ndarray:
         location = self._location(name)
@@ -143,9 +134,9 @@ class NemoCheckpoint(TensorReader):
         return self._config["num_attention_heads"], self._config["num_key_value_heads"]
 
     def _location(self, name: str) -> Location:
-        if name not in self._locations:
+        if name not in self._named:
             raise KeyError(f"the NeMo checkpoint has no tensor {name!r}")
-        return self._locations[name]
+        return self._named[name]
 
     def _unfused(self, fused: np.ndarray, part: int) -> np.ndarray:
         """Return queries (H K, ...), keys or values (G K, ...) of fused rows ((H + 2 G) K, ...).

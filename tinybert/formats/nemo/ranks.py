@@ -16,7 +16,7 @@ https://github.com/NVIDIA/NeMo.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,14 +131,14 @@ class SplitCheckpoint(TensorReader):
         self.path, self.metadata = path, {}
         self._files = [file for stage in stages for file in stage]
         # The parts of a tensor in their order, and for each part its copies.
-        self._parts: dict[str, list[list[_Part]]] = {}
+        self._named: dict[str, list[list[_Part]]] = {}
         layers = 0
         for stage in stages:
             layers += self._adopt(stage, layers)
-        outputs = [name for name in self._parts if name.removeprefix(PREFIX) == _OUTPUT]
+        outputs = [name for name in self._named if name.removeprefix(PREFIX) == _OUTPUT]
         for name in outputs if tied and len(stages) > 1 else ():
-            embedding = self._parts.get(name.replace(_OUTPUT, EMBEDDING), [])
-            copies = self._parts.pop(name)
+            embedding = self._named.get(name.replace(_OUTPUT, EMBEDDING), [])
+            copies = self._named.pop(name)
             for part, copy in zip(embedding, copies, strict=False):
                 part += copy
                 _check_alike(part)
@@ -161,8 +161,8 @@ class SplitCheckpoint(TensorReader):
             if name not in names:
                 continue
             whole = _LAYER.sub(lambda match: str(int(match[0]) + begin), name)
-            if whole in self._parts:
-                other = self._parts[whole][0][0].file.path
+            if whole in self._named:
+                other = self._named[whole][0][0].file.path
                 raise CheckpointError(
                     stage[0].path, f"has a tensor {name!r:.120}, which {other} has too"
                 )
@@ -172,21 +172,12 @@ class SplitCheckpoint(TensorReader):
             if axis is not None and len(parts[0].info.shape) <= axis:
                 shape = parts[0].info.shape
                 raise CheckpointError(stage[0].path, f"tensor {name!r:.120} has shape {shape}")
-            self._parts[whole] = [parts] if axis is None else [[part] for part in parts]
+            self._named[whole] = [parts] if axis is None else [[part] for part in parts]
         return len(layers)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parts)
-
-    def __len__(self) -> int:
-        return len(self._parts)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._parts
 
     def info(self, name: str) -> TensorInfo:
         """Return format, shape and size of a joined tensor, without reading its data."""
-        parts = self._parts[name]
+        parts = self._named[name]
         dtype, shape, nbytes = parts[0][0].info
         axis = _axis(name) or 0
         if len(parts) > 1:
@@ -194,7 +185,7 @@ class SplitCheckpoint(TensorReader):
         return TensorInfo(dtype, shape, nbytes * len(parts))
 
     def __getitem__(self, name: str) -> np.ndarray:
-        arrays = [self._checked(copies) for copies in self._parts[name]]
+        arrays = [self._checked(copies) for copies in self._named[name]]
         if len(arrays) == 1:
             return arrays[0]
         array = np.concatenate(arrays, axis=_axis(name) or 0)
@@ -205,7 +196,7 @@ class SplitCheckpoint(TensorReader):
         """Fill ``out`` with a joined tensor, cast to its dtype."""
         if out.shape != (shape := self.info(name).shape):
             raise ValueError(f"tensor {name!r:.120} has shape {shape}, out has {out.shape}")
-        parts = self._parts[name]
+        parts = self._named[name]
         # Splits without a copy: filling the parts of `out` fills `out`.
         areas = np.split(out, len(parts), axis=_axis(name) or 0) if len(parts) > 1 else [out]
         for copies, area in zip(parts, areas, strict=True):

@@ -7,7 +7,6 @@ a state dict. Both read only the pickle; the numbers are read on access.
 
 import os
 import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -117,7 +116,7 @@ class TorchFile(TensorReader):
         try:
             zipped = self._file.read(0, min(4, self._file.size)) == _ZIP
             self.format = "PyTorch" if zipped else "PyTorch before 1.6"
-            self._tensors = find_state_dict(content, self.path)
+            self._named = find_state_dict(content, self.path)
         except BaseException:
             self._file.close()
             raise
@@ -125,15 +124,6 @@ class TorchFile(TensorReader):
     def close(self) -> None:
         """Close the file. Arrays that were returned stay valid."""
         self._file.close()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._tensors
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._tensor(name).read()
@@ -153,9 +143,9 @@ class TorchFile(TensorReader):
             raise type(error)(f"tensor {name!r}: {error}") from None
 
     def _tensor(self, name: str) -> LazyTensor:
-        if name not in self._tensors:
+        if name not in self._named:
             raise KeyError(f"{self.path} has no tensor {name!r}")
-        return self._tensors[name]
+        return self._named[name]
 
 
 def find_state_dict(value: Any, path: str) -> dict[str, LazyTensor]:

@@ -36,6 +36,7 @@ class Task:
         auto: the Auto class that makes its models.
         columns: what a row must have.
         best: the metric that chooses the best checkpoint; "-" before it if less is better.
+        options: the further arguments of its constructor.
         padding: for labels with a value for each token, the value for padding.
     """
 
@@ -43,6 +44,7 @@ class Task:
     auto: ClassVar[Any]
     columns: ClassVar[tuple[str, ...]]
     best: ClassVar[str]
+    options: ClassVar[tuple[str, ...]] = ()
     padding: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, tokenizer: Any, max_length: int = 128) -> None:

@@ -31,6 +31,7 @@ class Classification(Task):
     name = "classification"
     auto = AutoModelForSequenceClassification
     columns = ("text", "label")
+    options = ("kind",)
 
     def __init__(self, tokenizer: Any, max_length: int = 128, kind: str = "single") -> None:
         super().__init__(tokenizer, max_length)

@@ -31,6 +31,7 @@ class QuestionAnswering(Task):
     name = "question-answering"
     auto = AutoModelForQuestionAnswering
     columns = ("question", "context")
+    options = ("stride",)
     best = "f1"
 
     def __init__(self, tokenizer: Any, max_length: int = 384, stride: int = 128) -> None:
