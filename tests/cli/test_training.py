@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tinybert import AutoTokenizer, load_checkpoint
+from tinybert.training import Trainer
 
 TEXT = "\n\n".join("the cat sat on the mat .\na dog ran in the park ." for _ in range(12))
 SIZES = [
@@ -97,3 +98,30 @@ def test_what_is_missing_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert message in refused(*command)
+
+
+def test_a_run_that_is_interrupted_says_how_to_continue(
+    tinybert, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, count = Trainer._train_step, iter(range(10))
+
+    def interrupted(trainer: Trainer) -> dict[str, float]:
+        if next(count) == 3:
+            raise KeyboardInterrupt
+        return step(trainer)
+
+    monkeypatch.setattr(Trainer, "_train_step", interrupted)
+    command = ("pretrain", "--config", made / "bert" / "run.json", "--output", made / "again")
+    ran = tinybert(*command)
+    assert ran.code == 130
+    assert "--resume continues from the last checkpoint\ninterrupted\n" in ran.err
+    assert "resumed after step 2 of 6" in tinybert(*command, "--resume").err
+    ours, again = load_checkpoint(made / "bert"), load_checkpoint(made / "again")
+    assert all((ours[name] == again[name]).all() for name in ours)
+
+
+def test_a_vocabulary_that_is_too_small_leaves_no_folder(refused, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = ("train-tokenizer", tmp_path / "a.txt", "--vocab-size", 3)
+    assert "must be at least" in refused(*command, "--output", tmp_path / "t")
+    assert not (tmp_path / "t").exists()

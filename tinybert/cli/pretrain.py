@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(options["output"])
     folder.mkdir(parents=True, exist_ok=True)
     tokens = TokenFile.build(folder / "tokens.safetensors", options["text"], tokenizer)
-    say(f"{len(tokens):,} tokens in {len(tokens.documents) - 1:,} documents")
+    say(f"{len(tokens):,} tokens, number of documents: {len(tokens.documents) - 1:,}")
     held_out = None
     if options["validation"]:
         held_out = TokenFile.build(

@@ -50,7 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Learn the vocabulary, write the folder, and say how many tokens there are."""
     folder = Path(args.output)
-    folder.mkdir(parents=True, exist_ok=True)
     options = {"min_frequency": args.min_frequency}
     tokenizer: Tokenizer
     if args.kind == "wordpiece":
@@ -58,10 +57,12 @@ def run(args: argparse.Namespace) -> int:
         vocabulary = train_wordpiece(
             _lines(args.text), args.vocab_size, do_lower_case=lower, **options
         )
+        folder.mkdir(parents=True, exist_ok=True)
         save_vocab(vocabulary, folder / "vocab.txt")
         tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=lower)
     else:
         vocab, merges = train_bpe(_lines(args.text), args.vocab_size, **options)
+        folder.mkdir(parents=True, exist_ok=True)
         vocab_file, merges_file = folder / "vocab.json", folder / "merges.txt"
         save_bpe(vocab, merges, vocab_file, merges_file)
         tokenizer = MegaTokenizer(str(vocab_file), str(merges_file))

@@ -13,6 +13,7 @@ from typing import Any
 from tinybert.cli.terminal import print_json
 from tinybert.models.config import read_json_object
 from tinybert.training import Batches, Trainer, TrainingConfig
+from tinybert.training.checkpoint import checkpoints
 from tinybert.training.trainer import readable
 from tinybert.weights import atomic_write
 
@@ -113,7 +114,12 @@ def run_training(trainer: Trainer, options: Mapping[str, Any], args: argparse.Na
             f"weight decay {group['weight_decay']:g}: {len(group['params'])} parameters, "
             f"{count:,} numbers"
         )
-    metrics = trainer.train()
+    try:
+        metrics = trainer.train()
+    except KeyboardInterrupt:
+        if checkpoints(folder):
+            say("--resume continues from the last checkpoint")
+        raise
     say(f"saved {folder}")
     if args.json:
         print_json({"output": options["output"], "steps": trainer.step, "metrics": metrics})
