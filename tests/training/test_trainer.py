@@ -125,6 +125,49 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     assert not checkpoints(tmp_path)
 
 
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(tmp_path: Path) -> None:
+    def loss(model: Any, batch: dict[str, Any]) -> Any:
+        x = model(**batch).loss
+        return x + (x - x).sqrt()  # finite; its gradient is not
+
+    run = trainer(tmp_path, loss=loss)
+    before = {name: p.numpy().copy() for name, p in run.model.named_parameters()}
+    with (
+        np.errstate(divide="ignore", invalid="ignore"),
+        pytest.raises(FloatingPointError, match=r"the norm of the gradient is (nan|inf) at step 1"),
+    ):
+        run.train()
+    assert all(np.array_equal(before[n], p.numpy()) for n, p in run.model.named_parameters())
+
+
+def test_running_statistics_continue_in_float16(tmp_path: Path) -> None:
+    """Buffers are no parameters, but a part of the state."""
+
+    def run(folder: str, steps: int) -> Trainer:
+        with tinybert.manual_seed(5):
+            config = tinybert.MegaConfig(
+                vocab_size=VOCAB, hidden_size=8, num_hidden_layers=1, intermediate_size=8,
+                shared_representation_size=4, nffn_hidden_size=8, max_positions=16,
+                normalization_type="batchnorm",
+            )  # fmt: skip
+            model = tinybert.MegaForMaskedLM(config)
+        options = TrainingConfig(steps=6, float16=True, save_every=3, learning_rate=1e-2)
+        made = Trainer(model, Batches(Rows(), collate, 4, seed=2), options, tmp_path / folder)
+        made._should_stop = lambda: made.step >= steps  # type: ignore[method-assign]
+        return made
+
+    whole, part = run("whole", 6), run("part", 3)
+    whole.train()
+    part.train()
+    again = run("part", 6)
+    assert again.resume()
+    again.train()
+    statistics = [name for name in whole.model.state_dict() if "running" in name]
+    assert statistics
+    for name, tensor in whole.model.state_dict().items():
+        assert np.array_equal(tensor.numpy(), again.model.state_dict()[name].numpy()), name
+
+
 def test_the_best_model_is_kept_and_patience_stops(tmp_path: Path) -> None:
     scores = iter([1.0, 3.0, 2.0, 2.5, 9.0])
     found: list[dict[str, np.ndarray]] = []

@@ -22,7 +22,9 @@ from tinybert.display import visible
 from tinybert.fetch import FetchError
 
 # Errors that a user can cause and fix. Any other error is a bug and shows a traceback.
-USER_ERRORS = (ValueError, OSError, ImportError, MemoryError, FetchError, DeviceError)
+USER_ERRORS = (
+    ValueError, OSError, ImportError, MemoryError, FloatingPointError, FetchError, DeviceError,
+)  # fmt: skip
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 FAILED, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 

@@ -89,11 +89,10 @@ class HalfPrecision:
             self.model.to(np.float16)
 
     def load_weights(self, arrays: Mapping[str, Any]) -> None:
-        """Set the float32 weights, and the model's, by name."""
+        """Set the float32 weights by name; the model has its rounded copy already."""
         with no_grad():
             for name, weights in self.weights.items():
                 weights.copy_(arrays[name])
-        self.copy_weights()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scale and its counters."""

@@ -133,11 +133,7 @@ class Trainer:
             with np.errstate(over="ignore", invalid="ignore") if self.half else nullcontext():
                 (part * scale).backward()  # in float16 an overflow is expected, and handled
             loss += float(part)
-        if not math.isfinite(loss) and not self.half:
-            raise FloatingPointError(
-                f"the loss is {loss} at step {self.step + 1}; try a lower learning rate or a "
-                "longer warm-up. The last checkpoint is not affected"
-            )
+        self._check_finite("loss", loss)
         rate = self.schedule.get_last_lr()[0]
         norm = self._update()
         tokens = sum(int(np.asarray(b["input_ids"]).size) for b in batches)
@@ -149,6 +145,7 @@ class Trainer:
         weights = [p for group in self.optimizer.param_groups for p in group["params"]]
         limit = self.config.max_grad_norm
         norm = float(clip_grad_norm_(weights, math.inf if limit is None else limit))
+        self._check_finite("norm of the gradient", norm)
         if finite:
             self.optimizer.step()
             if self.half:
@@ -156,6 +153,14 @@ class Trainer:
         self.optimizer.zero_grad()
         self.schedule.step()
         return norm
+
+    def _check_finite(self, name: str, value: float) -> None:
+        """Raise FloatingPointError before the weights become infinite or NaN."""
+        if not math.isfinite(value) and not self.half:
+            raise FloatingPointError(
+                f"the {name} is {value} at step {self.step + 1}; try a lower learning rate or a "
+                "longer warm-up. The last checkpoint is not affected"
+            )
 
     def _due(self, every: int | None) -> bool:
         return every is not None and self.step % every == 0
@@ -243,13 +248,12 @@ class Trainer:
 
     def _load_weights(self, folder: Path) -> None:
         arrays = load_checkpoint(folder)
-        if self.half:
-            self.half.load_weights(arrays)
-            return
         missing = self.model.load_state_dict(arrays, strict=False).missing_keys
         lost = [name for name, _ in self.model.named_parameters() if name in missing]
         if lost:
             raise CheckpointError(str(folder), f"lacks the parameter {lost[0]}")
+        if self.half:
+            self.half.load_weights(arrays)
 
     def _write_model(self, folder: Path) -> None:
         with self.half.full_precision() if self.half else nullcontext():
