@@ -1,7 +1,7 @@
 """Whether a new model fits into memory: asked before its weights are drawn, for large models only.
 
-A model that is too large does not fail at once: the operating system gives memory on credit, and
-ends the process, or others, when the weights are written.
+A model that is too large does not fail at once: the operating system promises more memory than
+there is (overcommitment), and kills this process, or another one, when the weights are written.
 """
 
 from __future__ import annotations

@@ -99,7 +99,10 @@ def run_template(template: str, variables: Mapping[str, Any]) -> str:
 
 
 def _answer(request: bytes, most: int) -> bytes:
-    worker = _waiting.pop() if _waiting else Worker()
+    try:
+        worker = _waiting.pop()
+    except IndexError:  # none, or another thread was faster
+        worker = Worker()
     if worker.process.poll() is not None:  # it was ended by another program
         worker.close()
         worker = Worker()
