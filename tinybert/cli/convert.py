@@ -25,12 +25,15 @@ from tinybert.tokenizers.config import MORE_TEMPLATES, TEMPLATE_FILE
 from tinybert.weights import CheckpointError, open_checkpoint, save_sharded
 from tinybert.weights.dtypes import FORMATS, Format
 from tinybert.weights.folder import weight_files
+from tinybert.weights.int8 import CONFIG as INT8_CONFIG
+from tinybert.weights.int8 import Int8Rows
 from tinybert.weights.quantized import QuantizedCheckpoint, forget_quantization
 from tinybert.weights.reader import TensorReader
 from tinybert.weights.safetensors import stored_infos
 from tinybert.weights.sharded import Selection
 
-DTYPES = ("float16", "bfloat16", "float32")
+INT8 = "int8"
+DTYPES = ("float16", "bfloat16", "float32", INT8)
 CONFIG = "config.json"
 COMPANIONS = (  # files of the tokenizer, the generation config, and those of sentence-transformers
     "modules.json",
@@ -79,7 +82,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a folder, a weights file, or minilm")
     parser.add_argument("target", metavar="TARGET", help="the folder to create")
     parser.add_argument(
-        "--dtype", choices=DTYPES, help="dtype of all float tensors (default: unchanged)"
+        "--dtype",
+        choices=DTYPES,
+        help="dtype of all float tensors (default: unchanged); int8: of matrices, with a scale a "
+        "row",
     )
     parser.add_argument(
         "--max-shard-size",
@@ -171,12 +177,18 @@ class _WithProgress(Selection):
 
 def _write(checkpoint: TensorReader, folder: Path, args: argparse.Namespace) -> float:
     """Write the tensors, verify the written files, and return the largest rounding error."""
-    total = sum(checkpoint.info(name).nbytes for name in checkpoint)
+    stored, dtype = checkpoint, args.dtype
+    if dtype == INT8:
+        stored, dtype = Int8Rows(checkpoint), None
+    total = sum(stored.info(name).nbytes for name in stored)
     with progress_bar("writing", total, "B") as advance:
-        tensors = _WithProgress(checkpoint, advance)
-        save_sharded(tensors, folder, args.max_shard_size, dtype=args.dtype)
+        save_sharded(_WithProgress(stored, advance), folder, args.max_shard_size, dtype=dtype)
     with progress_bar("verifying", total, "B") as advance, open_checkpoint(folder) as written:
-        return _verify(_WithProgress(checkpoint, advance), written, args.dtype, folder)
+        if stored is not checkpoint:
+            widened = QuantizedCheckpoint(_WithProgress(stored, advance), folder / CONFIG)
+            _verify(widened, written, None, folder)
+            return max(difference(checkpoint[name], written[name]).largest for name in checkpoint)
+        return _verify(_WithProgress(stored, advance), written, dtype, folder)
 
 
 def _verify(source: TensorReader, written: TensorReader, dtype: str | None, folder: Path) -> float:
@@ -214,10 +226,14 @@ def _rounding(array: np.ndarray, written: np.ndarray, fmt: Format) -> float | No
 
 def _write_config(options: dict[str, Any], folder: Path, dtype: str | None) -> None:
     renamed: dict[str, Any] = {
-        key: dtype for key in ("torch_dtype", "dtype") if dtype and key in options
+        key: dtype
+        for key in ("torch_dtype", "dtype")
+        if dtype not in (None, INT8) and key in options
     }
     options = options | renamed
     forget_quantization(options)
+    if dtype == INT8:
+        options["quantization_config"] = INT8_CONFIG
     text = json.dumps(options, indent=2, sort_keys=True, ensure_ascii=False)
     with atomic_write(folder / CONFIG, "w") as file:
         file.write(text + "\n")

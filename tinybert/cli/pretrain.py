@@ -16,10 +16,12 @@ from tinybert.cli.training_arguments import (
     say,
     training_config,
 )
+from tinybert.embedding import SentenceEmbedder
 from tinybert.fetch import model_folder
 from tinybert.models import AutoConfig
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import TokenFile, Trainer
+from tinybert.training.distillation import SentenceDistillation, SentenceVectors
 from tinybert.training.language_modeling import OBJECTIVES, LanguageModeling
 
 DETAILS = """\
@@ -33,7 +35,8 @@ empty line between documents. The objectives:
 
 The text is tokenized once, into OUTPUT/tokens.safetensors. --validation TEXT
 measures loss and accuracy on other text after each epoch, and keeps the best
-model."""
+model. With --teacher MODEL, a model of sentence embeddings such as minilm, the
+model learns its sentence vectors too."""
 
 EXAMPLE = """\
   $ tinybert train-tokenizer corpus.txt --output my-tokenizer
@@ -46,7 +49,7 @@ EXAMPLE = """\
 DEFAULTS: dict[str, Any] = {
     "text": [], "validation": [], "model": None, "family": None, "tokenizer": None, "set": [],
     "objective": None, "length": 128, "mask_share": 0.15, "plain_masks": False, "output": None,
-    "batch_size": 32, "epochs": 1, "device": "cpu", "learning_rate": 5e-4,
+    "teacher": None, "batch_size": 32, "epochs": 1, "device": "cpu", "learning_rate": 5e-4,
 }  # fmt: skip
 
 
@@ -68,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plain-masks", action="store_const", const=True, help="mask tokens, not whole words"
     )
+    parser.add_argument(
+        "--teacher", metavar="MODEL", help="also learn the sentence vectors of this model"
+    )
     add_training_arguments(parser)
     add_device_argument(parser)
     add_json_argument(parser)
@@ -85,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--family needs --tokenizer FOLDER; `tinybert train-tokenizer` makes one")
     tokenizer = AutoTokenizer.from_pretrained(model_folder(tokenizer_folder))
     config = _config(options, tokenizer)
-    task = LanguageModeling(
+    task: Any = LanguageModeling(
         tokenizer, _objective(options, config), options["length"], options["mask_share"],
         not options["plain_masks"],
     )  # fmt: skip
@@ -99,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
             folder / "validation.safetensors", options["validation"], tokenizer
         )
     model = _model(options, task, config)
+    if options["teacher"] is not None:
+        task = _with_teacher(options, task, tokens, held_out)
     say(f"{type(model).__name__} with {model.num_parameters():,} parameters")
     batches = task.batches(tokens, options["batch_size"], options["seed"])
     trainer = Trainer(
@@ -113,6 +121,23 @@ def run(args: argparse.Namespace) -> int:
         report=say,
     )
     return run_training(trainer, options, args)
+
+
+def _with_teacher(
+    options: dict[str, Any], task: Any, tokens: TokenFile, held_out: TokenFile | None
+) -> SentenceDistillation:
+    """Return the task together with the sentence vectors of --teacher."""
+    teacher = SentenceEmbedder.from_pretrained(model_folder(options["teacher"]), options["device"])
+    folder = Path(options["output"])
+
+    def build(name: str, text: str, tokens: TokenFile) -> SentenceVectors:
+        return SentenceVectors.build(folder / name, tokens, options[text], task.tokenizer, teacher)
+
+    vectors = build("teacher.safetensors", "text", tokens)
+    if held_out is None:
+        return SentenceDistillation(task, vectors)
+    measured = build("teacher-validation.safetensors", "validation", held_out)
+    return SentenceDistillation(task, vectors, held_out=measured)
 
 
 def _config(options: dict[str, Any], tokenizer: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinybert import functional as F
 from tinybert.autograd import Tensor, no_grad
 from tinybert.checks import check_choice, check_integer, check_number
 from tinybert.models import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForPreTraining
@@ -14,7 +15,7 @@ from tinybert.pipelines.base import evaluation
 from tinybert.training import metrics
 from tinybert.training.batches import Batch, Batches
 from tinybert.training.collators import MaskedText, PlainText
-from tinybert.training.losses import masked_loss, model_loss
+from tinybert.training.losses import masked_loss, masked_scores, model_loss
 from tinybert.training.masking import IGNORED
 from tinybert.training.segments import Segments, sentence_blocks, sentence_pairs, token_blocks
 from tinybert.training.token_file import TokenFile
@@ -67,10 +68,11 @@ class LanguageModeling:
     def batches(self, tokens: TokenFile, batch_size: int, seed: int) -> Batches:
         """Return the batches of a corpus, with new examples and masks in each epoch."""
         return Batches(
-            lambda epoch, rng: self.segments(tokens, rng), self._collator(tokens), batch_size, seed
+            lambda epoch, rng: self.segments(tokens, rng), self.collator(tokens), batch_size, seed
         )
 
-    def _collator(self, tokens: TokenFile) -> Any:
+    def collator(self, tokens: TokenFile) -> Any:
+        """Return the function that makes a batch of segments."""
         if self.objective == "causal":
             return PlainText(tokens)
         pairs = self.objective == "masked+next"
@@ -92,16 +94,10 @@ class LanguageModeling:
         total = hits = count = 0.0
         with no_grad(), evaluation(model):
             for _ in range(min(len(batches), most)):
-                batch = next(batches)
-                output = model(**batch)
-                logits = output.get("logits", output.get("prediction_logits")).numpy()
-                labels = batch["labels"]
-                if self.objective == "causal":
-                    logits, labels = logits[:, :-1], labels[:, 1:]
-                counts = labels != IGNORED
-                hits += float((logits[counts].argmax(axis=-1) == labels[counts]).sum())
-                total += float(output.loss) * counts.sum()
-                count += counts.sum()
+                loss, logits, labels = self._scores(model, next(batches))
+                hits += float((logits.argmax(axis=-1) == labels).sum())
+                total += loss * len(labels)
+                count += len(labels)
         loss = total / count
         scores = {"loss": loss, "accuracy": hits / count}
         return (
@@ -109,3 +105,16 @@ class LanguageModeling:
             if self.objective == "masked+next"
             else {**scores, "perplexity": metrics.perplexity(loss)}
         )
+
+    def _scores(self, model: Any, batch: Batch) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the loss, and scores (N, V) and labels (N,) of the tokens that count in it."""
+        if self.objective == "masked":
+            scores, words = masked_scores(model, batch)
+            return float(F.cross_entropy(scores, words)), scores.numpy(), words.numpy()
+        output = model(**batch)
+        logits = output.get("logits", output.get("prediction_logits")).numpy()
+        labels = batch["labels"]
+        if self.objective == "causal":
+            logits, labels = logits[:, :-1], labels[:, 1:]
+        counts = labels != IGNORED
+        return float(output.loss), logits[counts], labels[counts]

@@ -18,7 +18,12 @@ def model_loss(model: Any, batch: Batch) -> Tensor:
 
 
 def masked_loss(model: Any, batch: Batch) -> Tensor:
-    """Return the loss of a masked language model, with scores at masked positions alone.
+    """Return the loss of a masked language model, with scores at masked positions alone."""
+    return F.cross_entropy(*masked_scores(model, batch))
+
+
+def masked_scores(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return scores (N, V) and labels (N,) of the N masked positions of a batch.
 
     Only one token in seven has a label. The scores of the others, each a row of V numbers, would
     take most of the memory and up to half of the time of a small model, and have no effect.
@@ -27,5 +32,4 @@ def masked_loss(model: Any, batch: Batch) -> Tensor:
     x = model.base_model(**inputs).last_hidden_state  # (B, T, D)
     rows, columns = np.nonzero(batch["labels"] != IGNORED)
     logits = model.word_logits(x[rows, columns])  # (N, V)
-    labels = as_tensor(batch["labels"][rows, columns]).to(logits.device)
-    return F.cross_entropy(logits, labels)
+    return logits, as_tensor(batch["labels"][rows, columns]).to(logits.device)

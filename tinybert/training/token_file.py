@@ -97,7 +97,7 @@ def _tokenize(folder: Path, texts: Sequence[Any], tokenizer: Any) -> dict[str, n
     ):
         for text in texts:
             before = len(sentences)
-            for lines, ends in _documents(text, advance):
+            for lines, ends in read_documents(text, advance):
                 for tokens, same_word in _encode(lines, tokenizer):
                     ids.write(tokens.astype(dtype).tobytes())
                     continues.write(same_word.tobytes())
@@ -115,8 +115,13 @@ def _tokenize(folder: Path, texts: Sequence[Any], tokenizer: Any) -> dict[str, n
     }
 
 
-def _documents(text: Any, advance: Callable[[int], object]) -> Iterator[tuple[list[str], bool]]:
-    """Yield the lines of a file, a document or a part of a long one, and whether it ends there."""
+def read_documents(
+    text: Any, advance: Callable[[int], object] = lambda size: None
+) -> Iterator[tuple[list[str], bool]]:
+    """Yield the lines of a file, a document or a part of a long one, and whether it ends there.
+
+    advance: called with the number of bytes of each line.
+    """
     lines: list[str] = []
     with open(text, "rb") as file:
         for number, raw in enumerate(file, 1):
