@@ -8,10 +8,11 @@ CORPUS     public-domain text, and WIKIPEDIA, passages of Wikipedia: one sentenc
 OUT        gets `train.txt`, `held_out.txt` and the model folder `start`
 
 The text to train on is all of Wikipedia but its last 600 passages, which are held out, and every
-sixth document of the corpus. The vocabulary keeps the special tokens, all single characters of
-MiniLM's vocabulary (so that every word of them can still be written) and the most frequent tokens.
-Their embeddings are MiniLM's, and so are its layers. The head for masked words starts as the
-identity, with the logarithms of the tokens' frequencies as bias.
+sixth document of the corpus. The vocabulary keeps of MiniLM's: the special tokens; all single
+characters, so that every word of them can still be written; the first 10,000 words, which are in
+the order of their frequency in BERT's own training text; and, up to 17,000 tokens, the most
+frequent ones of the texts here. Their embeddings are MiniLM's, and so are its layers. The head for
+masked words starts as the identity, with the logarithms of the tokens' frequencies as bias.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ import numpy as np
 import tinybert
 from tinybert.tokenizers import save_vocab
 
-SIZE = 16_000  # tokens of the vocabulary
+SIZE = 17_000  # tokens of the vocabulary
+WORDS = slice(1996, 11_996)  # the first words of MiniLM's vocabulary, after single characters
 HELD_OUT = 600  # passages of Wikipedia
 SHARE = 6  # one document of the corpus in SHARE
-WEIGHT = 3  # of a token of Wikipedia, for the vocabulary
+WEIGHT = 10  # of a token of Wikipedia, for the vocabulary
 
 
 def documents(path: str) -> list[str]:
@@ -68,6 +70,7 @@ def main(minilm: str, corpus: str, wikipedia: str, out: str) -> None:
     tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     counts = WEIGHT * count_tokens(tokenizer, passages[:-HELD_OUT]) + count_tokens(tokenizer, books)
     must = np.array([is_character(token) for token in tokens])
+    must[WORDS] = True
     usable = np.array([not token.startswith("[unused") for token in tokens])
     order = np.lexsort((-counts, ~must, ~usable))  # first what must be kept, then by frequency
     kept = np.sort(order[:SIZE])
