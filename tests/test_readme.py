@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tokenize
@@ -56,9 +57,11 @@ def test_python_prints_what_its_comments_say(source: str, minilm: Path) -> None:
 @pytest.mark.parametrize(("command", "output"), transcripts(), ids=lambda text: text[:20])
 def test_commands_print_what_is_shown(
     command: str, output: str, minilm: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("COLUMNS", "80")
+    shutil.copy(ROOT / "LICENSE", tmp_path)  # a search keeps its index there
+    monkeypatch.chdir(tmp_path)
     program, *arguments = shlex.split(command)
     assert program == "tinybert"
     assert main(arguments) == 0
@@ -68,7 +71,11 @@ def test_commands_print_what_is_shown(
 def test_examples_were_found() -> None:
     """The tests above would pass over examples that they do not see."""
     assert len(blocks("python")) == 2
-    assert [command.split()[1] for command, _ in transcripts()] == ["similarity", "tokenize"]
+    assert [command.split()[1] for command, _ in transcripts()] == [
+        "similarity",
+        "search",
+        "tokenize",
+    ]
     assert sum("tinybert similarity" in block for block in blocks("bash")) == 1
 
 

@@ -10,7 +10,7 @@ Packages, from the ground up: `backend` (arrays and devices); `text` (text to to
 `weights` (safetensors files and model folders); `autograd`; `ops` (every operation, forward and
 backward, and its kernels); `functional` and `methods` (the lists of them); `nn`, `optim`;
 `generation`; `models`; `formats` (weight files of other frameworks); `embedding`, `comparison`;
-`pipelines`; `training`; `bench`; `cli`. A package imports only from those before it.
+`pipelines`; `search`, `training`; `bench`; `cli`. A package imports only from those before it.
 """
 
 from os import environ as _environ
@@ -22,7 +22,7 @@ from tinybert import interruption as _interruption  # before the imports that ta
 # not imported before; a value set by the user is kept.
 _environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "8")
 
-from tinybert import formats, functional, nn, optim, training
+from tinybert import formats, functional, nn, optim, search, training
 from tinybert.autograd import (
     Function,
     GradcheckError,

@@ -236,7 +236,7 @@ class SentenceEmbedder:
         mask = as_tensor(inputs["attention_mask"][:, :, None].astype(np.float32), device)
         pooled = [POOLINGS[name](x, mask).numpy() for name in self.pooling]
         vectors = np.concatenate(pooled, axis=1)  # (B, dimension)
-        return (_unit(vectors) if self.normalise else vectors), longer
+        return (unit(vectors) if self.normalise else vectors), longer
 
     def describe(self) -> str:
         """Return in one line how vectors are made of token features, and which file says so."""
@@ -254,11 +254,11 @@ def similarity(embeddings: np.ndarray) -> np.ndarray:
     embeddings = np.asarray(embeddings)
     if embeddings.ndim != 2:
         raise ValueError(f"embeddings must have shape (N, D), got {embeddings.shape}")
-    directions = _unit(embeddings)
+    directions = unit(embeddings)
     return np.clip(directions @ directions.T, -1.0, 1.0)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
     """Scale the vectors to length 1."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors / np.maximum(norms, MIN_NORM)

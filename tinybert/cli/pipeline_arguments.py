@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tinybert.cli.command import add_device_argument, add_json_argument
@@ -45,6 +46,21 @@ def trained(load: Callable[[], Any], task: str, args: argparse.Namespace) -> Any
     Raises ValueError if the model's file lacks weights, which are then random, unless --untrained
     is given. The warnings of loading are logged only if no error is raised.
     """
+    with warnings_unless_error():
+        loaded = load()
+        if loaded.untrained and not args.untrained:
+            names = ", ".join(loaded.untrained[:3])
+            more = f" and {len(loaded.untrained) - 3} more" if len(loaded.untrained) > 3 else ""
+            raise ValueError(
+                f"{args.model} has no trained weights for {task}; answers would be random. It "
+                f"lacks {names}{more}; give another --model, or --untrained to use it as it is"
+            )
+    return loaded
+
+
+@contextmanager
+def warnings_unless_error() -> Iterator[None]:
+    """Log the warnings of the block at its end; none if it raises an error, which says more."""
     logger, records = logging.getLogger("tinybert"), list[logging.LogRecord]()
 
     def keep(record: logging.LogRecord) -> bool:
@@ -53,16 +69,8 @@ def trained(load: Callable[[], Any], task: str, args: argparse.Namespace) -> Any
 
     logger.addFilter(keep)
     try:
-        loaded = load()
+        yield
     finally:
         logger.removeFilter(keep)
-    if loaded.untrained and not args.untrained:
-        names = ", ".join(loaded.untrained[:3])
-        more = f" and {len(loaded.untrained) - 3} more" if len(loaded.untrained) > 3 else ""
-        raise ValueError(
-            f"{args.model} has no trained weights for {task}; answers would be random. It lacks "
-            f"{names}{more}; give another --model, or --untrained to use it as it is"
-        )
     for record in records:
         logger.handle(record)
-    return loaded

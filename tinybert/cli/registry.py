@@ -15,6 +15,7 @@ COMMANDS = {
     "fetch": "Download a pretrained model",
     "similarity": "Compute the similarity of texts",
     "embed": "Compute sentence embeddings",
+    "search": "Search text files by meaning",
     "fill-mask": "Predict masked words",
     "classify": "Classify texts",
     "tag": "Find named entities and other token classes",

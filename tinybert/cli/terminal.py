@@ -19,9 +19,9 @@ BAR_WIDTH = 24  # columns of a bar for a score of 1
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
-def terminal_width() -> int:
-    """Return the width of the terminal in columns: $COLUMNS, the terminal's own, or 80."""
-    return max(MIN_WIDTH, shutil.get_terminal_size((80, 24)).columns)
+def terminal_width(piped: int = 80) -> int:
+    """Return the width of the terminal in columns: $COLUMNS, its own, or `piped` without one."""
+    return max(MIN_WIDTH, shutil.get_terminal_size((piped, 24)).columns)
 
 
 def columns_of(text: str) -> int:
