@@ -22,6 +22,7 @@ class _Thread(threading.local):
     """The modes of one thread: a model that generates in one thread does not affect another."""
 
     grad_enabled = True
+    observer: Any = None
 
 
 _RARE = isclass, isgeneratorfunction, iscoroutinefunction, isasyncgenfunction
@@ -43,6 +44,24 @@ def get_default_dtype() -> np.dtype:
 def get_default_device() -> str:
     """Return the device of new tensors for which none is given; "cpu" unless changed."""
     return _default_device
+
+
+def observer() -> Any:
+    """Return what is told of every operation, or None; see `tinybert.trace`."""
+    return _thread.observer
+
+
+class observing:
+    """`with observing(observer): ...`: tell it of every operation of this thread."""
+
+    def __init__(self, observer: Any) -> None:
+        self.observer = observer
+
+    def __enter__(self) -> None:
+        self._before, _thread.observer = _thread.observer, self.observer
+
+    def __exit__(self, *exc_info: object) -> None:
+        _thread.observer = self._before
 
 
 class _GradMode:
