@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.autograd.half import in_float32
-from tinybert.autograd.modes import is_grad_enabled, observer
+from tinybert.autograd.modes import current, observed
 from tinybert.autograd.tensor import Tensor
 from tinybert.backend import Array, backend_of, device_of, is_array, is_mixed
 
@@ -89,10 +89,10 @@ class Function:
             )
         if cls.half_on != "any" and _is_half(arrays, cls.half_on):
             return in_float32(cls.apply, inputs, options)
-        watcher = observer()
+        watcher = current.observer if observed else None
         started = 0.0 if watcher is None else perf_counter()
         node = cls()
-        if is_grad_enabled():
+        if current.grad_enabled:
             node.needs_input_grad = tuple(
                 [isinstance(value, Tensor) and value.requires_grad for value in inputs]
             )

@@ -19,21 +19,25 @@ from tinybert.backend import parse_device
 
 
 class _Thread(threading.local):
-    """The modes of one thread: a model that generates in one thread does not affect another."""
+    """The modes of one thread: a model that generates in one thread does not affect another.
+
+    The functions below read them; where every nanosecond counts they are read directly.
+    """
 
     grad_enabled = True
     observer: Any = None
 
 
 _RARE = isclass, isgeneratorfunction, iscoroutinefunction, isasyncgenfunction
-_thread = _Thread()
+current = _Thread()
+observed: list[Any] = []  # the observers of all threads: empty, it tells at once that there is none
 _default_dtype = np.dtype(np.float32)
 _default_device = "cpu"
 
 
 def is_grad_enabled() -> bool:
     """Return whether operations are recorded for `backward`."""
-    return _thread.grad_enabled
+    return current.grad_enabled
 
 
 def get_default_dtype() -> np.dtype:
@@ -48,7 +52,7 @@ def get_default_device() -> str:
 
 def observer() -> Any:
     """Return what is told of every operation, or None; see `tinybert.trace`."""
-    return _thread.observer
+    return current.observer if observed else None
 
 
 class observing:
@@ -58,10 +62,12 @@ class observing:
         self.observer = observer
 
     def __enter__(self) -> None:
-        self._before, _thread.observer = _thread.observer, self.observer
+        observed.append(self.observer)
+        self._before, current.observer = current.observer, self.observer
 
     def __exit__(self, *exc_info: object) -> None:
-        _thread.observer = self._before
+        current.observer = self._before
+        observed.remove(self.observer)
 
 
 class _GradMode:
@@ -71,11 +77,11 @@ class _GradMode:
     _before: tuple[bool, ...] = ()
 
     def __enter__(self) -> None:
-        self._before = (*self._before, _thread.grad_enabled)
-        _thread.grad_enabled = self.enabled
+        self._before = (*self._before, current.grad_enabled)
+        current.grad_enabled = self.enabled
 
     def __exit__(self, *exc_info: object) -> None:
-        *rest, _thread.grad_enabled = self._before
+        *rest, current.grad_enabled = self._before
         self._before = tuple(rest)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
