@@ -91,6 +91,7 @@ from tinybert.tokenizers import (
     train_bpe,
     train_wordpiece,
 )
+from tinybert.trace import Trace, load_trace, record
 from tinybert.weights import CheckpointError, load_checkpoint, load_file, save_file
 
 _attach_methods()
@@ -98,4 +99,5 @@ for _name in ("tb", "pt", "tf", "jax"):  # examples for other frameworks get thi
     register_tensor_type(_name, as_tensor)
 
 __version__ = "0.1.0"
-__all__ = [name for name in dir() if not name.startswith("_")]  # all of the above, and its modules
+# All of the above, and its modules, but for one that `import *` would put before Python's own.
+__all__ = [name for name in dir() if not name.startswith("_") and name != "trace"]

@@ -8,10 +8,12 @@ edges has delivered its part of the gradient.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from tinybert.autograd.modes import observer
 from tinybert.backend import array_module, is_array
 
 
@@ -25,7 +27,7 @@ def run_backward(
     Gradients of intermediate results are held in `pending` for as long as they are needed. What a
     node saved is dropped as soon as the node is done, unless `retain_graph`.
     """
-    waiting = _count_edges(root)
+    waiting, watcher = _count_edges(root), observer()
     pending = {
         root: {output_index: (gradient, False)}
     }  # node -> output index -> (gradient, do we own the array?)
@@ -35,11 +37,14 @@ def run_backward(
         outputs = _complete(node, pending.pop(node, {}))
         if node._retained:
             node.keep_retained(outputs)
+        started = 0.0 if watcher is None else perf_counter()
         gradients = node.backward(*outputs)
         if not isinstance(gradients, tuple):
             gradients = (gradients,)
         gradients = tuple([None if grad is None else _as_array(grad) for grad in gradients])
         node.check_gradients(gradients)
+        if watcher is not None:
+            watcher.backward(node, outputs, gradients, started)
         parents = node.parents
         for position, parent in enumerate(parents):
             if parent is None:

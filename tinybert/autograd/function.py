@@ -20,12 +20,13 @@ are no cycles, and a graph is freed by reference counting.
 from __future__ import annotations
 
 import weakref
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from tinybert.autograd.half import in_float32
-from tinybert.autograd.modes import is_grad_enabled
+from tinybert.autograd.modes import current, observed
 from tinybert.autograd.tensor import Tensor
 from tinybert.backend import Array, backend_of, device_of, is_array, is_mixed
 
@@ -88,8 +89,10 @@ class Function:
             )
         if cls.half_on != "any" and _is_half(arrays, cls.half_on):
             return in_float32(cls.apply, inputs, options)
+        watcher = current.observer if observed else None
+        started = 0.0 if watcher is None else perf_counter()
         node = cls()
-        if is_grad_enabled():
+        if current.grad_enabled:
             node.needs_input_grad = tuple(
                 [isinstance(value, Tensor) and value.requires_grad for value in inputs]
             )
@@ -106,6 +109,8 @@ class Function:
         outputs = [_as_tensor(y, inputs, arrays) for y in (result if several else (result,))]
         if True in node.needs_input_grad:
             node._connect(inputs, arrays, outputs)
+        if watcher is not None:
+            watcher.forward(node, inputs, arrays, options, outputs, started)
         return tuple(outputs) if several else outputs[0]
 
     def _connect(self, inputs: tuple[Any, ...], arrays: list[Any], outputs: list[Tensor]) -> None:
@@ -118,9 +123,9 @@ class Function:
         for value in vars(self).values():
             for part in value if isinstance(value, tuple) else (value,):
                 if is_array(part):
-                    saved.add(id(_owner(part)))
+                    saved.add(id(owner_of(part)))
         tensors = [value for value in (*inputs, *outputs) if isinstance(value, Tensor)]
-        versions = [t._version for t in tensors if id(_owner(t.data)) in saved] if saved else []
+        versions = [t._version for t in tensors if id(owner_of(t.data)) in saved] if saved else []
         self._versions = [(version, version.count) for version in versions]
         self.parents = tuple(
             [
@@ -188,9 +193,9 @@ def _as_tensor(array: Any, inputs: tuple[Any, ...], arrays: list[Any]) -> Tensor
     if type(array) is not np.ndarray and not is_array(array):  # NumPy reductions give scalars
         array = np.asarray(array)
     output = Tensor._wrap(array)
-    owner = array if array.base is None else _owner(array)
+    owner = array if array.base is None else owner_of(array)
     for position, other in enumerate(arrays):
-        if other is array or (owner is not array and _owner(other) is owner):
+        if other is array or (owner is not array and owner_of(other) is owner):
             value = inputs[position]
             output._changes = value._version if isinstance(value, Tensor) else None
             break
@@ -208,7 +213,7 @@ def _weak(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _owner(array: Array) -> Any:
+def owner_of(array: Array) -> Any:
     """Return the object that owns the memory of `array`; views of one array share it."""
     base = getattr(array, "base", None)
     while base is not None:

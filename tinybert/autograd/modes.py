@@ -19,20 +19,25 @@ from tinybert.backend import parse_device
 
 
 class _Thread(threading.local):
-    """The modes of one thread: a model that generates in one thread does not affect another."""
+    """The modes of one thread: a model that generates in one thread does not affect another.
+
+    The functions below read them; where every nanosecond counts they are read directly.
+    """
 
     grad_enabled = True
+    observer: Any = None
 
 
 _RARE = isclass, isgeneratorfunction, iscoroutinefunction, isasyncgenfunction
-_thread = _Thread()
+current = _Thread()
+observed: list[Any] = []  # the observers of all threads: empty, it tells at once that there is none
 _default_dtype = np.dtype(np.float32)
 _default_device = "cpu"
 
 
 def is_grad_enabled() -> bool:
     """Return whether operations are recorded for `backward`."""
-    return _thread.grad_enabled
+    return current.grad_enabled
 
 
 def get_default_dtype() -> np.dtype:
@@ -45,6 +50,26 @@ def get_default_device() -> str:
     return _default_device
 
 
+def observer() -> Any:
+    """Return what is told of every operation, or None; see `tinybert.trace`."""
+    return current.observer if observed else None
+
+
+class observing:
+    """`with observing(observer): ...`: tell it of every operation of this thread."""
+
+    def __init__(self, observer: Any) -> None:
+        self.observer = observer
+
+    def __enter__(self) -> None:
+        observed.append(self.observer)
+        self._before, current.observer = current.observer, self.observer
+
+    def __exit__(self, *exc_info: object) -> None:
+        current.observer = self._before
+        observed.remove(self.observer)
+
+
 class _GradMode:
     """`with no_grad(): ...` or `@no_grad()`; the former mode is restored at the end."""
 
@@ -52,11 +77,11 @@ class _GradMode:
     _before: tuple[bool, ...] = ()
 
     def __enter__(self) -> None:
-        self._before = (*self._before, _thread.grad_enabled)
-        _thread.grad_enabled = self.enabled
+        self._before = (*self._before, current.grad_enabled)
+        current.grad_enabled = self.enabled
 
     def __exit__(self, *exc_info: object) -> None:
-        *rest, _thread.grad_enabled = self._before
+        *rest, current.grad_enabled = self._before
         self._before = tuple(rest)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:

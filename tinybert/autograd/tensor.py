@@ -34,13 +34,20 @@ _accumulating = threading.Lock()  # several threads may run backward into one le
 
 
 class Version:
-    """Counts the in-place changes of an array; a tensor and its views share one."""
+    """Counts the in-place changes of an array; a tensor and its views share one.
+
+    Functions in `before_change` run once, before the next change.
+    """
 
     count = 0
     last_change = ""
+    before_change: tuple[Callable[[], object], ...] = ()
 
     def bump(self, operation: str) -> None:
-        """Count one change, made by `operation`."""
+        """Count one change, which `operation` is about to make."""
+        for function in self.before_change:
+            function()
+        self.before_change = ()
         self.count += 1
         self.last_change = operation
 
@@ -220,6 +227,7 @@ class Tensor(Methods):
             grad, fresh = grad.astype(self.dtype), True
         with _accumulating:
             if self.grad is not None:
+                self.grad._version.bump("backward")
                 self.grad.data += grad
             else:
                 self.grad = Tensor._wrap(grad if fresh else grad.copy())

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tinybert import functional as F
 from tinybert.autograd import Tensor
+from tinybert.autograd.modes import observer
 
 
 def repeat_heads(x: Tensor, heads: int) -> Tensor:
@@ -43,22 +46,21 @@ def attend(
         is_causal: query i attends to keys 0 to first + i only.
 
     Returns the context (B, H, Tq, K) and the weights or None. Without weights, bias and head_mask
-    the matrix of scores is never held in full. Raises ValueError for is_causal with one of them.
+    the matrix of scores is never held in full, unless an observer wants to see every step.
     """
-    if not need_weights and head_mask is None and bias is None:
+    if not need_weights and head_mask is None and bias is None and observer() is None:
         context = F.scaled_dot_product_attention(
             query, key, value, mask, dropout_p, is_causal, enable_gqa=True, first=first
         )
         return context, None
-    if is_causal:
-        raise ValueError(
-            "is_causal cannot be combined with weights, bias or head_mask; give a mask"
-        )
     key, value = (repeat_heads(x, query.shape[1]) for x in (key, value))
     scores = query @ key.transpose(-1, -2)  # (B, H, Tq, Tk)
     scores = (scores if bias is None else scores + bias) * (query.shape[-1] ** -0.5)
     if mask is not None:
         scores = scores + mask
+    if is_causal:
+        later = np.triu(np.ones(scores.shape[-2:], bool), first + 1)
+        scores = scores.masked_fill(later, float(np.finfo(scores.dtype).min))
     weights = F.dropout(scores.softmax(-1), dropout_p)
     if head_mask is not None:
         weights = weights * head_mask

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tinybert.autograd import Tensor
+from tinybert.autograd.modes import observer
 from tinybert.backend import is_array
 from tinybert.nn.conversion import Conversion
 from tinybert.nn.hooks import Hooks
@@ -131,8 +132,15 @@ class Module(Conversion, Hooks, StateLoading):
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not (self._forward_hooks or self._forward_pre_hooks):
+        watcher = observer()
+        if watcher is not None:
+            return watcher.call(self, self._call, args, kwargs)
+        if not self.is_watched:
             return self.forward(*args, **kwargs)
+        return self._call(*args, **kwargs)
+
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the hooks and `forward`."""
         for hook in tuple(self._forward_pre_hooks.values()):
             changed = hook(self, args)
             if changed is not None:
@@ -146,8 +154,8 @@ class Module(Conversion, Hooks, StateLoading):
 
     @property
     def is_watched(self) -> bool:
-        """Whether it has hooks; without, its call may be fused with that of the next layer."""
-        return bool(self._forward_hooks or self._forward_pre_hooks)
+        """Whether its own output is looked at; if not, its call may be fused with the next one."""
+        return bool(self._forward_hooks or self._forward_pre_hooks) or observer() is not None
 
     # --- walking --------------------------------------------------------------------------------
 

@@ -13,6 +13,8 @@ from tinybert.ops.arguments import check_shape, widened
 class BatchNorm(Function):
     """Bring every channel to mean 0 and variance 1 over the batch, then scale and shift it.
 
+        y = (x - mean) * rstd * weight + bias          rstd = 1 / sqrt(var + eps)
+
     Shapes   x, y (B, C, ...)   weight, bias, mean, var (C,); if `mean` and `var` are given, they
              are constants (evaluation)
     Source   Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1

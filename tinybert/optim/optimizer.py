@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tinybert.autograd import Tensor, no_grad, to_array
+from tinybert.autograd.modes import observer
 from tinybert.backend import Array, array_module
 from tinybert.checks import check_number
 from tinybert.optim.state import SavedState
@@ -105,6 +106,7 @@ class Optimizer(SavedState):
 
         Raises ValueError if a gradient has not the shape of its Tensor.
         """
+        watcher = observer()
         for group in self.param_groups:
             for param in group["params"]:
                 if param.grad is None:
@@ -118,7 +120,10 @@ class Optimizer(SavedState):
                         f"{param.grad.shape}"
                     )
                 data = param._changed(f"{type(self).__name__}.step")
+                before = None if watcher is None else data.copy()
                 self.update(param, data, param.grad.data, group)
+                if watcher is not None:
+                    watcher.update(self, param, before, group)
 
     def update(self, param: Tensor, data: Array, grad: Array, group: dict[str, Any]) -> None:
         """Apply the rule to `data`, the array of `param`, in place; `grad` is not written to."""

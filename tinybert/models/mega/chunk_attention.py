@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor
+from tinybert.autograd.modes import observer
 from tinybert.backend import array_module
 from tinybert.models.mega.relative_bias import RotaryBias, SimpleBias
 from tinybert.nn import Dropout, Module
@@ -60,7 +61,7 @@ class ChunkAttention(Module):
         """
         if self.kind == "softmax":
             query = query * query.shape[-1] ** -0.5
-            if isinstance(bias, RotaryBias) and not need_weights:
+            if isinstance(bias, RotaryBias) and not need_weights and observer() is None:
                 return self._without_weights(query, key, value, bias, visible), None
         else:
             query = query * (1 / _count(key, query.shape[2], visible))

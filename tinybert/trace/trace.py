@@ -1,0 +1,107 @@
+"""`Trace`: the record of a run, as plain data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import overload
+
+from tinybert.trace.files import read_steps, write_steps
+from tinybert.trace.replay import Replayed, replay
+from tinybert.trace.steps import BACKWARD, FORWARD, UPDATE, Step, distinct_values
+from tinybert.trace.values import Value
+from tinybert.trace.why_nan import Cause, why_nan
+
+
+@dataclass
+class Trace:
+    """All steps of a run, in the order in which they ran.
+
+        trace[12]                          step 12
+        trace["encoder.layer.3"]           the steps of a module and of its parts
+        trace.forward, trace.backward, trace.updates
+
+    Attributes:
+        steps: the steps.
+        shrunk: the number of arrays that were reduced to thumbnails because there was no room.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    shrunk: int = 0
+
+    @overload
+    def __getitem__(self, key: int) -> Step: ...
+    @overload
+    def __getitem__(self, key: str) -> list[Step]: ...
+    def __getitem__(self, key: int | str) -> Step | list[Step]:
+        if isinstance(key, str):
+            found = [step for step in self.steps if _is_inside(step.path, key)]
+            if not found:
+                raise KeyError(f"no step has the path {key!r}; `trace.modules()` lists them")
+            return found
+        return self.steps[key]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    @property
+    def forward(self) -> list[Step]:
+        """The steps of the forward passes."""
+        return [step for step in self.steps if step.phase == FORWARD]
+
+    @property
+    def backward(self) -> list[Step]:
+        """The steps of the backward passes."""
+        return [step for step in self.steps if step.phase == BACKWARD]
+
+    @property
+    def updates(self) -> list[Step]:
+        """The updates of parameters."""
+        return [step for step in self.steps if step.phase == UPDATE]
+
+    def modules(self) -> list[str]:
+        """Return the names of all modules that ran an operation, in the order of the first."""
+        return list(dict.fromkeys(step.module for step in self.steps))
+
+    def values(self) -> Iterator[Value]:
+        """Return all arrays of all steps, each once."""
+        return distinct_values(self.steps)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all arrays that are kept."""
+        return sum(value.nbytes for value in self.values() if value.array is not None)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the record to a file, which `load_trace` reads; see `files.py` for its format."""
+        write_steps(self.steps, self.shrunk, path)
+
+    def replay(self) -> list[Replayed]:
+        """Run every step again, and return the result of each; see `replay.py`."""
+        return replay(self.steps)
+
+    def why_nan(self) -> Cause | None:
+        """Return the first step that got or made a NaN or an infinity; None if there is none."""
+        return why_nan(self.steps)
+
+    def __str__(self) -> str:
+        return "\n".join(map(repr, self.steps))
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.forward)} forward, {len(self.backward)} backward"
+        updates = f", {len(self.updates)} updates" if self.updates else ""
+        shrunk = f"; {self.shrunk} arrays are thumbnails" if self.shrunk else ""
+        return f"<Trace of {counts}{updates} steps, {self.nbytes / 1e6:.1f} MB{shrunk}>"
+
+
+def load_trace(path: str | os.PathLike[str]) -> Trace:
+    """Read a record that `trace.save` wrote; CheckpointError for any other file."""
+    return Trace(*read_steps(path))
+
+
+def _is_inside(path: str, key: str) -> bool:
+    return path == key or path.startswith(key + ".")
