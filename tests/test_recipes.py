@@ -61,7 +61,7 @@ def write_deb(path: Path, files: Mapping[str, bytes]) -> None:
     for name, content in {"DEBIAN/control": control.encode(), **files}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
-    root.chmod(0o755)
+    (root / "DEBIAN").chmod(0o755)  # whatever the umask: dpkg-deb refuses others
     command = ["dpkg-deb", "--root-owner-group", "--build", str(root), str(path)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(root)
