@@ -4,7 +4,7 @@ usage: start.py MINILM CORPUS WIKIPEDIA OUT
 
 MINILM     the folder of all-MiniLM-L6-v2 (`tinybert fetch minilm`)
 CORPUS     public-domain text, and WIKIPEDIA, passages of Wikipedia: one sentence a line, an empty
-           line between documents
+           line between documents (`corpus.py` makes both)
 OUT        gets `train.txt`, `held_out.txt` and the model folder `start`
 
 The text to train on is all of Wikipedia but its last 600 passages, which are held out, and every
@@ -56,24 +56,33 @@ def is_character(token: str) -> bool:
     return len(token.removeprefix("##")) == 1 and (not inside or ord(token[2]) < 0x250)
 
 
-def main(minilm: str, corpus: str, wikipedia: str, out: str) -> None:
+def main(
+    minilm: str,
+    corpus: str,
+    wikipedia: str,
+    out: str,
+    *,
+    size: int = SIZE,
+    words: slice = WORDS,
+    held_out: int = HELD_OUT,
+) -> None:
     """Write the texts and the folder of the first weights."""
     folder = Path(out)
     start = folder / "start"
     start.mkdir(parents=True, exist_ok=True)
     passages, books = documents(wikipedia), documents(corpus)
-    train = [*passages[:-HELD_OUT], *books[::SHARE]]
-    for name, texts in (("train", train), ("held_out", passages[-HELD_OUT:])):
+    train = [*passages[:-held_out], *books[::SHARE]]
+    for name, texts in (("train", train), ("held_out", passages[-held_out:])):
         (folder / f"{name}.txt").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
 
     tokenizer = tinybert.BertTokenizerFast.from_pretrained(minilm)
     tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-    counts = WEIGHT * count_tokens(tokenizer, passages[:-HELD_OUT]) + count_tokens(tokenizer, books)
+    counts = WEIGHT * count_tokens(tokenizer, passages[:-held_out]) + count_tokens(tokenizer, books)
     must = np.array([is_character(token) for token in tokens])
-    must[WORDS] = True
+    must[words] = True
     usable = np.array([not token.startswith("[unused") for token in tokens])
     order = np.lexsort((-counts, ~must, ~usable))  # first what must be kept, then by frequency
-    kept = np.sort(order[:SIZE])
+    kept = np.sort(order[:size])
     print(f"kept {len(kept):,} tokens: {counts[kept].sum() / counts.sum():.2%} of the text")
     save_vocab([tokens[i] for i in kept], start / "vocab.txt")
     tinybert.BertTokenizerFast(str(start / "vocab.txt"), model_max_length=512).save_pretrained(
@@ -81,15 +90,15 @@ def main(minilm: str, corpus: str, wikipedia: str, out: str) -> None:
     )
 
     config = tinybert.BertConfig.from_pretrained(
-        minilm, vocab_size=SIZE, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+        minilm, vocab_size=size, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
     )
     model = tinybert.BertForMaskedLM(config)
     base = tinybert.BertModel.from_pretrained(minilm).state_dict()
     weights = {f"bert.{name}": weight.numpy() for name, weight in base.items()}
-    words = "bert.embeddings.word_embeddings.weight"
+    embeddings = "bert.embeddings.word_embeddings.weight"
     frequencies = (counts[kept] + 1) / (counts[kept] + 1).sum()
     head = {
-        words: weights[words][kept],
+        embeddings: weights[embeddings][kept],
         "cls.predictions.transform.dense.weight": np.eye(config.hidden_size),
         "cls.predictions.transform.dense.bias": np.zeros(config.hidden_size),
         "cls.predictions.transform.LayerNorm.weight": np.ones(config.hidden_size),
