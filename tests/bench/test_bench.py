@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tinybert.bench import CASES, Case, Prepared, Result, nemotron, run_case
+from tinybert.bench import CASES, Case, Prepared, Result, nemotron, pretraining, run_case
 from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
 from tinybert.bench.loading import load
 from tinybert.bench.machine import blas_threads, cores, describe, share_threads
@@ -59,6 +59,9 @@ def test_ratio_is_the_median_of_pairs() -> None:
     assert result.noisy
     assert not Result("c", "torch", 0.0, True, [1.0, 1.2], [2.0, 2.1]).noisy
     assert result.as_dict()["theirs"]["median"] == 2.0
+    assert result.tokens_per_second == {}
+    counted = Result("c", "torch", 0.0, True, [1.0, 6.0, 1.0], [2.0, 3.0, 1.0], tokens=6)
+    assert counted.as_dict()["tokens_per_second"] == {"ours": 6.0, "theirs": 3.0}
 
 
 def test_work_that_differs_is_not_timed() -> None:
@@ -106,6 +109,30 @@ def test_checkpointing_agrees_and_says_what_it_saves() -> None:
     assert prepared.note.startswith("ours holds at most ")
     result = Result("c", "torch", 0.0, False, [], [], prepared.note)
     assert result.as_dict()["note"] == prepared.note
+
+
+def test_pretraining_agrees_step_by_step(monkeypatch) -> None:
+    monkeypatch.setattr(pretraining, "_peak", lambda name, *sizes: len(name) * 1_000_000)
+    options = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    prepared = pretraining.pretrain("cpu", 4, 16, {**TINY, **options})
+    assert {*prepared.differences} == {*prepared.others} == {"torch", "transformers"}
+    assert all(0 < difference < 1e-6 for difference in prepared.differences.values())
+    assert prepared.tokens == 64
+    losses = [prepared.ours() for _ in range(10)]
+    for theirs in prepared.others.values():
+        assert [theirs() for _ in range(10)] == pytest.approx(losses, rel=1e-5)
+    if Path("/proc/self/status").exists():
+        sizes = "ours 4 MB, torch 5 MB, transformers 12 MB"
+        assert prepared.note == f"memory that training adds at most: {sizes}"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+@pytest.mark.parametrize("name", ["ours", pytest.param("torch", marks=pytest.mark.slow)])
+def test_the_peak_of_pretraining_counts_the_parameters_and_their_state(name: str) -> None:
+    """Weights, gradients and AdamW's two moments: 4 times the table of words, and more."""
+    sizes = {**TINY, "hidden_size": 96, "vocab_size": 40_000}
+    table = 96 * 40_000 * 4
+    assert 4 * table < pretraining._peak(name, 2, 8, sizes) < 8 * table + 100e6
 
 
 def test_generated_tokens_are_the_same() -> None:
@@ -217,6 +244,16 @@ def test_command_says_when_results_disagree(monkeypatch, capsys) -> None:
     monkeypatch.setattr(command, "CASES", (Case("wrong", "", lambda device: prepared, 0.1),))
     assert main(["bench"]) == 1
     assert "DISAGREES" in capsys.readouterr().out
+
+
+def test_command_says_tokens_per_second_and_a_note_once(monkeypatch, capsys) -> None:
+    prepared = Prepared(id, {"a": id, "b": id}, {"a": 0.0, "b": 0.0}, note="a note", tokens=100)
+    monkeypatch.setattr(command, "CASES", (Case("many", "", lambda device: prepared, 0.1),))
+    assert main(["bench", "--runs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^many: [\d,]+ tokens/s, a [\d,]+ tokens/s$", out, re.M)
+    assert re.search(r"^many: [\d,]+ tokens/s, b [\d,]+ tokens/s$", out, re.M)
+    assert out.count("many: a note") == 1
 
 
 def test_command_refuses(capsys) -> None:

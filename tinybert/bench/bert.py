@@ -112,15 +112,10 @@ def train_step(
         ours()
         peak = peak_megabytes(ours)
         note = f"ours holds at most {peak:.0f} MB of arrays in a step, {before:.0f} without"
-    _copy_weights(model, twin)
+    copy_weights(model, twin)
     model.eval()
     twin.eval()
-    difference = abs(ours() - theirs())
-    gradients = {name: p.grad.cpu().numpy() for name, p in twin.named_parameters()}
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None
-        gap = np.abs(parameter.grad.numpy() - gradients[name]).max()
-        difference = max(difference, float(gap))
+    difference = max(abs(ours() - theirs()), gradient_difference(model, twin))
     model.train()
     twin.train()
     return Prepared(ours, {"torch": theirs}, {"torch": difference}, note=note)
@@ -204,15 +199,27 @@ def torch_twin(model: Any, device: str) -> Any:
     config = getattr(transformers, type(model.config).__name__)(**options)
     kind = getattr(transformers, type(model).__name__)
     twin = kind._from_config(config, attn_implementation="sdpa")
-    _copy_weights(model, twin)
+    copy_weights(model, twin)
     return twin.to(device)
 
 
-def _copy_weights(ours: Module, theirs: Any) -> None:
+def copy_weights(ours: Module, theirs: Any) -> None:
+    """Give the model of transformers the weights of ours."""
     import torch
 
     state = {name: torch.from_numpy(t.numpy()) for name, t in ours.state_dict().items()}
     theirs.load_state_dict(state)
+
+
+def gradient_difference(ours: Module, theirs: Any) -> float:
+    """Return the largest difference of the gradients of two models."""
+    gradients = {name: p.grad.cpu().numpy() for name, p in theirs.named_parameters()}
+    largest = 0.0
+    for name, parameter in ours.named_parameters():
+        assert parameter.grad is not None, name
+        gap = np.abs(parameter.grad.numpy() - gradients[name]).max()
+        largest = max(largest, float(gap))
+    return largest
 
 
 def _inputs(vocab_size: int, batch: int, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from tinybert.bench import nemotron
 from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
 from tinybert.bench.loading import load
 from tinybert.bench.moving_average import convolution, moving_average
+from tinybert.bench.pretraining import pretrain
 from tinybert.bench.timing import Case
 from tinybert.bench.tokenizer import byte_level_tokenizer, tokenizer
 
@@ -46,6 +47,12 @@ CASES = (
         partial(
             train_step, batch=8, length=256, config={"num_hidden_layers": 8}, checkpointing=True
         ),
+        GRADIENTS,
+    ),
+    Case(
+        "pretrain",
+        "a step of masked language modeling, MiniLM's size, 32 x 128 tokens",
+        partial(pretrain, batch=32, length=128),
         GRADIENTS,
     ),
     Case(

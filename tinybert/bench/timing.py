@@ -35,6 +35,7 @@ class Prepared:
         differences: by the same names, the difference of their result from ours.
         fresh: creates a new input, for work that caches its inputs.
         note: other measurements.
+        tokens: the number of tokens of a run; 0 if it is of no interest.
     """
 
     ours: Work
@@ -42,6 +43,7 @@ class Prepared:
     differences: dict[str, float]
     fresh: Callable[[], Any] = lambda: None
     note: str = ""
+    tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Result:
     ours: list[float]
     others: list[float]
     note: str = ""
+    tokens: int = 0
 
     @property
     def noisy(self) -> bool:
@@ -87,6 +90,14 @@ class Result:
         """The median over the rounds of our time / their time; below 1 tinybert is faster."""
         pairs = zip(self.ours, self.others, strict=True)
         return statistics.median(mine / other for mine, other in pairs)
+
+    @property
+    def tokens_per_second(self) -> dict[str, float]:
+        """The medians of both sides; nothing for a case that does not count tokens."""
+        if not (self.tokens and self.agrees):
+            return {}
+        sides = {"ours": self.ours, "theirs": self.others}
+        return {side: self.tokens / statistics.median(times) for side, times in sides.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """Return medians, extremes and all times, for JSON."""
@@ -101,6 +112,8 @@ class Result:
         if self.agrees:
             result |= {"ours": spread(self.ours), "theirs": spread(self.others)}
             result |= {"ratio": self.ratio, "noisy": self.noisy}
+        if self.tokens_per_second:
+            result["tokens_per_second"] = self.tokens_per_second
         return result
 
 
@@ -122,7 +135,16 @@ def run_case(case: Case, device: str = "cpu", runs: int = ROUNDS) -> list[Result
     if agrees:
         times = interleave(sides, runs, prepared.fresh)
     return [
-        Result(case.name, name, difference, agrees, times[""], times[name], prepared.note)
+        Result(
+            case.name,
+            name,
+            difference,
+            agrees,
+            times[""],
+            times[name],
+            prepared.note,
+            prepared.tokens,
+        )
         for name, difference in prepared.differences.items()
     ]
 

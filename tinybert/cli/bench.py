@@ -117,7 +117,7 @@ def _table(results: list[Result], skipped: dict[str, str]) -> list[str]:
     lines = table(header, rows, "llrrrr")
     if any(result.noisy for result in results):
         lines.append("\nTimes vary by more than 50 %: the machine is busy, so they are unreliable.")
-    lines += [f"{result.case}: {result.note}" for result in results if result.note]
+    lines += [f"{case}: {note}" for case, note in _notes(results)]
     lines += [f"{name}: skipped, {reason}" for name, reason in skipped.items()]
     return [*lines, "", LEGEND]
 
@@ -133,9 +133,20 @@ def _markdown(results: list[Result], skipped: dict[str, str]) -> list[str]:
         else:
             cells += ["", "", "disagrees"]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += [f"\n`{result.case}`: {result.note}." for result in results if result.note]
+    lines += [f"\n`{case}`: {note}." for case, note in _notes(results)]
     lines += [f"\n`{name}`: skipped, {reason}." for name, reason in skipped.items()]
     return lines
+
+
+def _notes(results: list[Result]) -> list[tuple[str, str]]:
+    """Return other measurements with the names of their cases: tokens per second, and notes."""
+    notes = []
+    for result in results:
+        if speed := result.tokens_per_second:
+            ours, theirs = (f"{rate:,.0f}" for rate in speed.values())
+            notes.append((result.case, f"{ours} tokens/s, {result.other} {theirs} tokens/s"))
+    notes += [(result.case, result.note) for result in results if result.note]
+    return list(dict.fromkeys(notes))  # the results of a case share its note
 
 
 def _milliseconds(times: list[float]) -> str:

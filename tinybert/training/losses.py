@@ -8,13 +8,18 @@ import numpy as np
 
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor
+from tinybert.generation import GenerationMixin
 from tinybert.training.batches import Batch
 from tinybert.training.masking import IGNORED
 
 
 def model_loss(model: Any, batch: Batch) -> Tensor:
-    """Return the loss that the model computes from the labels of the batch."""
-    return model(**batch).loss
+    """Return the loss that the model computes from the labels of the batch.
+
+    A model that generates text does not keep the keys and values for a next token.
+    """
+    options = {"use_cache": False} if isinstance(model, GenerationMixin) else {}
+    return model(**batch, **options).loss
 
 
 def masked_loss(model: Any, batch: Batch) -> Tensor:
