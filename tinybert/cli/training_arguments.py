@@ -143,6 +143,8 @@ def train(
         held_out: the data to evaluate on, or None.
     """
     say(f"{type(model).__name__} with {model.num_parameters():,} parameters")
+    if options["patience"] is not None and held_out is None:
+        raise ValueError("--patience needs --validation: without it there are no evaluations")
     folder = Path(options["output"])
     batches = task.batches(data, options["batch_size"], options["seed"])
     trainer = Trainer(

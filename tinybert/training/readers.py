@@ -50,7 +50,9 @@ def read_csv(
         try:
             names = list(columns) or next(reader, [])
             rows = [(reader.line_num, fields) for fields in reader if fields]
-        except (csv.Error, UnicodeDecodeError) as error:
+        except UnicodeDecodeError:
+            raise ValueError(f"{os.fspath(path)} is not UTF-8; save the file as UTF-8") from None
+        except csv.Error as error:
             raise ValueError(f"{os.fspath(path)}: line {reader.line_num}: {error}") from None
     for line, fields in rows:
         if len(fields) != len(names):
@@ -70,7 +72,9 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[Row]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{os.fspath(path)}: line {number}: {error}") from None
+            raise ValueError(
+                f"{os.fspath(path)}: line {number}: {error}; each line must be a JSON object"
+            ) from None
         if not isinstance(row, dict):
             raise ValueError(f"{os.fspath(path)}: line {number} is not a JSON object")
         rows.append(row)

@@ -88,9 +88,8 @@ class Task:
         """Return what the model answers to a row, from the logits and labels of its windows."""
         (scores,), (label,) = logits, labels
         chosen = int(scores.argmax())
-        return {
-            "label": int(label), "prediction": chosen, "score": float(softmax(scores)[chosen])
-        }  # fmt: skip
+        score = round(float(softmax(scores)[chosen]), 6)
+        return {"label": int(label), "prediction": chosen, "score": score}
 
     def metrics(self, predictions: list[Any], labels: list[Any]) -> dict[str, float]:
         """Compare the predictions of all rows with their labels."""

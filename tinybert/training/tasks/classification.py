@@ -92,7 +92,7 @@ class Classification(Task):
             return {
                 "label": [name for name, one in zip(self.labels, label, strict=True) if one],
                 "prediction": [n for n, x in zip(self.labels, chances, strict=True) if x > 0.5],
-                "score": dict(zip(self.labels, chances.tolist(), strict=True)),
+                "score": dict(zip(self.labels, chances.round(6).tolist(), strict=True)),
             }
         answer = super().answer(logits, labels)
         return {**answer, **{key: self.labels[answer[key]] for key in ("label", "prediction")}}

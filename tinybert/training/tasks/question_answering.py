@@ -89,7 +89,7 @@ class QuestionAnswering(Task):
                     row["answers"]["text"] or [""] if "answers" in row else [row["answer"]]
                 )
                 if record:
-                    score = float(answer["score"])
+                    score = round(float(answer["score"]), 6)
                     record({"label": right[-1], "prediction": found[-1], "score": score})
                 advance(1)
         return {
