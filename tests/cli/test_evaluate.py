@@ -15,6 +15,7 @@ import transformers
 import tinybert as tb
 from tests.training.conftest import SENTENCES, bert_config
 from tinybert.tokenizers import save_vocab
+from tinybert.training import TASKS
 
 LINES = [f"{text},{'cat' if 'cat' in text else 'none'}" for text in SENTENCES]
 DATA = "\n".join(["review,kind", *LINES]) + "\n"
@@ -174,3 +175,11 @@ def test_an_answer_file_is_complete_or_absent(
     assert ran.code == 2
     assert path.read_text() == "old\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("command", ["finetune", "evaluate"])
+def test_help_has_a_line_for_each_task(tinybert: Any, command: str) -> None:
+    lines = [
+        line.split()[0].rstrip(",") for line in tinybert(command, "--help").out.split("\n") if line
+    ]
+    assert {*TASKS, "masked"} <= set(lines)

@@ -31,9 +31,10 @@ of a model (--model). A text file has a sentence or paragraph a line, and an
 empty line between documents; in a .csv, .tsv or .jsonl file, each row is a
 document, with its text in the column text. The objectives:
 
-  masked       predict masked words (BERT, MegatronBERT, MEGA)
-  masked+next  also say whether the second text follows the first (BERT)
-  causal       predict the next token (Nemotron)
+masked       predict masked words (BERT, MegatronBERT, MEGA)
+masked+next  also predict whether the second text follows the first (BERT,
+             MegatronBERT)
+causal       predict the next token (Nemotron, and any decoder)
 
 The text is tokenized once, into OUTPUT/tokens.safetensors. --validation TEXT
 measures loss and accuracy on other text after each epoch, and keeps the best

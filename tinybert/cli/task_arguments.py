@@ -13,12 +13,13 @@ from tinybert.training.language_modeling import LanguageModeling
 
 TASK_NAMES = (*TASKS, "masked", "causal")
 TASK_LIST = """\
-  classification      text, label, and perhaps text_pair
-  tagging             words, tags (in a CoNLL file the first and last column)
-  question-answering  question, context, answer, and perhaps start
-  multiple-choice     text, choices, label (the index of the right choice)
-  next-sentence       text, text_pair, label (0: the second text is the next)
-  masked, causal      text; or a .txt file of text, as `tinybert pretrain` reads"""
+classification      text, label, and perhaps text_pair
+tagging             words, tags (in a CoNLL file the first and last column)
+question-answering  question, context, answer, and perhaps start
+multiple-choice     text, choices, label (the index of the right choice)
+next-sentence       text, text_pair, label (0: the second text is the next)
+masked, causal      text; or a .txt file with a sentence or paragraph a line and
+                    an empty line between documents"""
 DEFAULTS: dict[str, Any] = {
     "column": [], "columns": None, "max_length": 128, "kind": None, "stride": None,
     "mask_share": None, "plain_masks": None,
