@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from tinybert import AutoTokenizer, load_checkpoint
+from tinybert.cli.loss_curves import save_loss_curve, save_loss_curves
 from tinybert.training import Trainer
+from tinybert.training.language_modeling import LanguageModeling
+from tinybert.training.log import read_log
 
 TEXT = "\n\n".join("the cat sat on the mat .\na dog ran in the park ." for _ in range(12))
 SIZES = [
@@ -125,3 +132,140 @@ def test_a_vocabulary_that_is_too_small_leaves_no_folder(refused, tmp_path: Path
     command = ("train-tokenizer", tmp_path / "a.txt", "--vocab-size", 3)
     assert "must be at least" in refused(*command, "--output", tmp_path / "t")
     assert not (tmp_path / "t").exists()
+
+
+def test_resume_needs_only_the_folder(tinybert, made: Path) -> None:
+    ran = tinybert("pretrain", "--resume", "--output", made / "bert")
+    assert ran.code == 0, ran.err
+    assert "resumed after step 6 of 6" in ran.err
+    assert "perplexity" in ran.out
+    empty = ("pretrain", "--config", made / "bert" / "run.json", "--resume")
+    assert "has no checkpoint: the run starts" in tinybert(*empty, "--output", made / "x").err
+
+
+def test_the_metrics_are_those_of_the_best_model(
+    tinybert, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([3.0, 1.0, 2.0, 2.5, 9.0])
+    monkeypatch.setattr(
+        LanguageModeling, "evaluate", lambda self, model, tokens: {"loss": next(losses)}
+    )
+    command = ("pretrain", "--config", made / "bert" / "run.json", "--output", made / "again")
+    ran = tinybert(*command, "--evaluate-every", 1, "--patience", 2, "--json")
+    assert ran.code == 0, ran.err
+    shown = json.loads(ran.out)
+    assert (shown["steps"], shown["best_step"], shown["metrics"]) == (4, 2, {"loss": 1.0})
+    assert "stopped at step 4: 2 evaluations without gain" in ran.err
+    assert "the best model, of step 2" in ran.err
+
+
+def test_a_language_model_continues_on_a_column(tinybert, refused, made: Path) -> None:
+    (made / "notes.csv").write_text("note,id\n" + '"the cat sat ,\nand ran .",1\na dog .,2\n' * 20)
+    command = (
+        "finetune", "masked", "--train", made / "notes.csv", "--validation", made / "notes.csv",
+        "--column", "text=note", "--model", made / "bert", "--steps", 2, "--length", 16,
+        "--output", made / "notes",
+    )  # fmt: skip
+    ran = tinybert(*command)
+    assert ran.code == 0, ran.err
+    assert "number of documents: 40" in ran.err
+    assert f'tinybert fill-mask "The [MASK] of the ship." --model {made / "notes"}' in ran.err
+    assert "perplexity" in ran.out
+    causal = ("finetune", "causal", *command[2:-1])
+    assert "'causal' needs a decoder" in tinybert(*causal, made / "c").err
+
+
+def test_a_model_folder_is_not_overwritten(refused, made: Path) -> None:
+    (made / "bert" / "log.jsonl").unlink()
+    command = ("pretrain", made / "a.txt", "--model", made / "bert", "--output", made / "bert")
+    assert "has a model already; choose another --output" in refused(*command)
+
+
+BAD_DATA = {
+    "one label": ("text,label\na,x\nb,x\n", [], "all rows have the label 'x'"),
+    "other column": ("a,b\nc,d\n", [], "row 1 has no column 'text'; it has a, b"),
+    "no equals sign": ("text,label\na,x\n", ["--column", "text"], "NAME=COLUMN with NAME one of"),
+    "unknown name": ("text,label\na,x\n", ["--column", "t=text"], "one of text, label, text_pair"),
+    "other task": ("text,label\na,x\n", ["--stride", "3"], "--stride is an option of question"),
+    "UTF-16": ("\ufefftext,label\na,x\n", [], "is not UTF-8; save the file as UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("content", "more", "message"), BAD_DATA.values(), ids=BAD_DATA)
+def test_bad_data_is_refused_before_the_training(
+    content: str, more: list[str], message: str, tinybert, made: Path
+) -> None:
+    encoding = "utf-16-le" if content.startswith("\ufeff") else "utf-8"
+    (made / "bad.csv").write_bytes(content.encode(encoding))
+    command = ("finetune", "classification", "--train", made / "bad.csv", "--model", made / "bert")
+    ran = tinybert(*command, "--output", made / "out", *more)
+    assert ran.code == 2
+    assert message in ran.err
+    assert not (made / "out").exists()
+
+
+def test_validation_is_read_before_the_training(tinybert, made: Path) -> None:
+    (made / "train.csv").write_text("text,label\na,x\nb,y\n")
+    (made / "valid.csv").write_text("text,label\na,x\nb,z\n")
+    command = ("finetune", "classification", "--model", made / "bert", "--output", made / "out")
+    data = ("--train", made / "train.csv", "--validation", made / "valid.csv")
+    assert "valid.csv: row 2: label must be one of 'x', 'y'" in tinybert(*command, *data).err
+    assert not (made / "out").exists()
+    assert "--patience needs --validation" in tinybert(*command, *data[:2], "--patience", 1).err
+
+
+# --- loss curves ----------------------------------------------------------------------------------
+
+
+def test_a_run_draws_its_loss(tinybert, made: Path) -> None:
+    assert (made / "bert" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    picture = made / "both.svg"
+    ran = tinybert("plot", "loss", made / "bert", made / "bert/../bert", "--output", picture)
+    assert ran.code == 0, ran.err
+    assert picture.read_bytes().startswith(b"<?xml")
+    log = read_log(made / "bert")
+    header, *rows = (line.split() for line in ran.out.splitlines())
+    assert header[:4] == ["run", "steps", "loss", "validation"]
+    assert len(rows) == 2
+    assert rows[0][1] == "6"
+    assert float(rows[0][2]) == pytest.approx(log[-2]["loss"], abs=1e-3)
+    assert float(rows[0][3]) == pytest.approx(log[-1]["loss"], abs=1e-3)
+    shown = json.loads(tinybert("plot", "loss", made / "bert", "--json").out)
+    assert shown[str(made / "bert")]["log"] == log
+
+
+def test_the_curves_are_those_of_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, list[float], list[float]]] = []
+    plot = Axes.plot
+
+    def keep(self: Axes, x: Any, y: Any, *style: Any, **options: Any) -> Any:
+        drawn.append((options.get("label", ""), list(x), list(y)))
+        return plot(self, x, y, *style, **options)
+
+    monkeypatch.setattr(Axes, "plot", keep)
+    rate = {"learning_rate": 1.0}
+    log: list[dict[str, float]] = [{"step": s, "loss": s % 2, **rate} for s in range(1, 121)]
+    log += [{"step": 60, "loss": 0.7, "accuracy": 0.5, "perplexity": 2.0}]
+    save_loss_curves(tmp_path / "a.png", {"": log})
+    names = [name for name, _, _ in drawn]
+    assert names == ["", "training", "validation", "accuracy"]
+    assert drawn[0][2] == [s % 2 for s in range(1, 121)]
+    assert drawn[1][2][50] == pytest.approx(np.mean([s % 2 for s in range(49, 54)]))
+    assert drawn[2][1:] == ([60], [0.7])
+    drawn.clear()
+    save_loss_curves(tmp_path / "a.png", {"x": log[:3], "y": log[:3]})
+    assert [name for name, _, _ in drawn] == ["x, training", "y, training"]
+
+
+def test_without_matplotlib_a_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    said: list[str] = []
+    save_loss_curve(tmp_path, said.append)
+    assert said == ['loss.png needs matplotlib: pip install "tinybert[plot]"']
+    assert not list(tmp_path.iterdir())
+
+
+def test_plot_loss_needs_runs(refused, tmp_path: Path) -> None:
+    assert "MODEL is required" in refused("plot", "loss")
+    assert "has no training run" in refused("plot", "loss", tmp_path)
+    assert "plot ema takes one MODEL, got 2" in refused("plot", "ema", "a", "b")

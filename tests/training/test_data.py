@@ -20,6 +20,7 @@ from tinybert.training import (
     token_blocks,
 )
 from tinybert.training.batches import order_of_batches
+from tinybert.training.segments import token_windows
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,29 @@ def test_blocks_of_tokens_have_one_length_and_do_not_overlap(tokens: TokenFile) 
     assert set(blocks.lengths) == {7}
     assert (blocks.borders[1:, 0] == blocks.borders[:-1, 1]).all()
     assert len(blocks) >= len(tokens) // 7 - 1
+
+
+@pytest.mark.parametrize("size", [2, 7, 1000])
+def test_windows_of_tokens_cover_the_text(tokens: TokenFile, size: int) -> None:
+    windows = token_windows(tokens, size)
+    covered = np.concatenate([np.arange(a, b) for a, b, _, _ in windows.borders])
+    assert covered.tolist() == list(range(len(tokens) - (len(tokens) % size == 1)))
+    assert set(windows.lengths[:-1]) <= {size}
+
+
+def test_rows_are_documents(tokenizer: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('id,note\n1,"the cat sat .\n\na dog ."\n2,the birds .\n')
+    (tmp_path / "a.jsonl").write_text(
+        '{"note": "the cat sat .\\na dog ."}\n{"note": "the birds ."}'
+    )
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfthe cat sat .\r\na dog .\r\n\r\nthe birds .\r\n")
+    files = [tmp_path / f"a.{kind}" for kind in ("csv", "jsonl", "txt")]
+    built = [TokenFile.build(f"{file}.tokens", [file], tokenizer, "note") for file in files]
+    for one in built:
+        assert one.documents.tolist() == [0, 2, 3]
+        assert one.ids.tolist() == built[0].ids.tolist()
+    with pytest.raises(ValueError, match=r"a.csv: row 1 has no column 'text'; it has id, note"):
+        TokenFile.build(f"{files[0]}.tokens", files[:1], tokenizer)
 
 
 def test_pairs_follow_each_other_or_are_of_another_document(tokens: TokenFile) -> None:

@@ -68,3 +68,26 @@ def test_different_lengths_are_refused() -> None:
         metrics.accuracy([1, 2], [1])
     with pytest.raises(ValueError, match="one entry for each question, got 1 and 0"):
         metrics.exact_match(["a"], [])
+
+
+def test_the_metrics_of_each_class_by_hand() -> None:
+    labels, found = "aabbcc", "abbbac"
+    ours = metrics.by_class([[(name,)] for name in found], [[(name,)] for name in labels])
+    # a: TP 1, FP 1, FN 1; b: TP 2, FP 1, FN 0; c: TP 1, FP 0, FN 1
+    assert [list(scores.values()) for scores in ours.values()] == [
+        pytest.approx(row)
+        for row in ([1 / 2, 1 / 2, 1 / 2, 2], [2 / 3, 1, 4 / 5, 2], [1, 1 / 2, 2 / 3, 2])
+    ]
+    assert list(ours) == ["a", "b", "c"]
+    assert np.mean([scores["f1"] for scores in ours.values()]) == pytest.approx(
+        metrics.f1(list(found), list(labels))
+    )
+
+
+def test_the_metrics_of_each_kind_of_entity() -> None:
+    found = metrics.entities(["B-X", "I-X", "O", "B-Y"])
+    right = metrics.entities(["B-X", "O", "O", "B-Y"])
+    assert metrics.by_class([found, []], [right, [("Y", 0, 1)]]) == {
+        "X": {"precision": 0, "recall": 0, "f1": 0, "count": 1},
+        "Y": {"precision": 1, "recall": 0.5, "f1": 2 / 3, "count": 2},
+    }

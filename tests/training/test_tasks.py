@@ -10,6 +10,7 @@ import pytest
 
 import tinybert
 from tests.training.conftest import SENTENCES, bert_config
+from tinybert.cli.loss_curves import best_evaluation
 from tinybert.training import (
     Batches,
     Classification,
@@ -22,6 +23,8 @@ from tinybert.training import (
     read_rows,
 )
 from tinybert.training.examples import EncodedExamples, rename_columns
+from tinybert.training.log import read_log
+from tinybert.training.tasks.classification import kind_of
 
 QUICK = ("single", "question-answering")  # the others are slow tests
 TEXTS = SENTENCES
@@ -215,3 +218,68 @@ def test_metrics_do_not_depend_on_the_batches(tokenizer: Any) -> None:
     one, many = (task.evaluate(model, rows, batch_size=size) for size in (1, 8))
     for name, value in one.items():
         assert np.isclose(value, many[name], rtol=1e-5), name
+
+
+def test_answers_have_the_names_of_the_classes(tokenizer: Any) -> None:
+    for name, (make, options, rows, _) in ROWS.items():
+        task = make(tokenizer, **options)
+        task.learn_labels(rows)
+        with tinybert.manual_seed(0):
+            model = task.auto.from_config(bert_config(len(tokenizer), **task.config()))
+        answers: list[dict[str, Any]] = []
+        scores = task.evaluate(model, rows, batch_size=3, record=answers.append)
+        assert len(answers) == len(rows)
+        labels = [answer["label"] for answer in answers]
+        if name == "question-answering":
+            assert labels == [[row["answer"]] for row in rows]
+        elif name == "multi":
+            assert labels == [row["label"].split("|") if row["label"] else [] for row in rows]
+        else:
+            assert labels == [row["tags" if name == "tagging" else "label"] for row in rows]
+        if name in ("single", "pairs", "multiple-choice", "next-sentence"):
+            right = [answer["label"] == answer["prediction"] for answer in answers]
+            assert scores["accuracy"] == np.mean(right)
+
+
+def test_lists_in_a_csv_file_are_texts(tokenizer: Any) -> None:
+    task = Tagging(tokenizer)
+    row = {"words": "the cat", "tags": "O B-X"}
+    task.learn_labels([row])
+    assert task.labels == ["B-X", "O"]
+    assert task.encode(row) == task.encode({"words": ["the", "cat"], "tags": ["O", "B-X"]})
+    choice = MultipleChoice(tokenizer)
+    one, two = ({"text": "the", "choices": c, "label": "1"} for c in ("cat|dog", ["cat", "dog"]))
+    assert choice.encode(one) == choice.encode(two)
+    with pytest.raises(ValueError, match="label must be from 0 to 1, got 'dog'"):
+        choice.encode({**one, "label": "dog"})
+
+
+def test_the_classes_of_a_trained_model(tokenizer: Any) -> None:
+    for kind, labels in (("single", ["x", "y"]), ("multi", ["x", "y"]), ("regression", ["score"])):
+        task = Classification(tokenizer, kind=kind)
+        task.labels = labels
+        config = bert_config(len(tokenizer), **task.config())
+        assert kind_of(config) == kind
+        other = Classification(tokenizer)
+        other.read_labels(config)
+        assert other.labels == labels
+    plain = bert_config(len(tokenizer), num_labels=3)
+    task.read_labels(plain)
+    assert task.labels == ["0", "1", "2"]
+    assert kind_of(plain) == "single"
+
+
+def test_a_metric_that_is_nan_is_not_the_best(tokenizer: Any, tmp_path: Path) -> None:
+    scores = iter([float("nan"), 0.1, float("nan"), 0.05])
+    task = Classification(tokenizer)
+    task.learn_labels(CLASSES)
+    model = task.auto.from_config(bert_config(len(tokenizer), **task.config()))
+    batches = task.batches(EncodedExamples(task, CLASSES), 4, 0)
+    settings = TrainingConfig(steps=4, evaluate_every=1, save_every=None)
+    run = Trainer(
+        model, batches, settings, tmp_path, best="pearson",
+        evaluate=lambda model: {"pearson": next(scores)},
+    )  # fmt: skip
+    run.train()
+    assert run.best_score == 0.1
+    assert best_evaluation(read_log(tmp_path), "pearson") == (2, {"pearson": 0.1})

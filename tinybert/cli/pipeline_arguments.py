@@ -16,13 +16,18 @@ from tinybert.pipelines.factory import TASKS
 def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --model, --untrained, --device, --json."""
     parser.add_argument("--model", metavar="MODEL", help="a model's folder, or its name on the Hub")
+    add_untrained_argument(parser)
+    add_device_argument(parser)
+    add_json_argument(parser)
+
+
+def add_untrained_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --untrained."""
     parser.add_argument(
         "--untrained",
         action="store_true",
         help="use the model even if it lacks trained weights for the task",
     )
-    add_device_argument(parser)
-    add_json_argument(parser)
 
 
 def add_plot_argument(parser: argparse.ArgumentParser, figure: str) -> None:

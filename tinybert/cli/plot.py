@@ -1,4 +1,4 @@
-"""`tinybert plot`: the memory of MEGA's moving averages, and the cost of long sequences."""
+"""`tinybert plot`: loss curves, the memory of MEGA's moving averages, the cost of long texts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from tinybert.bench.sequence_length import FIT_FROM, LENGTHS, MODELS, Cost, meas
 from tinybert.checks import check, check_integer
 from tinybert.cli.command import Command, add_device_argument, add_json_argument
 from tinybert.cli.figures import figure_path
+from tinybert.cli.loss_curves import show_losses
 from tinybert.cli.mega_charts import save_costs, save_kernels
 from tinybert.cli.terminal import print_json, table, terminal_width, wrap
 from tinybert.models import MegaConfig, MegaModel
 
 DETAILS = """\
+loss    draws the losses of training runs in one picture: MODEL ... are the
+        folders that pretrain or finetune wrote, also while they run. The table
+        gives the loss at the end and the best one of the evaluations.
 ema     shows the kernels of MEGA's exponential moving averages: the weight of
         an earlier token against its distance (lag). MODEL is a folder or a
         name on the Hub; the default is a new model of the default size, whose
@@ -32,6 +36,7 @@ length  measures time and memory of the forward and backward pass of one layer
 --output also saves a chart (pip install "tinybert[plot]")."""
 
 EXAMPLE = """\
+  $ tinybert plot loss my-bert my-other-bert --output loss.png
   $ tinybert plot ema --output kernels.png
   layer  direction  shortest  half  longest
       0  back              5     9       17
@@ -44,9 +49,11 @@ EXAMPLE = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ema or length, MODEL, --output, and the options of each."""
-    parser.add_argument("what", choices=("ema", "length"), help="what to show")
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="for ema: a MEGA model")
+    """Add loss, ema or length, MODEL, --output, and the options of each."""
+    parser.add_argument("what", choices=("loss", "ema", "length"), help="what to show")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help="for loss: runs; for ema: a MEGA model"
+    )
     parser.add_argument("--output", metavar="FILE", help="save a chart: .png, .svg or .pdf")
     parser.add_argument(
         "--steps", type=int, default=128, help="for ema: number of lags (default: 128)"
@@ -69,8 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the kernels or the costs; save the chart of --output."""
+    """Print the losses, the kernels or the costs; save the chart of --output."""
     path = figure_path("--output", args.output)
+    if args.what == "loss":
+        return show_losses(args.models, path, args.json)
+    if len(args.models) > 1:
+        raise ValueError(f"plot {args.what} takes one MODEL, got {len(args.models)}")
+    args.model = args.models[0] if args.models else None
     return _ema(args, path) if args.what == "ema" else _length(args, path)
 
 

@@ -11,32 +11,36 @@ from tinybert.backend import manual_seed
 from tinybert.cli.command import Command, add_device_argument, add_json_argument
 from tinybert.cli.training_arguments import (
     add_training_arguments,
+    check_output,
     read_options,
-    run_training,
     say,
-    training_config,
+    train,
 )
 from tinybert.embedding import SentenceEmbedder
 from tinybert.fetch import model_folder
 from tinybert.models import AutoConfig
 from tinybert.tokenizers import AutoTokenizer
-from tinybert.training import TokenFile, Trainer
+from tinybert.training import TokenFile
 from tinybert.training.distillation import SentenceDistillation, SentenceVectors
+from tinybert.training.examples import column_names
 from tinybert.training.language_modeling import OBJECTIVES, LanguageModeling
 
 DETAILS = """\
 Trains a language model on text files, with fresh weights (--family) or those
 of a model (--model). A text file has a sentence or paragraph a line, and an
-empty line between documents. The objectives:
+empty line between documents; in a .csv, .tsv or .jsonl file, each row is a
+document, with its text in the column text. The objectives:
 
-  masked       predict masked words (BERT, MegatronBERT, MEGA)
-  masked+next  also say whether the second text follows the first (BERT)
-  causal       predict the next token (Nemotron)
+masked       predict masked words (BERT, MegatronBERT, MEGA)
+masked+next  also predict whether the second text follows the first (BERT,
+             MegatronBERT)
+causal       predict the next token (Nemotron, and any decoder)
 
 The text is tokenized once, into OUTPUT/tokens.safetensors. --validation TEXT
 measures loss and accuracy on other text after each epoch, and keeps the best
 model. With --teacher MODEL, a model of sentence embeddings such as minilm, the
-model learns its sentence vectors too."""
+model learns its sentence vectors too. `tinybert pretrain --resume --output
+FOLDER` continues a run after an interruption."""
 
 EXAMPLE = """\
   $ tinybert train-tokenizer corpus.txt --output my-tokenizer
@@ -49,7 +53,8 @@ EXAMPLE = """\
 DEFAULTS: dict[str, Any] = {
     "text": [], "validation": [], "model": None, "family": None, "tokenizer": None, "set": [],
     "objective": None, "length": 128, "mask_share": 0.15, "plain_masks": False, "output": None,
-    "teacher": None, "batch_size": 32, "epochs": 1, "device": "cpu", "learning_rate": 5e-4,
+    "teacher": None, "column": [], "batch_size": 32, "epochs": 1, "device": "cpu",
+    "learning_rate": 5e-4,
 }  # fmt: skip
 
 
@@ -57,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add TEXT, --model, --family, --tokenizer, --set, ... and the training options."""
     parser.add_argument("text", nargs="*", metavar="TEXT", help="a text file in UTF-8")
     parser.add_argument("--validation", action="append", metavar="TEXT", help="text to measure on")
+    parser.add_argument(
+        "--column", action="append", metavar="text=NAME", help="of CSV and JSON lines files"
+    )
     parser.add_argument("--model", metavar="MODEL", help="start from the weights of this model")
     parser.add_argument("--family", metavar="NAME", help="start from fresh weights of this family")
     parser.add_argument("--tokenizer", metavar="FOLDER", help="default: that of --model")
@@ -89,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
     tokenizer_folder = options["tokenizer"] or options["model"]
     if tokenizer_folder is None:
         raise ValueError("--family needs --tokenizer FOLDER; `tinybert train-tokenizer` makes one")
+    check_output(options, args)
+    column = column_names(options["column"], ("text",)).get("text", "text")
     tokenizer = AutoTokenizer.from_pretrained(model_folder(tokenizer_folder))
     config = _config(options, tokenizer)
     task: Any = LanguageModeling(
@@ -97,30 +107,18 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     folder = Path(options["output"])
     folder.mkdir(parents=True, exist_ok=True)
-    tokens = TokenFile.build(folder / "tokens.safetensors", options["text"], tokenizer)
+    tokens = TokenFile.build(folder / "tokens.safetensors", options["text"], tokenizer, column)
     say(f"{len(tokens):,} tokens, number of documents: {len(tokens.documents) - 1:,}")
     held_out = None
     if options["validation"]:
         held_out = TokenFile.build(
-            folder / "validation.safetensors", options["validation"], tokenizer
+            folder / "validation.safetensors", options["validation"], tokenizer, column
         )
     model = _model(options, task, config)
+    task.check_model(model)
     if options["teacher"] is not None:
         task = _with_teacher(options, task, tokens, held_out)
-    say(f"{type(model).__name__} with {model.num_parameters():,} parameters")
-    batches = task.batches(tokens, options["batch_size"], options["seed"])
-    trainer = Trainer(
-        model,
-        batches,
-        training_config(options, batches),
-        folder,
-        evaluate=None if held_out is None else lambda model: task.evaluate(model, held_out),
-        loss=task.loss,
-        count=task.count,
-        save=tokenizer.save_pretrained,
-        report=say,
-    )
-    return run_training(trainer, options, args)
+    return train(model, task, tokens, held_out, tokenizer, options, args)
 
 
 def _with_teacher(

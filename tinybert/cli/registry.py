@@ -26,11 +26,12 @@ COMMANDS = {
     "convert": "Convert a checkpoint of any format to safetensors",
     "train-tokenizer": "Learn the vocabulary of a tokenizer",
     "pretrain": "Train a language model on text",
-    "finetune": "Train a model for a task on labelled examples",
+    "finetune": "Train a model for a task on examples",
+    "evaluate": "Measure a model on labelled examples or text",
     "diff": "Compare two checkpoints tensor by tensor",
     "compare": "Compare our BERT with transformers layer by layer",
     "bench": "Benchmark against torch and transformers",
-    "plot": "Show the memory of MEGA, or the cost of long texts",
+    "plot": "Draw loss curves, the memory of MEGA, or the cost of long texts",
 }
 
 

@@ -17,6 +17,7 @@ from tinybert.tokenizers import (
 )
 from tinybert.tokenizers.base import Tokenizer
 from tinybert.tokenizers.bpe_files import save_bpe
+from tinybert.training.readers import read_lines
 
 DETAILS = """\
 Learns a vocabulary from text files and writes a tokenizer folder, for
@@ -77,12 +78,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _lines(names: list[str]) -> Iterator[str]:
     for name in names:
-        with open(name, "rb") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    yield line.decode("utf-8").strip()
-                except UnicodeDecodeError:
-                    raise ValueError(f"{name}: line {number} is not UTF-8") from None
+        for _, line in read_lines(name):
+            yield line.strip()
 
 
 COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

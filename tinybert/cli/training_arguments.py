@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from tinybert.checks import check_number
+from tinybert.cli.loss_curves import best_evaluation, save_loss_curve
 from tinybert.cli.terminal import print_json
 from tinybert.models.config import read_json_object
 from tinybert.training import Batches, Trainer, TrainingConfig
 from tinybert.training.checkpoint import checkpoints
+from tinybert.training.log import LOG_NAME, read_log
 from tinybert.training.trainer import readable
 from tinybert.weights import atomic_write
 
 RUN_NAME = "run.json"
+# How a trained model is used.
+USES = {
+    "classification": 'classify "TEXT" --model MODEL',
+    "tagging": 'tag "TEXT" --model MODEL',
+    "question-answering": 'answer "QUESTION" --context "TEXT" --model MODEL',
+    "masked": 'fill-mask "The [MASK] of the ship." --model MODEL',
+    "masked+next": 'fill-mask "The [MASK] of the ship." --model MODEL',
+    "causal": 'generate "TEXT" --model MODEL',
+}
 # Flags of TrainingConfig, with type, placeholder and help.
 FLAGS: dict[str, tuple[type, str, str]] = {
     "steps": (int, "N", "number of updates (default: by --epochs)"),
@@ -63,6 +76,8 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 def read_options(args: argparse.Namespace, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a run: from its flag, else from --config, else the default.
 
+    With --resume, the config of the run in --output is used if --config is not given.
+
     defaults: the options of the command, None for those without a default.
 
     Raises ValueError for an option in the config file that the command does not have, and if an
@@ -70,10 +85,14 @@ def read_options(args: argparse.Namespace, defaults: Mapping[str, Any]) -> dict[
     """
     known = {**{field.name: field.default for field in fields(TrainingConfig)}, **defaults}
     known["steps"] = None
-    from_file = read_json_object(Path(args.config)) if args.config else {}
+    path = args.config
+    if args.resume and path is None and args.output is not None:
+        own = Path(args.output) / RUN_NAME
+        path = str(own) if own.exists() else None
+    from_file = read_json_object(Path(path)) if path else {}
     for name in from_file:
         if name not in known:
-            raise ValueError(f"{args.config}: unknown option {name!r}; known: {', '.join(known)}")
+            raise ValueError(f"{path}: unknown option {name!r}; known: {', '.join(known)}")
     flags = {name: getattr(args, name, None) for name in known}
     given = {name: value for name, value in flags.items() if value not in (None, [])}
     options = {**known, **from_file, **given}
@@ -82,10 +101,24 @@ def read_options(args: argparse.Namespace, defaults: Mapping[str, Any]) -> dict[
     return options
 
 
+def check_output(options: Mapping[str, Any], args: argparse.Namespace) -> None:
+    """Raise ValueError if the output folder has a run or a model, unless --resume is given."""
+    folder = Path(options["output"])
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output: {folder} is a file, not a folder")
+    if args.resume:
+        return
+    if (folder / LOG_NAME).exists():
+        raise ValueError(f"{folder} has a run already; add --resume, or choose another --output")
+    if (folder / "config.json").exists():
+        raise ValueError(f"{folder} has a model already; choose another --output")
+
+
 def training_config(options: Mapping[str, Any], batches: Batches) -> TrainingConfig:
     """Return the options of the loop; --epochs gives the number of steps."""
     chosen = {field.name: options[field.name] for field in fields(TrainingConfig)}
     batches_an_epoch = len(batches) / chosen["accumulation"]
+    check_number("epochs", options["epochs"])
     if chosen["steps"] is None:
         chosen["steps"] = max(1, round(options["epochs"] * batches_an_epoch))
     if chosen["evaluate_every"] is None:
@@ -93,17 +126,44 @@ def training_config(options: Mapping[str, Any], batches: Batches) -> TrainingCon
     return TrainingConfig(**chosen)
 
 
-def run_training(trainer: Trainer, options: Mapping[str, Any], args: argparse.Namespace) -> int:
-    """Start or continue a run, report it on standard error, print the last metrics; return 0.
+def train(
+    model: Any,
+    task: Any,
+    data: Any,
+    held_out: Any,
+    tokenizer: Any,
+    options: Mapping[str, Any],
+    args: argparse.Namespace,
+) -> int:
+    """Start or continue a run, report it on standard error, print its metrics; return 0.
 
-    Raises ValueError if the output folder has a run already and --resume is not given.
+    Args:
+        task: a `Task`, or the objective of a language model: what it reads from `data` and
+            `held_out` are its batches and its metrics.
+        held_out: the data to evaluate on, or None.
     """
+    say(f"{type(model).__name__} with {model.num_parameters():,} parameters")
+    if options["patience"] is not None and held_out is None:
+        raise ValueError("--patience needs --validation: without it there are no evaluations")
     folder = Path(options["output"])
+    batches = task.batches(data, options["batch_size"], options["seed"])
+    trainer = Trainer(
+        model,
+        batches,
+        training_config(options, batches),
+        folder,
+        evaluate=None if held_out is None else lambda model: task.evaluate(model, held_out),
+        best=task.best,
+        loss=task.loss,
+        count=task.count,
+        save=tokenizer.save_pretrained,
+        report=say,
+    )
     if args.resume:
         if trainer.resume():
             say(f"resumed after step {trainer.step} of {trainer.config.steps}")
-    elif (folder / "log.jsonl").exists():
-        raise ValueError(f"{folder} has a run already; add --resume, or choose another --output")
+        else:
+            say(f"{folder} has no checkpoint: the run starts at the beginning")
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / RUN_NAME, "w") as file:
         json.dump(dict(options), file, indent=2)
@@ -114,20 +174,47 @@ def run_training(trainer: Trainer, options: Mapping[str, Any], args: argparse.Na
             f"weight decay {group['weight_decay']:g}: {len(group['params'])} parameters, "
             f"{count:,} numbers"
         )
+    say(f"{trainer.config.steps:,} steps, {len(batches):,} batches an epoch")
     try:
-        metrics = trainer.train()
+        trainer.train()
     except KeyboardInterrupt:
         if checkpoints(folder):
             say("--resume continues from the last checkpoint")
         raise
-    say(f"saved {folder}")
+    return _report(trainer, options, args, getattr(task, "name", None) or task.objective)
+
+
+def _report(
+    trainer: Trainer, options: Mapping[str, Any], args: argparse.Namespace, task: str
+) -> int:
+    """Say where the model is and how to use it, and print its metrics."""
+    if trainer.step < trainer.config.steps:
+        say(f"stopped at step {trainer.step}: {trainer.config.patience} evaluations without gain")
+    save_loss_curve(trainer.folder, say)
+    step, metrics = best_evaluation(read_log(trainer.folder), trainer.best)
+    kept = f", the best model, of step {step}" if metrics else ""
+    say(f"saved {trainer.folder}{kept}")
+    use = USES.get(task, f"evaluate {task} MODEL FILE").replace("MODEL", options["output"])
+    say(f"to use it: tinybert {use}")
     if args.json:
-        print_json({"output": options["output"], "steps": trainer.step, "metrics": metrics})
+        print_json({
+            "output": options["output"], "steps": trainer.step, "best_step": step,
+            "metrics": finite(metrics),
+        })  # fmt: skip
     elif metrics:
         print(readable(metrics))
     return 0
 
 
+def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Return metrics for JSON, which has neither infinity nor NaN: they become None."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+
 def say(line: str) -> None:
-    """Print a line on standard error."""
-    print(line, file=sys.stderr)
+    """Print a line on standard error, above the progress bar if there is one."""
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is None:
+        print(line, file=sys.stderr)
+    else:
+        tqdm.tqdm.write(line, file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.training.batches import Batch
-from tinybert.training.masking import mask_tokens
+from tinybert.training.masking import IGNORED, mask_tokens
 from tinybert.training.token_file import TokenFile
 
 Segment = tuple[slice, slice, int]  # see `Segments`
@@ -66,13 +66,17 @@ class MaskedText:
 
 @dataclass(frozen=True)
 class PlainText:
-    """Batches of a causal language model: the labels are the input ids; the model shifts them."""
+    """Batches of a causal language model: the labels are the input ids; the model shifts them.
+
+    A row that is shorter than the longest is padded on the right, which changes nothing for the
+    tokens before, with labels that the loss ignores.
+    """
 
     tokens: TokenFile
 
     def __call__(self, segments: list[Segment], rng: np.random.Generator) -> Batch:
-        ids = np.stack([self.tokens.ids[a].astype(np.int64) for a, _, _ in segments])
-        return {"input_ids": ids, "labels": ids}
+        rows = [self.tokens.ids[a].astype(np.int64) for a, _, _ in segments]
+        return {"input_ids": stack(rows, 0), "labels": stack(rows, IGNORED)}
 
 
 def stack(rows: list[np.ndarray], value: Any) -> np.ndarray:

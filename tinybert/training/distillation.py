@@ -120,6 +120,7 @@ class SentenceDistillation:
         if task.objective != "masked":
             raise ValueError(f"a teacher needs the objective 'masked', got {task.objective!r}")
         self.task, self.teacher, self.held_out = task, teacher, held_out
+        self.objective, self.best = task.objective, task.best
         self.sentences, self.weight = min(sentences, len(teacher.vectors)), weight
         self._by_length = np.argsort(np.diff(teacher.tokens.sentences), kind="stable")
 

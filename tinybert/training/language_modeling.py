@@ -8,16 +8,23 @@ from typing import Any
 import numpy as np
 
 from tinybert import functional as F
-from tinybert.autograd import Tensor, no_grad
+from tinybert.autograd import Tensor, as_tensor, no_grad
 from tinybert.checks import check_choice, check_integer, check_number
 from tinybert.models import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForPreTraining
 from tinybert.pipelines.base import evaluation
+from tinybert.progress import progress_bar
 from tinybert.training import metrics
 from tinybert.training.batches import Batch, Batches
 from tinybert.training.collators import MaskedText, PlainText
 from tinybert.training.losses import masked_loss, masked_scores, model_loss
 from tinybert.training.masking import IGNORED
-from tinybert.training.segments import Segments, sentence_blocks, sentence_pairs, token_blocks
+from tinybert.training.segments import (
+    Segments,
+    sentence_blocks,
+    sentence_pairs,
+    token_blocks,
+    token_windows,
+)
 from tinybert.training.token_file import TokenFile
 
 OBJECTIVES: dict[str, Any] = {
@@ -36,6 +43,8 @@ class LanguageModeling:
         length: the number of tokens of a row, special tokens included.
         mask_share, whole_words: see `mask_tokens`.
     """
+
+    best = "-loss"
 
     def __init__(
         self,
@@ -56,6 +65,14 @@ class LanguageModeling:
         self.loss: Callable[[Any, Batch], Tensor] = (
             masked_loss if objective == "masked" else model_loss
         )
+
+    def check_model(self, model: Any) -> None:
+        """Raise ValueError if the model would see the tokens that it has to predict."""
+        if self.objective == "causal" and not (model.config.is_decoder or model.always_causal):
+            raise ValueError(
+                f"the objective 'causal' needs a decoder, a model whose tokens see only those "
+                f"before them; {type(model).__name__} of this config has is_decoder=False"
+            )
 
     def segments(self, tokens: TokenFile, rng: np.random.Generator) -> Segments:
         """Draw the examples of an epoch."""
@@ -84,20 +101,36 @@ class LanguageModeling:
         return int((labels[:, 1:] if self.objective == "causal" else labels != IGNORED).sum())
 
     def evaluate(
-        self, model: Any, tokens: TokenFile, batch_size: int = 32, most: int = 200
+        self,
+        model: Any,
+        tokens: TokenFile,
+        batch_size: int = 32,
+        most: int | None = 200,
+        record: Callable[[dict[str, Any]], object] | None = None,
     ) -> dict[str, float]:
         """Return loss, perplexity and accuracy on a corpus, always with the same masks.
 
-        most: the number of batches to evaluate on.
+        Args:
+            most: the number of batches to evaluate on; None for all.
+            record: called with each example: its text, with masks, its loss, and the right and the
+                predicted tokens.
         """
-        batches = self.batches(tokens, batch_size, seed=0)
+        batches = self._evaluation_batches(tokens, batch_size)
+        rounds = len(batches) if most is None else min(len(batches), most)
         total = hits = count = 0.0
-        with no_grad(), evaluation(model):
-            for _ in range(min(len(batches), most)):
-                loss, logits, labels = self._scores(model, next(batches))
-                hits += float((logits.argmax(axis=-1) == labels).sum())
+        with (
+            no_grad(), evaluation(model), progress_bar("evaluating", rounds, " batches") as advance
+        ):  # fmt: skip
+            for _ in range(rounds):
+                batch = next(batches)
+                loss, logits, labels, rows = self._scores(model, batch)
+                predicted = logits.argmax(axis=-1)
+                hits += float((predicted == labels).sum())
                 total += loss * len(labels)
                 count += len(labels)
+                if record:
+                    self._record(record, batch, logits, predicted, labels, rows)
+                advance(1)
         loss = total / count
         scores = {"loss": loss, "accuracy": hits / count}
         return (
@@ -106,15 +139,43 @@ class LanguageModeling:
             else {**scores, "perplexity": metrics.perplexity(loss)}
         )
 
-    def _scores(self, model: Any, batch: Batch) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return the loss, and scores (N, V) and labels (N,) of the tokens that count in it."""
+    def _evaluation_batches(self, tokens: TokenFile, batch_size: int) -> Batches:
+        if self.objective != "causal":
+            return self.batches(tokens, batch_size, seed=0)
+        windows = token_windows(tokens, self.length)
+        return Batches(windows, self.collator(tokens), batch_size)
+
+    def _record(
+        self,
+        record: Callable[[dict[str, Any]], object],
+        batch: Batch,
+        logits: np.ndarray,
+        predicted: np.ndarray,
+        labels: np.ndarray,
+        rows: np.ndarray,
+    ) -> None:
+        """Record each row of a batch."""
+        lengths = batch.get("attention_mask", batch["labels"] != IGNORED).sum(axis=1)
+        for row, (ids, length) in enumerate(zip(batch["input_ids"], lengths, strict=True)):
+            own = rows == row
+            names = self.tokenizer.convert_ids_to_tokens
+            record({
+                "text": self.tokenizer.decode(ids[:length]),
+                "label": names(labels[own].tolist()),
+                "prediction": names(predicted[own].tolist()),
+                "loss": float(F.cross_entropy(as_tensor(logits[own]), as_tensor(labels[own]))),
+            })  # fmt: skip
+
+    def _scores(self, model: Any, batch: Batch) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+        """Return the loss, and of the N tokens that count in it scores (N, V), labels and rows."""
         if self.objective == "masked":
             scores, words = masked_scores(model, batch)
-            return float(F.cross_entropy(scores, words)), scores.numpy(), words.numpy()
+            rows = np.nonzero(batch["labels"] != IGNORED)[0]
+            return float(F.cross_entropy(scores, words)), scores.numpy(), words.numpy(), rows
         output = model(**batch)
         logits = output.get("logits", output.get("prediction_logits")).numpy()
         labels = batch["labels"]
         if self.objective == "causal":
             logits, labels = logits[:, :-1], labels[:, 1:]
         counts = labels != IGNORED
-        return float(output.loss), logits[counts], labels[counts]
+        return float(output.loss), logits[counts], labels[counts], np.nonzero(counts)[0]

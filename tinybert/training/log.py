@@ -32,7 +32,7 @@ class TrainingLog:
         self.step, self.steps = step, steps
         self._bar = progress_bar("training", steps, " steps")
         self._entries: list[dict[str, float]] = []
-        self._started = time.perf_counter()
+        self._started, self._speed = time.perf_counter(), ""
 
     def __enter__(self) -> TrainingLog:
         self._advance = self._bar.__enter__()
@@ -56,7 +56,8 @@ class TrainingLog:
             line = {**means, "learning_rate": entry["learning_rate"]}
             self.write({"step": self.step, **line, "tokens_per_second": tokens / seconds})
             self._entries, self._started = [], time.perf_counter()
-        self._advance(1, f"loss {entry['loss']:.3f}")
+            self._speed = f", {tokens / seconds:,.0f} tokens/s"
+        self._advance(1, f"loss {entry['loss']:.3f}{self._speed}")
 
     def write(self, line: dict[str, float]) -> None:
         """Append one line."""

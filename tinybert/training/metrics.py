@@ -96,6 +96,31 @@ def entities(tags: Iterable[str]) -> list[tuple[str, int, int]]:
     return spans
 
 
+def by_class(
+    predictions: Sequence[Iterable[tuple[Any, ...]]], labels: Sequence[Iterable[tuple[Any, ...]]]
+) -> dict[str, dict[str, float]]:
+    """Return precision, recall, F1 and count (of the right decisions) of each class, in order.
+
+    Args:
+        predictions, labels: for each row its decisions, tuples that begin with the class: a class,
+            or an entity with its position.
+    """
+    found, right = (
+        {(name, row, *rest) for row, decisions in enumerate(rows) for name, *rest in decisions}
+        for rows in (predictions, labels)
+    )
+    counts = [Counter(decision[0] for decision in part) for part in (found & right, found, right)]
+    return {
+        name: {
+            "precision": _ratio(counts[0][name], counts[1][name]),
+            "recall": _ratio(counts[0][name], counts[2][name]),
+            "f1": _ratio(2 * counts[0][name], counts[1][name] + counts[2][name]),
+            "count": counts[2][name],
+        }
+        for name in sorted(counts[1] | counts[2])
+    }
+
+
 def exact_match(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> float:
     """Return the share of answers that are right to the letter, after normalization.
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".conll", ".txt")
+TABLES = (".csv", ".tsv", ".jsonl", ".json")
+SUFFIXES = (*TABLES, ".conll", ".txt")
 MAX_FIELD = 1 << 24  # characters; Python's own limit is 131,072
 
 
@@ -49,7 +50,9 @@ def read_csv(
         try:
             names = list(columns) or next(reader, [])
             rows = [(reader.line_num, fields) for fields in reader if fields]
-        except (csv.Error, UnicodeDecodeError) as error:
+        except UnicodeDecodeError:
+            raise ValueError(f"{os.fspath(path)} is not UTF-8; save the file as UTF-8") from None
+        except csv.Error as error:
             raise ValueError(f"{os.fspath(path)}: line {reader.line_num}: {error}") from None
     for line, fields in rows:
         if len(fields) != len(names):
@@ -63,13 +66,15 @@ def read_csv(
 def read_json_lines(path: str | os.PathLike[str]) -> list[Row]:
     """Read a file with a JSON object in each line."""
     rows = []
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{os.fspath(path)}: line {number}: {error}") from None
+            raise ValueError(
+                f"{os.fspath(path)}: line {number}: {error}; each line must be a JSON object"
+            ) from None
         if not isinstance(row, dict):
             raise ValueError(f"{os.fspath(path)}: line {number} is not a JSON object")
         rows.append(row)
@@ -85,7 +90,7 @@ def read_conll(path: str | os.PathLike[str], columns: Sequence[str] = ()) -> lis
     """
     sentences: list[Row] = []
     words: list[list[str]] = []
-    for number, line in (*_lines(path), (0, "")):
+    for number, line in (*read_lines(path), (0, "")):
         fields = line.split()
         if fields and fields[0] != "-DOCSTART-":
             if words and len(fields) != len(words[0]):
@@ -109,10 +114,34 @@ def _by_column(words: list[list[str]], columns: Sequence[str], path: str) -> Row
     return dict(zip(columns, by_column, strict=True))
 
 
-def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
+def column_of(row: Row, name: str, column: str, where: str) -> Any:
+    """Return the value of a column; ValueError, naming those that the row has, without one.
+
+    Args:
+        name: what the value is for.
+        where: the file and the number of the row.
+    """
+    if row.get(column) is None:
+        raise ValueError(
+            f"{where} has no column {column!r}; it has {', '.join(map(str, row))} "
+            f"(--column {name}=COLUMN names another one)"
+        )
+    return row[column]
+
+
+def read_lines(
+    path: str | os.PathLike[str], advance: Callable[[int], object] = lambda size: None
+) -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of each line; ValueError if one is not UTF-8.
+
+    advance: called with the number of bytes of each line.
+    """
     with open(path, "rb") as file:
         for number, raw in enumerate(file, 1):
+            advance(len(raw))
             try:
                 yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:
-                raise ValueError(f"{os.fspath(path)}: line {number} is not UTF-8") from None
+                raise ValueError(
+                    f"{os.fspath(path)}: line {number} is not UTF-8; save the file as UTF-8"
+                ) from None

@@ -83,6 +83,18 @@ def token_blocks(tokens: TokenFile, size: int, rng: np.random.Generator) -> Segm
     return Segments(tokens, borders, _zeros(len(borders)))
 
 
+def token_windows(tokens: TokenFile, size: int) -> Segments:
+    """Cut the text into blocks of `size` tokens that cover all of it; the last one may be shorter.
+
+    For the evaluation of a causal language model: every token is predicted once, from those before
+    it in its block, but for the first of each block. A last block of a single token is left out.
+    """
+    check_integer("size", size, 2)
+    begin = np.arange(0, len(tokens) - 1, size)
+    borders = np.stack([begin, np.minimum(begin + size, len(tokens)), 0 * begin, 0 * begin], axis=1)
+    return Segments(tokens, borders, _zeros(len(borders)))
+
+
 def sentence_pairs(
     tokens: TokenFile, size: int, rng: np.random.Generator, short: float = 0.1
 ) -> Segments:

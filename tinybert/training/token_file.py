@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.progress import progress_bar
+from tinybert.training.readers import TABLES, column_of, read_lines, read_rows
 from tinybert.weights import CheckpointError, save_file
 from tinybert.weights.safetensors import SafetensorsFile
 
@@ -51,41 +52,50 @@ class TokenFile:
 
     @classmethod
     def build(
-        cls, path: str | os.PathLike[str], texts: Sequence[str | os.PathLike[str]], tokenizer: Any
+        cls,
+        path: str | os.PathLike[str],
+        texts: Sequence[str | os.PathLike[str]],
+        tokenizer: Any,
+        column: str = "text",
     ) -> TokenFile:
         """Tokenize text files into the file `path`, or open it if it was made from the same.
 
         Args:
             path: the token file; it is replaced if text or tokenizer are other ones.
             texts: UTF-8 text files with one sentence or paragraph a line. An empty line ends a
-                document, and so does the end of a file.
+                document, and so does the end of a file. In a CSV, TSV or JSON lines file, each row
+                is a document.
             tokenizer: with the vocabulary of the model to train.
+            column: which column of such a file has the text.
 
         Raises ValueError for a text file without text or not in UTF-8, OSError if one cannot be
         read. While it works, ids are in temporary files in the folder of `path`.
         """
-        source = describe(texts, tokenizer)
+        source = describe(texts, tokenizer, column)
         if Path(path).exists():
             found = cls(path)
             if found.source == source:
                 return found
         with tempfile.TemporaryDirectory(dir=Path(path).parent, prefix=".tokens") as folder:
-            arrays = _tokenize(Path(folder), texts, tokenizer)
+            arrays = _tokenize(Path(folder), texts, tokenizer, column)
             save_file(arrays, path, metadata={"kind": KIND, "source": source})
             del arrays  # Windows cannot delete files that are mapped
         return cls(path)
 
 
-def describe(texts: Sequence[str | os.PathLike[str]], tokenizer: Any) -> str:
-    """Return a description that changes with the text files and with the tokenizer."""
+def describe(texts: Sequence[str | os.PathLike[str]], tokenizer: Any, column: str = "text") -> str:
+    """Return a description that changes with the text files, the column and the tokenizer."""
     files = [[Path(text).name, os.stat(text).st_size, os.stat(text).st_mtime_ns] for text in texts]
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
     options = repr(tokenizer)
     digest = hashlib.sha256((vocabulary + options).encode()).hexdigest()
-    return json.dumps({"files": files, "tokenizer": digest})
+    other = {} if column == "text" else {"column": column}
+    return json.dumps({"files": files, "tokenizer": digest, **other})
 
 
-def _tokenize(folder: Path, texts: Sequence[Any], tokenizer: Any) -> dict[str, np.ndarray]:
+def _tokenize(
+    folder: Path, texts: Sequence[Any], tokenizer: Any, column: str
+) -> dict[str, np.ndarray]:
     """Write the arrays of a token file to `folder` and return them, mapped into memory."""
     dtype = np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32)
     sentences, documents = [0], [0]
@@ -97,7 +107,7 @@ def _tokenize(folder: Path, texts: Sequence[Any], tokenizer: Any) -> dict[str, n
     ):
         for text in texts:
             before = len(sentences)
-            for lines, ends in read_documents(text, advance):
+            for lines, ends in read_documents(text, advance, column):
                 for tokens, same_word in _encode(lines, tokenizer):
                     ids.write(tokens.astype(dtype).tobytes())
                     continues.write(same_word.tobytes())
@@ -116,25 +126,30 @@ def _tokenize(folder: Path, texts: Sequence[Any], tokenizer: Any) -> dict[str, n
 
 
 def read_documents(
-    text: Any, advance: Callable[[int], object] = lambda size: None
+    text: Any, advance: Callable[[int], object] = lambda size: None, column: str = "text"
 ) -> Iterator[tuple[list[str], bool]]:
     """Yield the lines of a file, a document or a part of a long one, and whether it ends there.
 
-    advance: called with the number of bytes of each line.
+    Args:
+        text: a text file; or a CSV, TSV or JSON lines file whose rows are documents.
+        advance: called with the number of bytes read.
+        column: which column of the rows has the text.
     """
+    if Path(text).suffix.lower() in TABLES:
+        rows, where = read_rows(text), os.fspath(text)
+        for number, row in enumerate(rows, 1):
+            value = column_of(row, "text", column, f"{where}: row {number}")
+            yield [line.strip() for line in str(value).splitlines() if line.strip()], True
+            advance(os.stat(text).st_size // len(rows))
+        return
     lines: list[str] = []
-    with open(text, "rb") as file:
-        for number, raw in enumerate(file, 1):
-            advance(len(raw))
-            try:
-                line = raw.decode("utf-8").strip()
-            except UnicodeDecodeError:
-                raise ValueError(f"{os.fspath(text)}: line {number} is not UTF-8") from None
-            if line:
-                lines.append(line)
-            if not line or len(lines) == LINES_AT_A_TIME:
-                yield lines, not line
-                lines = []
+    for _, raw in read_lines(text, advance):
+        line = raw.strip()
+        if line:
+            lines.append(line)
+        if not line or len(lines) == LINES_AT_A_TIME:
+            yield lines, not line
+            lines = []
     yield lines, True
 
 

@@ -176,6 +176,7 @@ class Trainer:
         if name not in metrics:
             raise ValueError(f"best must be one of {', '.join(metrics)}, got {name!r}")
         score = -metrics[name] if self.best.startswith("-") else metrics[name]
+        score = -math.inf if math.isnan(score) else score
         if self.best_score is None or score > self.best_score:
             self.best_score, self.evaluations_without_gain = score, 0
             self._write_model(self.folder / BEST)

@@ -6,7 +6,8 @@ metrics. Model, loss and training loop are the same for all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,10 +15,16 @@ import numpy as np
 from tinybert.autograd import no_grad
 from tinybert.checks import check_integer
 from tinybert.pipelines.base import evaluation
-from tinybert.training.batches import Batch
+from tinybert.progress import progress_bar
+from tinybert.training import metrics
+from tinybert.training.batches import Batch, Batches
+from tinybert.training.examples import EncodedExamples, Example
+from tinybert.training.losses import model_loss
 from tinybert.training.readers import Row
 
-Example = dict[str, Any]  # the model's inputs, lists of T numbers, and its labels
+SEPARATOR = "|"  # between the texts of a list, in a CSV file
+Answer = dict[str, Any]  # "label" and "prediction" of a row, and perhaps "score"
+Record = Callable[[Answer], object]
 
 
 class Task:
@@ -35,6 +42,7 @@ class Task:
         name: on the command line.
         auto: the Auto class that makes its models.
         columns: what a row must have.
+        optional: what a row may have.
         best: the metric that chooses the best checkpoint; "-" before it if less is better.
         options: the further arguments of its constructor.
         padding: for labels with a value for each token, the value for padding.
@@ -43,9 +51,11 @@ class Task:
     name: ClassVar[str]
     auto: ClassVar[Any]
     columns: ClassVar[tuple[str, ...]]
+    optional: ClassVar[tuple[str, ...]] = ()
     best: ClassVar[str]
     options: ClassVar[tuple[str, ...]] = ()
     padding: ClassVar[dict[str, Any]] = {}
+    loss = staticmethod(model_loss)
 
     def __init__(self, tokenizer: Any, max_length: int = 128) -> None:
         check_integer("max_length", max_length, 1)
@@ -57,6 +67,15 @@ class Task:
     def learn_labels(self, rows: Sequence[Row]) -> None:
         """Find the names of the classes in the training data; nothing by default."""
 
+    def read_labels(self, config: Any) -> None:
+        """Take the names of the classes from the config of a trained model.
+
+        A model without names (LABEL_0, LABEL_1, ...) has the classes "0", "1", ...
+        """
+        self.labels = [config.id2label[i] for i in range(config.num_labels)]
+        if self.labels == [f"LABEL_{i}" for i in range(config.num_labels)]:
+            self.labels = [str(i) for i in range(config.num_labels)]
+
     def config(self) -> dict[str, Any]:
         """Return the options that the task sets in the model's config."""
         return {"num_labels": len(self.labels), "id2label": dict(enumerate(self.labels))}
@@ -65,11 +84,22 @@ class Task:
         """Return the examples of a row: one, or one for each window of a long text."""
         raise NotImplementedError
 
-    def metrics(
-        self, outputs: list[dict[str, np.ndarray]], batches: list[Batch]
-    ) -> dict[str, float]:
-        """Compare the outputs of all batches with their labels."""
-        raise NotImplementedError
+    def answer(self, logits: list[np.ndarray], labels: list[Any]) -> Answer:
+        """Return what the model answers to a row, from the logits and labels of its windows."""
+        (scores,), (label,) = logits, labels
+        chosen = int(scores.argmax())
+        score = round(float(softmax(scores)[chosen]), 6)
+        return {"label": int(label), "prediction": chosen, "score": score}
+
+    def metrics(self, predictions: list[Any], labels: list[Any]) -> dict[str, float]:
+        """Compare the predictions of all rows with their labels."""
+        return {"accuracy": metrics.accuracy(predictions, labels)}
+
+    def decisions(self, prediction: Any) -> Iterable[tuple[Any, ...]]:
+        """Return the decisions in the prediction of a row, tuples that begin with a class; none
+        for a task without classes.
+        """
+        return ()
 
     # --- what they share ------------------------------------------------------------------------
 
@@ -89,32 +119,80 @@ class Task:
             batch[name] = np.array(rows)
         return batch
 
-    def evaluate(self, model: Any, rows: Sequence[Row], batch_size: int = 32) -> dict[str, float]:
-        """Return the mean loss and the metrics of a model on labelled rows."""
-        examples = [example for row in rows for example in self.encode(row)]
-        examples.sort(key=lambda example: len(example["input_ids"]))  # less padding
-        batches, outputs, losses = [], [], []
-        with no_grad(), evaluation(model):
-            for start in range(0, len(examples), batch_size):
-                batch = self.collate(examples[start : start + batch_size])
+    def batches(self, examples: EncodedExamples, batch_size: int, seed: int) -> Batches:
+        """Return the batches of labelled rows."""
+        return Batches(examples, self.collate, batch_size, seed)
+
+    @property
+    def all_columns(self) -> tuple[str, ...]:
+        """What a row must or may have."""
+        return (*self.columns, *self.optional)
+
+    def evaluate(
+        self,
+        model: Any,
+        data: Sequence[Row] | EncodedExamples,
+        batch_size: int = 32,
+        record: Record | None = None,
+    ) -> dict[str, float]:
+        """Return the mean loss and the metrics of a model on labelled rows.
+
+        record: called with the answer to each row, in their order.
+        """
+        examples = self.encoded(data)
+        found: list[Any] = [None] * len(examples)  # logits and label of each example
+        loss = total = 0.0
+        order = np.argsort(examples.lengths, kind="stable")  # less padding
+        with (
+            no_grad(), evaluation(model),
+            progress_bar("evaluating", len(examples), " examples") as advance,
+        ):  # fmt: skip
+            for start in range(0, len(order), batch_size):
+                chosen = order[start : start + batch_size].tolist()
+                batch = self.collate([examples[i] for i in chosen])
                 output = model(**batch)
-                losses.append(float(output.loss) * self.count(batch))
-                outputs.append({k: v.numpy() for k, v in output.items() if k.endswith("logits")})
-                batches.append(batch)
-        total = sum(self.count(batch) for batch in batches)
-        return {"loss": sum(losses) / total, **self.metrics(outputs, batches)}
+                count = self.count(batch)
+                loss, total = loss + float(output.loss) * count, total + count
+                pairs = zip(output.logits.numpy(), batch["labels"], strict=True)
+                for i, pair in zip(chosen, pairs, strict=True):
+                    found[i] = pair
+                advance(len(chosen))
+        starts = np.searchsorted(examples.row_numbers, np.arange(len(examples.rows) + 1))
+        answers = [
+            self.answer(*map(list, zip(*found[first:last], strict=True)))
+            for first, last in pairwise(starts.tolist())
+        ]
+        if record:
+            for answer in answers:
+                record(answer)
+        return {
+            "loss": loss / total,
+            **self.metrics([a["prediction"] for a in answers], [a["label"] for a in answers]),
+        }
+
+    def encoded(self, data: Sequence[Row] | EncodedExamples) -> EncodedExamples:
+        """Return the examples of rows, unless they are examples already."""
+        return data if isinstance(data, EncodedExamples) else EncodedExamples(self, data)
 
     def count(self, batch: Batch) -> int:
         """Return the number of labels that the loss is the mean of."""
         return len(batch["input_ids"])
 
 
-def chosen_and_labels(
-    outputs: list[dict[str, np.ndarray]], batches: list[Batch]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the most likely class and the label of each example: (N,), (N,)."""
-    chosen = np.concatenate([output["logits"].argmax(axis=1) for output in outputs])
-    return chosen, np.concatenate([batch["labels"] for batch in batches])
+def texts_of(row: Row, name: str, separator: str | None) -> list[str]:
+    """Return a column with a list of texts; in a CSV file it is one text, with a separator."""
+    value = row[name]
+    if isinstance(value, str):
+        return value.split(separator)
+    if not isinstance(value, list):
+        raise ValueError(f"{name} must be a list or a text, got {value!r:.60}")
+    return list(map(str, value))
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Return the probabilities (..., C) of C classes."""
+    powers = np.exp(scores.astype(np.float64) - scores.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def pad(row: Sequence[Any], length: int, value: Any, side: str) -> list[Any]:

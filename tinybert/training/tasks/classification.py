@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,16 @@ import numpy as np
 from tinybert.checks import check_choice
 from tinybert.models import AutoModelForSequenceClassification
 from tinybert.training import metrics
-from tinybert.training.batches import Batch
+from tinybert.training.examples import Example
 from tinybert.training.readers import Row
-from tinybert.training.tasks.base import Example, Task, chosen_and_labels
+from tinybert.training.tasks.base import SEPARATOR, Answer, Task
 
-KINDS = ("single", "multi", "regression")
-SEPARATOR = "|"  # between the classes of a text, in a CSV file
+# The kinds, each with the name that a model's config has for it.
+KINDS = {
+    "single": "single_label_classification",
+    "multi": "multi_label_classification",
+    "regression": "regression",
+}
 
 
 class Classification(Task):
@@ -31,6 +35,7 @@ class Classification(Task):
     name = "classification"
     auto = AutoModelForSequenceClassification
     columns = ("text", "label")
+    optional = ("text_pair",)
     options = ("kind",)
 
     def __init__(self, tokenizer: Any, max_length: int = 128, kind: str = "single") -> None:
@@ -49,8 +54,7 @@ class Classification(Task):
             self.labels = sorted({name for row in rows for name in self._names(row["label"])})
 
     def config(self) -> dict[str, Any]:
-        problem = {"single": "single_label_classification", "multi": "multi_label_classification"}
-        return {**super().config(), "problem_type": problem.get(self.kind, "regression")}
+        return {**super().config(), "problem_type": KINDS[self.kind]}
 
     def encode(self, row: Row) -> list[Example]:
         encoded = self.tokenizer(
@@ -62,7 +66,7 @@ class Classification(Task):
         if self.kind == "single":
             return [str(label)]
         names = label if isinstance(label, list) else str(label).split(SEPARATOR)
-        return [str(name) for name in names if str(name)]
+        return [name for name in map(str, names) if name]
 
     def _number(self, label: Any) -> Any:
         """Return the label as the loss needs it."""
@@ -79,24 +83,44 @@ class Classification(Task):
             return known[names[0]]
         return [float(name in names) for name in self.labels]
 
-    def metrics(
-        self, outputs: list[dict[str, np.ndarray]], batches: list[Batch]
-    ) -> dict[str, float]:
-        logits = np.concatenate([output["logits"] for output in outputs])
-        labels = np.concatenate([batch["labels"] for batch in batches])
+    def answer(self, logits: list[np.ndarray], labels: list[Any]) -> Answer:
+        (scores,), (label,) = logits, labels
         if self.kind == "regression":
-            scores = logits[:, 0]
-            error = float(((scores - labels) ** 2).mean())
+            return {"label": float(label), "prediction": float(scores[0])}
+        if self.kind == "multi":
+            chances = 1 / (1 + np.exp(-scores.astype(np.float64)))
             return {
-                "mse": error,
-                "pearson": metrics.pearson(scores, labels),
-                "spearman": metrics.spearman(scores, labels),
+                "label": [name for name, one in zip(self.labels, label, strict=True) if one],
+                "prediction": [n for n, x in zip(self.labels, chances, strict=True) if x > 0.5],
+                "score": dict(zip(self.labels, chances.round(6).tolist(), strict=True)),
+            }
+        answer = super().answer(logits, labels)
+        return {**answer, **{key: self.labels[answer[key]] for key in ("label", "prediction")}}
+
+    def metrics(self, predictions: list[Any], labels: list[Any]) -> dict[str, float]:
+        if self.kind == "regression":
+            return {
+                "mse": float(np.mean((np.array(predictions) - np.array(labels)) ** 2)),
+                "pearson": metrics.pearson(predictions, labels),
+                "spearman": metrics.spearman(predictions, labels),
             }
         if self.kind == "multi":
-            chosen = logits > 0  # a probability above 1/2
+            chosen, right = (
+                [[name in names for name in self.labels] for names in rows]
+                for rows in (predictions, labels)
+            )
             return {
-                "f1": metrics.f1(chosen, labels, "micro"),
-                "macro_f1": metrics.f1(chosen, labels),
-            }
-        pair = chosen_and_labels(outputs, batches)
-        return {"accuracy": metrics.accuracy(*pair), "f1": metrics.f1(*pair)}
+                "f1": metrics.f1(chosen, right, "micro"), "macro_f1": metrics.f1(chosen, right)
+            }  # fmt: skip
+        return {**super().metrics(predictions, labels), "f1": metrics.f1(predictions, labels)}
+
+    def decisions(self, prediction: Any) -> Iterable[tuple[Any, ...]]:
+        if self.kind == "regression":
+            return ()
+        return [(name,) for name in ([prediction] if self.kind == "single" else prediction)]
+
+
+def kind_of(config: Any) -> str:
+    """Return the kind of a trained model: its `problem_type`, or what its loss would guess."""
+    kinds = {problem: kind for kind, problem in KINDS.items()}
+    return kinds.get(config.problem_type, "regression" if config.num_labels == 1 else "single")

@@ -8,16 +8,17 @@ import numpy as np
 
 from tinybert.checks import check
 from tinybert.models import AutoModelForMultipleChoice
-from tinybert.training import metrics
 from tinybert.training.batches import Batch
+from tinybert.training.examples import Example
 from tinybert.training.readers import Row
-from tinybert.training.tasks.base import Example, Task, chosen_and_labels
+from tinybert.training.tasks.base import SEPARATOR, Task, texts_of
 
 
 class MultipleChoice(Task):
     """One of C choices for each text; all rows have the same number of choices.
 
-    A row has "text", "choices" (a list of C texts) and "label", the index of the right one.
+    A row has "text", "choices" (a list of C texts, or one text with "|" between them) and "label",
+    the index of the right one, from 0.
     """
 
     name = "multiple-choice"
@@ -29,8 +30,9 @@ class MultipleChoice(Task):
         return {}
 
     def encode(self, row: Row) -> list[Example]:
-        choices, label = list(row["choices"]), int(row["label"])
-        check("label", label, 0 <= label < len(choices), f"from 0 to {len(choices) - 1}")
+        choices, text = texts_of(row, "choices", SEPARATOR), str(row["label"])
+        label = int(text) if text.isdecimal() else -1
+        check("label", row["label"], 0 <= label < len(choices), f"from 0 to {len(choices) - 1}")
         encoded = self.tokenizer(
             [row["text"]] * len(choices), choices, truncation=True, max_length=self.max_length,
             padding=True,
@@ -52,8 +54,3 @@ class MultipleChoice(Task):
         batch = dict(self.tokenizer.pad(flat, padding=True, return_tensors="np"))
         batch = {name: x.reshape(len(examples), -1, x.shape[-1]) for name, x in batch.items()}
         return {**batch, "labels": np.array([example["labels"] for example in examples])}
-
-    def metrics(
-        self, outputs: list[dict[str, np.ndarray]], batches: list[Batch]
-    ) -> dict[str, float]:
-        return {"accuracy": metrics.accuracy(*chosen_and_labels(outputs, batches))}

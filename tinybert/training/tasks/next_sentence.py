@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from tinybert.checks import check_choice
 from tinybert.models import AutoModelForNextSentencePrediction
-from tinybert.training import metrics
-from tinybert.training.batches import Batch
+from tinybert.training.examples import Example
 from tinybert.training.readers import Row
-from tinybert.training.tasks.base import Example, Task, chosen_and_labels
+from tinybert.training.tasks.base import Task
 
 
 class NextSentence(Task):
@@ -33,8 +30,3 @@ class NextSentence(Task):
             row["text"], row["text_pair"], truncation=True, max_length=self.max_length
         )
         return [{**encoded, "labels": int(row["label"])}]
-
-    def metrics(
-        self, outputs: list[dict[str, np.ndarray]], batches: list[Batch]
-    ) -> dict[str, float]:
-        return {"accuracy": metrics.accuracy(*chosen_and_labels(outputs, batches))}

@@ -8,9 +8,11 @@ from typing import Any
 from tinybert.checks import check_integer
 from tinybert.models import AutoModelForQuestionAnswering
 from tinybert.pipelines import QuestionAnsweringPipeline
+from tinybert.progress import progress_bar
 from tinybert.training import metrics
+from tinybert.training.examples import EncodedExamples, Example
 from tinybert.training.readers import Row
-from tinybert.training.tasks.base import Example, Task
+from tinybert.training.tasks.base import Record, Task
 
 
 class QuestionAnswering(Task):
@@ -31,6 +33,7 @@ class QuestionAnswering(Task):
     name = "question-answering"
     auto = AutoModelForQuestionAnswering
     columns = ("question", "context")
+    optional = ("answer", "start", "answers")
     options = ("stride",)
     best = "f1"
 
@@ -64,18 +67,31 @@ class QuestionAnswering(Task):
         last = encoded.char_to_token(window, end - 1, 1)
         return (cls_position, cls_position) if first is None or last is None else (first, last)
 
-    def evaluate(self, model: Any, rows: Sequence[Row], batch_size: int = 32) -> dict[str, float]:
+    def evaluate(
+        self,
+        model: Any,
+        data: Sequence[Row] | EncodedExamples,
+        batch_size: int = 32,
+        record: Record | None = None,
+    ) -> dict[str, float]:
         """Answer the questions as the pipeline does, and compare the answers' texts."""
+        rows = self.encoded(data).rows
         pipeline = QuestionAnsweringPipeline(
             model, self.tokenizer, batch_size=batch_size, max_seq_len=self.max_length,
             handle_impossible_answer=any(not answer_of(row)[1] for row in rows),
         )  # fmt: skip
-        found = [
-            pipeline(question=row["question"], context=row["context"])["answer"] for row in rows
-        ]
-        right = [
-            row["answers"]["text"] or [""] if "answers" in row else [row["answer"]] for row in rows
-        ]
+        found, right = [], []
+        with progress_bar("evaluating", len(rows), " questions") as advance:
+            for row in rows:
+                answer = pipeline(question=row["question"], context=row["context"])
+                found.append(answer["answer"])
+                right.append(
+                    row["answers"]["text"] or [""] if "answers" in row else [row["answer"]]
+                )
+                if record:
+                    score = round(float(answer["score"]), 6)
+                    record({"label": right[-1], "prediction": found[-1], "score": score})
+                advance(1)
         return {
             "exact_match": metrics.exact_match(found, right),
             "f1": metrics.answer_f1(found, right),
@@ -87,6 +103,8 @@ def answer_of(row: Row) -> tuple[int, str]:
     if "answers" in row:
         texts, starts = row["answers"]["text"], row["answers"]["answer_start"]
         text, start = (texts[0], starts[0]) if texts else ("", 0)
+    elif row.get("answer") is None:
+        raise ValueError('there is no column answer ("" if the context has none), or answers')
     else:
         text, start = row["answer"], row.get("start")
     if not text:

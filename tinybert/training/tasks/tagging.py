@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,17 +12,18 @@ from tinybert.checks import check_choice
 from tinybert.models import AutoModelForTokenClassification
 from tinybert.training import metrics
 from tinybert.training.batches import Batch
+from tinybert.training.examples import Example
 from tinybert.training.masking import IGNORED
 from tinybert.training.readers import Row
-from tinybert.training.tasks.base import Example, Task
+from tinybert.training.tasks.base import Answer, Task, texts_of
 
 
 class Tagging(Task):
     """A tag for each word.
 
-    A row has "words" and "tags", lists of the same length. Only the first token of a word has a
-    label; the others, and special tokens, have -100, which the loss ignores. A long sentence is
-    split into windows.
+    A row has "words" and "tags", lists of the same length, or texts with spaces between them. Only
+    the first token of a word has a label; the others, and special tokens, have -100, which the loss
+    ignores. A long sentence is split into windows.
     """
 
     name = "tagging"
@@ -30,7 +32,7 @@ class Tagging(Task):
     padding: ClassVar = {"labels": IGNORED}
 
     def learn_labels(self, rows: Sequence[Row]) -> None:
-        self.labels = sorted({tag for row in rows for tag in row["tags"]})
+        self.labels = sorted({tag for row in rows for tag in texts_of(row, "tags", None)})
 
     @property
     def best(self) -> str:  # type: ignore[override]
@@ -42,7 +44,7 @@ class Tagging(Task):
         return all(label == "O" or label[:2] in ("B-", "I-") for label in self.labels)
 
     def encode(self, row: Row) -> list[Example]:
-        words, tags = row["words"], row["tags"]
+        words, tags = (texts_of(row, name, None) for name in ("words", "tags"))
         if len(words) != len(tags):
             raise ValueError(
                 f"words and tags must have equal lengths, got {len(words)} and {len(tags)}"
@@ -68,17 +70,23 @@ class Tagging(Task):
     def count(self, batch: Batch) -> int:
         return int((batch["labels"] != IGNORED).sum())
 
-    def metrics(
-        self, outputs: list[dict[str, np.ndarray]], batches: list[Batch]
-    ) -> dict[str, float]:
-        found, right = [], []
-        for output, batch in zip(outputs, batches, strict=True):
-            for logits, labels in zip(output["logits"], batch["labels"], strict=True):
-                counts = labels != IGNORED
-                found.append(logits[counts].argmax(axis=-1))
-                right.append(labels[counts])
-        scores = {"accuracy": metrics.accuracy(np.concatenate(found), np.concatenate(right))}
+    def answer(self, logits: list[np.ndarray], labels: list[Any]) -> Answer:
+        """Return the tags of the words; one without tokens, of control characters, has none."""
+        right = np.concatenate(labels)
+        found = np.concatenate([scores.argmax(axis=-1) for scores in logits])
+        counts = right != IGNORED
+        return {
+            key: [self.labels[i] for i in numbers[counts]]
+            for key, numbers in (("label", right), ("prediction", found))
+        }
+
+    def metrics(self, predictions: list[Any], labels: list[Any]) -> dict[str, float]:
+        scores = super().metrics(*(list(chain(*rows)) for rows in (predictions, labels)))
         if self.marks_entities:
-            names = [[[self.labels[i] for i in row] for row in rows] for rows in (found, right)]
-            scores["entity_f1"] = metrics.entity_f1(*names)
+            scores["entity_f1"] = metrics.entity_f1(predictions, labels)
         return scores
+
+    def decisions(self, prediction: Any) -> Iterable[tuple[Any, ...]]:
+        if self.marks_entities:
+            return metrics.entities(prediction)
+        return [(tag, position) for position, tag in enumerate(prediction)]
