@@ -258,7 +258,7 @@ def test_it_refuses(refused, model: Path, tmp_path: Path) -> None:
     assert "convert: --max-shard-size must be" in refused(
         "convert", model, target, "--max-shard-size", "big"
     )
-    assert "invalid choice: 'int8'" in refused("convert", model, target, "--dtype", "int8")
+    assert "invalid choice: 'int4'" in refused("convert", model, target, "--dtype", "int4")
     (model / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:-1])
     assert "is truncated" in refused("convert", model, target)
     assert os.listdir(tmp_path) == ["model"]
