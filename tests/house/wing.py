@@ -57,7 +57,9 @@ LATER = {
     ),
     "models larger than the memory": "models/low_memory.py models/memory.py nn/stored.py",
     "gradient checkpointing": "models/recompute.py",
-    "arguments and files of other programs": "models/foreign_options.py weights/quantized.py",
+    "arguments and files of other programs": (
+        "models/foreign_options.py weights/quantized.py weights/int8.py"
+    ),
     "learning a vocabulary": "text/train_bpe.py text/train_wordpiece.py text/pair_counts.py",
     "Unicode and Unigram, for `BertTokenizerFast` and `tokenizer.json`": (
         "text/unigram.py text/rust_unicode.py text/unicode_forms.py text/bert_normalizer.py "
