@@ -49,6 +49,23 @@ def test_a_pretrained_model_fills_masks(tinybert, made: Path) -> None:
     assert json.loads(ran.out)
 
 
+def test_a_teacher_of_sentence_vectors(tinybert, made: Path) -> None:
+    text = made / "a.txt"
+    words = (
+        "pretrain", text, "--validation", text, "--model", made / "bert", "--length", 24,
+        "--batch-size", 4, "--steps", 4, "--teacher", made / "bert",
+    )  # fmt: skip
+    ran = tinybert(*words, "--output", made / "taught", "--json")
+    assert ran.code == 0, ran.err
+    metrics = json.loads(ran.out)["metrics"]
+    assert set(metrics) == {"loss", "accuracy", "perplexity", "similarity"}
+    assert metrics["similarity"] > 0.9  # its own teacher
+    other = ("--objective", "masked+next", "--output", made / "other")
+    assert (
+        "a teacher needs the objective 'masked', got 'masked+next'" in tinybert(*words, *other).err
+    )
+
+
 def test_a_run_is_repeated_by_its_config(tinybert, made: Path) -> None:
     options = json.loads((made / "bert" / "run.json").read_text())
     assert options["steps"] == 6

@@ -264,3 +264,15 @@ def test_plain_text_is_its_own_label(tokens: TokenFile) -> None:
     batch = PlainText(tokens)([blocks[0], blocks[1]], np.random.default_rng(0))
     assert batch["input_ids"].shape == (2, 6)
     assert np.array_equal(batch["labels"], batch["input_ids"])
+
+
+def test_a_tokenizer_is_known_again_in_another_folder(
+    tokenizer: Any, corpus: Path, tmp_path: Path
+) -> None:
+    for name in ("here", "there"):
+        tokenizer.save_pretrained(tmp_path / name)
+    path, times = tmp_path / "tokens", set()
+    for name in ("here", "there"):
+        TokenFile.build(path, [corpus], tinybert.AutoTokenizer.from_pretrained(tmp_path / name))
+        times.add(path.stat().st_mtime_ns)
+    assert len(times) == 1

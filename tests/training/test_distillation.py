@@ -62,7 +62,8 @@ def test_other_files_are_refused(vectors: SentenceVectors, tmp_path: Path) -> No
     with pytest.raises(CheckpointError, match="not a file of sentence vectors"):
         SentenceVectors(vectors.tokens, tmp_path / "tokens")
     metadata = {"kind": "tinybert sentence vectors"}
-    save_file({"vectors": np.ones((3, 32), np.float16)}, tmp_path / "short", metadata)
+    arrays = {"vectors": np.ones((3, 32), np.float16), "probe": np.ones((1, 32), np.float32)}
+    save_file(arrays, tmp_path / "short", metadata)
     with pytest.raises(CheckpointError, match="of other sentences"):
         SentenceVectors(vectors.tokens, tmp_path / "short")
 

@@ -87,7 +87,7 @@ def describe(texts: Sequence[str | os.PathLike[str]], tokenizer: Any, column: st
     """Return a description that changes with the text files, the column and the tokenizer."""
     files = [[Path(text).name, os.stat(text).st_size, os.stat(text).st_mtime_ns] for text in texts]
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
-    options = repr(tokenizer)
+    options = repr(tokenizer).replace(repr(tokenizer.name_or_path), "")  # wherever it is stored
     digest = hashlib.sha256((vocabulary + options).encode()).hexdigest()
     other = {} if column == "text" else {"column": column}
     return json.dumps({"files": files, "tokenizer": digest, **other})
@@ -157,7 +157,7 @@ def _encode(lines: list[str], tokenizer: Any) -> Iterator[tuple[np.ndarray, np.n
     """Yield for each line with tokens their ids, and whether each continues a word."""
     if not lines:
         return
-    encoded = tokenizer(lines, add_special_tokens=False)
+    encoded = tokenizer(lines, add_special_tokens=False, verbose=False)
     for row, tokens in enumerate(encoded["input_ids"]):
         if tokens:
             words = np.array(encoded.word_ids(row), np.int64)
