@@ -10,7 +10,7 @@ OUT        gets `train.txt`, `held_out.txt` and the model folder `start`
 The text to train on is all of Wikipedia but its last 600 passages, which are held out, and every
 sixth document of the corpus. The vocabulary keeps of MiniLM's: the special tokens; all single
 characters, so that every word of them can still be written; the first 10,000 words, which are in
-the order of their frequency in BERT's own training text; and, up to 17,000 tokens, the most
+the order of their frequency in BERT's own training text; and, up to 27,000 tokens, the most
 frequent ones of the texts here. Their embeddings are MiniLM's, and so are its layers. The head for
 masked words starts as the identity, with the logarithms of the tokens' frequencies as bias.
 """
@@ -25,7 +25,7 @@ import numpy as np
 import tinybert
 from tinybert.tokenizers import save_vocab
 
-SIZE = 17_000  # tokens of the vocabulary
+SIZE = 27_000  # tokens of the vocabulary
 WORDS = slice(1996, 11_996)  # the first words of MiniLM's vocabulary, after single characters
 HELD_OUT = 600  # passages of Wikipedia
 SHARE = 6  # one document of the corpus in SHARE

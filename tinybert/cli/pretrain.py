@@ -53,8 +53,8 @@ EXAMPLE = """\
 DEFAULTS: dict[str, Any] = {
     "text": [], "validation": [], "model": None, "family": None, "tokenizer": None, "set": [],
     "objective": None, "length": 128, "mask_share": 0.15, "plain_masks": False, "output": None,
-    "teacher": None, "column": [], "batch_size": 32, "epochs": 1, "device": "cpu",
-    "learning_rate": 5e-4,
+    "teacher": None, "teacher_weight": None, "column": [], "batch_size": 32, "epochs": 1,
+    "device": "cpu", "learning_rate": 5e-4,
 }  # fmt: skip
 
 
@@ -82,6 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--teacher", metavar="MODEL", help="also learn the sentence vectors of this model"
     )
+    parser.add_argument(
+        "--teacher-weight", type=float, metavar="X", help="weight of that loss (default: 4)"
+    )
     add_training_arguments(parser)
     add_device_argument(parser)
     add_json_argument(parser)
@@ -94,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("TEXT is required: the text files to train on")
     if (options["model"] is None) == (options["family"] is None):
         raise ValueError("give --model to start from its weights, or --family for fresh weights")
+    if options["teacher_weight"] is not None and options["teacher"] is None:
+        raise ValueError("--teacher-weight needs --teacher")
     tokenizer_folder = options["tokenizer"] or options["model"]
     if tokenizer_folder is None:
         raise ValueError("--family needs --tokenizer FOLDER; `tinybert train-tokenizer` makes one")
@@ -131,11 +136,12 @@ def _with_teacher(
     def build(name: str, text: str, tokens: TokenFile) -> SentenceVectors:
         return SentenceVectors.build(folder / name, tokens, options[text], task.tokenizer, teacher)
 
+    weight = 4.0 if options["teacher_weight"] is None else options["teacher_weight"]
     vectors = build("teacher.safetensors", "text", tokens)
     if held_out is None:
-        return SentenceDistillation(task, vectors)
+        return SentenceDistillation(task, vectors, weight=weight)
     measured = build("teacher-validation.safetensors", "validation", held_out)
-    return SentenceDistillation(task, vectors, held_out=measured)
+    return SentenceDistillation(task, vectors, weight=weight, held_out=measured)
 
 
 def _config(options: dict[str, Any], tokenizer: Any) -> Any:
