@@ -65,7 +65,9 @@ def test_training_is_the_same_up_to_rounding(name: str, tmp_path: Path) -> None:
             assert_close(trained[1][key], expected, rtol=1e-7, name=key)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [FAMILIES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[1:])]
+)
 def test_a_step_needs_less_memory(name: str, tmp_path: Path) -> None:
     """The intermediate results of one layer in place of those of sixteen."""
     peaks = []
