@@ -84,8 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
-        help="dtype of all float tensors (default: unchanged); int8: of matrices, with a scale a "
-        "row",
+        help="dtype of all float tensors (default: unchanged); int8: of matrices, with a scale "
+        "for each row (transformers does not read int8 embeddings)",
     )
     parser.add_argument(
         "--max-shard-size",

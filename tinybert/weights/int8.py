@@ -6,6 +6,9 @@ A row keeps its largest value, and no value is off by more than scale[i] / 2. Ma
 ``weight`` (codes) and ``weight_scale`` (rows, 1); biases and the weights of normalization layers
 stay as they are. `QuantizedCheckpoint` reads this layout back as plain numbers.
 
+transformers (5.24, with compressed-tensors 0.20) reads this layout for linear layers, not for
+embeddings: convert to float32 for it.
+
 Layout: https://github.com/vllm-project/compressed-tensors, ``int-quantized``, strategy ``channel``
 """
 
