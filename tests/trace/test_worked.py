@@ -225,6 +225,32 @@ def test_the_reader_of_texts_finds_mistakes() -> None:
     assert not fits("exp(1)", "2.721", step)
 
 
+def test_parentheses() -> None:
+    a, b, c = (terms.number(x) for x in (0.5, -2.0, 3e-5))
+    expected = {
+        "0.5 - (-2)": a - b,
+        "0.5 - (-2 - 3e-05)": a - (b - c),
+        "0.5 - (-2) - 3e-05": a - b - c,
+        "0.5 - (-2) * 3e-05": a - b * c,
+        "(0.5 - (-2)) * 3e-05": (a - b) * c,
+        "0.5 / (-2 * 3e-05)": a / (b * c),
+        "0.5 / 3e-05 / (-2)": a / c / b,
+        "(-2)^2 + (-0.5)": b**2 + -a,
+        "(0.5 + 3e-05)^2": (a + c) ** 2,
+        "(0.5^2)^2": (a**2) ** 2,
+        "-(-2)": -b,
+        "1 - (-x[1])": 1 - -terms.Term(1.0, "x[1]"),
+        "exp(-2 + 0.5)": terms.exp(b + a),
+        "0.5 + nan": a + np.nan,
+        "0.5 * (-inf)": a * -np.inf,
+        "0 + 12345": terms.number(-0.0) + 12345,
+        "1.235e+04": terms.number(12346.0),
+    }  # fmt: skip
+    for text, term in expected.items():
+        assert term.text == text
+    assert (a - (b - c)).value == 0.5 - (-2.0 - 3e-5)
+
+
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "dropout"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_step_of_a_model(family: str, train: bool) -> None:
@@ -253,6 +279,10 @@ def test_updates(kind: Any, options: dict[str, Any], dtype: str) -> None:
             (weight * x(3, 4, dtype=dtype)).sum().backward()
             optimizer.step()
     assert len(trace.updates) == 3
+    first, found = trace.updates[0], worked(trace.updates[0])
+    assert found is not None
+    change = np.abs(first.outputs[0].array - first.inputs[0].array)
+    assert change[found.index] == change.max()
     assert all(checked(step, 6) >= 6 for step in trace.updates)
 
 

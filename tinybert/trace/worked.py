@@ -37,7 +37,7 @@ from tinybert.trace.arithmetic.work import (
     worker_of,
 )  # fmt: skip
 from tinybert.trace.replay import operations, option_of
-from tinybert.trace.steps import BACKWARD, FORWARD, Step
+from tinybert.trace.steps import BACKWARD, FORWARD, UPDATE, Step
 from tinybert.trace.values import Value
 
 # Importing them registers their workers.
@@ -81,7 +81,8 @@ def worked(
 
     Args:
         step: a step of a record.
-        index: of the element; by default the one of largest magnitude, or the first NaN.
+        index: of the element; by default the one of largest magnitude, or the first NaN; of an
+            update the one that changed most.
         value: the name of a result of the step, such as "dweight"; by default the first.
 
     All numbers are computed in float64 from the arrays in the record. Raises KeyError for a name
@@ -100,7 +101,7 @@ def worked(
         if forward is None:
             raise Unknown("the forward of this step is not in the record")
         if chosen is None:
-            chosen = _largest(result)
+            chosen = _largest(step, result)
         work = Work(step, forward, result, chosen, _options(forward))
         with np.errstate(all="ignore"):
             term = worker(work)
@@ -156,9 +157,11 @@ def _checked(value: Value, index: Index) -> Index:
     return tuple(int(i) % size for i, size in zip(index, value.shape, strict=True))
 
 
-def _largest(value: Value) -> Index:
-    assert value.array is not None
-    if not value.array.size:
+def _largest(step: Step, value: Value) -> Index:
+    array: Any = value.array
+    if not array.size:
         raise Unknown(f"{value.name} of shape {value.shape} has no elements")
-    place = np.argmax(np.abs(value.array))
+    if step.phase == UPDATE and step.inputs[0].array is not None:
+        array = array - step.inputs[0].array
+    place = np.argmax(np.abs(array))
     return tuple(int(i) for i in np.unravel_index(place, value.shape))
