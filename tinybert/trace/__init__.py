@@ -5,5 +5,18 @@ from tinybert.trace.recorder import record
 from tinybert.trace.steps import Step
 from tinybert.trace.trace import Trace, load_trace
 from tinybert.trace.values import Statistics, Value
+from tinybert.trace.worked import Worked, operations_without, worked
 
-__all__ = ["Formulas", "Statistics", "Step", "Trace", "Value", "formulas", "load_trace", "record"]
+__all__ = [
+    "Formulas",
+    "Statistics",
+    "Step",
+    "Trace",
+    "Value",
+    "Worked",
+    "formulas",
+    "load_trace",
+    "operations_without",
+    "record",
+    "worked",
+]

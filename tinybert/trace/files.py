@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.trace.steps import Step, distinct_values
+from tinybert.trace.steps import BACKWARD, Step, distinct_values
 from tinybert.trace.values import Statistics, Value
 from tinybert.weights import CheckpointError, save_file
 from tinybert.weights.safetensors import SafetensorsFile
@@ -25,7 +25,7 @@ from tinybert.weights.strict_json import parse_json
 
 KIND = "tinybert trace 1"
 LISTS = ("inputs", "outputs", "saved")
-IN_MEMORY = ("rerun",)
+IN_MEMORY = ("rerun", "forward")
 LONGEST = 50_000_000  # characters of the JSON text
 
 
@@ -75,6 +75,9 @@ def read_steps(path: str | os.PathLike[str]) -> tuple[list[Step], int]:
             content = parse_json(text.encode())
             values = [_value(fields, n, file) for n, fields in enumerate(content["values"])]
             steps = [_step(fields, values) for fields in content["steps"]]
+            for step in steps:
+                if step.phase == BACKWARD and step.partner is not None:
+                    step.forward = steps[step.partner]
             return steps, int(content["shrunk"])
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise CheckpointError(path, f"is a damaged record ({error})") from None

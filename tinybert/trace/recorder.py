@@ -142,7 +142,7 @@ class Recorder:
         number = getattr(node, NUMBER, None)
         if number is not None:
             partner = self.trace.steps[number]
-            partner.partner, step.partner = step.number, number
+            partner.partner, step.partner, step.forward = step.number, number, partner
             step.module, step.call = partner.module, partner.call
             step.file, step.line, step.saved = partner.file, partner.line, partner.saved
         self._watch_gradients()
@@ -179,6 +179,8 @@ class Recorder:
             if isinstance(tensor, Tensor):
                 step.saved.append(self._keep(Value.of(key, tensor.data)))
                 step.saved[-1].copy()  # the next step changes it in place
+            else:
+                step.options[key] = _text(tensor)  # the number of the update
 
     def finish(self) -> None:
         """Forget all that is not part of the trace."""

@@ -62,7 +62,7 @@ def replay(steps: list[Step]) -> list[Replayed]:
 
 
 def _forward(step: Step) -> Replayed:
-    why, kind, options = _operation(step)
+    why, kind, options = _again(step)
     if why:
         return Replayed(step, why)
     if step.operation == "Dropout":
@@ -75,7 +75,7 @@ def _forward(step: Step) -> Replayed:
 
 
 def _backward(step: Step, forward: Step, rng: np.random.Generator) -> Replayed:
-    why, kind, options = _operation(forward)
+    why, kind, options = _again(forward)
     if why or any(value.array is None for value in step.values()):
         return Replayed(step, why or "thumbnail")
     if step.operation == "Dropout":
@@ -137,30 +137,54 @@ def arrays(step: Step, kind: Any) -> list[Any]:
     return [None if name not in known else known[name].argument for name in names]
 
 
-def _operation(step: Step) -> tuple[str, Any, dict[str, Any]]:
+def _again(step: Step) -> tuple[str, Any, dict[str, Any]]:
     """Return why a step cannot be run again, or "" with its class and options."""
     if any(value.array is None for value in step.values()):
         return "thumbnail", None, {}
+    why, kind, options = operation_of(step)
+    random = step.operation != "Dropout" and bool(options.get("dropout_p"))
+    return "random" if random else why, kind, options
+
+
+def operation_of(step: Step) -> tuple[str, Any, dict[str, Any]]:
+    """Return the class and the options of a forward step, after ""; or what is not known of them:
+    "operation" or "options".
+    """
     if step.rerun is not None:
-        kind, options = step.rerun
-        random = step.operation != "Dropout" and bool(options.get("dropout_p"))
-        return "random" if random else "", kind, options
-    kind = next((kind for kind in _operations(Function) if kind.__name__ == step.operation), None)
+        return "", *step.rerun
+    kind = next((kind for kind in operations(Function) if kind.__name__ == step.operation), None)
     if kind is None:
         return "operation", None, {}
     try:
-        options = {name: ast.literal_eval(text) for name, text in step.options.items()}
+        return "", kind, {name: option_of(text) for name, text in step.options.items()}
     except (ValueError, SyntaxError):
         return "options", None, {}
-    return "", kind, options
 
 
-def _operations(kind: Any) -> Iterator[Any]:
+def option_of(text: str) -> Any:
+    """Return the literal that `repr` wrote, also with slices and Ellipsis inside.
+
+    Raises ValueError or SyntaxError for any other text.
+    """
+    return _literal(ast.parse(text, mode="eval").body)
+
+
+def _literal(node: Any) -> Any:
+    if isinstance(node, ast.Tuple):
+        return tuple(map(_literal, node.elts))
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "slice":
+        return slice(*map(_literal, node.args))
+    if isinstance(node, ast.Name) and node.id == "Ellipsis":
+        return ...
+    return ast.literal_eval(node)
+
+
+def operations(kind: Any) -> Iterator[Any]:
     """Yield all operations of the package."""
     for operation in kind.__subclasses__():
         if operation.__module__.startswith("tinybert.ops."):
             yield operation
-        yield from _operations(operation)
+        yield from operations(operation)
 
 
 def _wide(x: Any) -> Any:

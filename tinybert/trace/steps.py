@@ -30,6 +30,7 @@ class Step:
         arguments: the number of positional arguments, also those that were None.
         options: the others, by name, as text.
         partner: the number of the step of the other direction, or None.
+        forward: backwards, the step of its forward, if it was recorded.
         file, line: the code that called it, outside the engine itself.
         seconds: how long it took.
         rerun: forwards, its class and the options themselves, for `replay`; None in a record that
@@ -47,6 +48,7 @@ class Step:
     arguments: int = 0
     options: dict[str, str] = field(default_factory=dict)
     partner: int | None = None
+    forward: Step | None = field(default=None, repr=False, compare=False)
     file: str = ""
     line: int = 0
     seconds: float = 0.0
