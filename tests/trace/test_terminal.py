@@ -180,6 +180,18 @@ def test_each_tensor_can_be_chosen_and_seen_in_three_ways() -> None:
     assert str(session.matrix[session.cursor]) in text_of(session)
 
 
+def test_a_worked_number() -> None:
+    session = Session(run_of("Bert"))
+    press(session, "w")
+    assert session.worked_lines()[0] in text_of(session)
+    session.walk.out()
+    assert "a module has no worked numbers" in text_of(session)
+    session.walk.into()
+    while session.value in session.step.outputs:
+        press(session, "t")
+    assert "only results are worked out" in text_of(session)
+
+
 def test_help_names_every_key() -> None:
     session = Session(run_of("Bert"))
     press(session, "?")

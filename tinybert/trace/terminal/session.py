@@ -139,14 +139,16 @@ class Session:
 
     def worked_lines(self) -> list[str]:
         """Return the arithmetic of the chosen number."""
-        name = "tinybert.trace.worked"
         if not self.walk.node.is_step:
-            return ["i goes into the module: its operations have numbers to work out"]
-        if self.value.array is None:
-            return ["the record keeps only a thumbnail of this tensor"]
+            return ["a module has no worked numbers: i goes into it"]
+        if self.value not in self.step.outputs:
+            return ["only results are worked out: t chooses another tensor"]
+        if self.value.array is None or self.value.array.size == 0:
+            return ["the record does not hold the numbers of this tensor"]
+        name = "tinybert.trace.worked"
         worked = import_module(name).worked if find_spec(name) else None
         found = worked and worked(self.step, self.index, self.value.name)
-        return str(found).splitlines() if found else ["this operation has no worked number"]
+        return str(found).splitlines() if found else ["this operation has no worked numbers"]
 
     # --- keys -----------------------------------------------------------------------------------
 
