@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from functools import cache
 
@@ -19,6 +20,7 @@ from tinybert.trace.terminal.keys import decode
 from tinybert.trace.terminal.listing import as_data, listing
 from tinybert.trace.terminal.look import Look
 from tinybert.trace.terminal.render import render
+from tinybert.trace.terminal.screen import ENTER, LEAVE, alternate_screen
 from tinybert.trace.terminal.session import KEYS, Session
 
 KEY_NAMES = [
@@ -184,12 +186,11 @@ def test_a_worked_number() -> None:
     session = Session(run_of("Bert"))
     press(session, "w")
     assert session.worked_lines()[0] in text_of(session)
-    session.walk.out()
-    assert "a module has no worked numbers" in text_of(session)
-    session.walk.into()
-    while session.value in session.step.outputs:
-        press(session, "t")
+    press(session, "t", "t")
+    assert session.value.name == "x"
     assert "only results are worked out" in text_of(session)
+    press(session, "o")
+    assert "a module has no worked numbers" in text_of(session)
 
 
 def test_help_names_every_key() -> None:
@@ -224,6 +225,29 @@ def test_numbers_that_are_not_finite_are_shown() -> None:
         text = "\n".join(render(session, 120, 40, look))
         assert "NaN 1, inf 1" in text
         assert " nan " in text
+
+
+def test_a_heat_map_has_the_scale_of_what_is_not_masked() -> None:
+    scores = np.array([[1.0, -4.0, -3.4e38], [0.0, np.nan, -np.inf]])
+    with tinybert.record() as trace:
+        tinybert.Tensor(scores) * 1.0
+    session = Session(Run(trace, "scores"))
+    legend, first, second = tensor.heat_map(session, 6, 3, Look(0))
+    assert legend[0][0].startswith("2 x 3: -4 to 4, ink")
+    assert [text for text, _ in first] == ["::", "@@", "@@"]
+    assert [text for text, _ in second] == ["  ", "??", "@@"]
+    _, halves = tensor.heat_map(session, 6, 2, Look(256))
+    assert [text for text, _ in halves] == ["▀"] * 3
+    warm, cold, _ = (style.split(";")[2] for _, style in halves)
+    assert int(warm) in tensor.WARM
+    assert int(cold) == tensor.COLD[-1]
+
+
+def test_an_error_in_the_loop_leaves_the_second_screen() -> None:
+    output = io.StringIO()
+    with pytest.raises(RuntimeError, match="a fault"), alternate_screen(output):
+        raise RuntimeError("a fault")
+    assert output.getvalue() == ENTER + LEAVE
 
 
 # --- keys, looks, listing ------------------------------------------------------------------------

@@ -15,6 +15,7 @@ CELL = 12  # columns of a number and the brackets of the cursor, "[-1.235e-05]"
 LABEL = 10  # columns of the name of a row
 WARM = (236, 94, 130, 166, 208, 214)  # of the 256 colours: 0 to the largest positive number
 COLD = (236, 23, 24, 31, 32, 39)
+MASKED = 1e30  # scores of masked tokens, about -3e38, would leave no colours for the others
 INK = " .:-=+*#%@"  # from 0 to the largest magnitude
 
 
@@ -126,9 +127,9 @@ def heat_map(session: Session, width: int, height: int, look: Look) -> list[Line
         max(1, (height - 1) * (2 if halves else 1)),
         max(1, width if halves else width // 2),
     ).astype(np.float64)
-    finite = np.abs(small[np.isfinite(small)])
+    finite = np.abs(small[np.abs(small) < MASKED])
     largest = float(finite.max()) if finite.size else 0.0
-    share = np.clip(small / (largest or 1.0), -1, 1)
+    share = np.clip(small, -largest, largest) / (largest or 1.0)
     marks = f"{-largest:.4g} {'blue, ' if halves else ''}{'orange ' if halves else 'to '}"
     legend = f"{marks}{largest:.4g}" + ("" if halves else f", ink by magnitude: {INK}")
     scale = max(1, min(4, width // (small.shape[1] * (1 if halves else 2))))
