@@ -111,6 +111,15 @@ def test_a_script(tinybert, refused, tmp_path: Path) -> None:
     assert title == "script.py: 4 steps"
     assert [line.split()[2] for line in steps] == ["Mul", "Sum", "Sum", "Mul"]
     assert "script.py:3" in steps[0]
+    script.write_text(
+        "import numpy as np, tinybert\n"
+        "w = tinybert.nn.Parameter(np.ones(2))\n"
+        "(w * w).sum().backward()\n"
+        "tinybert.optim.SGD([w], lr=0.1).step()\n"
+    )
+    last = tinybert("step", "--script", script).out.splitlines()[-1]
+    assert last.split()[1:3] == ["update", "SGD"]
+    assert last.endswith("script.py:4")
     script.write_text("import tinybert\n\nraise TypeError('no\\nway')\n")
     assert f"{script}:3: TypeError: no way" in refused("step", "--script", script)
     script.write_text("pass\n")
