@@ -24,6 +24,7 @@ from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.models import AutoConfig, AutoModel
 from tinybert.models.arguments import argument_names
 from tinybert.models.config import read_json_object
+from tinybert.ops.join import concat
 from tinybert.progress import progress_bar
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.weights import open_checkpoint
@@ -213,6 +214,14 @@ class SentenceEmbedder:
 
     def _encode_batch(self, texts: list[str]) -> tuple[np.ndarray, int]:
         """Return the vectors, and the number of texts that were cut."""
+        inputs, longer = self.read(texts)
+        if inputs["input_ids"].shape[1] == 0:  # without special tokens an empty text has none
+            return np.zeros((len(texts), self.dimension), np.float32), 0
+        vectors = self.vectors(inputs).numpy()
+        return (unit(vectors) if self.normalise else vectors), longer
+
+    def read(self, texts: list[str]) -> tuple[dict[str, np.ndarray], int]:
+        """Return the arrays (B, T) of a batch of texts, and the number of texts that were cut."""
         if self.lower_case:
             texts = [text.lower() for text in texts]
         rows = self.tokenizer(texts, return_attention_mask=True, verbose=False)
@@ -227,16 +236,16 @@ class SentenceEmbedder:
             pad_to_multiple_of=config.chunk_size if getattr(config, "use_chunking", 0) else None,
             return_tensors="np",
         )
-        if inputs["input_ids"].shape[1] == 0:  # without special tokens an empty text has none
-            return np.zeros((len(texts), self.dimension), np.float32), 0
+        return dict(inputs), longer
+
+    def vectors(self, inputs: dict[str, np.ndarray]) -> Tensor:
+        """Compute the vectors (B, dimension) of a batch that `read` made, before normalisation."""
         known = argument_names(type(self.model).forward) or inputs
-        inputs = {name: array for name, array in inputs.items() if name in known}
-        device = self.model.device
-        x = self.model(**inputs).last_hidden_state  # (B, T, D)
-        mask = as_tensor(inputs["attention_mask"][:, :, None].astype(np.float32), device)
-        pooled = [POOLINGS[name](x, mask).numpy() for name in self.pooling]
-        vectors = np.concatenate(pooled, axis=1)  # (B, dimension)
-        return (unit(vectors) if self.normalise else vectors), longer
+        x = self.model(**{name: array for name, array in inputs.items() if name in known})
+        ones = inputs["attention_mask"][:, :, None].astype(np.float32)
+        mask = as_tensor(ones, self.model.device)
+        pooled = [POOLINGS[name](x.last_hidden_state, mask) for name in self.pooling]
+        return pooled[0] if len(pooled) == 1 else concat(pooled, axis=1)
 
     def describe(self) -> str:
         """Return in one line how vectors are made of token features, and which file says so."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tinybert
 from tests.trace.test_record import FAMILIES, recorded
-from tinybert.trace import Trace
+from tinybert.trace import Trace, load_trace
 from tinybert.trace.walk import Walk, parts_of
 
 WALKS = {family: Walk(recorded(family)[1]) for family in FAMILIES}
@@ -74,6 +78,48 @@ def test_jumps() -> None:
     assert [n.name for n in node.path()] == [
         "forward", "bert", "encoder", "layer.0", "attention", "self", "Softmax",
     ]  # fmt: skip
+
+
+def test_halves_and_search() -> None:
+    walk = Walk(recorded("Bert")[1])
+    assert walk.half("backward")
+    assert walk.step is walk.trace.backward[0]
+    assert walk.search("GELU")
+    assert (walk.step.phase, walk.step.operation) == ("backward", "Gelu")
+    assert walk.half("forward")
+    assert walk.step.number == 0
+    assert walk.search("layer.1.output.LayerNorm.weight")  # a parameter
+    assert walk.step.operation == "LayerNorm"
+    last = walk.trace[-1].number
+    walk.to_step(last)
+    assert walk.search("embeddings")  # from the end on, again from the beginning
+    assert walk.step.number < last
+    node = walk.node
+    assert not walk.search("nowhere")
+    assert not walk.half("update")
+    assert walk.node is node
+
+
+def test_the_last_of_several_backward_passes_has_the_halves() -> None:
+    x = tinybert.Tensor(np.ones(3), requires_grad=True)
+    with tinybert.record() as trace:
+        for _ in range(2):
+            (x * x).sum().backward()
+        x.sum()
+    walk = Walk(trace)
+    assert walk.half("backward")
+    assert walk.step.number == 6
+    assert walk.half("forward")
+    assert walk.step.number == 4
+
+
+def test_formulas_of_steps(tmp_path: Path) -> None:
+    trace = recorded("Bert")[1]
+    for step in trace:
+        assert trace.formula(step), step
+    trace.save(tmp_path / "x.trace")
+    read = load_trace(tmp_path / "x.trace")
+    assert [read.formula(step) for step in read] == [trace.formula(step) for step in trace]
 
 
 def test_what_enters_and_leaves_a_module() -> None:

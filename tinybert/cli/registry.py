@@ -22,6 +22,7 @@ COMMANDS = {
     "answer": "Find the answer to a question in a text",
     "generate": "Generate text from a prompt",
     "tokenize": "Show the tokens of a text",
+    "step": "Step through a model's operations, forwards and backwards",
     "inspect": "List the configuration and tensors of a checkpoint",
     "convert": "Convert a checkpoint of any format to safetensors",
     "train-tokenizer": "Learn the vocabulary of a tokenizer",

@@ -1,18 +1,29 @@
-"""Text output for terminals: aligned tables, shortened and wrapped text, bars, sizes, JSON.
-
-Widths are counted in columns of the terminal; a Chinese character takes two.
-"""
+"""Text output for terminals: aligned tables, bars, sizes, JSON; and the texts of `columns.py`."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from tinybert.columns import columns_of, one_line, pad, shorten, shorten_start, wrap
 from tinybert.display import visible
+
+__all__ = [
+    "columns_of",
+    "human_size",
+    "one_line",
+    "pad",
+    "print_json",
+    "score_bar",
+    "shorten",
+    "shorten_start",
+    "table",
+    "terminal_width",
+    "wrap",
+]
 
 MIN_WIDTH = 30
 BAR_WIDTH = 24  # columns of a bar for a score of 1
@@ -22,49 +33,6 @@ EIGHTHS = " ▏▎▍▌▋▊▉"
 def terminal_width(piped: int = 80) -> int:
     """Return the width of the terminal in columns: $COLUMNS, its own, or `piped` without one."""
     return max(MIN_WIDTH, shutil.get_terminal_size((piped, 24)).columns)
-
-
-def columns_of(text: str) -> int:
-    """Return the number of columns that a text takes."""
-    return sum(_columns(character) for character in text)
-
-
-def _columns(character: str) -> int:
-    if (escaped := visible(character)) != character:
-        return len(escaped)
-    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def one_line(text: str) -> str:
-    """Replace every run of whitespace by one space, and escape control characters."""
-    return visible(" ".join(text.split()))
-
-
-def shorten(text: str, width: int) -> str:
-    """Return the text in one line of at most `width` columns, cut with an ellipsis if longer."""
-    text = one_line(text)
-    if columns_of(text) <= width:
-        return text
-    kept, used = "", 1
-    for character in text:
-        used += _columns(character)
-        if used > width:
-            break
-        kept += character
-    return kept.rstrip() + "…"
-
-
-def shorten_start(text: str, width: int) -> str:
-    """Like `shorten`, but keep the end, which matters most in a dotted name."""
-    return shorten(one_line(text)[::-1], width)[::-1]
-
-
-def pad(text: str, width: int, right: bool = False) -> str:
-    """Pad the text with spaces to `width` columns, aligned at the left, or at the `right`."""
-    spaces = " " * max(0, width - columns_of(text))
-    return spaces + text if right else text + spaces
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
@@ -84,20 +52,6 @@ def score_bar(score: float) -> str:
     """Return a bar for a score from 0 to 1, in steps of an eighth of a column."""
     full, eighths = divmod(round(min(max(score, 0.0), 1.0) * BAR_WIDTH * 8), 8)
     return ("█" * full + EIGHTHS[eighths]).rstrip()
-
-
-def wrap(words: Sequence[str], width: int, separator: str = " ") -> list[str]:
-    """Join words to lines of at most `width` columns; a word that is longer is shortened."""
-    lines = [""]
-    for word in words:
-        longer = lines[-1] + separator + word if lines[-1] else word
-        if columns_of(longer) <= width:
-            lines[-1] = longer
-        elif lines[-1]:
-            lines.append(shorten(word, width))
-        else:
-            lines[-1] = shorten(word, width)
-    return lines
 
 
 def human_size(size: float) -> str:

@@ -12,6 +12,8 @@ import re
 from functools import cache
 from typing import Any, NamedTuple
 
+from tinybert.autograd import Function
+
 # "dx = ...", "dx_t = ...", "dweight[v] = ...", "dlogits_j = ..."; a gradient has a d before a name.
 _GRADIENT = re.compile(r"\bd[a-zA-Z]\w*(?:\[.*?\])* (?:=|\+=|is) ")
 _WORDS = re.compile(r"\b(dx|gradient|gradients|Backward|backward)\b")
@@ -33,6 +35,17 @@ def formulas(kind: type) -> Formulas:
     return Formulas(
         getattr(kind, "formula", found.forward), getattr(kind, "backward_formula", found.backward)
     )
+
+
+def operation_named(name: str) -> type | None:
+    """Return the operation whose class has a name; None if there is none in this process."""
+    pending: list[type] = [Function]
+    while pending:
+        kind = pending.pop()
+        if kind.__name__ == name:
+            return kind
+        pending += kind.__subclasses__()
+    return None
 
 
 @cache

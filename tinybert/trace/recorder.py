@@ -32,7 +32,10 @@ from tinybert.trace.values import Value
 
 ROOT = Path(__file__).parent.parent
 # Their code calls operations for somebody else: the line to show is that of the caller.
-PARTS = ("autograd", "ops", "functional", "methods", "trace", "nn/module.py")
+PARTS = (
+    "autograd", "ops", "functional", "methods", "trace/recorder.py", "nn/module.py",
+    "optim/optimizer.py",
+)  # fmt: skip
 ENGINE = tuple(str(ROOT / part) for part in PARTS)
 NUMBER = "_step"  # a node's attribute with the number of its step
 LONGEST_OPTION = 200  # characters

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import overload
 
 from tinybert.trace.files import read_steps, write_steps
+from tinybert.trace.formulas import formulas, operation_named
 from tinybert.trace.replay import Replayed, replay
 from tinybert.trace.steps import BACKWARD, FORWARD, UPDATE, Step, distinct_values
 from tinybert.trace.values import Value
@@ -75,6 +76,14 @@ class Trace:
     def nbytes(self) -> int:
         """The bytes of all arrays that are kept."""
         return sum(value.nbytes for value in self.values() if value.array is not None)
+
+    def formula(self, step: Step) -> str:
+        """Return the formula of a step, as its operation states it; "" if that is not known."""
+        forward = step if step.partner is None or step.phase == FORWARD else self[step.partner]
+        kind = forward.rerun[0] if forward.rerun else operation_named(step.operation)
+        if kind is None or step.phase == UPDATE:
+            return ""
+        return formulas(kind).backward if step.phase == BACKWARD else formulas(kind).forward
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the record to a file, which `load_trace` reads; see `files.py` for its format."""

@@ -118,16 +118,16 @@ class Value:
             self.thumbnail, self.array = thumbnail(self.array), None
 
 
-def thumbnail(array: np.ndarray) -> np.ndarray:
-    """Return at most 64 x 64 numbers of an array: of each block that with the largest magnitude.
+def thumbnail(array: np.ndarray, rows: int = THUMBNAIL, columns: int = THUMBNAIL) -> np.ndarray:
+    """Return at most rows x columns numbers: of each block that with the largest magnitude.
 
     The last axis gives the columns, all others the rows. A block with a NaN is NaN.
     """
     flat = array.reshape(math.prod(array.shape[:-1]), array.shape[-1]) if array.ndim else array
     flat = np.atleast_2d(flat)
-    for axis in (0, 1):
-        starts = np.unique(np.linspace(0, flat.shape[axis], THUMBNAIL, endpoint=False, dtype=int))
-        if flat.shape[axis] > THUMBNAIL:
+    for axis, most in enumerate((rows, columns)):
+        if flat.shape[axis] > most:
+            starts = np.unique(np.linspace(0, flat.shape[axis], most, endpoint=False, dtype=int))
             high, low = (f.reduceat(flat, starts, axis) for f in (np.maximum, np.minimum))
             flat = np.where(np.abs(low) > np.abs(high), low, high)
     return flat

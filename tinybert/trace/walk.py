@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from tinybert.trace.steps import FORWARD, Step
+from tinybert.trace.steps import BACKWARD, FORWARD, Step
 from tinybert.trace.trace import Trace
 from tinybert.trace.values import Value
 
@@ -45,6 +45,11 @@ class Node:
     def path(self) -> list[Node]:
         """Return the nodes from the top down to this one, without the root."""
         return [] if self.parent is None else [*self.parent.path(), self]
+
+    @property
+    def dotted(self) -> str:
+        """The names from below the phase down to this one: "encoder.layer.0.attention"."""
+        return ".".join(node.name for node in self.path()[1:])
 
     def leaves(self) -> Iterator[Node]:
         """Yield the operations inside of it."""
@@ -164,17 +169,44 @@ class Walk:
 
     def jump(self, path: str, phase: str = FORWARD) -> bool:
         """Go to the first node whose path is `path`, or begins with it, or has it inside."""
+        node = next(iter(self.matches(path, phase)), None)
+        self.node = node or self.node
+        return node is not None
+
+    def matches(self, path: str, phase: str = FORWARD) -> list[Node]:
+        """Return the nodes that `jump` can mean, the best first."""
         nodes = [node for node in self._all() if node.steps[0].phase == phase and node.depth > 1]
-        paths = [".".join(n.name for n in node.path()[1:]) for node in nodes]
+        paths = [node.dotted for node in nodes]
         for fits in (
             lambda p: p == path,
             lambda p: p.startswith(path),
             lambda p: path.lower() in p.lower(),
         ):
-            for node, found in zip(nodes, paths, strict=True):
-                if fits(found):
-                    self.node = node
-                    return True
+            if found := [node for node, p in zip(nodes, paths, strict=True) if fits(p)]:
+                return found
+        return []
+
+    def half(self, phase: str) -> bool:
+        """Go to the first step of the last backward pass, or of the forward pass before it."""
+        phases = [step.phase for step in self.trace.steps]
+        end = len(phases) - phases[::-1].index(BACKWARD) if BACKWARD in phases else len(phases)
+        while end > 0 and phases[end - 1] != phase:
+            end -= 1
+        start = end
+        while start > 0 and phases[start - 1] == phase:
+            start -= 1
+        return start < end and self.to_step(start)
+
+    def search(self, text: str) -> bool:
+        """Go to the next step, after the last one also from the first, that has a text in its path,
+        its line of code or the names of its arrays.
+        """
+        text, count = text.lower(), len(self.trace)
+        for distance in range(1, count + 1):
+            step = self.trace[(self.node.steps[-1].number + distance) % count]
+            names = [value.parameter or value.name for value in step.values()]
+            if any(text in line.lower() for line in (step.path, step.code, step.place, *names)):
+                return self.to_step(step.number)
         return False
 
     def _along(self, direction: int) -> bool:
