@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
 
 import numpy as np
 
@@ -12,6 +10,7 @@ from tinybert.trace.runs import Run
 from tinybert.trace.steps import BACKWARD, FORWARD, Step
 from tinybert.trace.values import Value
 from tinybert.trace.walk import Walk
+from tinybert.trace.worked import worked
 
 VIEWS = ("table", "map", "numbers")
 PANES = ("step", "tensor", "tree")
@@ -145,9 +144,7 @@ class Session:
             return ["only results are worked out: t chooses another tensor"]
         if self.value.array is None or self.value.array.size == 0:
             return ["the record does not hold the numbers of this tensor"]
-        name = "tinybert.trace.worked"
-        worked = import_module(name).worked if find_spec(name) else None
-        found = worked and worked(self.step, self.index, self.value.name)
+        found = worked(self.step, self.index, self.value.name)
         return str(found).splitlines() if found else ["this operation has no worked numbers"]
 
     # --- keys -----------------------------------------------------------------------------------
