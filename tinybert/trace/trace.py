@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import overload
 
+from tinybert.trace.difference import TraceDifference, compare
 from tinybert.trace.files import read_steps, write_steps
 from tinybert.trace.replay import Replayed, replay
 from tinybert.trace.steps import BACKWARD, FORWARD, UPDATE, Step, distinct_values
@@ -83,6 +84,12 @@ class Trace:
     def replay(self) -> list[Replayed]:
         """Run every step again, and return the result of each; see `replay.py`."""
         return replay(self.steps)
+
+    def compare(self, other: Trace) -> TraceDifference:
+        """Compare it with another record of the same model and input; see `difference.py`."""
+        if not isinstance(other, Trace):
+            raise TypeError(f"other must be a Trace, got {type(other).__name__}")
+        return compare(self.steps, other.steps)
 
     def why_nan(self) -> Cause | None:
         """Return the first step that got or made a NaN or an infinity; None if there is none."""
