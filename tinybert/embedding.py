@@ -211,8 +211,8 @@ class SentenceEmbedder:
             )
         return vectors
 
-    def _encode_batch(self, texts: list[str]) -> tuple[np.ndarray, int]:
-        """Return the vectors, and the number of texts that were cut."""
+    def tokenize(self, texts: list[str]) -> tuple[dict[str, np.ndarray], int]:
+        """Return the model's inputs for some texts, and the number of texts that were cut."""
         if self.lower_case:
             texts = [text.lower() for text in texts]
         rows = self.tokenizer(texts, return_attention_mask=True, verbose=False)
@@ -227,10 +227,14 @@ class SentenceEmbedder:
             pad_to_multiple_of=config.chunk_size if getattr(config, "use_chunking", 0) else None,
             return_tensors="np",
         )
+        known = argument_names(type(self.model).forward) or inputs
+        return {name: array for name, array in inputs.items() if name in known}, longer
+
+    def _encode_batch(self, texts: list[str]) -> tuple[np.ndarray, int]:
+        """Return the vectors, and the number of texts that were cut."""
+        inputs, longer = self.tokenize(texts)
         if inputs["input_ids"].shape[1] == 0:  # without special tokens an empty text has none
             return np.zeros((len(texts), self.dimension), np.float32), 0
-        known = argument_names(type(self.model).forward) or inputs
-        inputs = {name: array for name, array in inputs.items() if name in known}
         device = self.model.device
         x = self.model(**inputs).last_hidden_state  # (B, T, D)
         mask = as_tensor(inputs["attention_mask"][:, :, None].astype(np.float32), device)
