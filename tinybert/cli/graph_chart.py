@@ -139,7 +139,7 @@ def _draw_box(axes: Any, box: Box, depth: int) -> None:
             linewidth=0.8, zorder=depth,
         )
     )  # fmt: skip
-    style = {"parse_math": False, "zorder": 50}
+    style: dict[str, Any] = {"parse_math": False, "zorder": 50}
     if box.inside:
         axes.text(box.x + 0.08, box.y + 0.17, box.lines[0], fontsize=8, color="0.3", **style)
     for number, line in enumerate([] if box.inside else box.lines):
@@ -155,7 +155,12 @@ def _draw_arrow(axes: Any, source: Box, target: Box, around: float | None, label
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path as Way
 
-    style = {"arrowstyle": "-|>", "mutation_scale": 7, "linewidth": 0.9, "color": COLOURS[2]}
+    style: dict[str, Any] = {
+        "arrowstyle": "-|>",
+        "mutation_scale": 7,
+        "linewidth": 0.9,
+        "color": COLOURS[2],
+    }
     style["joinstyle"] = "round"
     if around is None:
         start = source.x + source.width / 2, source.y + source.height

@@ -87,17 +87,15 @@ def _ranks(nodes: list[Node], pairs: list[tuple[Node, Node]]) -> list[int]:
     number = {id(node): i for i, node in enumerate(nodes)}
     links: list[tuple[int, int]] = []
     for source, target in pairs:
-        ends = [_among(node, number) for node in (source, target)]
-        if None not in ends and ends[0] != ends[1]:
-            links.append((ends[0] or 0, ends[1] or 0))
+        first, then = _among(source, number), _among(target, number)
+        if first is not None and then is not None and first != then:
+            links.append((first, then))
     ranks = [0] * len(nodes)
     for i in range(len(nodes)):  # nodes are in the order in which they ran
-        for source, target in links:
-            if target == i:
-                ranks[i] = max(ranks[i], ranks[source] + 1)
+        ranks[i] = max((ranks[first] + 1 for first, then in links if then == i), default=0)
     for i, node in enumerate(nodes):
         if not node.steps:
-            below = [ranks[target] for source, target in links if source == i]
+            below = [ranks[then] for first, then in links if first == i]
             ranks[i] = max(min(below, default=1) - 1, 0)
     return ranks
 

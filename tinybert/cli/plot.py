@@ -68,6 +68,7 @@ EXAMPLE = """\
   $ tinybert plot attention "The cat slept because it was tired." \\
       --layer 2 --head 5 --output head.png
   $ tinybert plot embeddings --file sentences.txt --output map.svg
+  $ tinybert plot graph "The cat slept." --depth 2 --output graph.pdf
 
   $ tinybert plot loss my-bert my-other-bert --output loss.png
   $ tinybert plot ema --output kernels.png

@@ -58,7 +58,7 @@ def graph(trace: Trace, depth: int) -> Graph:
     boxes = list(_shown(root, root.depth + depth))
     box_of = {step.number: box for box in boxes for step in box.steps}
     given: dict[tuple[int, int], Node] = {}
-    arrows: dict[tuple[int, int, int], Arrow] = {}
+    arrows: dict[tuple[int, int, tuple[int, int] | None], Arrow] = {}
     for step in trace.forward:
         target = box_of[step.number]
         for value in step.inputs:
@@ -71,8 +71,8 @@ def graph(trace: Trace, depth: int) -> Graph:
                 key = id(value if value.array is None else value.array), id(around)
                 source = given.setdefault(key, Node(value.name, around))
             if source is not target:
-                which = 0 if value.source is None else hash(value.source)
-                arrows.setdefault((id(source), id(target), which), Arrow(source, target, value))
+                arrow = Arrow(source, target, value)
+                arrows.setdefault((id(source), id(target), value.source), arrow)
     return Graph(root, boxes, list(given.values()), list(arrows.values()))
 
 

@@ -9,6 +9,7 @@ from typing import overload
 
 from tinybert.trace.difference import TraceDifference, compare
 from tinybert.trace.files import read_steps, write_steps
+from tinybert.trace.notebook import html_table
 from tinybert.trace.replay import Replayed, replay
 from tinybert.trace.steps import BACKWARD, FORWARD, UPDATE, Step, distinct_values
 from tinybert.trace.values import Value
@@ -103,6 +104,10 @@ class Trace:
         updates = f", {len(self.updates)} updates" if self.updates else ""
         shrunk = f"; {self.shrunk} arrays are thumbnails" if self.shrunk else ""
         return f"<Trace of {counts}{updates} steps, {self.nbytes / 1e6:.1f} MB{shrunk}>"
+
+    def _repr_html_(self) -> str:
+        """Show the steps as a table in a notebook."""
+        return html_table(self.steps, repr(self).strip("<>"))
 
 
 def load_trace(path: str | os.PathLike[str]) -> Trace:
