@@ -97,6 +97,13 @@ def test_the_table_finds_the_noun(tinybert: Any) -> None:
     assert {row[3] for row in rows[1:]} == {"it"}
 
 
+def test_options_may_come_before_the_text(tinybert: Any) -> None:
+    chosen = ("--layer", 3, "--head", 1, "--json")
+    before, after = ((*chosen, TEXT), (TEXT, *chosen))
+    assert tinybert("plot", "attention", *before) == tinybert("plot", "attention", *after)
+    assert tinybert("plot", *chosen[:4], "attention", TEXT).code == 0
+
+
 def test_chunks_of_mega(tinybert: Any, mega: Path, tmp_path: Path, drawn: list[np.ndarray]) -> None:
     """Each chunk attends to itself; the padding of the last one is not shown."""
     call = ("plot", "attention", TEXT, "--model", mega, "--json", "--output", tmp_path / "m.svg")
