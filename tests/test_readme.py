@@ -75,6 +75,7 @@ def test_examples_were_found() -> None:
         "similarity",
         "search",
         "tokenize",
+        "plot",
     ]
     assert sum("tinybert similarity" in block for block in blocks("bash")) == 1
 

@@ -221,7 +221,7 @@ class SentenceEmbedder:
         return (unit(vectors) if self.normalise else vectors), longer
 
     def read(self, texts: list[str]) -> tuple[dict[str, np.ndarray], int]:
-        """Return the arrays (B, T) of a batch of texts, and the number of texts that were cut."""
+        """Return the model's inputs for some texts, and the number of texts that were cut."""
         if self.lower_case:
             texts = [text.lower() for text in texts]
         rows = self.tokenizer(texts, return_attention_mask=True, verbose=False)
@@ -236,12 +236,12 @@ class SentenceEmbedder:
             pad_to_multiple_of=config.chunk_size if getattr(config, "use_chunking", 0) else None,
             return_tensors="np",
         )
-        return dict(inputs), longer
+        known = argument_names(type(self.model).forward) or inputs
+        return {name: array for name, array in inputs.items() if name in known}, longer
 
     def vectors(self, inputs: dict[str, np.ndarray]) -> Tensor:
         """Compute the vectors (B, dimension) of a batch that `read` made, before normalisation."""
-        known = argument_names(type(self.model).forward) or inputs
-        x = self.model(**{name: array for name, array in inputs.items() if name in known})
+        x = self.model(**inputs)
         ones = inputs["attention_mask"][:, :, None].astype(np.float32)
         mask = as_tensor(ones, self.model.device)
         pooled = [POOLINGS[name](x.last_hidden_state, mask) for name in self.pooling]

@@ -135,7 +135,7 @@ def test_memory_in_chunks_grows_linearly(monkeypatch: pytest.MonkeyPatch) -> Non
         (("length", "--lengths", "0"), "an integer >= 1"),
         (("ema", "--steps", "0"), "--steps must be an integer >= 1, got 0"),
         (("ema", "--output", "kernels.txt"), "--output must end in .png"),
-        (("attention",), "invalid choice: 'attention'"),
+        (("heads",), "invalid choice: 'heads'"),
     ],
 )
 def test_what_is_refused(refused: Any, arguments: tuple[str, ...], message: str) -> None:

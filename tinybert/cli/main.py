@@ -35,6 +35,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(FAILED, f"{self.prog}: {one_line(message)} (see {self.prog} --help)\n")
 
+    def _match_arguments_partial(self, actions: Any, arg_strings_pattern: str) -> list[int]:
+        """Leave a last argument such as [TEXT ...] open while options, "O", are still to come.
+
+        Some versions of argparse decide at the first option that it is empty, and then refuse the
+        texts after the options.
+        """
+        counts: list[int] = super()._match_arguments_partial(actions, arg_strings_pattern)
+        if counts and counts[-1] == 0 and "O" in arg_strings_pattern:
+            counts.pop()
+        return counts
+
     def _print_message(self, message: str, file: Any = None) -> None:
         (file or sys.stderr).write(message)  # argparse's own ignores that a disk is full
 

@@ -1,4 +1,4 @@
-"""`tinybert plot`: loss curves, the memory of MEGA's moving averages, the cost of long texts."""
+"""`tinybert plot`: pictures of a model, of its training and of its cost."""
 
 from __future__ import annotations
 
@@ -11,14 +11,41 @@ import numpy as np
 from tinybert.autograd import no_grad
 from tinybert.bench.sequence_length import FIT_FROM, LENGTHS, MODELS, Cost, measure
 from tinybert.checks import check, check_integer
-from tinybert.cli.command import Command, add_device_argument, add_json_argument
+from tinybert.cli.attention import show_attention
+from tinybert.cli.command import (
+    Command,
+    add_device_argument,
+    add_json_argument,
+    read_texts,
+)
+from tinybert.cli.embedding_map import show_embeddings
 from tinybert.cli.figures import figure_path
+from tinybert.cli.graph_chart import show_graph
 from tinybert.cli.loss_curves import show_losses
 from tinybert.cli.mega_charts import save_costs, save_kernels
 from tinybert.cli.terminal import print_json, table, terminal_width, wrap
 from tinybert.models import MegaConfig, MegaModel
 
+OF_A_MODEL = ("attention", "embeddings", "graph")
+ONLY = {
+    "layer": "attention",
+    "head": "attention",
+    "token": "attention",
+    "file": "embeddings",
+    "depth": "graph",
+}
+
 DETAILS = """\
+attention   shows what each head attends to in TEXT: all layers and heads, or
+        those of --layer and --head (numbered from 0) with the tokens. The
+        table gives the largest weight of each head between two words that are
+        not neighbours, with --token those of this token.
+embeddings  shows texts as points in the plane: TEXT ... or the lines of
+        --file. The plane is that of the first two principal components of
+        the sentence embeddings; texts of similar meaning are near.
+graph       shows what runs forward for TEXT: modules and operations as boxes,
+        arrays with their shapes as arrows. --depth is the number of modules
+        inside of each other that are opened (default: about 30 boxes).
 loss    draws the losses of training runs in one picture: MODEL ... are the
         folders that pretrain or finetune wrote, also while they run. The table
         gives the loss at the end and the best one of the evaluations.
@@ -36,6 +63,13 @@ length  measures time and memory of the forward and backward pass of one layer
 --output also saves a chart (pip install "tinybert[plot]")."""
 
 EXAMPLE = """\
+  $ tinybert plot attention "The cat slept because it was tired." \\
+      --output heads.png
+  $ tinybert plot attention "The cat slept because it was tired." \\
+      --layer 2 --head 5 --output head.png
+  $ tinybert plot embeddings --file sentences.txt --output map.svg
+  $ tinybert plot graph "The cat slept." --depth 2 --output graph.pdf
+
   $ tinybert plot loss my-bert my-other-bert --output loss.png
   $ tinybert plot ema --output kernels.png
   layer  direction  shortest  half  longest
@@ -49,12 +83,27 @@ EXAMPLE = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add loss, ema or length, MODEL, --output, and the options of each."""
-    parser.add_argument("what", choices=("loss", "ema", "length"), help="what to show")
+    """Add what to draw, MODEL or TEXT, --output, and the options of each."""
+    parser.add_argument("what", choices=(*OF_A_MODEL, "loss", "ema", "length"), help="what to show")
     parser.add_argument(
-        "models", nargs="*", metavar="MODEL", help="for loss: runs; for ema: a MEGA model"
-    )
+        "inputs", nargs="*", metavar="TEXT|MODEL",
+        help="for attention, embeddings, graph: texts; for loss: runs; for ema: a MEGA model",
+    )  # fmt: skip
     parser.add_argument("--output", metavar="FILE", help="save a chart: .png, .svg or .pdf")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="for texts: a model's folder, or its name on the Hub (default: minilm)",
+    )
+    parser.add_argument("--layer", type=int, metavar="N", help="for attention: one layer")
+    parser.add_argument("--head", type=int, metavar="N", help="for attention: one head")
+    parser.add_argument(
+        "--token", metavar="TOKEN", help="for attention: list what this token attends to"
+    )
+    parser.add_argument("--depth", type=int, metavar="N", help="for graph: how deep to look")
+    parser.add_argument(
+        "--file", metavar="FILE", help="for embeddings: a file with one text per line, - for stdin"
+    )
     parser.add_argument(
         "--steps", type=int, default=128, help="for ema: number of lags (default: 128)"
     )
@@ -76,14 +125,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the losses, the kernels or the costs; save the chart of --output."""
+    """Print what is shown as a table; save the chart of --output."""
     path = figure_path("--output", args.output)
+    for option, what in ONLY.items():
+        if getattr(args, option) is not None and args.what != what:
+            raise ValueError(f"--{option} is an option of {what}, not of {args.what}")
+    if args.what in OF_A_MODEL:
+        return _of_a_model(args, path)
+    if args.model is not None:
+        raise ValueError(f"--model is an option of {' and '.join(OF_A_MODEL)}, not of {args.what}")
     if args.what == "loss":
-        return show_losses(args.models, path, args.json)
-    if len(args.models) > 1:
-        raise ValueError(f"plot {args.what} takes one MODEL, got {len(args.models)}")
-    args.model = args.models[0] if args.models else None
+        return show_losses(args.inputs, path, args.json)
+    if len(args.inputs) > 1:
+        raise ValueError(f"plot {args.what} takes one MODEL, got {len(args.inputs)}")
+    args.model = args.inputs[0] if args.inputs else None
     return _ema(args, path) if args.what == "ema" else _length(args, path)
+
+
+def _of_a_model(args: argparse.Namespace, path: Path | None) -> int:
+    args.text = args.inputs
+    if args.what == "embeddings":
+        return show_embeddings(args, read_texts(args), path)
+    if len(args.inputs) != 1:
+        raise ValueError(f"plot {args.what} takes one TEXT in quotes, got {len(args.inputs)}")
+    show = show_attention if args.what == "attention" else show_graph
+    return show(args, args.inputs[0], path)
 
 
 # --- kernels --------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ COMMANDS = {
     "diff": "Compare two checkpoints tensor by tensor",
     "compare": "Compare our BERT with transformers layer by layer",
     "bench": "Benchmark against torch and transformers",
-    "plot": "Draw loss curves, the memory of MEGA, or the cost of long texts",
+    "plot": "Draw attention, embeddings, loss curves, MEGA's memory, or cost",
 }
 
 

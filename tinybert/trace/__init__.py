@@ -1,5 +1,6 @@
 """A record of what the engine computes: every operation, forwards and backwards, in numbers."""
 
+from tinybert.trace.difference import StepDifference, TraceDifference
 from tinybert.trace.formulas import Formulas, formulas
 from tinybert.trace.recorder import record
 from tinybert.trace.steps import Step
@@ -11,7 +12,9 @@ __all__ = [
     "Formulas",
     "Statistics",
     "Step",
+    "StepDifference",
     "Trace",
+    "TraceDifference",
     "Value",
     "Worked",
     "formulas",

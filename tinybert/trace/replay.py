@@ -12,7 +12,6 @@ import numpy as np
 from tinybert.autograd import Function
 from tinybert.trace.formulas import input_names
 from tinybert.trace.steps import BACKWARD, FORWARD, Step
-from tinybert.trace.values import Value
 
 STEP = 1e-5  # of the finite differences, relative to an input of a size up to
 DIRECTIONS = 2  # for each gradient
@@ -62,11 +61,11 @@ def replay(steps: list[Step]) -> list[Replayed]:
 
 
 def _forward(step: Step) -> Replayed:
-    why, kind, options = _again(step)
+    why, kind, options = run_again(step)
     if why:
         return Replayed(step, why)
     if step.operation == "Dropout":
-        found: Any = _masked(step, options, step.inputs[0])
+        found: Any = masked(step, options, step.inputs[0].array)
     else:
         found = run(kind, arrays(step, kind), options)
     outputs = found if isinstance(found, tuple) else (found,)
@@ -75,15 +74,15 @@ def _forward(step: Step) -> Replayed:
 
 
 def _backward(step: Step, forward: Step, rng: np.random.Generator) -> Replayed:
-    why, kind, options = _again(forward)
+    why, kind, options = run_again(forward)
     if why or any(value.array is None for value in step.values()):
         return Replayed(step, why or "thumbnail")
     if step.operation == "Dropout":
-        dx = _masked(forward, options, step.inputs[0])
+        dx = masked(forward, options, step.inputs[0].array)
         return _compared(step, [(dx, step.outputs[0].array)])
-    inputs = [_wide(x) for x in arrays(forward, kind)]
+    inputs = [wide(x) for x in arrays(forward, kind)]
     names = [f"d{name}" for name in input_names(kind, len(inputs))]
-    dy = [_wide(value.array) for value in step.inputs]
+    dy = [wide(value.array) for value in step.inputs]
 
     def outputs(position: int, x: Any) -> list[Any]:
         found = run(kind, [*inputs[:position], x, *inputs[position + 1 :]], options)
@@ -91,7 +90,7 @@ def _backward(step: Step, forward: Step, rng: np.random.Generator) -> Replayed:
 
     errors = [0.0]
     for value in step.outputs:
-        position, gradient = names.index(value.name), _wide(value.array)
+        position, gradient = names.index(value.name), wide(value.array)
         x = inputs[position]
         for _ in range(DIRECTIONS):
             direction = rng.standard_normal(x.shape) * STEP * np.clip(np.abs(x), 1, LARGEST)
@@ -113,10 +112,9 @@ def _compared(step: Step, pairs: list[tuple[np.ndarray, Any]]) -> Replayed:
     return Replayed(step, "differs" if error > rounded else "agrees" if error else "equal", error)
 
 
-def _masked(forward: Step, options: dict[str, Any], value: Value) -> Any:
+def masked(forward: Step, options: dict[str, Any], array: Any) -> Any:
     """Return an array after dropout, with the random mask of a step."""
     scale = 1 / (1 - options["p"]) if options["p"] < 1 else 0.0
-    array: Any = value.array
     return array * forward.value("keep").array * scale
 
 
@@ -137,7 +135,7 @@ def arrays(step: Step, kind: Any) -> list[Any]:
     return [None if name not in known else known[name].argument for name in names]
 
 
-def _again(step: Step) -> tuple[str, Any, dict[str, Any]]:
+def run_again(step: Step) -> tuple[str, Any, dict[str, Any]]:
     """Return why a step cannot be run again, or "" with its class and options."""
     if any(value.array is None for value in step.values()):
         return "thumbnail", None, {}
@@ -187,7 +185,7 @@ def operations(kind: Any) -> Iterator[Any]:
         yield from operations(operation)
 
 
-def _wide(x: Any) -> Any:
+def wide(x: Any) -> Any:
     """Return floats as float64, complex numbers as complex128, others as they are."""
     kind = getattr(getattr(x, "dtype", None), "kind", "")
     return x.astype({"f": np.float64, "c": np.complex128}[kind]) if kind in ("f", "c") else x
@@ -200,7 +198,7 @@ def _distance(a: np.ndarray, b: Any) -> float:
     if a.tobytes() == b.tobytes():
         return 0.0
     size = float(np.abs(b).max(initial=0)) or 1.0
-    return float(np.abs(_wide(a) - _wide(b)).max()) / size or float(np.finfo(np.float64).tiny)
+    return float(np.abs(wide(a) - wide(b)).max()) / size or float(np.finfo(np.float64).tiny)
 
 
 def _product(a: Any, b: Any) -> float:

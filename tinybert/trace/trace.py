@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import overload
 
+from tinybert.trace.difference import TraceDifference, compare
 from tinybert.trace.files import read_steps, write_steps
 from tinybert.trace.formulas import formulas, operation_named
+from tinybert.trace.notebook import html_table
 from tinybert.trace.replay import Replayed, replay
 from tinybert.trace.steps import BACKWARD, FORWARD, UPDATE, Step, distinct_values
 from tinybert.trace.values import Value
@@ -93,6 +95,12 @@ class Trace:
         """Run every step again, and return the result of each; see `replay.py`."""
         return replay(self.steps)
 
+    def compare(self, other: Trace) -> TraceDifference:
+        """Compare it with another record of the same model and input; see `difference.py`."""
+        if not isinstance(other, Trace):
+            raise TypeError(f"other must be a Trace, got {type(other).__name__}")
+        return compare(self.steps, other.steps)
+
     def why_nan(self) -> Cause | None:
         """Return the first step that got or made a NaN or an infinity; None if there is none."""
         return why_nan(self.steps)
@@ -105,6 +113,10 @@ class Trace:
         updates = f", {len(self.updates)} updates" if self.updates else ""
         shrunk = f"; {self.shrunk} arrays are thumbnails" if self.shrunk else ""
         return f"<Trace of {counts}{updates} steps, {self.nbytes / 1e6:.1f} MB{shrunk}>"
+
+    def _repr_html_(self) -> str:
+        """Show the steps as a table in a notebook."""
+        return html_table(self.steps, repr(self).strip("<>"))
 
 
 def load_trace(path: str | os.PathLike[str]) -> Trace:
