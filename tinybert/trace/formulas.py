@@ -12,6 +12,9 @@ import re
 from functools import cache
 from typing import Any, NamedTuple
 
+from tinybert.autograd import Function
+from tinybert.optim import Optimizer
+
 # "dx = ...", "dx_t = ...", "dweight[v] = ...", "dlogits_j = ..."; a gradient has a d before a name.
 _GRADIENT = re.compile(r"\bd[a-zA-Z]\w*(?:\[.*?\])* (?:=|\+=|is) ")
 _WORDS = re.compile(r"\b(dx|gradient|gradients|Backward|backward)\b")
@@ -35,6 +38,17 @@ def formulas(kind: type) -> Formulas:
     )
 
 
+def operation_named(name: str) -> type | None:
+    """Return the operation whose class has a name; None if there is none in this process."""
+    pending: list[type] = [Function]
+    while pending:
+        kind = pending.pop()
+        if kind.__name__ == name:
+            return kind
+        pending += kind.__subclasses__()
+    return None
+
+
 @cache
 def input_names(kind: Any, count: int) -> tuple[str, ...]:
     """Return what the forward of an operation calls its inputs."""
@@ -47,6 +61,17 @@ def input_names(kind: Any, count: int) -> tuple[str, ...]:
         elif parameter.kind is not parameter.KEYWORD_ONLY:
             names.append(parameter.name)
     return tuple(names[:count])
+
+
+def update_formula(operation: str) -> str:
+    """Return the lines of an optimizer's docstring that assign: "w <- w - lr * g"."""
+    kinds = [Optimizer]
+    for kind in kinds:
+        if kind.__name__ == operation:
+            lines = inspect.cleandoc(kind.__doc__ or "").splitlines()
+            return "\n".join(" ".join(line.split()) for line in lines if " <- " in line)
+        kinds += kind.__subclasses__()
+    return ""
 
 
 def _forward(paragraphs: list[str]) -> str:
