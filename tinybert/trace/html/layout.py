@@ -1,8 +1,8 @@
 """The staircase: all forward steps as a picture, from the input at the bottom to the result.
 
-Modules are nested boxes. A blue arrow carries a result up to each step that uses it; an orange arrow
-carries the gradient of that result down again. Short arrows connect neighbours, long ones run in
-lanes on the right, so that a residual connection can be followed with the eye.
+Modules are nested boxes. A blue arrow carries a result up to each step that uses it, an orange
+arrow its gradient down again. Short arrows connect neighbours; long ones, such as residual
+connections, run in lanes on the right.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HEADS = (
     )
     + "</defs>"
 )
-ROW, BOX, INDENT, WIDTH, LANE = 46, 24, 14, 250, 13  # pixels
+ROW, BOX, INDENT, WIDTH, LANE = 46, 24, 14, 310, 13  # pixels
 
 
 def shape_text(value: Value) -> str:
@@ -55,7 +55,10 @@ def staircase(trace: Trace, root: Node) -> str:
     rows = {step.number: row for row, step in enumerate(steps)}
     depth = max((leaf.depth for leaf in root.leaves()), default=1)
     right = INDENT * depth + WIDTH
-    parts = [*_modules(root, rows, right), *(_box(step, _y(rows, step, steps)) for step in steps)]
+    parts = [
+        *_modules(root, rows, right),
+        *(_box(step, _y(rows, step, steps), right) for step in steps),
+    ]
     long: list[tuple[Step, Step, Value]] = []
     for (number, output), uses in users(trace).items():
         if number not in rows:
@@ -75,7 +78,7 @@ def staircase(trace: Trace, root: Node) -> str:
             )
     chosen = lanes([(rows[a.number], rows[b.number]) for a, b, _ in long])
     for lane, (start, step, value) in zip(chosen, long, strict=True):
-        parts.append(_long(trace, start, step, value, rows, right + 18 + LANE * lane))
+        parts.append(_long(trace, start, step, value, rows, right, lane))
     width = right + 40 + LANE * (max(chosen, default=0) + 1)
     height = ROW * len(steps) + 30
     return (
@@ -93,12 +96,18 @@ def _y(rows: dict[int, int], step: Step, steps: list[Step]) -> int:
     return ROW * (len(steps) - 1 - rows[step.number]) + 24
 
 
-def _box(step: Step, y: int) -> str:
+def _end(step: Step, right: int) -> int:
+    """Return where the box of a step ends, inside of those of its modules."""
+    return right - INDENT * max(_depth(step) - 1, 0) - 8
+
+
+def _box(step: Step, y: int, right: int) -> str:
     x = INDENT * _depth(step)
     inside = step.module.rpartition(".")[2]
+    width = _end(step, right) - x
     name = escape(f"{step.operation} ({inside})" if inside else step.operation)
     return (
-        f'<g class="op" data-step="{step.number}"><rect x="{x}" y="{y}" width="{WIDTH - 10}" '
+        f'<g class="op" data-step="{step.number}"><rect x="{x}" y="{y}" width="{width}" '
         f'height="{BOX}" rx="5"/><text x="{x + 8}" y="{y + 16}">{step.number} {name}</text>'
         f"<title>{escape(step.path)}</title></g>"
     )
@@ -147,11 +156,12 @@ def _short(trace: Trace, start: Step, step: Step, value: Value, rows: dict[int, 
 
 
 def _long(
-    trace: Trace, start: Step, step: Step, value: Value, rows: dict[int, int], x: float
+    trace: Trace, start: Step, step: Step, value: Value, rows: dict[int, int], right: int, lane: int
 ) -> str:
+    x = right + 18 + LANE * lane
     low = ROW * (len(rows) - 1 - rows[start.number]) + 32
     high = ROW * (len(rows) - 1 - rows[step.number]) + 40
-    a, b = (INDENT * _depth(s) + WIDTH - 10 for s in (start, step))
+    a, b = (_end(s, right) for s in (start, step))
     title = f"{shape_text(value)}: step {start.number} to {value.name} of step {step.number}"
     parts = f'<path class="up" d="M{a} {low}H{x}V{high}H{b + 3}"><title>{title}</title></path>'
     share = gradient_of(trace, step, value)

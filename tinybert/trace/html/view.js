@@ -52,18 +52,23 @@ function inWords(value) {
 const ARRAYS = {f4: Float32Array, f8: Float64Array, i4: Int32Array, f2: Uint16Array};
 const inflated = new Map(); // block number -> promise of a typed array
 
-function half(bits) {
+function halfOf(bits) {
   const sign = bits & 0x8000 ? -1 : 1, exponent = bits >> 10 & 31, fraction = bits & 1023;
   if (exponent === 31) return fraction ? NaN : sign * Infinity;
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : fraction * 2 ** -24);
 }
 
+const halves = new Float32Array(65536).map((_, bits) => halfOf(bits)); // of all bit patterns
+
 async function inflate(value) {
-  const bytes = Uint8Array.from(atob(byId("a" + value.block).textContent), c => c.charCodeAt(0));
+  const text = byId("a" + value.block).textContent;
+  const bytes = Uint8Array.fromBase64?.(text) ?? Uint8Array.from(atob(text), c => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
   const numbers = new ARRAYS[value.form](await new Response(stream).arrayBuffer());
   if (value.form !== "f2") return numbers;
-  return Float64Array.from(numbers, bits => half(bits) * 2 ** (value.exponent || 0));
+  const scale = 2 ** (value.exponent || 0), found = new Float64Array(numbers.length);
+  for (let i = 0; i < found.length; i++) found[i] = halves[numbers[i]] * scale;
+  return found;
 }
 
 // All numbers of a value, in their order; null if the page has none.
@@ -140,25 +145,26 @@ function draw(canvas, source, reach, {width, height, largest = 26, labels = null
   canvas.width = map.columns * across + margin;
   canvas.height = map.rows * down + margin;
   context.font = "11px system-ui, sans-serif";
-  for (let r = 0; r < map.rows; r++) for (let c = 0; c < map.columns; c++) {
-    const x = map.at(r, c), left = margin + c * across, top = margin + r * down;
-    if (Number.isNaN(x)) {
-      context.strokeStyle = context.fillStyle = scheme.mark;
-      if (across < 4 || down < 4) context.fillRect(left, top, across, down);
-      else {
-        context.beginPath();
-        context.moveTo(left + 1, top + 1); context.lineTo(left + across - 1, top + down - 1);
-        context.moveTo(left + across - 1, top + 1); context.lineTo(left + 1, top + down - 1);
-        context.stroke();
-      }
-      continue;
-    }
-    context.fillStyle = `rgb(${colourOf(x, reach, scheme)})`;
-    context.fillRect(left, top, across, down);
-    if (Math.abs(x) > reach * 1.0001 && across > 4 && down > 4) { // beyond the colours
-      context.fillStyle = scheme.ink;
-      context.fillRect(left + across / 2 - 1, top + down / 2 - 1, 2, 2);
-    }
+  const small = new OffscreenCanvas(map.columns, map.rows), brush = small.getContext("2d");
+  const pixels = brush.createImageData(map.columns, map.rows);
+  const nan = rgb(scheme.mark), marked = across > 4 && down > 4, marks = [];
+  for (let r = 0, at = 0; r < map.rows; r++) for (let c = 0; c < map.columns; c++, at += 4) {
+    const x = map.at(r, c), isNaN = Number.isNaN(x);
+    pixels.data.set(isNaN ? marked ? scheme.zero : nan : colourOf(x, reach, scheme), at);
+    pixels.data[at + 3] = 255;
+    if (marked && (isNaN || Math.abs(x) > reach * 1.0001)) marks.push([isNaN, margin + c * across, margin + r * down]);
+  }
+  brush.putImageData(pixels, 0, 0);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(small, margin, margin, map.columns * across, map.rows * down);
+  for (const [isNaN, left, top] of marks) { // a cross for NaN, a dot for a number beyond the colours
+    context.fillStyle = scheme.ink;
+    context.strokeStyle = scheme.mark;
+    if (!isNaN) { context.fillRect(left + across / 2 - 1, top + down / 2 - 1, 2, 2); continue; }
+    context.beginPath();
+    context.moveTo(left + 1, top + 1); context.lineTo(left + across - 1, top + down - 1);
+    context.moveTo(left + across - 1, top + 1); context.lineTo(left + 1, top + down - 1);
+    context.stroke();
   }
   if (labels) {
     context.fillStyle = scheme.ink;
@@ -612,7 +618,7 @@ function parametersScreen() {
       h("td", {}, format(value.statistics[1])), h("td", {}, picture(d)), h("td", {}, d == null ? "" : format(values[d].norm)),
       h("td", {}, update ? link(`step ${update.number}`, () => go(leaves[update.number])) : ""));
   });
-  const names = ["parameter", "shape", "", "norm", "std", "gradient", "its norm", "update"];
+  const names = ["parameter", "shape", "numbers", "norm", "std", "gradient", "its norm", "update"];
   return [h("h2", {}, `${rows.length} parameters`), h("div", {class: "scroll"}, h("table", {},
     h("thead", {}, h("tr", {}, names.map(name => h("th", {scope: "col"}, name)))), h("tbody", {}, rows)))];
 }
