@@ -15,6 +15,8 @@ import json
 import math
 from collections.abc import Sequence
 from html import escape
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +160,18 @@ def _step(
         "code": number(step.code),
         "formula": number(formula),
         "reach": shared_reach(step),
+        "worked": [number(text) for text in worked_texts(step)],
     }
+
+
+def worked_texts(step: Step) -> list[str]:
+    """Return the arithmetic of one element of each result: that of largest magnitude."""
+    name = "tinybert.trace.worked"
+    if find_spec(name) is None:
+        return []
+    worked = import_module(name).worked
+    found = (worked(step, value=value.name) for value in step.outputs)
+    return [str(result) for result in found if result is not None]
 
 
 def shared_reach(step: Step) -> float:

@@ -342,15 +342,16 @@ function detail(value) {
       h("option", {value: n, selected: n === Math.min(state.lead[name] || 0, size - 1)}, String(n)))));
   });
   const holder = h("div", {class: "scroll"});
+  const readout = h("p", {id: "readout", class: "number", "aria-live": "polite"});
   box.append(h("h3", {}, `${value.name}: ${shapeText(value)}, ${value.dtype}`),
     h("p", {class: "quiet"}, `${inWords(value)}; norm ${format(value.norm)}`),
     h("div", {class: "bar"}, leads, button("save picture", () => savePicture())),
-    h("p", {id: "readout", class: "number", "aria-live": "polite"}), holder);
+    readout, holder);
   plane(value).then(found => {
     if (!found) return;
     state.row = Math.min(state.row, found.rows - 1);
     state.column = Math.min(state.column, found.columns - 1);
-    byId("readout").textContent = `${nameAt(value, state.row, state.column)} = ${format(found.at(state.row, state.column))}`;
+    readout.textContent = `${nameAt(value, state.row, state.column)} = ${format(found.at(state.row, state.column))}`;
     holder.replaceChildren(numberTable(value, found));
   });
   return box;
@@ -401,6 +402,8 @@ function stepScreen() {
         `${step.phase === "backward" ? "forward" : "backward"}: step ${step.partner}`, moves.turn)) : null);
     flow.append(...cards(inputs, 0), arrow(), ...cards(outputs, inputs.length));
     screen.push(flow);
+    if (step.worked.length) screen.push(h("h3", {}, "Worked out: the element of largest magnitude"),
+      h("pre", {class: "worked"}, step.worked.map(number => texts[number]).join("\n\n")));
     if (saved.length) screen.push(h("h3", {}, "Saved by forward for backward"),
       h("div", {class: "flow"}, cards(saved, inputs.length + outputs.length)));
   } else {
