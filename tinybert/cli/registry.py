@@ -29,6 +29,7 @@ COMMANDS = {
     "pretrain": "Train a language model on text",
     "finetune": "Train a model for a task on examples",
     "evaluate": "Measure a model on labelled examples or text",
+    "trace": "Save every step of a model on a text as a page",
     "diff": "Compare two checkpoints tensor by tensor",
     "compare": "Compare our BERT with transformers layer by layer",
     "bench": "Benchmark against torch and transformers",

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from tinybert.autograd import Function
+from tinybert.optim import Optimizer
 
 # "dx = ...", "dx_t = ...", "dweight[v] = ...", "dlogits_j = ..."; a gradient has a d before a name.
 _GRADIENT = re.compile(r"\bd[a-zA-Z]\w*(?:\[.*?\])* (?:=|\+=|is) ")
@@ -38,14 +39,18 @@ def formulas(kind: type) -> Formulas:
 
 
 def operation_named(name: str) -> type | None:
-    """Return the operation whose class has a name; None if there is none in this process."""
+    """Return the operation whose class has a name, one of the package if there are several; None
+    if there is none in this process.
+    """
     pending: list[type] = [Function]
+    found: list[type] = []
     while pending:
         kind = pending.pop()
         if kind.__name__ == name:
-            return kind
+            found.append(kind)
         pending += kind.__subclasses__()
-    return None
+    own = [kind for kind in found if kind.__module__.startswith("tinybert.")]
+    return next(iter(own or found), None)
 
 
 @cache
@@ -60,6 +65,17 @@ def input_names(kind: Any, count: int) -> tuple[str, ...]:
         elif parameter.kind is not parameter.KEYWORD_ONLY:
             names.append(parameter.name)
     return tuple(names[:count])
+
+
+def update_formula(operation: str) -> str:
+    """Return the lines of an optimizer's docstring that assign: "w <- w - lr * g"."""
+    kinds = [Optimizer]
+    for kind in kinds:
+        if kind.__name__ == operation:
+            lines = inspect.cleandoc(kind.__doc__ or "").splitlines()
+            return "\n".join(" ".join(line.split()) for line in lines if " <- " in line)
+        kinds += kind.__subclasses__()
+    return ""
 
 
 def _forward(paragraphs: list[str]) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
+from tinybert.atomic import atomic_write
 from tinybert.trace.difference import TraceDifference, compare
 from tinybert.trace.files import read_steps, write_steps
 from tinybert.trace.formulas import formulas, operation_named
+from tinybert.trace.html.page import page
 from tinybert.trace.notebook import html_table
 from tinybert.trace.replay import Replayed, replay
 from tinybert.trace.steps import BACKWARD, FORWARD, UPDATE, Step, distinct_values
@@ -90,6 +92,22 @@ class Trace:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the record to a file, which `load_trace` reads; see `files.py` for its format."""
         write_steps(self.steps, self.shrunk, path)
+
+    def html(
+        self,
+        path: str | os.PathLike[str],
+        title: str = "A record",
+        tokens: Sequence[Sequence[str]] = (),
+    ) -> None:
+        """Write the record as one HTML page, which needs no network.
+
+        Args:
+            path: the file.
+            title: the heading of the page, such as the text that the model read.
+            tokens: the tokens of each row of the batch, which label the axes T.
+        """
+        with atomic_write(path) as file:
+            file.write(page(self, title, tokens).encode())
 
     def replay(self) -> list[Replayed]:
         """Run every step again, and return the result of each; see `replay.py`."""

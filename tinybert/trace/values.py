@@ -12,6 +12,7 @@ from tinybert.autograd.tensor import Version
 from tinybert.backend import is_array, to_host
 
 THUMBNAIL = 64  # rows and columns of what is kept of a large array
+MASKED = 1e30  # numbers beyond are those of a mask
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,24 @@ class Value:
             assert self.array is not None
             self._statistics = Statistics.of(self.array)
         return self._statistics
+
+    @property
+    def norm(self) -> float:
+        """The square root of the sum of the squares of all finite elements."""
+        found = self.statistics
+        count = math.prod(self.shape) - found.nan - found.inf
+        return math.sqrt(count) * math.hypot(found.mean, found.std)
+
+    @property
+    def reach(self) -> float:
+        """The magnitude at which the colours of a picture end: the largest, but no more than 3
+        standard deviations beyond the mean. A mask's lowest numbers, below -1e30, do not count.
+        """
+        found = self.statistics
+        if found.std > MASKED and self.array is not None:
+            found = Statistics.of(self.array[np.abs(self.array) < MASKED])
+        largest = max(abs(found.min), abs(found.max))
+        return min(largest, abs(found.mean) + 3 * found.std)
 
     def shrink(self) -> None:
         """Keep the statistics and a thumbnail alone."""

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from tinybert.trace.steps import BACKWARD, FORWARD, Step
-from tinybert.trace.trace import Trace
 from tinybert.trace.values import Value
+
+if TYPE_CHECKING:
+    from tinybert.trace.trace import Trace
 
 
 @dataclass(eq=False)
