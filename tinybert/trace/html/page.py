@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
-SHARED = 30  # values of one step whose reach differs by less share their colours
+SHARED = 5  # values of one step whose reach differs by less share their colours
 
 
 def page(trace: Trace, title: str = "A record", tokens: Sequence[Sequence[str]] = ()) -> str:
