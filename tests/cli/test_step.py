@@ -153,6 +153,11 @@ def test_wrong_usage(refused, folders, minilm) -> None:
 # --- in a terminal -------------------------------------------------------------------------------
 
 
+def heed_interrupts() -> None:
+    """Tests that run in the background ignore Ctrl-C, and so would their processes."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A process in a pseudo-terminal, and the screen that it draws."""
 
@@ -169,8 +174,9 @@ class Terminal:
             variables.pop(name, None)
         command = ["-m", "tinybert", "step", *words]
         self.child = pexpect.spawn(
-            sys.executable, command, dimensions=(rows, columns), env=variables, timeout=20
-        )
+            sys.executable, command, dimensions=(rows, columns), env=variables, timeout=20,
+            preexec_fn=heed_interrupts,
+        )  # fmt: skip
 
     def text(self) -> str:
         return "\n".join(self.screen.display)
@@ -195,12 +201,17 @@ class Terminal:
         self.child.send(keys)
         return self.wait(wanted)
 
-    def ended(self) -> int:
-        """Wait for the end; check that the terminal is as it was, and return the exit code."""
+    def wait_for_end(self) -> None:
+        """Read until the process has ended."""
         until = time.monotonic() + 20
-        while self.child.isalive() and time.monotonic() < until:
+        while self.child.isalive():
+            assert time.monotonic() < until, f"it goes on:\n{self.text()}"
             self.read()
         self.read()
+
+    def ended(self) -> int:
+        """Wait for the end; check that the terminal is as it was, and return the exit code."""
+        self.wait_for_end()
         self.child.close()
         assert self.raw.rindex(b"\x1b[?1049l") > self.raw.rindex(b"\x1b[?1049h")
         assert self.raw.rindex(b"\x1b[?25h") > self.raw.rindex(b"\x1b[?25l")
@@ -272,8 +283,7 @@ def test_it_is_stopped(terminal, folders, stop: Any, code: int) -> None:
         one.child.sendintr()
     else:
         one.child.kill(stop)
-    while one.child.isalive():
-        one.read()
+    one.wait_for_end()
     assert termios.tcgetattr(one.child.child_fd)[3] & termios.ECHO
     assert one.ended() == code
 
@@ -291,7 +301,6 @@ def test_terminals_without_colours_or_blocks(terminal, folders) -> None:
     ascii_one.child.send("q")
     ascii_one.ended()
     dumb = terminal(120, 40, *words, TERM="dumb")
-    while dumb.child.isalive():
-        dumb.read()
+    dumb.wait_for_end()
     assert b"\x1b" not in dumb.raw
     assert b"cosine of two texts" in dumb.raw
