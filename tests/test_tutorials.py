@@ -34,6 +34,7 @@ ANSWERS = {  # to the questions, `name = None`, at the end of a tutorial
     "11_gated_attention": {"compared": "192", "held": "2"},
     "12_rotary_groups_and_cache": {"key_head": "4", "pairs": "16", "times": "1"},
     "13_byte_pairs": {"unmerged": "10", "left": "3", "least": "5"},
+    "14_step_through_a_sentence": {"without_partner": "3", "sure": "28"},
 }
 
 each_tutorial = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)

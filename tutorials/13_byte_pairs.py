@@ -324,8 +324,7 @@ assert [len(cut) for cut in cuts.values()] == [1, 1, 5, 5, 2]
 # %% [markdown]
 # ## Beside WordPiece
 # Both learn as many tokens from the same text, then read others. In English they are about equal.
-# What is new costs a token a byte here, and there WordPiece has nothing but [UNK]. And WordPiece
-# (uncased) forgets capitals, accents and white space.
+# What is new costs a token a byte here, and WordPiece has only [UNK]; it also forgets capitals.
 
 # %%
 base = train_wordpiece([ALICE], 10**6, min_frequency=10**6)  # special tokens and letters only
@@ -357,3 +356,4 @@ least = None  # how many merges must have been learnt before " Alice" can be one
 assert unmerged in (None, len(spell("naïve 東")))
 assert left in (None, len(BPE({"a": 0, "aa": 1}, [("a", "a")])["aaaaa"]))
 assert least in (None, len(spell(" Alice")) - 1)
+# Next: the engine writes down what it computes, 14_step_through_a_sentence.py.
