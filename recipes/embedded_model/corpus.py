@@ -74,7 +74,7 @@ def sentences(paragraph: str) -> Iterator[str]:
 
 
 def words_only(sentence: str) -> Iterator[str]:
-    """Yield the sentence, unless it has no word of two letters."""
+    """Yield the sentence if it has a word of at least two letters."""
     if re.search("[A-Za-z]{2}", sentence):
         yield sentence.strip()
 

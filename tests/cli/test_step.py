@@ -150,6 +150,16 @@ def test_wrong_usage(refused, folders, minilm) -> None:
     assert "two labels or more" in refused("step", "a", "--model", folders["value"])
 
 
+def test_a_script_that_exits(refused, tinybert, tmp_path: Path) -> None:
+    run = "import sys, tinybert\ntinybert.Tensor([1.0]).exp()\n"
+    (tmp_path / "bad.py").write_text(run + "sys.exit('no data')\n")
+    assert "bad.py ended itself with 'no data'" in refused(
+        "step", "--script", tmp_path / "bad.py", "--list"
+    )
+    (tmp_path / "good.py").write_text(run + "sys.exit(0)\n")
+    assert tinybert("step", "--script", tmp_path / "good.py", "--list").code == 0
+
+
 # --- in a terminal -------------------------------------------------------------------------------
 
 

@@ -304,6 +304,27 @@ def test_the_record_keeps_no_graph_alive() -> None:
     assert node() is None
 
 
+def test_records_that_are_gone_leave_nothing_at_a_parameter() -> None:
+    x = tinybert.Tensor([1.0], requires_grad=True)
+    for _ in range(5):
+        with record():
+            _ = x * 2
+        gc.collect()
+    assert len(x._version.before_change) <= 2
+
+
+def test_what_is_reduced_is_not_held() -> None:
+    alive = []
+    with record(limit=1000) as trace, tinybert.no_grad():
+        x = tinybert.Tensor(np.ones(200))
+        for _ in range(20):
+            x = x + 1
+            alive.append(weakref.ref(x.data))
+        gc.collect()
+        assert sum(reference() is not None for reference in alive) <= 2
+    assert trace.shrunk > 10
+
+
 # --- memory and files ----------------------------------------------------------------------------
 
 

@@ -36,17 +36,19 @@ _accumulating = threading.Lock()  # several threads may run backward into one le
 class Version:
     """Counts the in-place changes of an array; a tensor and its views share one.
 
-    Functions in `before_change` run once, before the next change.
+    `before_change` has weak references to functions that run once, before the next change.
     """
 
     count = 0
     last_change = ""
-    before_change: tuple[Callable[[], object], ...] = ()
+    before_change: tuple[Any, ...] = ()
 
     def bump(self, operation: str) -> None:
         """Count one change, which `operation` is about to make."""
-        for function in self.before_change:
-            function()
+        for reference in self.before_change:
+            function = reference()
+            if function is not None:
+                function()
         self.before_change = ()
         self.count += 1
         self.last_change = operation

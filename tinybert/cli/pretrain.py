@@ -21,7 +21,7 @@ from tinybert.fetch import model_folder
 from tinybert.models import AutoConfig
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import TokenFile
-from tinybert.training.distillation import SentenceDistillation, SentenceVectors
+from tinybert.training.distillation import WEIGHT, SentenceDistillation, SentenceVectors
 from tinybert.training.examples import column_names
 from tinybert.training.language_modeling import OBJECTIVES, LanguageModeling
 
@@ -136,7 +136,7 @@ def _with_teacher(
     def build(name: str, text: str, tokens: TokenFile) -> SentenceVectors:
         return SentenceVectors.build(folder / name, tokens, options[text], task.tokenizer, teacher)
 
-    weight = 4.0 if options["teacher_weight"] is None else options["teacher_weight"]
+    weight = WEIGHT if options["teacher_weight"] is None else options["teacher_weight"]
     vectors = build("teacher.safetensors", "text", tokens)
     if held_out is None:
         return SentenceDistillation(task, vectors, weight=weight)

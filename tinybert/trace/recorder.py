@@ -11,6 +11,7 @@ scores, softmax and product, and a linear layer apart from its activation.
 from __future__ import annotations
 
 import sys
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -132,7 +133,7 @@ class Recorder:
             made = Value.of(f"y{index}" if several else "y", output.data).watch(output._version)
             self._keep(made)
             step.outputs.append(made)
-            self.made[id(output.data)] = output.data, (step.number, index)
+            self.made[id(output.data)] = weakref.ref(output.data), (step.number, index)
         if True in node.needs_input_grad:
             step.saved = self._saved(node, inputs, arrays)
             setattr(node, NUMBER, step.number)
@@ -158,7 +159,7 @@ class Recorder:
         for name, parent, array in zip(names, node.parents, gradients, strict=True):
             if array is not None:
                 value = self._keep(Value.of(f"d{name}", array))
-                self.made[id(array)] = array, (step.number, len(step.outputs))
+                self.made[id(array)] = weakref.ref(array), (step.number, len(step.outputs))
                 step.outputs.append(value)
                 if isinstance(parent, Tensor):
                     self.delivered.append((parent, value))
@@ -186,7 +187,7 @@ class Recorder:
                 step.options[key] = _text(tensor)  # the number of the update
 
     def finish(self) -> None:
-        """Forget all that is not part of the trace."""
+        """Name the axes, and forget all that is not part of the trace."""
         self._watch_gradients()
         for step in self.trace.steps:
             for value in step.values():
@@ -239,7 +240,7 @@ class Recorder:
 
     def _source(self, array: Any) -> tuple[int, int] | None:
         found = self.made.get(id(array))
-        return found[1] if found is not None and found[0] is array else None
+        return found[1] if found is not None and found[0]() is array else None
 
     def _keep(self, value: Value) -> Value:
         """Count the memory of a value; if it is too much, reduce the oldest ones."""

@@ -90,7 +90,7 @@ def record_texts(pipe: Pipeline, texts: Sequence[str], word: str | None = None) 
 def record_script(path: str) -> Run:
     """Record what a Python file runs; what it prints goes to standard error.
 
-    Raises ValueError, with the line, if the file raises an error.
+    Raises ValueError, with the line, if the file raises an error, and if it exits with one.
     """
     if not Path(path).is_file():
         raise ValueError(f"there is no file {path!r}")
@@ -100,8 +100,9 @@ def record_script(path: str) -> Run:
         sys.path.insert(0, str(Path(path).parent))
         try:
             runpy.run_path(path, run_name="__main__")
-        except SystemExit:
-            pass  # the script ends itself
+        except SystemExit as end:  # 0 and None mean that all went well
+            if end.code not in (None, 0):
+                raise ValueError(f"{path} ended itself with {end.code!r}") from end
         except Exception as error:
             lines = [
                 f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path

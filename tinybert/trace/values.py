@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,7 +87,8 @@ class Value:
 
     def watch(self, version: Version) -> Value:
         """Copy the array before it is changed in place for the first time; return self."""
-        version.before_change += (self.copy,)
+        alive = [reference for reference in version.before_change if reference() is not None]
+        version.before_change = (*alive, weakref.WeakMethod(self.copy))
         return self
 
     def copy(self) -> None:

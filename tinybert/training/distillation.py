@@ -36,6 +36,7 @@ from tinybert.weights.safetensors import SafetensorsFile
 KIND = "tinybert sentence vectors"
 PROBE = "Which teacher is this?"
 SAME = 1e-4  # a vector of the same teacher on another processor differs by less, relatively
+WEIGHT = 4.0  # of the loss of the sentence vectors
 PAIRS = 5.0  # the weight of the similarities
 WINDOW = 8  # sentences of a batch are drawn from so many times as many of similar length
 EVALUATED = 1000  # sentences whose similarities are compared with the teacher's
@@ -115,7 +116,7 @@ class SentenceDistillation:
         task: LanguageModeling,
         teacher: SentenceVectors,
         sentences: int = 64,
-        weight: float = 4.0,
+        weight: float = WEIGHT,
         held_out: SentenceVectors | None = None,
     ) -> None:
         check_integer("sentences", sentences, 2)
