@@ -40,7 +40,7 @@ FLOORS: list[set[str]] = [
     {"training", "search", "trace"},
     {"learn"},
     {"tinybert"},  # the package's own __init__.py
-    {"exercises"},  # learn/exercises: files for learners, who use public names alone
+    {"exercises"},  # learn/exercises: the files of learners
     {"bench"},
     {"cli"},
     {"__main__"},

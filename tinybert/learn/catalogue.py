@@ -1,0 +1,25 @@
+"""The exercises in the order in which to solve them."""
+
+from __future__ import annotations
+
+from tinybert.learn.exercise import Task, load_task
+
+# Chapter -> what it is about, and its exercises.
+CHAPTERS: dict[str, tuple[str, str]] = {
+    "tape": ("the gradient of anything", "mul"),
+    "loss": ("from scores to a loss", "softmax"),
+}
+NAMES = [f"{chapter}/{name}" for chapter, (_, names) in CHAPTERS.items() for name in names.split()]
+
+
+def task_of(name: str) -> Task:
+    """Return an exercise by its name, with or without its chapter; ValueError if there is none."""
+    found = [full for full in NAMES if name in (full, full.partition("/")[2])]
+    if len(found) != 1:
+        from difflib import get_close_matches
+
+        short = [full.partition("/")[2] for full in NAMES]
+        near = get_close_matches(name, [*NAMES, *short], 3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"there is no exercise {name!r}{hint}")
+    return load_task(found[0])
