@@ -49,6 +49,7 @@ from tinybert.generation import (
     TextIteratorStreamer,
     TextStreamer,
 )
+from tinybert.learn import show
 from tinybert.methods import attach_methods as _attach_methods
 from tinybert.models.families import *
 from tinybert.outputs import (

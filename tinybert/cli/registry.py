@@ -13,6 +13,7 @@ from tinybert.cli.command import Command
 # Name and one-line summary.
 COMMANDS = {
     "fetch": "Download a pretrained model",
+    "tutorials": "List, open and run the lessons",
     "similarity": "Compute the similarity of texts",
     "embed": "Compute sentence embeddings",
     "search": "Search text files by meaning",

@@ -1,0 +1,76 @@
+"""`show` shows every number of an array, as text and as SVG."""
+
+from __future__ import annotations
+
+import io
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+import tinybert
+from tinybert.learn.picture import LARGEST, picture_of
+
+WORDS = ("the", "<b>&", "\x1b[31m", "한국어")
+
+
+def test_a_small_matrix_is_shown_with_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    tinybert.show([[0.25, -3], [np.nan, np.inf]], "scores", rows=WORDS[:2], cols=("a", "b"))
+    assert capsys.readouterr().out.splitlines() == [
+        "scores  (2 x 2, -3 to 0.25)",
+        "          a       b",
+        "the      0.25      -3█",
+        "<b>&      nan?    inf█",
+    ]
+
+
+def test_a_wide_matrix_is_ink_alone_and_says_what_is_left_out() -> None:
+    text = picture_of(np.linspace(-1, 1, 200).reshape(2, 100), "w").text(40)
+    title, left_out, *rows = text.splitlines()
+    assert title == "w  (2 x 100, -1 to 1)"
+    assert left_out == "columns 0 to 18 of 100"
+    assert [row[0] for row in rows] == ["0", "1"]
+    assert rows[0][2:].startswith("████")  # the largest magnitudes come first
+    assert rows[1].strip("1 ") != "", "small numbers have less ink, not none in a whole row"
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 140])
+@pytest.mark.parametrize("columns", [1, 4, 9, 60])
+def test_no_line_is_too_long(width: int, columns: int) -> None:
+    values = np.random.default_rng(0).normal(size=(4, columns)) * 10.0 ** np.arange(-3, 1)[:, None]
+    text = picture_of(values, "a title" * 20, rows=WORDS).text(width)
+    assert max(map(tinybert.columns.columns_of, text.splitlines())) <= width
+    assert "\x1b" not in text
+
+
+def test_a_stream_without_blocks_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr("sys.stdout", stream)
+    tinybert.show([1.0, 0.5], "한", cols=WORDS[:2])
+    stream.flush()
+    assert isinstance(stream.buffer, io.BytesIO)
+    assert stream.buffer.getvalue().decode("cp1252").splitlines()[-1].split() == ["1#", "0.50:"]
+
+
+def test_the_svg_holds_every_value_and_no_markup_of_others() -> None:
+    values = np.random.default_rng(0).normal(size=(3, 4))
+    svg = picture_of(values, "<script>", cols=WORDS)._repr_html_()
+    root = ET.fromstring(svg)
+    titles = [node.text or "" for node in root.iter("{http://www.w3.org/2000/svg}title")]
+    shown = [float(title.rpartition(": ")[2]) for title in titles[1:]]
+    assert np.allclose(shown, values.ravel(), rtol=1e-5)
+    assert "<script>" not in svg
+
+
+def test_what_has_no_picture_is_refused() -> None:
+    with pytest.raises(ValueError, match="one or two axes"):
+        tinybert.show(np.zeros((2, 3, 4)))
+    with pytest.raises(ValueError, match="one or two axes"):
+        tinybert.show(np.zeros((0, 3)))
+    with pytest.raises(ValueError, match="array of numbers"):
+        tinybert.show(["a"])
+    with pytest.raises(ValueError, match=f"at most {LARGEST}"):
+        tinybert.show(np.zeros(LARGEST + 1))
+    with pytest.raises(ValueError, match="cols must be 3 labels"):
+        tinybert.show([1, 2, 3], cols=("a",))
+    tinybert.show(tinybert.Tensor([True, False]))

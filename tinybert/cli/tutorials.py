@@ -1,0 +1,99 @@
+"""`tinybert tutorials`: list, open and run the lessons."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tinybert.cli.command import Command, add_json_argument
+from tinybert.cli.terminal import print_json, table
+from tinybert.learn.lessons import Lesson, lesson_of, lessons
+
+DETAILS = """\
+list  shows the lessons, in the order in which they build on each other.
+open  writes a copy of a LESSON to the folder --folder, for you to read, change
+      and debug. A copy that you have changed is never overwritten.
+run   runs a LESSON from top to bottom and shows its results and pictures.
+
+LESSON is a number or a part of the file's name."""
+
+EXAMPLE = """\
+  $ tinybert tutorials list
+  $ tinybert tutorials run attention
+  $ tinybert tutorials open 1
+  wrote tinybert-lessons/01_tensor_and_tape.py
+  run it:       python tinybert-lessons/01_tensor_and_tape.py
+  step through: python -m pdb tinybert-lessons/01_tensor_and_tape.py"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the action, LESSON, --folder and --json."""
+    parser.add_argument("action", choices=("list", "open", "run"), nargs="?", default="list")
+    parser.add_argument(
+        "lesson", nargs="?", metavar="LESSON", help="a number or a part of the name"
+    )
+    parser.add_argument(
+        "--folder",
+        default="tinybert-lessons",
+        metavar="FOLDER",
+        help="where open writes the copy (default: tinybert-lessons)",
+    )
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List, copy or run."""
+    if args.action == "list":
+        if args.lesson is not None:
+            raise ValueError(f"tutorials list takes no LESSON, got {args.lesson!r}")
+        return _list(args.json)
+    if args.lesson is None:
+        raise ValueError(f"tutorials {args.action} needs a LESSON: a number or a part of its name")
+    if args.json:
+        raise ValueError(f"--json is an option of list, not of {args.action}")
+    lesson = lesson_of(args.lesson)
+    return _open(lesson, Path(args.folder)) if args.action == "open" else _run(lesson)
+
+
+def _list(as_json: bool) -> int:
+    known = lessons()
+    if as_json:
+        members = ("number", "title", "minutes")
+        rows = [{name: getattr(lesson, name) for name in members} for lesson in known]
+        print_json([row | {"file": str(x.path)} for row, x in zip(rows, known, strict=True)])
+        return 0
+    cells = [[str(x.number), x.title, str(x.minutes or "")] for x in known]
+    print("\n".join(table(["lesson", "title", "minutes"], cells, "rlr")))
+    print("\n`tinybert tutorials open 1` writes a copy to work with; `run 1` runs it.")
+    return 0
+
+
+def _open(lesson: Lesson, folder: Path) -> int:
+    copy = folder / lesson.path.name
+    source = lesson.path.read_bytes()
+    if copy.exists() and copy.read_bytes() != source:
+        print(f"{copy} has been changed and is left as it is")
+    elif copy.exists():
+        print(f"{copy} is there already")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(source)
+        print(f"wrote {copy}")
+    print(f"run it:       python {copy}")
+    print(f"step through: python -m pdb {copy}")
+    return 0
+
+
+def _run(lesson: Lesson) -> int:
+    print(f"{lesson.number}. {lesson.title}", file=sys.stderr)
+    # Small products only wait for each other on several threads.
+    environment = {"OPENBLAS_NUM_THREADS": "1"} | os.environ
+    return subprocess.run(
+        [sys.executable, str(lesson.path)], env=environment, check=False
+    ).returncode
+
+
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)
