@@ -19,8 +19,8 @@ def test_a_small_matrix_is_shown_with_its_numbers(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.splitlines() == [
         "scores  (2 x 2, -3 to 0.25)",
         "          a       b",
-        "the      0.25      -3█",
-        "<b>&      nan?    inf█",
+        "the     0.25      -3█",
+        "<b>&     nan?    inf█",
     ]
 
 

@@ -13,7 +13,6 @@ from tinybert.cli.command import Command
 # Name and one-line summary.
 COMMANDS = {
     "fetch": "Download a pretrained model",
-    "tutorials": "List, open and run the lessons",
     "similarity": "Compute the similarity of texts",
     "embed": "Compute sentence embeddings",
     "search": "Search text files by meaning",
@@ -35,6 +34,7 @@ COMMANDS = {
     "compare": "Compare our BERT with transformers layer by layer",
     "bench": "Benchmark against torch and transformers",
     "plot": "Draw attention, embeddings, loss curves, MEGA's memory, or cost",
+    "tutorials": "List, open and run the lessons",
 }
 
 
