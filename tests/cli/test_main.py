@@ -142,7 +142,7 @@ def test_home_folders_that_are_unknown(refused, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME"):
         monkeypatch.delenv(variable, raising=False)
-    assert "is unknown: set TINYBERT_HOME" in refused("embed", "a")
+    assert "is unknown: set TINYBERT_HOME" in refused("embed", "a", "--model", "minilm")
     assert "is unknown: set HF_HOME" in refused("classify", "a", "--model", "owner/name")
 
 

@@ -19,7 +19,7 @@ from tinybert.cli.command import (
 )
 from tinybert.cli.terminal import human_size, pad, print_json, shorten, table, terminal_width
 from tinybert.embedding import SentenceEmbedder
-from tinybert.pipelines.factory import find_folder
+from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.weights import atomic_write
 
 SHOWN_TEXTS = 20
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if output is not None:
         check_output_file("--output", output, SUFFIXES)
     texts = read_texts(args)
-    folder = find_folder(args.model)
+    folder = resolve(args.model, WEIGHT_FILES)
     embedder = SentenceEmbedder.from_pretrained(folder, device=args.device)
     vectors = embedder.encode(texts, batch_size=args.batch_size)
     result: dict[str, Any] = {"model": str(folder), "shape": list(vectors.shape)}

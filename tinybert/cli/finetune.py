@@ -24,7 +24,7 @@ from tinybert.cli.training_arguments import (
     say,
     train,
 )
-from tinybert.fetch import model_folder
+from tinybert.hub import resolve
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import Task
 
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         if options[name] is None:
             raise ValueError(f"{'TASK' if name == 'task' else '--train FILE'} is required")
     check_output(options, args)
-    folder, output = model_folder(options["model"]), Path(options["output"])
+    folder, output = resolve(options["model"]), Path(options["output"])
     tokenizer = AutoTokenizer.from_pretrained(folder)
     task = make_task(options, tokenizer)
     data = read_data(options["train"], options, task, output / "tokens.safetensors")

@@ -15,7 +15,7 @@ from tinybert.cli.command import (
 from tinybert.cli.pipeline_arguments import warnings_unless_error
 from tinybert.cli.terminal import columns_of, one_line, print_json, shorten, table, terminal_width
 from tinybert.embedding import SentenceEmbedder
-from tinybert.pipelines.factory import find_folder
+from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.search import CrossEncoder, Found, search
 from tinybert.search.passages import UNITS
 
@@ -83,11 +83,11 @@ def run(args: argparse.Namespace) -> int:
     """Search, and print the passages that were found."""
     if args.candidates is not None and args.rerank is None:
         raise ValueError("--candidates needs --rerank MODEL")
-    folder, reranker = find_folder(args.model), None
+    folder, reranker = resolve(args.model, WEIGHT_FILES), None
     embedder = SentenceEmbedder.from_pretrained(folder, device=args.device)
     if args.rerank is not None:
         with warnings_unless_error():
-            reranker = CrossEncoder.from_pretrained(find_folder(args.rerank), args.device)
+            reranker = CrossEncoder.from_pretrained(resolve(args.rerank, WEIGHT_FILES), args.device)
     found = search(
         args.query,
         args.path,

@@ -20,7 +20,7 @@ from tinybert.cli.heatmap import check_heatmap, save_heatmap
 from tinybert.cli.output import console
 from tinybert.cli.terminal import print_json, shorten, terminal_width
 from tinybert.embedding import SentenceEmbedder, similarity
-from tinybert.pipelines.factory import find_folder
+from tinybert.hub import WEIGHT_FILES, resolve
 
 MAX_TABLE_TEXTS = 12  # more texts are shown as pairs
 CELL = 5  # columns of a number, "-0.05"
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     plot = figure_path("--plot", args.plot)
     if plot is not None:
         check_heatmap(len(texts))
-    folder = find_folder(args.model)
+    folder = resolve(args.model, WEIGHT_FILES)
     cosines = similarity(SentenceEmbedder.from_pretrained(folder).encode(texts))
     if plot is not None:
         save_heatmap(plot, texts, cosines)
