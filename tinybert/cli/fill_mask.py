@@ -20,13 +20,13 @@ independently. --target restricts the prediction to given words; repeat it for
 each word."""
 
 EXAMPLE = """\
-  $ tinybert fill-mask "Paris is the [MASK] of France."
-  Paris is the [MASK] of France.
+  $ tinybert fill-mask "She opened the [MASK] and walked in." --top-k 3
+  She opened the [MASK] and walked in.
 
-  word      score
-  capital  0.9971  ███████████████████████▉
-  heart    0.0008
-  center   0.0004
+  word   score
+  door  0.1061  ██▌
+  hand  0.0557  █▍
+  wall  0.0280  ▋
 
   $ tinybert fill-mask "He [MASK] home." --target went
   $ tinybert fill-mask "A [MASK] sat." --plot words.png"""

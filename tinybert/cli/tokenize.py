@@ -33,10 +33,10 @@ EXAMPLE = """\
     pieces   unbelievable · !
 
   #  token            id  type
-  0  [CLS]           101     0
-  1  unbelievable  23653     0
-  2  !               999     0
-  3  [SEP]           102     0"""
+  0  [CLS]             2     0
+  1  unbelievable  21832     0
+  2  !                 5     0
+  3  [SEP]             3     0"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
