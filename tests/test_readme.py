@@ -73,6 +73,7 @@ def test_examples_were_found() -> None:
     assert len(blocks("python")) == 2
     assert [command.split()[1] for command, _ in transcripts()] == [
         "similarity",
+        "fill-mask",
         "search",
         "tokenize",
         "plot",

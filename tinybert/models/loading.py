@@ -118,6 +118,8 @@ def _named_as_in(
                 report.renamed[key] = name
         elif not _is_ignored(name):
             report.unexpected_keys.append(key)
+            if of_file and not model_has_prefix and not key.startswith(of_file):
+                report.head_keys.append(key)
     return in_file
 
 
