@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.autograd import Function, Tensor
+from tinybert.autograd import Tensor
 
 # A class like Mul, or a function of Tensors.
 Operation = Callable[..., Any]
@@ -25,6 +25,12 @@ def gradients(
     output = _call(operation)(*tensors.values(), **options)
     output.backward(np.random.default_rng(1).normal(size=output.shape))
     return {name: None if t.grad is None else t.grad.numpy() for name, t in tensors.items()}
+
+
+def leaf_gradients(output: Tensor, dy: Any, *leaves: Tensor) -> tuple[np.ndarray, ...]:
+    """Run backward from `output` with its gradient dy; return the gradients of the leaves."""
+    output.backward(dy)
+    return tuple(leaf.grad.numpy() for leaf in leaves if leaf.grad is not None)
 
 
 def value(operation: Operation, *inputs: Any, **options: Any) -> np.ndarray:
