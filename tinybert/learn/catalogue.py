@@ -6,8 +6,14 @@ from tinybert.learn.exercise import Task, load_task
 
 # Chapter -> what it is about, and its exercises.
 CHAPTERS: dict[str, tuple[str, str]] = {
-    "tape": ("the gradient of anything", "mul"),
-    "loss": ("from scores to a loss", "softmax"),
+    "tape": (
+        "the gradient of anything",
+        "chain_rule unbroadcast mul tanh matmul_backward linear_backward walk gradcheck inplace",
+    ),
+    "loss": (
+        "from scores to a loss",
+        "softmax softmax_backward log_softmax cross_entropy cross_entropy_backward bce smoothing",
+    ),
 }
 NAMES = [f"{chapter}/{name}" for chapter, (_, names) in CHAPTERS.items() for name in names.split()]
 

@@ -56,6 +56,7 @@ def _kind(value: Any) -> str:
         return f"an array of shape {value.shape}"
     if value is None:
         return "None (is a return missing?)"
+    value = value.item() if isinstance(value, np.generic) else value
     return f"{type(value).__name__} {short_repr(value, 60)}"
 
 
@@ -74,7 +75,8 @@ def _of_arrays(got: Any, expected: Any, tolerance: float, prefix: str) -> Differ
     if right.dtype.kind in "biu":
         worst = np.unravel_index(int(wrong.argmax()), wrong.shape)
     else:
-        size = np.abs(np.where(wrong, mine - right, 0))
+        with np.errstate(invalid="ignore"):
+            size = np.abs(np.where(wrong, mine - right, 0))
         worst = np.unravel_index(int(np.where(np.isnan(size), np.inf, size).argmax()), wrong.shape)
     at = f" at {[int(i) for i in worst]}" if right.ndim else ""
     lines = [f"{prefix}expected {_number(right[worst])}{at}, got {_number(mine[worst])}"]
@@ -95,7 +97,7 @@ def _wrong(mine: np.ndarray, right: np.ndarray, tolerance: float) -> np.ndarray:
 
 
 def _number(value: Any) -> str:
-    return str(value) if value.dtype.kind in "biu" else f"{value:.6g}"
+    return str(value) if value.dtype.kind in "biu" else f"{value + 0.0:.6g}"  # never -0
 
 
 def _of_members(
@@ -111,8 +113,11 @@ def _of_members(
             return Difference("shape", [*lines, f"{prefix}got the keys {short_repr(list(got))}"])
         pairs = [(str(key), got[key], value) for key, value in expected.items()]
     else:
+        wanted = f"the tuple ({', '.join(names)})" if names else _kind(expected)
         if not isinstance(got, list | tuple):
-            return Difference("shape", [f"{prefix}expected {_kind(expected)}, got {_kind(got)}"])
+            return Difference("shape", [f"{prefix}expected {wanted}, got {_kind(got)}"])
+        if len(got) != len(expected) and names:
+            return Difference("shape", [f"{prefix}expected {wanted}, got {len(got)} values"])
         if len(got) != len(expected):
             lines = [
                 f"{prefix}expected {len(expected)} members: {short_repr(expected)}",

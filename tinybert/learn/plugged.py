@@ -65,7 +65,8 @@ def _answers(model: Any, tokenizer: Any) -> dict[str, Any]:
     """Compute the ids of six sentences, their cosines, and gradients for a random cotangent."""
     batch = tokenizer(list(SENTENCES), padding=True, return_tensors="np")
     model.zero_grad()
-    output = model(**batch).last_hidden_state
+    # With the attention weights asked for, softmax and products are operations of their own.
+    output = model(**batch, output_attentions=True).last_hidden_state
     output.backward(np.random.default_rng(0).normal(size=output.shape).astype(output.dtype))
     mask = batch["attention_mask"][..., None]
     means = (output.numpy() * mask).sum(1) / mask.sum(1)
