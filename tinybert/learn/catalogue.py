@@ -8,6 +8,11 @@ from tinybert.learn.exercise import Task, load_task
 CHAPTERS: dict[str, tuple[str, str]] = {
     "tape": ("the gradient of anything", "mul"),
     "loss": ("from scores to a loss", "softmax"),
+    "parts": (
+        "what layers and training steps are made of",
+        "gelu silu_relu2 layer_norm layer_norm_backward rms_norm embedding dropout adam adamw clip "
+        "warmup",
+    ),
 }
 NAMES = [f"{chapter}/{name}" for chapter, (_, names) in CHAPTERS.items() for name in names.split()]
 
