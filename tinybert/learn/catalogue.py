@@ -13,6 +13,7 @@ CHAPTERS: dict[str, tuple[str, str]] = {
         "gelu silu_relu2 layer_norm layer_norm_backward rms_norm embedding dropout adam adamw clip "
         "warmup",
     ),
+    "attn": ("which token attends to which", "heads scores padding_mask causal"),
 }
 NAMES = [f"{chapter}/{name}" for chapter, (_, names) in CHAPTERS.items() for name in names.split()]
 
