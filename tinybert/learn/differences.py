@@ -66,8 +66,9 @@ def _of_arrays(got: Any, expected: Any, tolerance: float, prefix: str) -> Differ
     if mine.shape != right.shape:
         lines = [f"{prefix}expected shape {right.shape}, got shape {mine.shape}"]
         return Difference("shape", lines)
-    # A number of Python has no width; an array does.
-    if mine.dtype != right.dtype if is_array else mine.dtype.kind != right.dtype.kind:
+    # A number of Python has no width; an array does. An integer is as good as a float of its value.
+    kinds = "iuf" if right.dtype.kind == "f" else right.dtype.kind
+    if mine.dtype != right.dtype if is_array else mine.dtype.kind not in kinds:
         return Difference("dtype", [f"{prefix}expected dtype {right.dtype}, got {mine.dtype}"])
     wrong = _wrong(mine, right, tolerance)
     if not wrong.any():
@@ -79,7 +80,10 @@ def _of_arrays(got: Any, expected: Any, tolerance: float, prefix: str) -> Differ
             size = np.abs(np.where(wrong, mine - right, 0))
         worst = np.unravel_index(int(np.where(np.isnan(size), np.inf, size).argmax()), wrong.shape)
     at = f" at {[int(i) for i in worst]}" if right.ndim else ""
-    lines = [f"{prefix}expected {_number(right[worst])}{at}, got {_number(mine[worst])}"]
+    shown = [_number(array[worst], 6) for array in (right, mine)]
+    if shown[0] == shown[1]:
+        shown = [_number(array[worst], 17) for array in (right, mine)]
+    lines = [f"{prefix}expected {shown[0]}{at}, got {shown[1]}"]
     if right.size > 1:
         lines.append(f"{wrong.sum():,} of {right.size:,} numbers differ")
     return Difference("values", lines)
@@ -96,8 +100,8 @@ def _wrong(mine: np.ndarray, right: np.ndarray, tolerance: float) -> np.ndarray:
     return ~(near | (mine == right) | (np.isnan(mine) & np.isnan(right)))
 
 
-def _number(value: Any) -> str:
-    return str(value) if value.dtype.kind in "biu" else f"{value + 0.0:.6g}"  # never -0
+def _number(value: Any, digits: int) -> str:
+    return str(value) if value.dtype.kind in "biu" else f"{value + 0:.{digits}g}"  # no -0
 
 
 def _of_members(

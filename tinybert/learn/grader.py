@@ -114,7 +114,7 @@ def load(task: Task, source: str, path: str) -> ModuleType:
         tree = ast.parse(source, path)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise NotAccepted(_syntax(error)) from None
-    for name, line in _names(tree):
+    for name, line in _names(tree, task.defined):
         if name in task.exercise.forbidden:
             raise NotAccepted(f"line {line} uses {name}: {task.exercise.forbidden[name]}")
     linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
@@ -133,10 +133,10 @@ def load(task: Task, source: str, path: str) -> ModuleType:
     return module
 
 
-def _names(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """All names that a file uses or imports, with their lines."""
+def _names(tree: ast.AST, defined: list[str]) -> Iterator[tuple[str, int]]:
+    """All names that a file uses or imports, with their lines, but not calls of its own code."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
+        if isinstance(node, ast.Name) and node.id not in defined:
             yield node.id, node.lineno
         elif isinstance(node, ast.Attribute):
             yield node.attr, node.lineno
@@ -259,6 +259,11 @@ def _argument(name: str, value: Any) -> str:
     if type(value) is dict and value:
         inner = ", ".join(_argument(str(key), member) for key, member in value.items())
         return f"{name}: {{{inner}}}"
+    if type(value) in (list, tuple) and any(isinstance(member, np.ndarray) for member in value):
+        inner = ", ".join(_argument("", member).strip(": =") for member in value)
+        return f"{name}: [{inner}]"
+    if isinstance(value, np.random.Generator):
+        return name
     if callable(value):
         return getattr(value, "__qualname__", name)
     return f"{name}={short_repr(value, 60)}"
