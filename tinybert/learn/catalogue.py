@@ -8,6 +8,10 @@ from tinybert.learn.exercise import Task, load_task
 CHAPTERS: dict[str, tuple[str, str]] = {
     "tape": ("the gradient of anything", "mul"),
     "loss": ("from scores to a loss", "softmax"),
+    "words": (
+        "from a text to rows of ids",
+        "clean accents punctuation longest learn rows pad windows",
+    ),
 }
 NAMES = [f"{chapter}/{name}" for chapter, (_, names) in CHAPTERS.items() for name in names.split()]
 
