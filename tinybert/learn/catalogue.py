@@ -12,6 +12,9 @@ CHAPTERS: dict[str, tuple[str, str]] = {
         "from a text to rows of ids",
         "clean accents punctuation longest learn rows pad windows",
     ),
+    "bytes": ("byte pairs: a vocabulary without unknown words", "alphabet merge offsets"),
+    "files": ("weights on disk", "safetensors"),
+    "long": ("sequences of any length", "ema_fft"),
 }
 NAMES = [f"{chapter}/{name}" for chapter, (_, names) in CHAPTERS.items() for name in names.split()]
 
