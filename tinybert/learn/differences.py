@@ -124,8 +124,8 @@ def _of_members(
             return Difference("shape", [f"{prefix}expected {wanted}, got {len(got)} values"])
         if len(got) != len(expected):
             lines = [
-                f"{prefix}expected {len(expected)} members: {short_repr(expected)}",
-                f"{prefix}got {len(got)}: {short_repr(got)}",
+                f"{prefix}expected {_count(expected)}: {short_repr(expected)}",
+                f"{prefix}got {_count(got)}: {short_repr(got)}",
             ]
             return Difference("values" if isinstance(expected, list) else "shape", lines)
         keys = list(names) or [f"[{i}]" for i in range(len(expected))]
@@ -140,6 +140,10 @@ def _of_members(
                 return Difference("values", lines)
             return found
     return None
+
+
+def _count(members: Sequence[Any]) -> str:
+    return f"{len(members)} member{'' if len(members) == 1 else 's'}"
 
 
 def _is_long(value: Any) -> bool:

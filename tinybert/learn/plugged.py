@@ -18,7 +18,7 @@ from tinybert.tokenizers import BertTokenizer
 SENTENCES = (
     "A man is playing a guitar.",
     "Someone plays an instrument.",
-    "The cat sleeps on the sofa.",
+    "The cat snoozes on the sofa.",
     "Two dogs run through the café!",
     "Prices rose faster than expected in March.",
     "Inflation in spring was higher than economists thought.",
