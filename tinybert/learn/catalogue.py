@@ -9,7 +9,10 @@ CHAPTERS: dict[str, tuple[str, str]] = {
     "tape": ("the gradient of anything", "mul"),
     "loss": ("from scores to a loss", "softmax"),
     "attn": ("attention", "forward backward relative blocks"),
-    "bert": ("the layers and tasks of BERT", "embeddings layer layer_backward pooling"),
+    "bert": (
+        "the layers and tasks of BERT",
+        "embeddings layer layer_backward pooling mask_words span tied pre_ln",
+    ),
 }
 NAMES = [f"{chapter}/{name}" for chapter, (_, names) in CHAPTERS.items() for name in names.split()]
 

@@ -6,7 +6,7 @@
 
 Backward is the same in reverse order. Where forward uses a value twice, as at a residual, its
 gradient is the sum of what comes back from both uses. x is used four times: by query, key, value
-and the first residual. `kept` has every named value of forward, and "x", "query", "key", "value".
+and the first residual. `kept` has every named value of forward, and what attention was called with.
 
 `linear` and `norm` below return the gradient of the input of that part and store those of its
 weights in `gradients`. `gelu_backward(dy, x)` needs GELU's *input*.
@@ -38,15 +38,15 @@ def layer_backward(
         gradients[f"{name}.weight"], gradients[f"{name}.bias"] = dweight, dbias
         return dx
 
-    qkv = kept["query"], kept["key"], kept["value"]
-    # TODO: from y back to x; multi_head_attention_backward(dcontext, *qkv, heads) gives dq, dk, dv.
+    attended = kept["query"], kept["key"], kept["value"], heads, kept["mask"]
+    # TODO: back to x; multi_head_attention_backward(dcontext, *attended) is (dquery, dkey, dvalue).
     # --- solution
     dadded = norm(dy, kept["added_2"], "output.LayerNorm")
     dwide = gelu_backward(linear(dadded, kept["active"], "output.dense"), kept["wide"])
     dmiddle = dadded + linear(dwide, kept["middle"], "intermediate.dense")
     dadded = norm(dmiddle, kept["added_1"], "attention.output.LayerNorm")
     dcontext = linear(dadded, kept["context"], "attention.output.dense")
-    dx, ways = dadded, multi_head_attention_backward(dcontext, *qkv, heads)
+    dx, ways = dadded, multi_head_attention_backward(dcontext, *attended)
     for name, gradient in zip(("query", "key", "value"), ways, strict=True):
         dx = dx + linear(gradient, kept["x"], f"attention.self.{name}")
     return dx, gradients
