@@ -17,7 +17,8 @@ EXERCISE = Exercise(
     lesson=8,
     hints=(
         "A for loop can take a layer apart: for norm_1, attention, norm_2, feed_forward in layers.",
-        "Each of the two formulas is one line of Python that can give x a new value. The last norm comes after the loop.",
+        "Each of the two formulas is one line of Python that can give x a new value. The last norm "
+        "comes after the loop.",
     ),
     mutants=(
         Mutant(
