@@ -13,6 +13,7 @@ CHAPTERS: dict[str, tuple[str, str]] = {
         "the layers and tasks of BERT",
         "embeddings layer layer_backward pooling mask_words span tied pre_ln",
     ),
+    "write": ("how text is generated", "top_p penalty beam_step cache_step"),
 }
 NAMES = [f"{chapter}/{name}" for chapter, (_, names) in CHAPTERS.items() for name in names.split()]
 
