@@ -37,13 +37,13 @@ EXERCISE = Exercise(
         ),
         Mutant(
             "lower residual lost",
-            "dx, ways = dadded, ",
-            "dx, ways = 0, ",
+            "dx, dqkv = dadded, ",
+            "dx, dqkv = 0, ",
             "gradient",
             "x is used by the residual as well: its gradient is the fourth term of dx.",
         ),
         Mutant(
-            "dx of the last way only",
+            "gradients of query and key lost",
             "dx = dx + linear",
             "dx = dadded + linear",
             "gradient",
@@ -54,7 +54,7 @@ EXERCISE = Exercise(
             "dmiddle = dadded + ",
             "dmiddle = dy + ",
             "gradient",
-            "the residual joins before the norm: what comes back through it has passed the norm.",
+            "the residual is added before the norm: its gradient is that of added_2, not dy.",
         ),
         Mutant(
             "GELU's output for its input",
@@ -78,7 +78,7 @@ EXERCISE = Exercise(
             "the last norm of forward, which is the first of backward, had added_2 as its input.",
         ),
         Mutant(
-            "mean over the ways",
+            "mean instead of sum",
             "    return dx, gradients",
             "    return dadded + (dx - dadded) / 3, gradients",
             "gradient",

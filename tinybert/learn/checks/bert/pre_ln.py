@@ -54,7 +54,7 @@ EXERCISE = Exercise(
             "return last_norm(x)",
             "return x",
             "values",
-            "the sums have grown from layer to layer; the last norm brings them back to size.",
+            "the sums have grown from layer to layer: normalise them once at the end.",
         ),
         Mutant(
             "last norm in every layer",

@@ -33,7 +33,7 @@ EXERCISE = Exercise(
             "(length >= 1) & (length <= longest)",
             "(abs(length - 1) < longest)",
             "values",
-            "a pair whose end is before its start is no answer.",
+            "a span cannot end before it starts.",
         ),
         Mutant(
             "no limit of the length",

@@ -23,18 +23,18 @@ EXERCISE = Exercise(
     ),
     mutants=(
         Mutant(
-            "the end only",
+            "output part only",
             "    np.add.at(dtable, ids[real], dx[real])\n",
             "",
             "gradient",
             "the table is also the word embeddings: add their gradient dx to the rows of the ids.",
         ),
         Mutant(
-            "the beginning only",
+            "input part only",
             "dtable = dscores.reshape(-1, vocab).T @ states.reshape(-1, width)",
             "dtable = np.zeros((vocab, width))",
             "gradient",
-            "the table also computes the scores: every word gets a gradient from there.",
+            "the table also computes the scores: every row gets a gradient from them.",
         ),
         Mutant(
             "mean of both",
@@ -59,19 +59,19 @@ EXERCISE = Exercise(
             "the word embeddings of padding get no gradient: leave out positions with pad_id.",
         ),
         Mutant(
-            "padding left out at the end too",
+            "padding left out of the output part",
             "    return dtable",
             "    dtable[pad_id] = 0\n    return dtable",
             "gradient",
-            "the row of padding gets no gradient from the beginning, but the scores of all words "
-            "train it: softmax lowers it.",
+            "the row of padding gets no gradient as an input embedding, but it gets one as an "
+            "output weight: softmax lowers the scores of all other tokens.",
         ),
         Mutant(
-            "the padding's scores left out",
+            "output part without padded positions",
             "dscores.reshape(-1, vocab).T @ states.reshape(-1, width)",
             "dscores[ids != pad_id].T @ states[ids != pad_id]",
             "gradient",
-            "all positions count at the end; where the loss ignores one, dscores is 0 already.",
+            "all positions count in the output part; dscores is 0 where the loss ignores one.",
         ),
     ),
 )

@@ -12,10 +12,10 @@ EXERCISE = Exercise(
     level=4,
     lesson=7,
     hints=(
-        "The scores as a column plus log_p give all K x V totals. argsort with axis=None ranks "
+        "The scores as a column plus log_p give all K V totals. argsort with axis=None ranks "
         "them as one flat array; sort the negative totals for best first.",
         "Row and column of a flat position i in an array with V columns are i // V and i % V: the "
-        "text and the word.",
+        "text and the token.",
         "Make one list of the best 2 K candidates, then two lists from it: one without `end`, cut "
         "to K, and one with `end`, from the first K.",
     ),
@@ -25,15 +25,15 @@ EXERCISE = Exercise(
             'np.argsort(-total, axis=None, kind="stable")[: 2 * beams]',
             "(np.argsort(-total, axis=1)[:, :2] + vocab * np.arange(beams)[:, None]).ravel()",
             "values",
-            "all K x V candidates compete: a good text may go on in several ways, and a bad one "
-            "not at all.",
+            "all K V candidates compete: a good text may be extended in several ways, and a bad "
+            "one not at all.",
         ),
         Mutant(
             "scores of the texts forgotten",
             "scores[:, None] + log_p",
             "log_p",
             "values",
-            "the score of a candidate is that of its text plus log P of the word.",
+            "the score of a candidate is that of its text plus log P of the token.",
         ),
         Mutant(
             "mean instead of sum",
@@ -43,14 +43,14 @@ EXERCISE = Exercise(
             "scores stay sums while texts run; only finished texts are divided by their length.",
         ),
         Mutant(
-            "finished texts run on",
+            "finished texts extended",
             "[c for c in candidates if c[2] != end]",
             "candidates",
             "values",
             "after `end` a text is finished: it goes to `ended` and must not be extended.",
         ),
         Mutant(
-            "text and word mixed up",
+            "text and token mixed up",
             "divmod(int(i), vocab)",
             "divmod(int(i), beams)",
             "values",
@@ -61,7 +61,7 @@ EXERCISE = Exercise(
             "[: 2 * beams]",
             "[:beams]",
             "values",
-            "if some of the best K are finished, fewer than K are left to run: take 2 K.",
+            "if some of the best K are finished, fewer than K are left to go on: take 2 K.",
         ),
         Mutant(
             "ended from all candidates",
@@ -105,9 +105,9 @@ def case(
 ) -> Case:
     """Return the case with the two lists."""
     candidates = [
-        (score + float(log_p[text, word]), text, word)
+        (score + float(log_p[text, token]), text, token)
         for text, score in enumerate(scores.tolist())
-        for word in range(log_p.shape[1])
+        for token in range(log_p.shape[1])
     ]
     beams = len(scores)
     best = sorted(candidates, key=lambda c: (-c[0], c[1], c[2]))[: 2 * beams]

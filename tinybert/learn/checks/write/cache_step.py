@@ -9,6 +9,10 @@ import numpy as np
 from tinybert import functional as F
 from tinybert.autograd import as_tensor
 from tinybert.learn.exercise import Case, Exercise, Mutant
+from tinybert.learn.layers import merge_heads
+from tinybert.learn.patches import Patch
+from tinybert.learn.small_models import generation_case, weights_of
+from tinybert.models.attention import SelfAttention
 
 EXERCISE = Exercise(
     minutes=25,
@@ -106,6 +110,7 @@ def check(student: ModuleType) -> Iterator[Case]:
     for length in (6, 4):
         yield step(student, ids[:, :length], padded[:, :length], w, stage="edges")
     yield step(student, ids[:1, :2], all_real[:1, :2], weights(2), stage="edges")
+    yield in_a_model(student)
 
 
 def weights(seed: int) -> dict[str, np.ndarray]:
@@ -163,3 +168,26 @@ def parameters(w: Any) -> list[tuple[Any, Any]]:
     """Return weight and bias of query, key and value as Tensors."""
     names = ("query", "key", "value")
     return [(as_tensor(w[f"{n}.weight"]), as_tensor(w[f"{n}.bias"])) for n in names]
+
+
+def in_a_model(student: ModuleType) -> Case:
+    """Return the case of a small model with the learner's step in each of its layers."""
+    original = SelfAttention.forward
+
+    def forward(self: Any, x: Any, call: Any, past: Any, head_mask: Any) -> Any:
+        if x.shape[1] > 1:  # the prompt
+            return original(self, x, call, past, head_mask)
+        batch, _, width = x.shape
+        # The states of a layer are its "words", one for each text; they know their positions.
+        w = {"words": x.data[:, 0], "positions": np.zeros((past.length + 1, width), x.dtype)}
+        mask = np.ones((batch, past.length + 1), int)
+        if call.mask is not None:
+            mask = (call.mask.data[:, 0, 0] == 0).astype(int)
+        kept = merge_heads(past.key.data), merge_heads(past.value.data)
+        arguments = (np.arange(batch), mask, kept, {**w, **weights_of(self)})
+        context, cache = student.cache_step(*arguments, len(self.kept_heads))
+        past.key, past.value = (self.split(as_tensor(array)) for array in cache)
+        return as_tensor(context), None
+
+    what = "a small model that generates with your step in every layer"
+    return generation_case(what, Patch("tinybert.models.attention.SelfAttention.forward", forward))

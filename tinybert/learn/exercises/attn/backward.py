@@ -2,14 +2,14 @@
 
     scores = q @ k^T / sqrt(K)        p = softmax(scores + mask)        context = p @ v
 
-Walk back, one step at a time. You know all three rules:
+Go back one step at a time, by three rules:
 
 - a product C = A @ B has dA = dC @ B^T and dB = A^T @ dC;
 - softmax over the last axis has dscores_j = p_j (dp_j - sum of dp_i p_i over all i);
 - a factor in forward is the same factor in backward.
 
-The mask is a constant. A masked key has p = 0: check that your formulas give its key and value a
-gradient of 0 without a line of their own.
+The mask is a constant. A masked key has p = 0; the formulas then give this key and its value the
+gradient 0 without any extra code.
 """
 
 import math

@@ -2,14 +2,14 @@
 
     context = sum of exp(s_j) v_j / sum of exp(s_j)      over all keys j, for each query
 
-Both sums can grow block by block, so that the Tq x Tk scores are never in memory at once. The one
-difficulty is the maximum that softmax subtracts: it is not known before the last block. So keep
-the largest score *so far*, and hold
+Both sums can be computed block by block, and the Tq x Tk scores are never in memory at once (flash
+attention, online softmax). The one difficulty is the maximum that softmax subtracts: it is not
+known before the last block. So use the largest score *so far*, top:
 
     total    = sum of exp(s_j - top)          gathered = sum of exp(s_j - top) v_j
 
-When a block has a larger score, both sums were computed with a top that is too small. They are
-not lost: exp(s - new) = exp(s - old) exp(old - new). At the start top is -infinity.
+When a block has a larger score, both sums have been computed with a top that is too small. They can
+be corrected: exp(s - new) = exp(s - old) exp(old - new). At the start top is -infinity.
 """
 
 import math

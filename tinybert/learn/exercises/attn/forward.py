@@ -4,7 +4,7 @@
 
 The D features of a token are H heads of K = D / H features. Head h has the features h K to
 (h + 1) K - 1. `split_heads` returns (B, T, D) as (B, H, T, K): then `@`, which multiplies the last
-two axes, works on all heads at once. At the end the heads of a token stand side by side again.
+two axes, works on all heads at once. At the end the heads of a token are concatenated again.
 
 The mask is 0 for keys to read and a huge negative number for padding. It broadcasts to the scores
 (B, H, Tq, Tk). A masked key has the weight exp(-huge) = 0.
@@ -25,7 +25,7 @@ def multi_head_attention(
     mask: np.ndarray | float = 0.0,
 ) -> np.ndarray:
     """Return the context (B, Tq, D) of query (B, Tq, D), key and value (B, Tk, D)."""
-    # TODO: split all three, scores, mask, softmax over the keys, mix the values, merge the heads.
+    # TODO: split all three, scores, mask, softmax over the keys, product with the values, merge.
     # --- solution
     q, k, v = (split_heads(x, heads) for x in (query, key, value))
     scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]) + mask

@@ -6,8 +6,8 @@ l is the position of the query and r that of the key. E has a vector of K featur
 distance from -(P - 1) to P - 1, where P is the largest number of positions. An array has no
 negative rows: row 0 of `table` is the distance -(P - 1), its middle row is the distance 0.
 
-NumPy would accept a negative row and count it from the end, without an error. And with a cache of
-earlier keys there are more keys than queries: the queries are then the *last* Tq of the Tk tokens.
+NumPy accepts a negative index without an error and counts it from the end. With a cache of earlier
+keys there are more keys than queries: the queries are then the *last* Tq of the Tk tokens.
 """
 
 import math

@@ -2,9 +2,10 @@
 
     x = LayerNorm(word[id] + position[t] + type[s])
 
-A token's id selects a row of the word embeddings. The model also has to know where a token is and
-in which of two texts: t = 0, 1, 2, ... counts the tokens of a row of the batch, and s is 0 for the
-first text of a pair and 1 for the second. The three vectors are added, then normalised together.
+A token's id selects a row of the word embeddings. The model also has to know the position of a
+token, and which of two texts it belongs to: t = 0, 1, 2, ... counts the tokens of each row of the
+batch; s, the token type, is 0 for the first text of a pair and 1 for the second. The three vectors
+are added, and the sum is normalised.
 
 The names of the weights are those in the files of every BERT.
 """

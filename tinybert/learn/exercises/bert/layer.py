@@ -3,11 +3,11 @@
     middle = LayerNorm(x + dense(attention(query, key, value)))
     y      = LayerNorm(middle + dense(GELU(dense(middle))))
 
-query, key and value are three linear maps of x. In attention the tokens exchange information; in
-the feed-forward part every token is on its own. Both parts compute a *change*, which is added to
-their input (the residual connection), and the sum is normalised. This order is called post-LN.
+query, key and value are three linear maps of x. Attention moves information between tokens;
+the feed-forward part works on each token separately. The output of each part is added to its input
+(the residual connection), and the sum is normalised. This order is called post-LN.
 
-`linear` and `norm` below take the weights of one name. The names, as in the files of every BERT:
+`linear` and `norm` below take the name of their weights. The names are those in every BERT file:
 
     attention.self.query   attention.self.key   attention.self.value
     attention.output.dense     attention.output.LayerNorm

@@ -5,8 +5,8 @@
                 added_2 = middle + dense(active)     y      = LayerNorm(added_2)
 
 Backward is the same in reverse order. Where forward uses a value twice, as at a residual, its
-gradient is the sum of what comes back from both uses. x is used four times: by query, key, value
-and the first residual. `kept` has every named value of forward, and what attention was called with.
+gradient is the sum of the gradients of both uses. x is used four times: by query, key, value and
+the first residual. `kept` has every named value of forward, and the arguments of attention.
 
 `linear` and `norm` below return the gradient of the input of that part and store those of its
 weights in `gradients`. `gelu_backward(dy, x)` needs GELU's *input*.
@@ -46,8 +46,8 @@ def layer_backward(
     dmiddle = dadded + linear(dwide, kept["middle"], "intermediate.dense")
     dadded = norm(dmiddle, kept["added_1"], "attention.output.LayerNorm")
     dcontext = linear(dadded, kept["context"], "attention.output.dense")
-    dx, ways = dadded, multi_head_attention_backward(dcontext, *attended)
-    for name, gradient in zip(("query", "key", "value"), ways, strict=True):
+    dx, dqkv = dadded, multi_head_attention_backward(dcontext, *attended)
+    for name, gradient in zip(("query", "key", "value"), dqkv, strict=True):
         dx = dx + linear(gradient, kept["x"], f"attention.self.{name}")
     return dx, gradients
     # --- end

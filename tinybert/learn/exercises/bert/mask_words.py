@@ -1,14 +1,14 @@
-"""What BERT was trained on: hide some tokens, and ask for them.
+"""Masked language modeling: hide some tokens, and let the model predict them.
 
 About 15% of the tokens are chosen. [CLS], [SEP] and padding are never chosen. Of the chosen ones
 
     80% become [MASK]        10% become a random token        10% stay as they are
 
-so that the model cannot know which tokens it will be asked for. The labels of the chosen tokens are
-their *original* ids. All other labels are -100, which the loss ignores.
+so the model cannot know which tokens it has to predict. The labels of the chosen tokens are their
+*original* ids. All other labels are -100, which the loss ignores.
 
-Three draws decide, so that everybody gets the same result. A token is chosen if its `choice` is
-below 0.15. A chosen token becomes [MASK] if its `kind` is below 0.8, its token in `anything` if
+The random numbers are drawn for you, so the result is reproducible. A token is chosen if its
+`choice` is below 0.15. A chosen token becomes [MASK] if its `kind` is below 0.8, its token in `anything` if
 `kind` is from 0.8 to below 0.9, and stays otherwise.
 """
 

@@ -1,14 +1,14 @@
 """Pre-LN: the layers of MegatronBERT, of GPT and of most newer models.
 
-BERT normalises every sum (post-LN). In a pre-LN layer the norm is applied to the *input* of each
-part, and the sum stays as it is:
+BERT normalises every sum (post-LN). A pre-LN layer normalises the *input* of each part, and does not
+normalise the sum:
 
     middle = x + Attention(Norm1(x))
     y      = middle + FeedForward(Norm2(middle))
 
-So one path leads from the embeddings to the last layer without any norm on it, which makes deep
-models easier to train. The sums grow from layer to layer; a last norm, once, after all layers,
-brings them back to size.
+The residual path from the embeddings to the last layer has no norm on it, which makes deep models
+easier to train. The sums grow from layer to layer, so a last norm is applied once, after all
+layers.
 """
 
 from collections.abc import Callable, Sequence

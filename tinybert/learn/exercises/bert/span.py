@@ -1,12 +1,12 @@
-"""Answer a question by a span of the text: where does the answer start, and where does it end?
+"""Extractive question answering: find the best span of the text.
 
-A model for question answering gives every token the log-probability of being the first and of
-being the last token of the answer. The answer is the best *pair* of tokens, where
+The model computes for every token the log-probability that the answer starts there, and that it
+ends there. The answer is the best *pair* of tokens, where
 
     log P(start, end) = start_log_p[start] + end_log_p[end]
 
-and only some pairs make sense: the end is not before the start, the answer has at most `longest`
-tokens, and both tokens are in the text. The input also has the question and special tokens:
+and only some pairs are valid: the end is not before the start, the answer has at most `longest`
+tokens, and both tokens are in the text. The input also contains the question and special tokens;
 `allowed` is False for them.
 """
 
@@ -20,7 +20,7 @@ def best_span(
 
     start_log_p, end_log_p and allowed (bool) have the shape (T,). At least one token is allowed.
     """
-    # TODO: the sums of all pairs (T, T), -infinity for pairs that make no sense, the largest one.
+    # TODO: the sums of all pairs (T, T), -infinity for invalid pairs, and the largest of them.
     # --- solution
     position = np.arange(len(allowed))
     length = position - position[:, None] + 1

@@ -1,13 +1,14 @@
 """Tied embeddings: one table, used twice, has one gradient.
 
     x      = table[ids]             the word embeddings, at the beginning
-    scores = states @ table^T       the scores of all V words, at the end
+    scores = states @ table^T       the scores of all V tokens, at the end
 
 A masked language model uses the same table (V, D) for both. Its gradient is the sum of two:
 
-- from the beginning, row by row: an id that occurs n times gets n gradients dx, and a word that
-  does not occur gets none. Padding is not trained here: positions with `pad_id` do not count.
-- from the end, for every word: scores = states @ table^T is a linear map without bias.
+- as input embeddings: the row of an id that occurs n times gets the sum of n gradients dx, and the
+  row of an id that does not occur gets none. Positions of padding (`pad_id`) do not count.
+- as output weights: scores = states @ table^T is a linear map without bias, and every row gets a
+  gradient.
 """
 
 import numpy as np
@@ -24,7 +25,7 @@ def tied_gradient(
         states: (B, T, D), the features before the scores.
         dscores: (B, T, V), the gradient of the scores.
     """
-    # TODO: the part from the end, a product; then add the part from the beginning to its rows.
+    # TODO: the gradient of the output weights, a product; then add that of the input embeddings.
     # --- solution
     vocab, width = dscores.shape[-1], states.shape[-1]
     dtable = dscores.reshape(-1, vocab).T @ states.reshape(-1, width)

@@ -1,23 +1,23 @@
-"""One step of beam search: of all ways to go on with K texts, keep the best.
+"""One step of beam search: extend K texts by a token, and keep the best.
 
-There are K running texts (beams). The score of a text is the sum of log P of its words. Each text
-can go on with each of V words, so there are K x V candidates, each with the score
+There are K running texts (beams). The score of a text is the sum of log P of its tokens. Each text
+can be extended by each of V tokens: that makes K V candidates, each with the score
 
-    score of the text + log P of the word
+    score of the text + log P of the token
 
-All candidates compete with each other: several of the best may continue the same text, and another
-text may end here. A candidate whose word is `end` is finished and must not run on. Therefore take
-the best 2 K candidates, best first: at most K of them are finished, so K are left to run.
+All candidates compete: several of the best may extend the same text, and some texts may not be
+extended at all. A candidate whose last token is `end` is finished and must not be extended later.
+So take the best 2 K candidates: at most K of them are finished, and K others can go on.
 
-- running: the best K of the 2 K whose word is not `end`.
-- ended: those of the best K (not 2 K) whose word is `end`.
+- running: of the best 2 K, the best K whose token is not `end`.
+- ended: of the best K (not 2 K), those whose token is `end`.
 
-Nothing is divided by a length here; that is done when finished texts are compared.
+Do not divide by the length here; that is done when finished texts are compared.
 """
 
 import numpy as np
 
-Candidate = tuple[float, int, int]  # score, number of the text that it continues, word
+Candidate = tuple[float, int, int]  # score, number of the text that it extends, token
 
 
 def beam_step(
@@ -27,11 +27,11 @@ def beam_step(
 
     Args:
         scores: (K,), of the running texts.
-        log_p: (K, V), of every next word after each text.
-        end: the word that ends a text.
+        log_p: (K, V), of every next token after each text.
+        end: the token that ends a text.
     """
     beams, vocab = log_p.shape
-    # TODO: all totals (K, V), the best 2 K of them as (score, text, word), and the two lists.
+    # TODO: all totals (K, V), the best 2 K of them as (score, text, token), and the two lists.
     # --- solution
     total = scores[:, None] + log_p
     best = np.argsort(-total, axis=None, kind="stable")[: 2 * beams]

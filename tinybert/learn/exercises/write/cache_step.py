@@ -1,14 +1,14 @@
 """The key/value cache: a step of generation reads one token, not the whole text.
 
-With a causal mask no token reads from later ones, so the keys and values of a token never change.
+With a causal mask no token attends to later ones, so the keys and values of a token never change.
 They are computed once and kept. Each step then
 
-- takes the embedding of the new token, its word and its position;
+- computes the embedding of the new token: that of its id plus that of its position;
 - computes its query, key and value, and appends key and value to those of the earlier tokens;
 - lets the one query attend to all keys, its own included.
 
-The texts of a batch are padded at the *left*. `mask` has a 0 for each padded place, which no query
-may attend to. Padding does not count in the position of a token: the first real token is at 0.
+The texts of a batch are padded at the *left*. `mask` is 0 for padding, which no query may attend
+to. Positions count real tokens only: the first real token of a text has the position 0.
 """
 
 import numpy as np
