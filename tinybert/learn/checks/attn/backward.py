@@ -23,6 +23,7 @@ EXERCISE = Exercise(
         "have it.",
     ),
     forbidden={
+        "backward": "derive it here; autograd is what you are replacing",
         "multi_head_attention_backward": "derive it here; it is what you are building",
         "attention_backward": "write it here; the engine's own is what you are building",
     },

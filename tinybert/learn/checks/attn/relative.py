@@ -18,6 +18,7 @@ EXERCISE = Exercise(
         "np.einsum can multiply query (b h l k) with the rows (l r k) and sum over k. Add both "
         "kinds of scores before you divide.",
     ),
+    forbidden={"DistanceEmbedding": "write it here; it is what you are building"},
     mutants=(
         Mutant(
             "r - l for l - r",

@@ -21,6 +21,7 @@ EXERCISE = Exercise(
         "table, (T, D), broadcast over the batch.",
         "Add first, then call layer_norm once, with both of its weights and with eps.",
     ),
+    forbidden={"BertEmbeddings": "write it here; it is what you are building"},
     mutants=(
         Mutant(
             "no token types",

@@ -23,6 +23,9 @@ EXERCISE = Exercise(
         "The second residual adds `middle`, the output of the first norm, not x. GELU stands "
         "between the two linear maps of the feed-forward part.",
     ),
+    forbidden={
+        "BertLayer": "write it here, from its parts; a ready layer is what you are building"
+    },
     mutants=(
         Mutant(
             "first residual lost",

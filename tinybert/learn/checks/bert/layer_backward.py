@@ -26,6 +26,7 @@ EXERCISE = Exercise(
         "dmiddle is a sum of two gradients and dx a sum of four. Every linear map gets the value "
         "that it had as input in forward.",
     ),
+    forbidden={"backward": "put the given parts together; autograd is what you are replacing"},
     mutants=(
         Mutant(
             "upper residual lost",

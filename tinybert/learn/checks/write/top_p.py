@@ -23,6 +23,7 @@ EXERCISE = Exercise(
         "Write zeros, then put_along_axis with the same order brings the kept ones back to their "
         "places.",
     ),
+    forbidden={"TopPLogitsWarper": "write it here; it is what you are building"},
     mutants=(
         Mutant(
             "one token too many",

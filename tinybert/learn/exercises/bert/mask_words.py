@@ -7,9 +7,9 @@ About 15% of the tokens are chosen. [CLS], [SEP] and padding are never chosen. O
 so the model cannot know which tokens it has to predict. The labels of the chosen tokens are their
 *original* ids. All other labels are -100, which the loss ignores.
 
-The random numbers are drawn for you, so the result is reproducible. A token is chosen if its
-`choice` is below 0.15. A chosen token becomes [MASK] if its `kind` is below 0.8, its token in `anything` if
-`kind` is from 0.8 to below 0.9, and stays otherwise.
+The random numbers are drawn for you. A token is chosen if its `choice` is below 0.15. It becomes
+[MASK] if its `kind` is below 0.8, the token in `anything` if its `kind` is from 0.8 to below 0.9,
+and stays otherwise.
 """
 
 import numpy as np

@@ -1,7 +1,6 @@
 """Pre-LN: the layers of MegatronBERT, of GPT and of most newer models.
 
-BERT normalises every sum (post-LN). A pre-LN layer normalises the *input* of each part, and does not
-normalise the sum:
+BERT normalises every sum (post-LN). A pre-LN layer normalises the *input* of each part instead:
 
     middle = x + Attention(Norm1(x))
     y      = middle + FeedForward(Norm2(middle))

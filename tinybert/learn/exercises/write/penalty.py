@@ -3,9 +3,9 @@
 Greedy search tends to repeat itself. So, before the next token is chosen, the scores of all tokens
 that occur in the text so far are lowered: divided by a penalty such as 1.2.
 
-Scores are not probabilities. They can be negative, and -2 divided by 1.2 is -1.7, which is *higher*.
-The rule must lower every score. A token is penalised once, however often it has occurred, and only
-in the rows of the batch where it has occurred.
+Scores are not probabilities: they can be negative, and -2 divided by 1.2 is -1.7, which is
+*higher*. The rule must lower every score. A token is penalised once, however often it has occurred,
+and only in the rows of the batch where it has occurred.
 """
 
 import numpy as np
