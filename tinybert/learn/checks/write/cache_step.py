@@ -158,9 +158,9 @@ def without_cache(ids: np.ndarray, mask: np.ndarray, w: Any) -> tuple[np.ndarray
     positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
     x = w["words"][ids] + w["positions"][positions]
     q, k, v = (F.linear(as_tensor(x), *pair) for pair in parameters(w))
-    heads = (F.split_heads(y, HEADS) for y in (q, k, v))
+    queries, keys, values = (F.split_heads(y, HEADS) for y in (q, k, v))
     padding = (1.0 - mask)[:, None, None] * np.finfo(float).min
-    context = F.scaled_dot_product_attention(*heads, padding, is_causal=True)
+    context = F.scaled_dot_product_attention(queries, keys, values, padding, is_causal=True)
     return F.merge_heads(context).numpy(), k.numpy(), v.numpy()
 
 

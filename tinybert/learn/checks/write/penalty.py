@@ -104,9 +104,8 @@ def check(student: ModuleType) -> Iterator[Case]:
         ids[0, :2] = 3, 3
         yield case(student, 3 * rng.normal(size=(batch, vocab)), ids, 1.5)
     unusual = np.array([[0.0, -np.inf, 2.0, -4.0, np.inf]])
-    for ids in ([[0, 1, 4]], [[2, 2, 3]]):
-        yield case(student, unusual, np.array(ids), 2.0, stage="edges")
-    yield case(student, unusual, np.zeros((1, 0), int), 2.0, stage="edges")
+    for text in ([0, 1, 4], [2, 2, 3], []):
+        yield case(student, unusual, np.array([text], int), 2.0, stage="edges")
     yield in_a_model(student)
 
 
