@@ -34,7 +34,7 @@ def bert_layer(
     def norm(x: np.ndarray, name: str) -> np.ndarray:
         return layers.layer_norm(x, w[f"{name}.weight"], w[f"{name}.bias"])
 
-    # TODO: the two lines above, with all eight names.
+    # TODO: both formulas of the docstring, with all eight names.
     # --- solution
     q, k, v = (linear(x, f"attention.self.{name}") for name in ("query", "key", "value"))
     context = multi_head_attention(q, k, v, heads, mask)

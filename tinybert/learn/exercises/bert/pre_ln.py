@@ -25,7 +25,7 @@ def run_layers(
     A layer is four functions from (B, T, D) to (B, T, D), in this order: norm_1, attention, norm_2,
     feed_forward.
     """
-    # TODO: a loop over the layers with the two lines above, and the last norm.
+    # TODO: a loop over the layers with both formulas, and the last norm.
     # --- solution
     for norm_1, attention, norm_2, feed_forward in layers:
         x = x + attention(norm_1(x))
