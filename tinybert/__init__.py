@@ -10,7 +10,8 @@ Packages, from the ground up: `backend` (arrays and devices); `text` (text to to
 `weights` (safetensors files and model folders); `autograd`; `ops` (every operation, forward and
 backward, and its kernels); `functional` and `methods` (the lists of them); `nn`, `optim`;
 `generation`; `models`; `formats` (weight files of other frameworks); `embedding`, `comparison`;
-`pipelines`; `search`, `training`, `trace`; `learn`; `bench`; `cli`. A package imports only from those before it.
+`pipelines`; `search`, `training`, `trace`; `learn`; `bench`; `cli`. A package imports only from
+those before it.
 """
 
 from os import environ as _environ
@@ -48,6 +49,7 @@ from tinybert.generation import (
     TextIteratorStreamer,
     TextStreamer,
 )
+from tinybert.learn.museum import bug
 from tinybert.methods import attach_methods as _attach_methods
 from tinybert.models.families import *
 from tinybert.outputs import (
