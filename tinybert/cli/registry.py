@@ -33,6 +33,7 @@ COMMANDS = {
     "diff": "Compare two checkpoints tensor by tensor",
     "compare": "Compare our BERT with transformers layer by layer",
     "bench": "Benchmark against torch and transformers",
+    "museum": "Plant famous bugs in the engine and see what catches them",
     "plot": "Draw attention, embeddings, loss curves, MEGA's memory, or cost",
     "tutorials": "List, open and run the lessons",
 }
