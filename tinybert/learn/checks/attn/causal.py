@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +93,7 @@ def check(student: ModuleType) -> Iterator[Case]:
 
 
 def _case(
-    student: ModuleType, real: list[int], queries: int, dtype: type, stage: str = "values"
+    student: ModuleType, real: list[int], queries: int, dtype: Any, stage: str = "values"
 ) -> Case:
     """Make a batch with as many real tokens in each row as `real` says, and padding after them."""
     keys, lowest = max(real), np.finfo(dtype).min

@@ -99,20 +99,25 @@ def check(student: ModuleType) -> Iterator[Case]:
         if t == 1:
             m, v = np.zeros(shape), np.zeros(shape)
         options = {"lr": 0.1, "beta1": 0.8, "beta2": 0.95, "eps": 1e-12}
-        expected = _expected(w, g, m, v, t, **options)
+        expected = _expected(w, g, m, v, t, options)
         yield Case(student.adam, (w, g, m, v, t), expected, options, names=names)
     w, zeros = rng.normal(size=4), np.zeros(4)
     g = np.array([1e-7, -1e-8, 1e-9, 0.0])
-    options = {"lr": 0.1, "beta1": 0.9, "beta2": 0.999}
-    expected = _expected(w, g, zeros, zeros, 1, eps=1e-8, **options)
+    options = {"lr": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    expected = _expected(w, g, zeros, zeros, 1, options)
     yield Case(student.adam, (w, g, zeros, zeros, 1), expected, options, "edges", names)
     single = np.ones(3, np.float32), np.full(3, 0.5, np.float32)
-    expected = _expected(*single, *single, 2, eps=1e-8, **options)
+    expected = _expected(*single, *single, 2, options)
     yield Case(student.adam, (*single, *single, 2), expected, options, "values", names, 1e-6)
 
 
 def _expected(
-    w: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, step: int, **options: float
+    w: np.ndarray,
+    g: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    step: int,
+    options: dict[str, float],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     w, m, v = w.copy(), m.copy(), v.copy()
     adam_step.formula(w, g, m, v, step=step, weight_decay=0.0, decoupled=False, **options)

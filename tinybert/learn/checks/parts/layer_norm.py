@@ -81,6 +81,13 @@ EXERCISE = Exercise(
             "edges",
             "without eps, a token with equal features is divided by 0.",
         ),
+        Mutant(
+            "x changed in place",
+            "centred = x - x.mean(axis=-1, keepdims=True)",
+            "x -= x.mean(axis=-1, keepdims=True)\n    centred = x",
+            "unchanged",
+            "-= changes the caller's array.",
+        ),
     ),
 )
 
@@ -92,9 +99,9 @@ def check(student: ModuleType) -> Iterator[Case]:
         x = rng.normal(1, 2, shape)
         weight, bias = rng.normal(size=shape[-1]), rng.normal(size=shape[-1])
         yield Case(student.layer_norm, (x, weight, bias), _expected(x, weight, bias, 1e-12))
-    single = [array.astype(np.float32) for array in (x, weight, bias)]
-    right = _expected(*single, 1e-12).astype(np.float32)
-    yield Case(student.layer_norm, tuple(single), right, tolerance=1e-5)
+    x, weight, bias = (array.astype(np.float32) for array in (x, weight, bias))
+    right = _expected(x, weight, bias, 1e-12).astype(np.float32)
+    yield Case(student.layer_norm, (x, weight, bias), right, tolerance=1e-5)
     x, weight, bias = rng.normal(size=(3, 4)), np.ones(4), np.zeros(4)
     right = _expected(x, weight, bias, 0.5)
     yield Case(student.layer_norm, (x, weight, bias, 0.5), right, stage="edges")

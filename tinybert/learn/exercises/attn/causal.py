@@ -1,7 +1,7 @@
 """The causal mask: no token attends to a later one.
 
 A model that predicts the next token must not see it. Query i may attend to the keys up to its own
-place; later keys get the lowest number of the dtype, added to their scores:
+position; later keys get the lowest number of the dtype, added to their scores:
 
     queries = 3, keys = 5         key   0       1       2       3       4
                            query 0      0       0       0    lowest  lowest

@@ -20,6 +20,6 @@ def padding_mask(mask: np.ndarray, dtype: type = np.float32) -> np.ndarray:
     """
     # TODO: 0 where mask is 1, lowest where it is 0; then add the two axes.
     # --- solution
-    added = np.where(mask == 1, 0, np.finfo(dtype).min).astype(dtype)
-    return added[:, None, None, :]
+    added = np.where(mask == 1, 0, np.finfo(dtype).min)
+    return added.astype(dtype)[:, None, None, :]
     # --- end

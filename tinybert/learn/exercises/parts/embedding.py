@@ -8,8 +8,8 @@ occur gets zeros. Two things to know:
 
 - `array[indices] += values` reads all rows, adds, and writes all rows: of several additions to one
   row only the last remains. NumPy has a function that adds them all; look for `at` in its manual.
-- The row of the padding token is not trained: the row `padding_idx` of dweight is 0. It may have
-  any number, 0 as well; None means that there is no such row.
+- The row of the padding token is not trained: the row `padding_idx` of dweight is 0. In BERT it is
+  row 0. If padding_idx is None, all rows are trained.
 """
 
 import numpy as np

@@ -15,7 +15,7 @@ import numpy as np
 def layer_norm(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float = 1e-12
 ) -> np.ndarray:
-    """Return y (..., D) for x (..., D), weight (D,) and bias (D,)."""
+    """Return y (..., D) for x (..., D), weight (D,) and bias (D,); x is not changed."""
     # TODO: subtract the mean, divide by the standard deviation, then scale and shift.
     # --- solution
     centred = x - x.mean(axis=-1, keepdims=True)

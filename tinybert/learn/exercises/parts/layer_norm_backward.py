@@ -2,7 +2,7 @@
 
     rstd = 1 / sqrt(variance + eps)     x_hat = (x - mean) * rstd     y = x_hat * weight + bias
 
-weight and bias take part in every row; a gradient that is used in many rows is summed over them.
+weight and bias are used in every row, so their gradients are sums over the rows.
 For dx, let dx_hat be dL/dx_hat. Each x_j acts on all x_hat_i of its row: directly, through the mean
 and through the variance. With D features,
 

@@ -8,8 +8,8 @@ acts directly, and through r:
 
     dr / dx_j = -r^3 * x_j / D          dx = r * g + (what comes through r)
 
-The share through r is the sum over i of g_i * x_i * dr/dx_j; with the division by D the sum becomes
-a mean. weight is used in every row, so its gradient is a sum over the rows.
+What comes through r is the sum over i of g_i * x_i * dr/dx_j; with the division by D the sum is a
+mean. weight is used in every row, so its gradient is a sum over the rows.
 """
 
 import numpy as np

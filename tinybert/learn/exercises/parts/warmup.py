@@ -9,8 +9,8 @@
 
 The learning rate of a step is the highest rate times this factor. It grows in a straight line from
 0 at step 0 to 1 at step w, and falls in a straight line to 0 at step n. After that it stays 0. At
-the start, Adam's running means rest on few gradients, and steps at the full rate can be harmful;
-at the end, small steps let the weights settle.
+the start, Adam's running means are based on few gradients, and steps at the full rate can do harm.
+At the end, small steps let the weights settle.
 
 w may be 0: then the factor is 1 at step 0. And w may be n: the factor is 0 at step n.
 """
