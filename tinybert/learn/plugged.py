@@ -24,7 +24,7 @@ SENTENCES = (
     "Inflation in spring was higher than economists thought.",
 )
 TOLERANCE = 1e-3
-MODEL = "minilm"
+MODEL = "embedded"
 
 
 def model_cases(task: Task, student: ModuleType) -> Iterator[Case]:
