@@ -12,6 +12,7 @@ from tinybert.cli.command import Command
 
 # Name and one-line summary.
 COMMANDS = {
+    "learn": "Show what is here to learn, and where you stopped",
     "fetch": "Download a pretrained model",
     "similarity": "Compute the similarity of texts",
     "embed": "Compute sentence embeddings",
@@ -33,6 +34,7 @@ COMMANDS = {
     "diff": "Compare two checkpoints tensor by tensor",
     "compare": "Compare our BERT with transformers layer by layer",
     "bench": "Benchmark against torch and transformers",
+    "exercises": "Write parts of the engine yourself, checked as you go",
     "plot": "Draw attention, embeddings, loss curves, MEGA's memory, or cost",
 }
 

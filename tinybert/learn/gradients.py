@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.autograd import Function, Tensor
+from tinybert.autograd import Tensor
 
 # A class like Mul, or a function of Tensors.
 Operation = Callable[..., Any]
