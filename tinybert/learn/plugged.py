@@ -45,13 +45,13 @@ def answers_with(task: Task, student: ModuleType, model: str = MODEL) -> dict[st
     assert task.plug is not None
     loaded = load_model(model)
     with patched(*task.plug(student)):
-        return _answers(*loaded)
+        return answers_of(*loaded)
 
 
 @cache
 def answers(model: str = MODEL) -> dict[str, Any]:
     """Return the answers of a model as it is."""
-    return _answers(*load_model(model))
+    return answers_of(*load_model(model))
 
 
 @cache
@@ -61,7 +61,7 @@ def load_model(model: str) -> tuple[Any, Any]:
     return BertModel.from_pretrained(folder).eval(), BertTokenizer.from_pretrained(folder)
 
 
-def _answers(model: Any, tokenizer: Any) -> dict[str, Any]:
+def answers_of(model: Any, tokenizer: Any) -> dict[str, Any]:
     """Compute the ids of six sentences, their cosines, and gradients for a random cotangent."""
     batch = tokenizer(list(SENTENCES), padding=True, return_tensors="np")
     model.zero_grad()
