@@ -39,7 +39,7 @@ def main(file: Path) -> None:
     """Run the model and write the picture."""
     rc_context = optional("matplotlib", "plot", "the picture").rc_context
     figure_class = optional("matplotlib.figure", "plot", "the picture").Figure
-    folder = model_folder()
+    folder = model_folder("minilm")
     tokenizer, model = BertTokenizer.from_pretrained(folder), BertModel.from_pretrained(folder)
     inputs = tokenizer(SENTENCES[0], return_tensors="np")
     with no_grad():

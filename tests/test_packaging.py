@@ -1,18 +1,27 @@
-"""What the wheel holds, and what its page on a package index shows. Slow: builds need a network."""
+"""What the wheel holds, what its page on a package index shows, and what works after installing.
+
+Slow: builds need a network.
+"""
 
 from __future__ import annotations
 
 import ast
 import email
+import json
+import os
 import re
 import subprocess
 import sys
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tinybert
+from tinybert.fetch import model_folder
 
 ROOT = Path(tinybert.__file__).parents[1]
 
@@ -35,8 +44,74 @@ def test_the_wheel_is_complete(wheel: zipfile.ZipFile) -> None:
     tutorials = {f"tinybert/tutorials/{path.name}" for path in (ROOT / "tutorials").glob("*.py")}
     assert tutorials
     assert tutorials <= names
+    embedded = {f.relative_to(ROOT).as_posix() for f in model_folder().rglob("*") if f.is_file()}
+    assert embedded <= names
+    assert sum(wheel.getinfo(name).compress_size for name in embedded) < 18_000_000
     others = {name.split("/")[0] for name in names} - {"tinybert"}
     assert {name for name in others if not name.endswith(".dist-info")} == set()
+
+
+# Loaded when Python starts: whatever asks for the network fails.
+NO_NETWORK = """
+import sys
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        raise OSError("there is no network")
+sys.addaudithook(refuse)
+"""
+NOTES = "The meeting is on Monday.\n\nWe are not liable for any damage.\n\nThe sky is blue.\n"
+# A command, what to take from its JSON, and the right answer.
+QUESTIONS: list[tuple[list[str], Callable[[Any], Any], Any]] = [
+    (
+        ["similarity", "A man eats food.", "The sky is blue.", "Someone is having lunch."],
+        lambda found: found["closest"][0]["pair"],
+        [0, 2],
+    ),
+    (["embed", "A man eats food."], lambda found: found["shape"], [1, 384]),
+    (
+        ["search", "Who pays if something breaks?", "notes.txt"],
+        lambda found: found["results"][0]["line"],
+        3,
+    ),
+    (["tokenize", "Unbelievable!"], lambda found: found[0]["tokens"][1], "unbelievable"),
+    (
+        ["fill-mask", "She opened the [MASK] and walked in."],
+        lambda found: found["results"][0]["masks"][0][0]["token_str"],
+        "door",
+    ),
+]
+
+
+@pytest.mark.slow
+def test_without_a_network_the_installed_wheel_answers_in_a_second(
+    wheel: zipfile.ZipFile, tmp_path: Path
+) -> None:
+    """The dependencies are this environment's, tinybert is the wheel's, and the home is empty."""
+    site, home = tmp_path / "site", tmp_path / "home"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    subprocess.run([*install, "--target", site, str(wheel.filename)], check=True)
+    (site / "sitecustomize.py").write_text(NO_NETWORK)
+    home.mkdir()
+    (home / "notes.txt").write_text(NOTES)
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    homes = {name: str(home) for name in ("HOME", "USERPROFILE", "LOCALAPPDATA")}
+    environment = {**kept, **homes, "PYTHONPATH": str(site)}
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "tinybert", *arguments]
+        return subprocess.run(
+            command, cwd=home, env=environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    for command, answer, expected in QUESTIONS:
+        seconds: list[float] = []
+        while len(seconds) < 5 and min(seconds, default=1) >= 1:  # the machine may be busy
+            start = time.perf_counter()
+            found = json.loads(run(*command, "--json"))
+            seconds.append(time.perf_counter() - start)
+            assert answer(found) == expected
+        print(command[0], *(f"{s:.2f} s" for s in seconds))
+        assert min(seconds) < 1, command
 
 
 @pytest.mark.slow

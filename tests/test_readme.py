@@ -18,6 +18,7 @@ import pytest
 from tinybert.bench import CASES
 from tinybert.cli.main import main
 from tinybert.cli.registry import COMMANDS
+from tinybert.learn.catalogue import task_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -68,11 +69,27 @@ def test_commands_print_what_is_shown(
     assert capsys.readouterr().out == output
 
 
+def test_a_check_says_what_is_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    assert main(["exercises", "start"]) == 0
+    task = task_of("softmax")
+    (mutant,) = (m for m in task.exercise.mutants if m.name == "always the last axis")
+    path = Path("tinybert-exercises/loss/softmax.py")
+    path.write_text(mutant.apply(task.solution), encoding="utf-8")
+    capsys.readouterr()
+    assert main(["exercises", "check", "softmax"]) == 1
+    assert [capsys.readouterr().out] == [b for b in blocks("text") if b.startswith("checking")]
+
+
 def test_examples_were_found() -> None:
     """The tests above would pass over examples that they do not see."""
     assert len(blocks("python")) == 2
     assert [command.split()[1] for command, _ in transcripts()] == [
         "similarity",
+        "fill-mask",
         "search",
         "tokenize",
         "plot",

@@ -50,6 +50,7 @@ from tinybert.generation import (
     TextStreamer,
 )
 from tinybert.learn import show
+from tinybert.learn.museum import bug
 from tinybert.methods import attach_methods as _attach_methods
 from tinybert.models.families import *
 from tinybert.outputs import (

@@ -21,6 +21,7 @@ from tinybert.autograd import Tensor, as_tensor, no_grad
 from tinybert.checks import check, check_integer
 from tinybert.files import check_nesting, read_regular
 from tinybert.hub import WEIGHT_FILES, resolve
+from tinybert.hub_cache import EMBEDDED
 from tinybert.models import AutoConfig, AutoModel
 from tinybert.models.arguments import argument_names
 from tinybert.models.config import read_json_object
@@ -133,12 +134,12 @@ class SentenceEmbedder:
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | os.PathLike[str], device: str | None = None
+        cls, folder: str | os.PathLike[str] = EMBEDDED, device: str | None = None
     ) -> SentenceEmbedder:
         """Load a folder of sentence-transformers, or any folder with a model and its tokenizer.
 
         Args:
-            folder: the folder, or the name of a model on the Hugging Face Hub. Of the files of
+            folder: the folder or the name of a model (see `hub.resolve`). Of the files of
                 sentence-transformers, `modules.json` defines pooling and normalisation, and
                 `sentence_bert_config.json` the maximum length. Without them the embedding is the
                 mean over all tokens, not normalised, as in sentence-transformers.

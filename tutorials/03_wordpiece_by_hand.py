@@ -18,7 +18,7 @@ if hasattr(sys.stdout, "reconfigure"):  # letters that this terminal or pipe lac
     sys.stdout.reconfigure(errors="replace")
 
 try:
-    folder = model_folder()
+    folder = model_folder("minilm")
 except FetchError as reason:  # it names the one command to run
     raise SystemExit(str(reason)) from None
 tokenizer = BertTokenizer.from_pretrained(folder)

@@ -18,7 +18,7 @@ from tinybert import BertConfig, BertModel, BertTokenizer, Tensor, no_grad
 from tinybert.fetch import FetchError, model_folder
 
 try:
-    folder = model_folder()
+    folder = model_folder("minilm")
 except FetchError as reason:  # it names the one command to run
     raise SystemExit(str(reason)) from None
 rng = np.random.default_rng(0)

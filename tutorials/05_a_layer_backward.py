@@ -17,7 +17,7 @@ from tinybert import BertModel, BertTokenizer
 from tinybert.fetch import FetchError, model_folder
 
 try:
-    folder = model_folder()
+    folder = model_folder("minilm")
 except FetchError as reason:  # it names the one command to run
     raise SystemExit(str(reason)) from None
 model = BertModel.from_pretrained(folder).to(dtype="float64")  # with little rounding

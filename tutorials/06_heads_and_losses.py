@@ -20,7 +20,7 @@ from tinybert.optim import AdamW
 import numpy as np  # after tinybert, which lets NumPy's idle threads sleep
 
 try:
-    folder = model_folder()
+    folder = model_folder("minilm")
 except FetchError as reason:  # it names the one command to run
     raise SystemExit(str(reason)) from None
 logging.basicConfig(stream=sys.stdout, format="%(message)s")  # warnings, where we can see them

@@ -246,7 +246,7 @@ def test_bars_are_as_long_as_scores() -> None:
 # --- what goes wrong -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"fill-mask"}))
 def test_a_model_is_needed(refused, name: str) -> None:
     error = refused(name, "a [MASK]", *(["--context", "b"] if name == "answer" else []))
     assert "--model is required" in error

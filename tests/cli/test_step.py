@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.pipelines.twins import Make, model_folder  # noqa: F401 (a fixture)
+from tests.terminals import heed_interrupts
 from tinybert import load_trace
 from tinybert.embedding import SentenceEmbedder, similarity
 from tinybert.pipelines import pipeline
@@ -161,11 +162,6 @@ def test_a_script_that_exits(refused, tinybert, tmp_path: Path) -> None:
 
 
 # --- in a terminal -------------------------------------------------------------------------------
-
-
-def heed_interrupts() -> None:
-    """Tests that run in the background ignore Ctrl-C, and so would their processes."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:

@@ -5,6 +5,8 @@ is declared, and named.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +18,8 @@ from tinybert.learn.catalogue import NAMES, task_of
 from tinybert.learn.differences import difference
 from tinybert.learn.exercise import ROOT, STAGES, Mutant, Task
 from tinybert.learn.grader import Report, grade, load
+from tinybert.learn.patches import Patch
+from tinybert.learn.plugged import answers_with
 
 # Mutants that never end, or need a model, have tests of their own.
 MUTANTS = [
@@ -133,3 +137,26 @@ def test_the_solution_and_the_mutants_inside_a_model(name: str, tmp_path: Path) 
         if mutant.stage == "model":
             report = check(task, mutant.apply(task.solution), tmp_path)
             assert report.stage == "model", (mutant.name, report)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in QUICK])
+def test_the_model_runs_the_code_of_the_learner(name: str) -> None:
+    task = task_of(name)
+    called = set()
+
+    def watched(patch: Patch) -> Patch:
+        def replacement(*args: Any, **kwargs: Any) -> Any:
+            called.add(patch.target)
+            return patch.replacement(*args, **kwargs)
+
+        return replace(patch, replacement=replacement)
+
+    def plug(student: ModuleType) -> tuple[Patch, ...]:
+        return tuple(map(watched, plugs(student)))
+
+    plugs: Callable[[ModuleType], tuple[Patch, ...]] | None = task.plug
+    assert plugs is not None
+    student = load(task, task.solution, "<solution>")
+    answers_with(replace(task, plug=plug), student)
+    assert called == {patch.target for patch in plugs(student)}

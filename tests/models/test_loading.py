@@ -299,6 +299,26 @@ def test_the_report_counts_all_names_and_lists_the_first() -> None:
     ]
 
 
+def test_a_head_that_is_not_used_is_no_mistake(tmp_path, caplog):
+    """It is logged below the level of a warning; other weights that are not used are warned of."""
+    model = BertForMaskedLM(config())
+    model.save_pretrained(tmp_path)
+    caplog.set_level(logging.DEBUG, logger="tinybert")
+    _, found = BertModel.from_pretrained(
+        tmp_path, add_pooling_layer=False, output_loading_info=True
+    )
+    assert found.head_keys == found.unexpected_keys
+    assert "cls.predictions.bias" in found.head_keys
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "cls.predictions.bias" in caplog.text
+
+    stored = dict(load_checkpoint(tmp_path))
+    save_file({**stored, "bert.extra.weight": np.ones(3)}, tmp_path / "model.safetensors")
+    caplog.clear()
+    BertModel.from_pretrained(tmp_path, add_pooling_layer=False)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 # --- options --------------------------------------------------------------------------------------
 
 

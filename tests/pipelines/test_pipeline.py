@@ -73,19 +73,20 @@ def test_sentence_similarity(minilm: Path) -> None:
         "source_sentence": "A cat sat.",
         "sentences": ["Rain again.", "A kitten was sitting.", "Dogs bark."],
     }
-    found = pipeline("sentence-similarity")(item)
+    found = pipeline("sentence-similarity", "minilm")(item)
     embedder = SentenceEmbedder.from_pretrained(minilm)
     cosines = similarity(embedder.encode(["A cat sat.", *item["sentences"]]))[0, 1:]
     assert [e["sentence"] for e in found] == [item["sentences"][e["index"]] for e in found]
     assert found[0]["index"] == 1
     np.testing.assert_allclose([e["score"] for e in found], -np.sort(-cosines), atol=ATOL)
-    assert pipeline("sentence-similarity", "minilm")([item])[0] == found
+    assert pipeline("sentence-similarity", minilm)([item])[0] == found
+    assert pipeline("sentence-similarity")(item)[0]["index"] == 1
     # Without the folder, the mean over the tokens: that of MiniLM is the same but for the length.
     again = pipeline("sentence-similarity", embedder.model, embedder.tokenizer)(item)
     np.testing.assert_allclose([e["score"] for e in again], [e["score"] for e in found], atol=ATOL)
 
 
-def test_features_of_the_model_that_is_fetched(minilm: Path) -> None:
+def test_features_of_the_embedded_model() -> None:
     assert len(pipeline("feature-extraction")("A cat sat.")[0][0]) == 384
 
 
@@ -172,7 +173,7 @@ def test_what_pipeline_refuses(model_folder: Make) -> None:
     for arguments, options, match in (
         (("translation",), {}, "task must be one of fill-mask, .*, ner, got 'translation'"),
         ((3,), {}, "task must be one of"),
-        (("fill-mask",), {}, "model is required for fill-mask: a MaskedLM model"),
+        (("ner",), {}, "model is required for ner: a TokenClassification model"),
         (("fill-mask", 3), {}, "model must be a model, its folder or its name on the Hub, got 3"),
         (("fill-mask", model), {}, "tokenizer is required"),
         (("fill-mask", model, 3), {}, "tokenizer must be a tokenizer"),

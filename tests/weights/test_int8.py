@@ -45,6 +45,19 @@ def test_rows_of_zeros_and_of_tiny_numbers(tmp_path: Path) -> None:
     assert np.abs(wide - weight).max() < 1e-38
 
 
+def test_fewer_codes(tmp_path: Path) -> None:
+    weight = rng.standard_normal((5, 7)).astype(np.float32)
+    save_file({"a.weight": weight}, tmp_path / "w")
+    with open_checkpoint(tmp_path / "w") as reader:
+        found = Int8Rows(reader, 31)
+        assert (np.abs(found["a.weight"]).max(axis=1) == 31).all()
+        wide = found["a.weight"] * found["a.weight_scale"]
+        assert (np.abs(wide - weight) <= 0.5001 * found["a.weight_scale"]).all()
+        for largest in (0, 128, 3.5):
+            with pytest.raises(ValueError, match="largest must be an integer"):
+                Int8Rows(reader, largest)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_no_scale_for_infinite_values(value: float, tmp_path: Path) -> None:
     weight = np.array([[1, value]], np.float32)

@@ -14,7 +14,8 @@ from tinybert.cli.attention_chart import MAX_TOKENS, save_all_heads, save_heads
 from tinybert.cli.terminal import print_json, shorten, table
 from tinybert.cli.token_probabilities import WORD_MARKS
 from tinybert.embedding import SentenceEmbedder
-from tinybert.pipelines.factory import find_folder
+from tinybert.hub import WEIGHT_FILES, resolve
+from tinybert.hub_cache import EMBEDDED
 
 SHOWN_LINKS = 10
 TOKEN_WIDTH = 20
@@ -23,7 +24,7 @@ MARKS = "".join(WORD_MARKS) + "#"  # around a token that is not a whole word
 
 def show_attention(args: argparse.Namespace, text: str, path: Path | None) -> int:
     """Print the strongest links between the tokens of a text, and draw the heads; return 0."""
-    folder = find_folder(args.model or "minilm")
+    folder = resolve(args.model or EMBEDDED, WEIGHT_FILES)
     embedder = SentenceEmbedder.from_pretrained(folder, device=args.device)
     tokens, maps = attention_maps(embedder, text)
     layers = _chosen("--layer", args.layer, len(maps), "layers")

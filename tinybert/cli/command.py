@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.comparison.outputs import INSTALL
+from tinybert.hub_cache import EMBEDDED
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,10 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model_argument(parser: argparse.ArgumentParser) -> None:
-    """Add --model, a folder, a name on the Hub or minilm."""
-    parser.add_argument(
-        "--model",
-        metavar="MODEL",
-        default="minilm",
-        help="a model's folder, or its name on the Hub (default: minilm)",
-    )
+def add_model_argument(parser: argparse.ArgumentParser, default: str | None = EMBEDDED) -> None:
+    """Add --model, a folder or a model's name."""
+    help = "a model's folder or name" + (f" (default: {default})" if default else "")
+    parser.add_argument("--model", metavar="MODEL", default=default, help=help)
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,9 @@ import argparse
 
 from tinybert.cli.command import Command, add_json_argument, add_model_argument, optional
 from tinybert.comparison import compare
+from tinybert.hub import WEIGHT_FILES, resolve
+from tinybert.hub_cache import FETCHED
 from tinybert.models import BertModel
-from tinybert.pipelines.factory import find_folder
 from tinybert.tokenizers import BertTokenizer
 
 TEXT = "The quick brown fox jumps over the lazy dog."
@@ -30,7 +31,7 @@ EXAMPLE = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add TEXT, --model, --float64, --json."""
     parser.add_argument("text", nargs="?", default=TEXT, metavar="TEXT", help=f'default: "{TEXT}"')
-    add_model_argument(parser)
+    add_model_argument(parser, FETCHED)
     parser.add_argument("--float64", action="store_true", help="also compare in float64")
     add_json_argument(parser)
 
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Run both models and print the comparison; return 1 if they differ."""
     transformers = optional("transformers", "test", "compare")
     optional("torch", "test", "compare")
-    folder = find_folder(args.model)
+    folder = resolve(args.model, WEIGHT_FILES)
     ours = BertModel.from_pretrained(folder)
     theirs = transformers.BertModel.from_pretrained(
         folder, attn_implementation="eager", local_files_only=True

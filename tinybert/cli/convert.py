@@ -79,7 +79,9 @@ EXAMPLE = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add SOURCE, TARGET, --dtype, --max-shard-size, --force, --json."""
-    parser.add_argument("source", metavar="SOURCE", help="a folder, a weights file, or minilm")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a folder, a weights file, or a model's name"
+    )
     parser.add_argument("target", metavar="TARGET", help="the folder to create")
     parser.add_argument(
         "--dtype",

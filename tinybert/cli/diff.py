@@ -37,7 +37,7 @@ EXAMPLE = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add A, B, --tolerance, --json."""
     for name in "AB":
-        parser.add_argument(name.lower(), metavar=name, help="a folder, a weights file, or minilm")
+        parser.add_argument(name.lower(), metavar=name, help="a folder, a weights file or a name")
     parser.add_argument(
         "--tolerance", type=float, metavar="X", help="maximum difference allowed (default: 0)"
     )

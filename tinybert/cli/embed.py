@@ -19,7 +19,7 @@ from tinybert.cli.command import (
 )
 from tinybert.cli.terminal import human_size, pad, print_json, shorten, table, terminal_width
 from tinybert.embedding import SentenceEmbedder
-from tinybert.pipelines.factory import find_folder
+from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.weights import atomic_write
 
 SHOWN_TEXTS = 20
@@ -39,8 +39,8 @@ EXAMPLE = """\
   pooling: mean, scaled to length 1 (1_Pooling/config.json)
 
   #  text            vector
-  1  A cat sat.     0.1258 -0.0078 -0.0087  0.0597 ...
-  2  Rain again.   -0.0031 -0.0418  0.1131  0.0953 ...
+  1  A cat sat.     0.1290 -0.0440 -0.0115  0.0810 ...
+  2  Rain again.    0.0039 -0.0399  0.1408  0.0676 ...
 
   $ tinybert embed --file sentences.txt --output vectors.npy
   $ python -c "import numpy as np; print(np.load('vectors.npy').shape)"
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if output is not None:
         check_output_file("--output", output, SUFFIXES)
     texts = read_texts(args)
-    folder = find_folder(args.model)
+    folder = resolve(args.model, WEIGHT_FILES)
     embedder = SentenceEmbedder.from_pretrained(folder, device=args.device)
     vectors = embedder.encode(texts, batch_size=args.batch_size)
     result: dict[str, Any] = {"model": str(folder), "shape": list(vectors.shape)}

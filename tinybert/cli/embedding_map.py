@@ -14,7 +14,8 @@ from tinybert.cli.figures import COLOURS, new_figure
 from tinybert.cli.principal_components import principal_components
 from tinybert.cli.terminal import one_line, print_json, shorten, table, terminal_width
 from tinybert.embedding import SentenceEmbedder
-from tinybert.pipelines.factory import find_folder
+from tinybert.hub import WEIGHT_FILES, resolve
+from tinybert.hub_cache import EMBEDDED
 
 MAX_LABELS = 40  # with more texts, points have numbers
 MAX_TEXTS = 2000
@@ -26,7 +27,7 @@ def show_embeddings(args: argparse.Namespace, texts: list[str], path: Path | Non
     """Print the coordinates of texts in the plane of most variance, and draw it; return 0."""
     if not 3 <= len(texts) <= MAX_TEXTS:
         raise ValueError(f"plot embeddings needs 3 to {MAX_TEXTS} texts, got {len(texts)}")
-    folder = find_folder(args.model or "minilm")
+    folder = resolve(args.model or EMBEDDED, WEIGHT_FILES)
     vectors = SentenceEmbedder.from_pretrained(folder, device=args.device).encode(texts)
     if np.allclose(vectors, vectors[0], atol=1e-6):
         raise ValueError("plot embeddings needs texts that differ: all have the same embedding")

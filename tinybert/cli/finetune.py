@@ -24,7 +24,8 @@ from tinybert.cli.training_arguments import (
     say,
     train,
 )
-from tinybert.fetch import model_folder
+from tinybert.hub import resolve
+from tinybert.hub_cache import EMBEDDED
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import Task
 
@@ -42,7 +43,7 @@ FOLDER` continues it after an interruption."""
 
 EXAMPLE = """\
   $ tinybert finetune classification --train train.csv --validation valid.csv \\
-      --model minilm --output my-model --epochs 3
+      --output my-model --epochs 3
   $ tinybert evaluate classification my-model test.csv
   $ tinybert classify "What a film!" --model my-model
   $ tinybert finetune tagging --train train.conll --output my-tagger
@@ -50,7 +51,7 @@ EXAMPLE = """\
       --output letters-bert"""
 
 OPTIONS: dict[str, Any] = {
-    **DEFAULTS, "task": None, "train": None, "validation": None, "model": "minilm", "output": None,
+    **DEFAULTS, "task": None, "train": None, "validation": None, "model": EMBEDDED, "output": None,
     "batch_size": 16, "epochs": 3, "device": "cpu",
 }  # fmt: skip
 
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--train", nargs="+", metavar="FILE", help="examples to train on")
     parser.add_argument("--validation", nargs="+", metavar="FILE", help="examples to evaluate on")
-    parser.add_argument("--model", metavar="MODEL", help="the model to start from (minilm)")
+    parser.add_argument("--model", metavar="MODEL", help=f"the model to start from ({EMBEDDED})")
     add_task_arguments(parser)
     add_training_arguments(parser)
     add_device_argument(parser)
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         if options[name] is None:
             raise ValueError(f"{'TASK' if name == 'task' else '--train FILE'} is required")
     check_output(options, args)
-    folder, output = model_folder(options["model"]), Path(options["output"])
+    folder, output = resolve(options["model"]), Path(options["output"])
     tokenizer = AutoTokenizer.from_pretrained(folder)
     task = make_task(options, tokenizer)
     data = read_data(options["train"], options, task, output / "tokens.safetensors")

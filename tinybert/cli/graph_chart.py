@@ -12,7 +12,8 @@ from tinybert.cli.figures import COLOURS, new_figure
 from tinybert.cli.graph_layout import Box, arrange, human_count, way_around
 from tinybert.cli.terminal import print_json, table
 from tinybert.embedding import SentenceEmbedder
-from tinybert.pipelines.factory import find_folder
+from tinybert.hub import WEIGHT_FILES, resolve
+from tinybert.hub_cache import EMBEDDED
 from tinybert.trace import Trace, Value, record
 from tinybert.trace.graph import Graph, graph, parameters, readable_depth
 from tinybert.trace.walk import Node
@@ -26,7 +27,7 @@ def show_graph(args: argparse.Namespace, text: str, path: Path | None) -> int:
     """Print the modules that a text runs through, and draw the graph; return 0."""
     if args.depth is not None:
         check_integer("--depth", args.depth, 1)
-    folder = find_folder(args.model or "minilm")
+    folder = resolve(args.model or EMBEDDED, WEIGHT_FILES)
     trace = recorded(SentenceEmbedder.from_pretrained(folder, device=args.device), text)
     depth = readable_depth(trace, READABLE) if args.depth is None else args.depth
     found = graph(trace, depth)

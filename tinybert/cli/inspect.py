@@ -42,7 +42,9 @@ EXAMPLE = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add MODEL, --values, --json."""
-    parser.add_argument("model", metavar="MODEL", help="a folder, a weights file, or minilm")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a folder, a weights file, or a model's name"
+    )
     parser.add_argument(
         "--values", action="store_true", help="read the tensors and show their statistics"
     )

@@ -116,10 +116,10 @@ def _overview() -> str:
                 for name, summary in COMMANDS.items()
             ),
             "",
-            _wrapped("First download a pretrained model (91 MB), then use it:"),
+            _wrapped("A model is part of the package; try it:"),
             "",
-            "  tinybert fetch minilm",
             '  tinybert similarity "A cat sat." "A kitten was sitting." "Rain again."',
+            '  tinybert fill-mask "She opened the [MASK] and walked in."',
             "",
             _wrapped("Options and an example of each command: tinybert COMMAND --help"),
         ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinybert.fetch import model_folder
+from tinybert.hub_cache import NAMED
 from tinybert.models.config import read_json_object
 from tinybert.weights.reader import TensorReader
 
@@ -19,19 +20,20 @@ class FoundConfig(NamedTuple):
 
 
 def weights_path(name: str) -> Path:
-    """Return the path of a file or folder, or the folder of minilm; ValueError if there is none.
+    """Return the path of a file or folder, or the folder of a name; ValueError if there is none.
 
     A TensorFlow 1 checkpoint can be given without the suffix `.index`, as in TensorFlow.
     """
+    if name in NAMED:
+        return model_folder(name)
     path = Path(os.path.expanduser(name))
     if path.exists():
         return path
-    if name == "minilm":
-        return model_folder(name)
     index = path.with_name(path.name + ".index")
     if path.name and index.is_file():
         return index
-    raise ValueError(f"{name!r} is neither a file or folder nor a known model name (minilm)")
+    names = " or ".join(NAMED)
+    raise ValueError(f"{name!r} is neither a file or folder nor a model's name ({names})")
 
 
 def folder_of(path: Path) -> Path:

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tinybert.cli.command import add_device_argument, add_json_argument
+from tinybert.cli.command import add_device_argument, add_json_argument, add_model_argument
 from tinybert.pipelines import pipeline
 from tinybert.pipelines.factory import TASKS
 
 
-def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
+def add_pipeline_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """Add --model, --untrained, --device, --json."""
-    parser.add_argument("--model", metavar="MODEL", help="a model's folder, or its name on the Hub")
+    add_model_argument(parser, default)
     add_untrained_argument(parser)
     add_device_argument(parser)
     add_json_argument(parser)
@@ -40,7 +40,7 @@ def load_pipeline(task: str, args: argparse.Namespace, **options: Any) -> Any:
     if args.model is None:
         raise ValueError(
             f"--model is required: the folder or Hub name of a model trained for {task} (one that "
-            f"{TASKS[task].auto_class.__name__} loads); minilm has no such head"
+            f"{TASKS[task].auto_class.__name__} loads)"
         )
     return trained(lambda: pipeline(task, args.model, device=args.device, **options), task, args)
 

@@ -93,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="MODEL",
-        help="for texts: a model's folder, or its name on the Hub (default: minilm)",
+        help="for texts: a model's folder or name (default: embedded)",
     )
     parser.add_argument("--layer", type=int, metavar="N", help="for attention: one layer")
     parser.add_argument("--head", type=int, metavar="N", help="for attention: one head")

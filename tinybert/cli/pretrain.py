@@ -17,7 +17,7 @@ from tinybert.cli.training_arguments import (
     train,
 )
 from tinybert.embedding import SentenceEmbedder
-from tinybert.fetch import model_folder
+from tinybert.hub import resolve
 from tinybert.models import AutoConfig
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import TokenFile
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--family needs --tokenizer FOLDER; `tinybert train-tokenizer` makes one")
     check_output(options, args)
     column = column_names(options["column"], ("text",)).get("text", "text")
-    tokenizer = AutoTokenizer.from_pretrained(model_folder(tokenizer_folder))
+    tokenizer = AutoTokenizer.from_pretrained(resolve(tokenizer_folder))
     config = _config(options, tokenizer)
     task: Any = LanguageModeling(
         tokenizer, _objective(options, config), options["length"], options["mask_share"],
@@ -130,7 +130,7 @@ def _with_teacher(
     options: dict[str, Any], task: Any, tokens: TokenFile, held_out: TokenFile | None
 ) -> SentenceDistillation:
     """Return the task together with the sentence vectors of --teacher."""
-    teacher = SentenceEmbedder.from_pretrained(model_folder(options["teacher"]), options["device"])
+    teacher = SentenceEmbedder.from_pretrained(resolve(options["teacher"]), options["device"])
     folder = Path(options["output"])
 
     def build(name: str, text: str, tokens: TokenFile) -> SentenceVectors:
@@ -156,7 +156,7 @@ def _config(options: dict[str, Any], tokenizer: Any) -> Any:
         except (ValueError, SyntaxError):
             values[name] = text
     if options["model"] is not None:
-        return AutoConfig.from_pretrained(model_folder(options["model"]), **values)
+        return AutoConfig.from_pretrained(resolve(options["model"]), **values)
     ids = {"pad_token_id": tokenizer.pad_token_id, "vocab_size": len(tokenizer)}
     return AutoConfig.for_model(options["family"], **{**ids, **values})
 
@@ -170,7 +170,7 @@ def _objective(options: dict[str, Any], config: Any) -> str:
 def _model(options: dict[str, Any], task: LanguageModeling, config: Any) -> Any:
     """Return the model, with the weights of --model or fresh ones."""
     if options["model"] is not None:
-        folder = model_folder(options["model"])
+        folder = resolve(options["model"])
         return task.auto.from_pretrained(folder, config=config, device=options["device"])
     with manual_seed(options["seed"]):
         return task.auto.from_config(config).to(device=options["device"])

@@ -7,9 +7,9 @@ import os
 
 from tinybert.cli.command import add_device_argument, add_json_argument, add_model_argument
 from tinybert.cli.pipeline_arguments import add_untrained_argument, trained
+from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.models import AutoConfig
 from tinybert.pipelines import pipeline
-from tinybert.pipelines.factory import find_folder
 from tinybert.trace import load_trace
 from tinybert.trace.runs import Run, record_script, record_texts, task_of
 
@@ -62,7 +62,7 @@ def _run(args: argparse.Namespace) -> Run:
         return record_script(args.script)
     if args.from_ is not None:
         return Run(load_trace(args.from_), os.path.basename(args.from_))
-    folder = find_folder(args.model)
+    folder = resolve(args.model, WEIGHT_FILES)
     task = TASKS[args.task] if args.task else task_of(args.text, _architectures(folder))
     pipe = trained(lambda: pipeline(task, folder, device=args.device), task, args)
     return record_texts(pipe, args.text, args.word)

@@ -34,7 +34,10 @@ COMMANDS = {
     "compare": "Compare our BERT with transformers layer by layer",
     "bench": "Benchmark against torch and transformers",
     "plot": "Draw attention, embeddings, loss curves, MEGA's memory, or cost",
+    "learn": "Show what is here to learn, and where you stopped",
     "tutorials": "List, open and run the lessons",
+    "exercises": "Write parts of the engine yourself, checked as you go",
+    "museum": "Plant famous bugs in the engine and see what catches them",
 }
 
 

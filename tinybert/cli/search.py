@@ -15,7 +15,7 @@ from tinybert.cli.command import (
 from tinybert.cli.pipeline_arguments import warnings_unless_error
 from tinybert.cli.terminal import columns_of, one_line, print_json, shorten, table, terminal_width
 from tinybert.embedding import SentenceEmbedder
-from tinybert.pipelines.factory import find_folder
+from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.search import CrossEncoder, Found, search
 from tinybert.search.passages import UNITS
 
@@ -35,8 +35,8 @@ but no hidden files, no links, and no files over 10 MB; a larger file can be
 named itself.
 
 The embeddings are kept in a hidden file, .tinybert-index-..., in the folder or
-next to the file, 1.6 kB for each passage with minilm. The next search embeds
-only passages that are new or changed.
+next to the file, 1.6 kB for each passage with the default model. The next
+search embeds only passages that are new or changed.
 
 --rerank reads the query together with each of the best passages, and sorts
 them again: more accurate, and slower."""
@@ -44,8 +44,8 @@ them again: more accurate, and slower."""
 EXAMPLE = """\
   $ tinybert search "Who pays if something breaks?" LICENSE --top-k 2
   #  score  place        text
-  1   0.32  LICENSE:154  8. Limitation of Liability. In no event and under no l…
-  2   0.29  LICENSE:166  9. Accepting Warranty or Additional Liability. While r…
+  1   0.34  LICENSE:154  8. Limitation of Liability. In no event and under no l…
+  2   0.28  LICENSE:166  9. Accepting Warranty or Additional Liability. While r…
 
   $ tinybert search "when do we meet" notes/ mail.txt --by line --json
   $ tinybert search "why is it slow" docs --rerank my-cross-encoder"""
@@ -83,11 +83,11 @@ def run(args: argparse.Namespace) -> int:
     """Search, and print the passages that were found."""
     if args.candidates is not None and args.rerank is None:
         raise ValueError("--candidates needs --rerank MODEL")
-    folder, reranker = find_folder(args.model), None
+    folder, reranker = resolve(args.model, WEIGHT_FILES), None
     embedder = SentenceEmbedder.from_pretrained(folder, device=args.device)
     if args.rerank is not None:
         with warnings_unless_error():
-            reranker = CrossEncoder.from_pretrained(find_folder(args.rerank), args.device)
+            reranker = CrossEncoder.from_pretrained(resolve(args.rerank, WEIGHT_FILES), args.device)
     found = search(
         args.query,
         args.path,

@@ -20,7 +20,7 @@ from tinybert.cli.heatmap import check_heatmap, save_heatmap
 from tinybert.cli.output import console
 from tinybert.cli.terminal import print_json, shorten, terminal_width
 from tinybert.embedding import SentenceEmbedder, similarity
-from tinybert.pipelines.factory import find_folder
+from tinybert.hub import WEIGHT_FILES, resolve
 
 MAX_TABLE_TEXTS = 12  # more texts are shown as pairs
 CELL = 5  # columns of a number, "-0.05"
@@ -35,9 +35,9 @@ a table, for more texts the 10 most similar pairs. --plot draws a heat map
 EXAMPLE = """\
   $ tinybert similarity "A cat sat." "A kitten was sitting." "Rain again."
          1     2     3
-   1  1.00  0.70  0.08
-   2  0.70  1.00  0.02
-   3  0.08  0.02  1.00
+   1  1.00  0.71  0.09
+   2  0.71  1.00  0.05
+   3  0.09  0.05  1.00
 
    1  A cat sat.
    2  A kitten was sitting.
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     plot = figure_path("--plot", args.plot)
     if plot is not None:
         check_heatmap(len(texts))
-    folder = find_folder(args.model)
+    folder = resolve(args.model, WEIGHT_FILES)
     cosines = similarity(SentenceEmbedder.from_pretrained(folder).encode(texts))
     if plot is not None:
         save_heatmap(plot, texts, cosines)

@@ -30,12 +30,12 @@ turns colours off."""
 
 EXAMPLE = """\
   $ tinybert step "A man eats food." "Someone is having lunch."
-  $ tinybert step "Paris is the [MASK] of France." --model my-bert
+  $ tinybert step "She opened the [MASK] and walked in." --word window
   $ tinybert step --script train.py
 
   $ tinybert step "A man eats food." --list | grep "layer.0.*Softmax"
-   15 forward   encoder.layer.0.attention.self.Softmax  x 1x12x7x7 -> y ...
-  253 backward  encoder.layer.0.attention.self.Softmax  dy 1x12x7x7 -> ..."""
+   15 forward   encoder.layer.0.attention.self.Softmax  x 2x12x7x7 -> y ...
+  268 backward  encoder.layer.0.attention.self.Softmax  dy 2x12x7x7 -> ..."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

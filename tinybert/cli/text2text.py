@@ -30,7 +30,7 @@ class Text2TextGenerationPipeline(TextGenerationPipeline):
 
 def load_generator(args: argparse.Namespace) -> Any:
     """Return the pipeline for --model: text generation, or text-to-text for encoder-decoders."""
-    if args.model not in (None, "minilm"):
+    if args.model is not None:
         config = AutoConfig.from_pretrained(args.model)
         if config.is_encoder_decoder:
             kind, model = Text2TextGenerationPipeline, args.model

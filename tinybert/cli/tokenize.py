@@ -14,7 +14,6 @@ from tinybert.cli.command import (
     read_texts,
 )
 from tinybert.cli.terminal import print_json, shorten, table, terminal_width, wrap
-from tinybert.fetch import model_folder
 from tinybert.tokenizers import AutoTokenizer, BertTokenizer
 
 DETAILS = """\
@@ -34,10 +33,10 @@ EXAMPLE = """\
     pieces   unbelievable · !
 
   #  token            id  type
-  0  [CLS]           101     0
-  1  unbelievable  23653     0
-  2  !               999     0
-  3  [SEP]           102     0"""
+  0  [CLS]             2     0
+  1  unbelievable  21832     0
+  2  !                 5     0
+  3  [SEP]             3     0"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,12 +65,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _load(model: str) -> Any:
-    """Return the tokenizer of a folder, a name on the Hub or minilm; or that of a vocab.txt."""
+    """Return the tokenizer of a folder or a model's name; or that of a vocab.txt."""
     path = Path(model).expanduser()
     if path.is_file():
         return BertTokenizer.from_pretrained(path)
-    folder = model_folder(model) if model == "minilm" else model
-    return AutoTokenizer.from_pretrained(folder, use_fast=False)
+    return AutoTokenizer.from_pretrained(model, use_fast=False)
 
 
 def _tokenized(tokenizer: Any, text: str, pair: str | None, explain: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`tinybert tutorials`: list, open and run the lessons."""
+"""`tinybert tutorials`: list, open and run the lessons, build the site."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from tinybert.cli.command import Command, add_json_argument
+from tinybert.cli.site import build
 from tinybert.cli.terminal import print_json, table
 from tinybert.learn.lessons import Lesson, lesson_of, lessons
 
@@ -17,6 +18,9 @@ list  shows the lessons, in the order in which they build on each other.
 open  writes a copy of a LESSON to the folder --folder, for you to read, change
       and debug. A copy that you have changed is never overwritten.
 run   runs a LESSON from top to bottom and shows its results and pictures.
+build writes a site that works offline into the folder --folder: the lessons
+      with their output, exercises, commands, the API and a search. It needs
+      pip install "tinybert[site]".
 
 LESSON is a number or a part of the file's name."""
 
@@ -31,15 +35,16 @@ EXAMPLE = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the action, LESSON, --folder and --json."""
-    parser.add_argument("action", choices=("list", "open", "run"), nargs="?", default="list")
+    parser.add_argument(
+        "action", choices=("list", "open", "run", "build"), nargs="?", default="list"
+    )
     parser.add_argument(
         "lesson", nargs="?", metavar="LESSON", help="a number or a part of the name"
     )
     parser.add_argument(
         "--folder",
-        default="tinybert-lessons",
         metavar="FOLDER",
-        help="where open writes the copy (default: tinybert-lessons)",
+        help="for open (default: tinybert-lessons) and build (default: tinybert-site)",
     )
     add_json_argument(parser)
 
@@ -50,12 +55,20 @@ def run(args: argparse.Namespace) -> int:
         if args.lesson is not None:
             raise ValueError(f"tutorials list takes no LESSON, got {args.lesson!r}")
         return _list(args.json)
+    if args.action == "build":
+        return _build(Path(args.folder or "tinybert-site"), args.lesson)
+    if args.folder is not None and args.action == "run":
+        raise ValueError("--folder is an option of open and build, not of run")
     if args.lesson is None:
         raise ValueError(f"tutorials {args.action} needs a LESSON: a number or a part of its name")
     if args.json:
         raise ValueError(f"--json is an option of list, not of {args.action}")
     lesson = lesson_of(args.lesson)
-    return _open(lesson, Path(args.folder)) if args.action == "open" else _run(lesson)
+    return (
+        _open(lesson, Path(args.folder or "tinybert-lessons"))
+        if args.action == "open"
+        else _run(lesson)
+    )
 
 
 def _list(as_json: bool) -> int:
@@ -94,6 +107,14 @@ def _run(lesson: Lesson) -> int:
     return subprocess.run(
         [sys.executable, str(lesson.path)], env=environment, check=False
     ).returncode
+
+
+def _build(folder: Path, lesson: str | None) -> int:
+    if lesson is not None:
+        raise ValueError(f"tutorials build takes no LESSON, got {lesson!r}")
+    count = build(folder)
+    print(f"wrote {count} pages and the API: open {folder / 'index.html'}")
+    return 0
 
 
 COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

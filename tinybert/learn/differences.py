@@ -56,6 +56,7 @@ def _kind(value: Any) -> str:
         return f"an array of shape {value.shape}"
     if value is None:
         return "None (is a return missing?)"
+    value = value.item() if isinstance(value, np.generic) else value
     return f"{type(value).__name__} {short_repr(value, 60)}"
 
 
@@ -65,8 +66,9 @@ def _of_arrays(got: Any, expected: Any, tolerance: float, prefix: str) -> Differ
     if mine.shape != right.shape:
         lines = [f"{prefix}expected shape {right.shape}, got shape {mine.shape}"]
         return Difference("shape", lines)
-    # A number of Python has no width; an array does.
-    if mine.dtype != right.dtype if is_array else mine.dtype.kind != right.dtype.kind:
+    # A number of Python has no width; an array does. An integer is as good as a float of its value.
+    kinds = "iuf" if right.dtype.kind == "f" else right.dtype.kind
+    if mine.dtype != right.dtype if is_array else mine.dtype.kind not in kinds:
         return Difference("dtype", [f"{prefix}expected dtype {right.dtype}, got {mine.dtype}"])
     wrong = _wrong(mine, right, tolerance)
     if not wrong.any():
@@ -74,10 +76,14 @@ def _of_arrays(got: Any, expected: Any, tolerance: float, prefix: str) -> Differ
     if right.dtype.kind in "biu":
         worst = np.unravel_index(int(wrong.argmax()), wrong.shape)
     else:
-        size = np.abs(np.where(wrong, mine - right, 0))
+        with np.errstate(invalid="ignore"):
+            size = np.abs(np.where(wrong, mine - right, 0))
         worst = np.unravel_index(int(np.where(np.isnan(size), np.inf, size).argmax()), wrong.shape)
     at = f" at {[int(i) for i in worst]}" if right.ndim else ""
-    lines = [f"{prefix}expected {_number(right[worst])}{at}, got {_number(mine[worst])}"]
+    shown = [_number(array[worst], 6) for array in (right, mine)]
+    if shown[0] == shown[1]:
+        shown = [_number(array[worst], 17) for array in (right, mine)]
+    lines = [f"{prefix}expected {shown[0]}{at}, got {shown[1]}"]
     if right.size > 1:
         lines.append(f"{wrong.sum():,} of {right.size:,} numbers differ")
     return Difference("values", lines)
@@ -94,8 +100,8 @@ def _wrong(mine: np.ndarray, right: np.ndarray, tolerance: float) -> np.ndarray:
     return ~(near | (mine == right) | (np.isnan(mine) & np.isnan(right)))
 
 
-def _number(value: Any) -> str:
-    return str(value) if value.dtype.kind in "biu" else f"{value:.6g}"
+def _number(value: Any, digits: int) -> str:
+    return str(value) if value.dtype.kind in "biu" else f"{value + 0:.{digits}g}"  # no -0
 
 
 def _of_members(
@@ -111,12 +117,15 @@ def _of_members(
             return Difference("shape", [*lines, f"{prefix}got the keys {short_repr(list(got))}"])
         pairs = [(str(key), got[key], value) for key, value in expected.items()]
     else:
+        wanted = f"the tuple ({', '.join(names)})" if names else _kind(expected)
         if not isinstance(got, list | tuple):
-            return Difference("shape", [f"{prefix}expected {_kind(expected)}, got {_kind(got)}"])
+            return Difference("shape", [f"{prefix}expected {wanted}, got {_kind(got)}"])
+        if len(got) != len(expected) and names:
+            return Difference("shape", [f"{prefix}expected {wanted}, got {len(got)} values"])
         if len(got) != len(expected):
             lines = [
-                f"{prefix}expected {len(expected)} members: {short_repr(expected)}",
-                f"{prefix}got {len(got)}: {short_repr(got)}",
+                f"{prefix}expected {_count(expected)}: {short_repr(expected)}",
+                f"{prefix}got {_count(got)}: {short_repr(got)}",
             ]
             return Difference("values" if isinstance(expected, list) else "shape", lines)
         keys = list(names) or [f"[{i}]" for i in range(len(expected))]
@@ -131,6 +140,10 @@ def _of_members(
                 return Difference("values", lines)
             return found
     return None
+
+
+def _count(members: Sequence[Any]) -> str:
+    return f"{len(members)} member{'' if len(members) == 1 else 's'}"
 
 
 def _is_long(value: Any) -> bool:

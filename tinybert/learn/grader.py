@@ -9,7 +9,7 @@ import ast
 import inspect
 import linecache
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.display import short_repr
+from tinybert.files import FileError, read_regular
 from tinybert.learn.differences import difference
 from tinybert.learn.exercise import Case, Mutant, Task
 from tinybert.learn.plugged import model_cases
@@ -38,6 +39,7 @@ class Report:
         lines: what is wrong, with the expected and the actual value.
         mistake: name and explanation of the mutant with the same output.
         where: the learner's own line, if an exception came from it, as "line 12: return y / 0".
+        printed: the beginning of what the learner's code printed.
     """
 
     passed: dict[str, int] = field(default_factory=dict)
@@ -46,6 +48,7 @@ class Report:
     lines: list[str] = field(default_factory=list)
     mistake: tuple[str, str] | None = None
     where: str = ""
+    printed: str = ""
 
     @property
     def is_passed(self) -> bool:
@@ -57,8 +60,13 @@ class NotAccepted(Exception):
     """A file that cannot be graded; the message says why."""
 
 
-def grade(task: Task, path: Path) -> Report:
-    """Check a learner's file against all cases, up to the first that fails."""
+def grade(
+    task: Task, path: Path, before: Callable[[Report, Case], None] = lambda report, case: None
+) -> Report:
+    """Check a learner's file against all cases, up to the first that fails.
+
+    `before` is called before each case with what was found until then.
+    """
     report = Report()
     try:
         source = read_source(path)
@@ -66,38 +74,44 @@ def grade(task: Task, path: Path) -> Report:
     except NotAccepted as error:
         report.stage, report.lines = "runs", str(error).split("\n")
         return report
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         report.stage, report.lines = "runs", [_message(error)]
         report.where = _where(error, str(path))
         return report
     cases = chain(task.check(student), model_cases(task, student))
-    for number, case in enumerate(cases):
-        failed = _run(case)
-        if failed is None:
-            report.passed[case.stage] = report.passed.get(case.stage, 0) + 1
-            continue
-        report.stage, report.lines = failed.stage, failed.lines
-        report.call = describe(case)
-        if failed.error is not None:
-            report.where = _where(failed.error, str(path))
-        if failed.stage != "unchanged":
-            report.mistake = _known_mistake(task, number, case, failed.got)
-        break
+    try:
+        for number, case in enumerate(cases):
+            before(report, case)
+            failed = _run(case)
+            if failed is None:
+                report.passed[case.stage] = report.passed.get(case.stage, 0) + 1
+                continue
+            report.stage, report.lines = failed.stage, failed.lines
+            report.call = describe(case)
+            if failed.error is not None:
+                report.where = _where(failed.error, str(path))
+            if failed.stage != "unchanged":
+                report.mistake = _known_mistake(task, number, case, failed.got)
+            break
+    except (Exception, SystemExit) as error:  # of learner's code that prepares a case
+        report.where = _where(error, str(path))
+        if not report.where:
+            raise
+        report.stage, report.lines = "runs", [_message(error)]
     return report
 
 
 def read_source(path: Path) -> str:
     """Return the text of a learner's file."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise NotAccepted(f"{path} cannot be read: {error.strerror}") from None
-    if len(data) > _LARGEST_FILE:
-        raise NotAccepted(f"{path} has {len(data):,} bytes; an exercise has a few thousand")
-    try:
+        data = read_regular(path, _LARGEST_FILE)
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise NotAccepted(f"{path} is not UTF-8 text (at byte {error.start})") from None
+    except OSError as error:
+        raise NotAccepted(f"{path} cannot be read: {error.strerror}") from None
+    except FileError as error:
+        raise NotAccepted(str(error)) from None
 
 
 def load(task: Task, source: str, path: str) -> ModuleType:
@@ -114,7 +128,7 @@ def load(task: Task, source: str, path: str) -> ModuleType:
         tree = ast.parse(source, path)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise NotAccepted(_syntax(error)) from None
-    for name, line in _names(tree):
+    for name, line in _names(tree, task.defined):
         if name in task.exercise.forbidden:
             raise NotAccepted(f"line {line} uses {name}: {task.exercise.forbidden[name]}")
     linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
@@ -133,10 +147,10 @@ def load(task: Task, source: str, path: str) -> ModuleType:
     return module
 
 
-def _names(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """All names that a file uses or imports, with their lines."""
+def _names(tree: ast.AST, defined: list[str]) -> Iterator[tuple[str, int]]:
+    """All names that a file uses or imports, with their lines, but not calls of its own code."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
+        if isinstance(node, ast.Name) and node.id not in defined:
             yield node.id, node.lineno
         elif isinstance(node, ast.Attribute):
             yield node.attr, node.lineno
@@ -160,7 +174,7 @@ class _Failed(Exception):
     stage: str
     lines: list[str]
     got: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 def _run(case: Case) -> _Failed | None:
@@ -170,7 +184,7 @@ def _run(case: Case) -> _Failed | None:
     try:
         with np.errstate(all="ignore"):
             got = case.function(*case.arguments, **case.options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_refusal and isinstance(error, case.expected):
             return None
         return _Failed(case.stage, [_message(error)], error, error)
@@ -198,13 +212,17 @@ def _copied(value: Any) -> Any:
     return {key: _copied(v) for key, v in value.items()} if type(value) is dict else value
 
 
-def _message(error: Exception) -> str:
+def _message(error: BaseException) -> str:
     if isinstance(error, NotImplementedError) and not str(error):
         return "NotImplementedError: this part is not written yet"
+    if isinstance(error, MemoryError):
+        return f"MemoryError: your code takes more memory than a check may have {error}".rstrip()
+    if isinstance(error, SystemExit):
+        return "your code calls exit(), which ends the program: return the result instead"
     return f"{type(error).__name__}: {short_repr(str(error), 300)[1:-1]}"
 
 
-def _where(error: Exception, path: str) -> str:
+def _where(error: BaseException, path: str) -> str:
     """The last line of the learner's file that an exception passed, with its text."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
     return f"line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
@@ -259,6 +277,11 @@ def _argument(name: str, value: Any) -> str:
     if type(value) is dict and value:
         inner = ", ".join(_argument(str(key), member) for key, member in value.items())
         return f"{name}: {{{inner}}}"
+    if type(value) in (list, tuple) and any(isinstance(member, np.ndarray) for member in value):
+        inner = ", ".join(_argument("", member).strip(": =") for member in value)
+        return f"{name}: [{inner}]"
+    if isinstance(value, np.random.Generator):
+        return name
     if callable(value):
         return getattr(value, "__qualname__", name)
     return f"{name}={short_repr(value, 60)}"

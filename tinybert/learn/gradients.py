@@ -27,6 +27,12 @@ def gradients(
     return {name: None if t.grad is None else t.grad.numpy() for name, t in tensors.items()}
 
 
+def leaf_gradients(output: Tensor, dy: Any, *leaves: Tensor) -> tuple[np.ndarray, ...]:
+    """Run backward from `output` with its gradient dy; return the gradients of the leaves."""
+    output.backward(dy)
+    return tuple(leaf.grad.numpy() for leaf in leaves if leaf.grad is not None)
+
+
 def value(operation: Operation, *inputs: Any, **options: Any) -> np.ndarray:
     """Return the output of an operation as an array."""
     return _call(operation)(*inputs, **options).numpy()

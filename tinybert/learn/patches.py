@@ -45,6 +45,15 @@ def patched(*patches: Patch) -> Iterator[None]:
         yield
 
 
+def attribute(target: str) -> Any:
+    """Return what a patch of `target` replaces, as it is now.
+
+    Raises:
+        ValueError: the target does not exist.
+    """
+    return getattr(*_find(target))
+
+
 # For each replaced attribute: its original and the replacements in the order of their blocks. The
 # owner's dictionary is what is read and written: `getattr` would bind a staticmethod.
 _open: dict[tuple[int, str], tuple[Any, list[list[Any]]]] = {}

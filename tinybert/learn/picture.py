@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from shutil import get_terminal_size
 from typing import Any
@@ -17,6 +18,7 @@ from tinybert.columns import clip, pad
 from tinybert.display import visible
 
 LARGEST = 512  # rows and columns
+MARK = "\x00picture\x00"
 _LABEL = 14  # columns of a label, at most
 _NUMBER = 8  # columns of a number with its ink
 _INK = " ░▒▓█"  # by magnitude
@@ -125,6 +127,24 @@ class Picture:
         return self.svg()
 
 
+# Where pictures go instead of the terminal, while a page is built.
+_collected: list[Picture] | None = None
+
+
+@contextmanager
+def collected() -> Iterator[list[Picture]]:
+    """Collect the pictures of `show` inside a `with` block; each also marks its place in the text.
+
+    The mark is a line that holds `MARK` alone.
+    """
+    global _collected
+    _collected = []
+    try:
+        yield _collected
+    finally:
+        _collected = None
+
+
 def show(
     x: Any,
     name: str = "",
@@ -143,6 +163,10 @@ def show(
         ValueError: x has more axes, no numbers, or is too large; labels of another number.
     """
     picture = picture_of(x, name, rows, cols)
+    if _collected is not None:
+        _collected.append(picture)
+        print(MARK)
+        return
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None and hasattr(shell, "kernel"):
         from IPython.display import display

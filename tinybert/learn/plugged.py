@@ -18,13 +18,13 @@ from tinybert.tokenizers import BertTokenizer
 SENTENCES = (
     "A man is playing a guitar.",
     "Someone plays an instrument.",
-    "The cat sleeps on the sofa.",
+    "The cat snoozes on the sofa.",
     "Two dogs run through the café!",
     "Prices rose faster than expected in March.",
     "Inflation in spring was higher than economists thought.",
 )
 TOLERANCE = 1e-3
-MODEL = "minilm"
+MODEL = "embedded"
 
 
 def model_cases(task: Task, student: ModuleType) -> Iterator[Case]:
@@ -45,13 +45,13 @@ def answers_with(task: Task, student: ModuleType, model: str = MODEL) -> dict[st
     assert task.plug is not None
     loaded = load_model(model)
     with patched(*task.plug(student)):
-        return _answers(*loaded)
+        return answers_of(*loaded)
 
 
 @cache
 def answers(model: str = MODEL) -> dict[str, Any]:
     """Return the answers of a model as it is."""
-    return _answers(*load_model(model))
+    return answers_of(*load_model(model))
 
 
 @cache
@@ -61,11 +61,12 @@ def load_model(model: str) -> tuple[Any, Any]:
     return BertModel.from_pretrained(folder).eval(), BertTokenizer.from_pretrained(folder)
 
 
-def _answers(model: Any, tokenizer: Any) -> dict[str, Any]:
+def answers_of(model: Any, tokenizer: Any) -> dict[str, Any]:
     """Compute the ids of six sentences, their cosines, and gradients for a random cotangent."""
     batch = tokenizer(list(SENTENCES), padding=True, return_tensors="np")
     model.zero_grad()
-    output = model(**batch).last_hidden_state
+    # With the attention weights asked for, softmax and products are operations of their own.
+    output = model(**batch, output_attentions=True).last_hidden_state
     output.backward(np.random.default_rng(0).normal(size=output.shape).astype(output.dtype))
     mask = batch["attention_mask"][..., None]
     means = (output.numpy() * mask).sum(1) / mask.sum(1)

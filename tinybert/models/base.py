@@ -244,7 +244,7 @@ class PreTrainedModel(Surgery):
             raise ValueError(report.too_few())
         model.init_weights(only=unset)
         if report.missing_keys or report.unexpected_keys or report.mismatched_keys:
-            logger.warning("%s", report)
+            logger.log(logging.INFO if report.is_harmless() else logging.WARNING, "%s", report)
         model.eval()
         return (model, report) if output_loading_info else model
 

@@ -100,10 +100,7 @@ def _named_as_in(
     of_file = _prefix_of_file(own, checkpoint, dotted)
     in_file: dict[str, str] = {}
     for key in checkpoint:
-        name = key
-        for old, new in RENAMED.items():
-            if name == old or name.endswith("." + old):
-                name = name[: -len(old)] + new
+        name = _renamed(key)
         if of_file and name.startswith(of_file):
             name = dotted * model_has_prefix + name[len(of_file) :]
         elif model_has_prefix and not of_file and dotted + name in own:
@@ -118,7 +115,17 @@ def _named_as_in(
                 report.renamed[key] = name
         elif not _is_ignored(name):
             report.unexpected_keys.append(key)
+            if of_file and not model_has_prefix and not key.startswith(of_file):
+                report.head_keys.append(key)
     return in_file
+
+
+def _renamed(name: str) -> str:
+    """Return the present name of a parameter of an old checkpoint."""
+    for old, new in RENAMED.items():
+        if name == old or name.endswith("." + old):
+            return name[: -len(old)] + new
+    return name
 
 
 def _prefix_of_file(own: dict[str, Tensor], checkpoint: TensorReader, dotted: str) -> str:

@@ -18,6 +18,7 @@ class LoadingReport:
     Attributes:
         missing_keys: parameters that the file does not have; initialized at random.
         unexpected_keys: tensors of the file that the model does not have; not used.
+        head_keys: those of them that belong to a head, while the model has none.
         mismatched_keys: (name, shape in the file, shape in the model); initialized at random.
         renamed: name in the file -> name in the model, where they differ.
         wanted, found: the number of tensors of the model without its head, and of those that the
@@ -28,12 +29,18 @@ class LoadingReport:
     source: str
     missing_keys: list[str] = field(default_factory=list)
     unexpected_keys: list[str] = field(default_factory=list)
+    head_keys: list[str] = field(default_factory=list)
     mismatched_keys: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(
         default_factory=list
     )
     renamed: dict[str, str] = field(default_factory=dict)
     wanted: int = 0
     found: int = 0
+
+    def is_harmless(self) -> bool:
+        """Return whether nothing is amiss: at most, a head of the file is not used."""
+        amiss = self.missing_keys or self.mismatched_keys
+        return not amiss and self.unexpected_keys == self.head_keys
 
     def __str__(self) -> str:
         return "\n".join(map(visible, self._lines()))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from tinybert import hub
-from tinybert.fetch import model_folder
+from tinybert.hub_cache import EMBEDDED
 from tinybert.models.base import PreTrainedModel
 from tinybert.pipelines.base import Pipeline
 from tinybert.pipelines.feature_extraction import FeatureExtractionPipeline
@@ -37,8 +36,7 @@ TASKS: dict[str, type[Pipeline]] = {
     )
 }
 ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
-FETCHED = "minilm"  # the model that `tinybert fetch` downloads; it has no task head
-HEADLESS = ("feature-extraction", "sentence-similarity")
+EMBEDDED_TASKS = ("fill-mask", "feature-extraction", "sentence-similarity")
 WEIGHTS = ("*.safetensors",)
 TOKENIZER_FILES = ("tokenizer_config.json", "config.json")
 
@@ -59,9 +57,8 @@ def pipeline(
         task: fill-mask, feature-extraction, sentence-similarity, text-classification (also
             sentiment-analysis), token-classification (also ner), question-answering,
             next-sentence, multiple-choice or text-generation.
-        model: a model, its folder, or its name on the Hub (see `hub.resolve`). "minilm" is the
-            model that `tinybert fetch` downloads; it is the default for the two tasks that need no
-            trained head: feature-extraction and sentence-similarity.
+        model: a model, its folder, or its name (see `hub.resolve`). For fill-mask,
+            feature-extraction and sentence-similarity the default is the model of this package.
         tokenizer: a tokenizer, its folder, or its name on the Hub; by default the model's.
         device: "cpu", "cuda" or "cuda:1"; or, as in transformers, the number of a GPU, or -1 for
             the CPU.
@@ -75,20 +72,20 @@ def pipeline(
     if kind is None:
         raise ValueError(f"task must be one of {', '.join([*TASKS, *ALIASES])}, got {task!r}")
     if model is None:
-        if kind.task not in HEADLESS:
+        if kind.task not in EMBEDDED_TASKS:
             raise ValueError(
                 f"model is required for {task}: a {kind.model_class.__name__} model, its folder or "
                 "its name on the Hub"
             )
-        model = FETCHED
+        model = EMBEDDED
     if isinstance(tokenizer, (str, os.PathLike)):
-        tokenizer = AutoTokenizer.from_pretrained(find_folder(tokenizer, TOKENIZER_FILES))
+        tokenizer = AutoTokenizer.from_pretrained(hub.resolve(tokenizer, TOKENIZER_FILES))
     if not (tokenizer is None or isinstance(tokenizer, Tokenizer)):
         raise ValueError(
             f"tokenizer must be a tokenizer, its folder or its name on the Hub, got {tokenizer!r}"
         )
     if isinstance(model, (str, os.PathLike)):
-        folder = find_folder(model)
+        folder = hub.resolve(model, WEIGHTS)
         return kind.from_pretrained(folder, tokenizer, device_name(device), **options)
     if not isinstance(model, PreTrainedModel):
         raise ValueError(f"model must be a model, its folder or its name on the Hub, got {model!r}")
@@ -102,8 +99,3 @@ def device_name(device: str | int | None) -> str | None:
     if not isinstance(device, int):
         return device
     return "cpu" if device < 0 else f"cuda:{device}"
-
-
-def find_folder(name: str | os.PathLike[str], files: tuple[str, ...] = WEIGHTS) -> Path:
-    """Return the folder of "minilm", of a path, or of a model on the Hub (see `hub.resolve`)."""
-    return model_folder(name) if name == FETCHED else hub.resolve(name, files)

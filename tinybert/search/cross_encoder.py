@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from tinybert.checks import check_choice
+from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.models import AutoConfig
 from tinybert.models.config import PretrainedConfig, read_json_object
 from tinybert.pipelines import TextClassificationPipeline, pipeline
-from tinybert.pipelines.factory import find_folder
 
 # The functions that sentence-transformers applies to the logit, by the names in its files.
 FUNCTIONS = {
@@ -51,7 +51,7 @@ class CrossEncoder:
         sigmoid. Raises ValueError if the model has more than one label, lacks weights of the head,
         or needs another function.
         """
-        path = find_folder(folder)
+        path = resolve(folder, WEIGHT_FILES)
         config = AutoConfig.from_pretrained(path)
         if config.num_labels != 1:
             raise ValueError(

@@ -1,8 +1,10 @@
 """`Int8Rows`: the weights of a model rounded to 8-bit integers, with a scale for each row.
 
-    scale[i] = max_j |W[i, j]| / 127        codes[i, j] = round(W[i, j] / scale[i])
+    scale[i] = max_j |W[i, j]| / L        codes[i, j] = round(W[i, j] / scale[i])
 
-A row keeps its largest value, and no value is off by more than scale[i] / 2. Matrices become
+with codes from -L to L, L = 127 unless a smaller one is given: coarser numbers take the same eight
+bits, but fewer in a compressed archive (L = 63: about 0.8 of them). A row keeps its largest value,
+and no value is off by more than scale[i] / 2. Matrices become
 ``weight`` (codes) and ``weight_scale`` (rows, 1); biases and the weights of normalization layers
 stay as they are. `QuantizedCheckpoint` reads this layout back as plain numbers.
 
@@ -17,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.checks import check, check_integer
 from tinybert.weights.errors import CheckpointError
 from tinybert.weights.reader import TensorInfo, TensorReader, check_out
 
-LARGEST = 127
+LARGEST = 127  # of the codes
 # `quantization_config` of config.json.
 CONFIG: dict[str, Any] = {
     "quant_method": "compressed-tensors",
@@ -46,8 +49,11 @@ class Int8Rows(TensorReader):
     CheckpointError when it is read.
     """
 
-    def __init__(self, reader: TensorReader) -> None:
+    def __init__(self, reader: TensorReader, largest: int = LARGEST) -> None:
+        check_integer("largest", largest, 1)
+        check("largest", largest, largest <= LARGEST, f"an integer from 1 to {LARGEST}")
         self._reader, self.metadata, self.format = reader, reader.metadata, reader.format
+        self._largest = largest
         self._named: dict[str, TensorInfo] = {}
         self._scales: dict[str, str] = {}  # the matrix that a scale belongs to
         for name in reader:
@@ -74,7 +80,7 @@ class Int8Rows(TensorReader):
         if not np.isfinite(largest).all():
             kind = self._reader.format
             raise CheckpointError(kind, f"tensor {name!r} has infinite or NaN values")
-        scale = (largest / LARGEST).astype(np.float32)
+        scale = (largest / self._largest).astype(np.float32)
         return np.where(scale == 0, np.float32(1), scale)
 
     def read_into(self, name: str, out: np.ndarray) -> None:

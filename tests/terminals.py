@@ -1,0 +1,10 @@
+"""What tests in pseudo-terminals share."""
+
+from __future__ import annotations
+
+import signal
+
+
+def heed_interrupts() -> None:
+    """Tests that run in the background ignore Ctrl-C, and so would their processes."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

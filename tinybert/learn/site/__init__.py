@@ -1,0 +1,1 @@
+"""An offline site: lessons with their output, exercises, bugs, commands and the API."""
