@@ -59,7 +59,8 @@ def run_check(
     ended = supervise(["check", task.name, path, str(seconds)], seconds, hear)
     if ended.result is not None:
         found = Report(**ended.result | {"printed": ended.printed})
-        found.mistake = tuple(found.mistake) if found.mistake else None  # JSON has lists only
+        if found.mistake is not None:
+            found.mistake = (found.mistake[0], found.mistake[1])  # JSON has lists only
         return found
     report = Report(latest.get("passed", {}), "runs", latest.get("call", ""))
     report.where, report.printed = _line(ended.trace, path), ended.printed
