@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
+import tinybert
 from tinybert.cli.command import optional
 from tinybert.cli.registry import COMMANDS, load_command
 
@@ -45,7 +46,7 @@ def build(folder: Path) -> int:
     ]
     pages = write_site(folder, own)
     entries = [{"title": p.title, "path": p.path, "text": p.text} for p in pages]
-    write_index(folder, entries + write_api(folder))
+    write_index(folder, entries + write_api(folder, tinybert))
     return len(pages)
 
 

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import tinybert
 from tinybert.fetch import FetchError
 from tinybert.learn.catalogue import task_of
 from tinybert.learn.grader import Report
@@ -107,7 +106,7 @@ class Ended:
 
 def supervise(arguments: list[str], seconds: float, heard: Heard) -> Ended:
     """Run `child.py` until it has a result, ends, or its time is over; leave no process."""
-    folder = Path(tinybert.__file__).parents[1]  # the child imports the same package
+    folder = Path(__file__).parents[2]  # the child imports the same package
     process = subprocess.Popen(
         [sys.executable, "-m", "tinybert.learn.child", *arguments],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -14,12 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-
-from markdown_it import MarkdownIt
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import BashLexer, PythonLexer
 
 from tinybert.display import visible
 from tinybert.learn.catalogue import CHAPTERS, task_of
@@ -34,7 +30,6 @@ NAVIGATION = {
     "commands.html": "Commands",
     "api/tinybert.html": "API",
 }
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 _FILES = resources.files("tinybert.learn.site")
 
 
@@ -57,13 +52,24 @@ class Page:
 
 def markdown(text: str) -> str:
     """Return Markdown as HTML; HTML inside of it is shown, not obeyed."""
-    return str(_MARKDOWN.render(text))
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    return str(parser.render(text))
 
 
 def code(source: str, language: str = "python") -> str:
     """Return highlighted source text."""
-    lexer = PythonLexer() if language == "python" else BashLexer()
-    return str(highlight(source, lexer, HtmlFormatter(cssclass="code")))
+    from pygments import highlight
+    from pygments.lexers import get_lexer_by_name
+
+    return str(highlight(source, get_lexer_by_name(language), _formatter("default")))
+
+
+def _formatter(style: str) -> Any:
+    from pygments.formatters import HtmlFormatter
+
+    return HtmlFormatter(cssclass="code", style=style)
 
 
 def printed(text: str) -> str:
@@ -167,9 +173,8 @@ def write_site(folder: Path, own_pages: list[Page]) -> list[Page]:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("site.css", "site.js"):
         (folder / name).write_text((_FILES / name).read_text("utf-8"), "utf-8")
-    style = HtmlFormatter(cssclass="code", style="default").get_style_defs(".code")
-    dark = HtmlFormatter(cssclass="code", style="github-dark").get_style_defs(".code")
-    both = f"{style}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
+    light, dark = (_formatter(s).get_style_defs(".code") for s in ("default", "github-dark"))
+    both = f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
     (folder / "code.css").write_text(both, "utf-8")
     for page in pages:
         path = folder / page.path
@@ -187,18 +192,16 @@ def write_index(folder: Path, entries: list[dict[str, str]]) -> None:
     (folder / "search.js").write_text(f"const PAGES = {data};\n", "utf-8")
 
 
-def write_api(folder: Path) -> list[dict[str, str]]:
+def write_api(folder: Path, package: ModuleType) -> list[dict[str, str]]:
     """Write the pages of the API, and return an entry of the search for each public name."""
     import pdoc
-
-    import tinybert
 
     public = ("functional", "nn", "optim", "training", "trace", "search", "weights")
     pdoc.render.configure(docformat="google", search=False, show_source=False)
     pdoc.pdoc("tinybert", rf"!tinybert\.(?!({'|'.join(public)})$)", output_directory=folder / "api")
     entries = []
-    for name in tinybert.__all__:
-        text = (getattr(tinybert, name).__doc__ or "").strip().partition("\n")[0]
+    for name in package.__all__:
+        text = (getattr(package, name).__doc__ or "").strip().partition("\n")[0]
         entries.append({"title": name, "path": f"api/tinybert.html#{name}", "text": text})
     return entries
 
