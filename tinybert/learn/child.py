@@ -46,6 +46,8 @@ def main(arguments: list[str]) -> None:
             channel.flush()
 
     sys.argv = [path]
+    with contextlib.suppress(OSError):  # without a folder there is no file: the check says so
+        os.chdir(os.path.dirname(path))
     _limit(float(seconds), channel)
     try:
         send({"result": KINDS[kind](name, Path(path), send)})

@@ -59,7 +59,9 @@ def run_check(
     ended = supervise(["check", task.name, path, str(seconds)], seconds, hear)
     if ended.result is not None:
         found = Report(**ended.result | {"printed": ended.printed})
-        found.mistake = tuple(found.mistake) if found.mistake else None  # JSON has lists only
+        if found.mistake is not None:
+            mutant, explanation = found.mistake  # a list, from JSON
+            found.mistake = (mutant, explanation)
         return found
     report = Report(latest.get("passed", {}), "runs", latest.get("call", ""))
     report.where, report.printed = _line(ended.trace, path), ended.printed
@@ -116,7 +118,8 @@ def supervise(arguments: list[str], seconds: float, heard: Heard) -> Ended:
     assert process.stderr is not None
     lines: queue.Queue[bytes] = queue.Queue()
     printed = _Beginning(process.stderr)
-    threading.Thread(target=_pass_on, args=(process.stdout, lines), daemon=True).start()
+    messages = threading.Thread(target=_pass_on, args=(process.stdout, lines), daemon=True)
+    messages.start()
     ended = Ended()
     try:
         _listen(lines, seconds + START, heard, ended)
@@ -124,6 +127,7 @@ def supervise(arguments: list[str], seconds: float, heard: Heard) -> Ended:
             ended.code = _code(process)
     finally:
         _kill(process)
+        messages.join(1)  # a stream stays open if a process has escaped
         ended.printed = printed.text()
     return ended
 
@@ -154,8 +158,9 @@ def _listen(lines: queue.Queue[bytes], seconds: float, heard: Heard, ended: Ende
 
 
 def _pass_on(stream: IO[bytes], lines: queue.Queue[bytes]) -> None:
-    for line in stream:
-        lines.put(line)
+    with stream:
+        for line in stream:
+            lines.put(line)
     lines.put(b"")
 
 
@@ -168,13 +173,14 @@ class _Beginning:
         self.thread.start()
 
     def _read(self) -> None:
-        while data := os.read(self.stream.fileno(), 1 << 16):
-            free = PRINTED - len(self.kept)
-            self.kept += data[:free]
-            self.dropped += len(data[free:])
+        with self.stream:
+            while data := os.read(self.stream.fileno(), 1 << 16):
+                free = PRINTED - len(self.kept)
+                self.kept += data[:free]
+                self.dropped += len(data[free:])
 
     def text(self) -> str:
-        self.thread.join(1)  # the stream stays open if a process has escaped
+        self.thread.join(1)
         text = self.kept.decode("utf-8", "replace").rstrip("\n")
         return f"{text}\n... and {self.dropped:,} more bytes" if self.dropped else text
 
@@ -226,5 +232,5 @@ def _line(trace: list[str], path: str) -> str:
             except (OSError, ValueError):  # changed since
                 lines = []
             text = lines[number - 1].strip() if number <= len(lines) else ""
-            return f"line {number}: {text}".rstrip(" :")
+            return f"line {number}: {text}" if text else f"line {number}"
     return ""

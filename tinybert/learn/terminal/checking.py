@@ -79,7 +79,7 @@ def show_check_all(folder: Path, page: Page) -> dict[str, str]:
 
 def check_one(folder: Path, name: str) -> str:
     """Return "passed", or in a few words why not; a file that was not touched is not run."""
-    path = progress.load(folder).path(name)
+    path = progress.Progress(folder).path(name)
     if course.is_blank(path, name):
         return "not written yet"
     report = course.check(folder, name)
