@@ -54,7 +54,7 @@ EXAMPLE = """\
         softmax(x: float64 (3, 3, 5), axis=0)
         expected 0.885729 at [2, 2, 2], got 0.234828
         45 of 45 numbers differ
-        Your result is that of a known mistake, "always the last axis": the
+        Your output equals a known mistake, "always the last axis": the
         sum has to run over `axis`.
   Not yet. A hint: tinybert exercises hint softmax"""
 
@@ -246,7 +246,7 @@ def _run_model(folder: Path, args: argparse.Namespace, page: Page) -> int:
     name = _name(args)
     if task_of(name).plug is None:
         fit = [pages.short(other) for other in NAMES if task_of(other).plug is not None]
-        raise ValueError(f"{name} has no place in a model; these have: {', '.join(fit)}")
+        raise ValueError(f"{name} cannot run in a model; these can: {', '.join(fit)}")
     if not args.anyway and not _passes(folder, name, args, page):
         return FAILED
 

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import tinybert
 from tinybert.fetch import FetchError
 from tinybert.learn.catalogue import task_of
 from tinybert.learn.grader import Report
@@ -29,6 +28,7 @@ SECONDS, MODEL_SECONDS = 20.0, 120.0  # for one check, and for a run of all mode
 START = 15.0  # seconds that the child may take to start, and to end after its time limit
 PRINTED = 4_000  # bytes that are kept of what the learner's code prints
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+PACKAGES = Path(__file__).parents[2]  # a child that starts there imports this package
 
 Heard = Callable[[dict[str, Any]], None]
 
@@ -108,11 +108,10 @@ class Ended:
 
 def supervise(arguments: list[str], seconds: float, heard: Heard) -> Ended:
     """Run `child.py` until it has a result, ends, or its time is over; leave no process."""
-    folder = Path(tinybert.__file__).parents[1]  # the child imports the same package
     process = subprocess.Popen(
         [sys.executable, "-m", "tinybert.learn.child", *arguments],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        cwd=folder, env={**os.environ, **ONE_THREAD}, start_new_session=sys.platform != "win32",
+        cwd=PACKAGES, env={**os.environ, **ONE_THREAD}, start_new_session=sys.platform != "win32",
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stderr is not None
@@ -200,7 +199,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             process.kill()
         else:
             os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # it has ended; macOS gives the latter
         return
     finally:
         process.wait()

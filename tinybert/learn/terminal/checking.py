@@ -56,7 +56,7 @@ def show_check(folder: Path, name: str, page: Page) -> Report:
         nonlocal told
         if message["stage"] == "model" and not told:
             told = True
-            page.say("now inside of a real model, which takes a few seconds ...")
+            page.say("running a real model with your code, which takes a few seconds ...")
 
     report = course.check(folder, name, hear)
     page.show(report_lines(report, page.width, page.look))

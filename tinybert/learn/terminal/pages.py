@@ -79,7 +79,7 @@ def exercise_page(course: Progress, name: str, width: int) -> list[Line]:
 def verdict(course: Progress, name: str, report: Report, was_done: bool, width: int) -> list[Line]:
     """Return what follows a report: the next exercise, or where to find help."""
     if not report.is_passed:
-        lines = paragraph("It passed before: the file has changed since.", width) * was_done
+        lines = paragraph("It passed before; the file has changed since.", width) * was_done
         if not course.path(name).exists():
             help_ = f"A new blank: tinybert exercises reset {short(name)}"
         elif course[name].hints < len(task_of(name).exercise.hints):
@@ -143,9 +143,11 @@ def models_page(found: list[dict[str, Any]], width: int) -> list[Line]:
             )
         lines += paragraph(said, width)
         if one["same"]:
-            lines += paragraph("The model answers as before: your code works in it.", width, GOOD)
+            lines += paragraph(
+                "The answers of the model stay the same: your code works in it.", width, GOOD
+            )
         else:
-            lines += paragraph(f"The model answers otherwise: {one['difference']}.", width, BAD)
+            lines += paragraph(f"The answers of the model change: {one['difference']}.", width, BAD)
             lines += paragraph("The first step of the model that differs:", width)
             for row in one["first"].split("\n"):
                 lines += paragraph(row, width)
