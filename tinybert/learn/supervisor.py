@@ -60,8 +60,7 @@ def run_check(
     if ended.result is not None:
         found = Report(**ended.result | {"printed": ended.printed})
         if found.mistake is not None:
-            mutant, explanation = found.mistake  # a list, from JSON
-            found.mistake = (mutant, explanation)
+            found.mistake = (found.mistake[0], found.mistake[1])  # JSON has lists only
         return found
     report = Report(latest.get("passed", {}), "runs", latest.get("call", ""))
     report.where, report.printed = _line(ended.trace, path), ended.printed
