@@ -56,7 +56,7 @@ def show_check(folder: Path, name: str, page: Page) -> Report:
         nonlocal told
         if message["stage"] == "model" and not told:
             told = True
-            page.say("now inside of a real model, which takes a few seconds ...")
+            page.say("running a real model with your code, which takes a few seconds ...")
 
     report = course.check(folder, name, hear)
     page.show(report_lines(report, page.width, page.look))
@@ -79,7 +79,7 @@ def show_check_all(folder: Path, page: Page) -> dict[str, str]:
 
 def check_one(folder: Path, name: str) -> str:
     """Return "passed", or in a few words why not; a file that was not touched is not run."""
-    path = progress.load(folder).path(name)
+    path = progress.Progress(folder).path(name)
     if course.is_blank(path, name):
         return "not written yet"
     report = course.check(folder, name)

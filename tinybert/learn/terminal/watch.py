@@ -45,7 +45,7 @@ class Watch:
     @property
     def path(self) -> Path:
         """The file of the exercise."""
-        return progress.load(self.folder).path(self.name)
+        return progress.Progress(self.folder).path(self.name)
 
     def run(self) -> None:
         """Check and obey until q is pressed."""
