@@ -21,7 +21,7 @@ length of the embedding; what the model can. See also `tinybert step`."""
 
 EXAMPLE = """\
   $ tinybert trace "The dog slept because it was tired." --html dog.html
-  length of the embedding = 5.8922: 268 steps
+  length of the embedding = 5.9232: 268 steps
   dog.html  8.1 MB"""
 
 
