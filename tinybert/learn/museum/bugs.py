@@ -86,7 +86,8 @@ def bug(name: str) -> AbstractContextManager[Bug]:
     """Plant a famous bug in the engine: `with tinybert.bug("no-mask"): ...`.
 
     Inside the block the engine computes what the bug makes of it, in all threads; after it the
-    engine is right again, whatever happened. Blocks may be nested.
+    engine is right again, whatever happened. Blocks may be nested. The result can also decorate a
+    function.
 
     Args:
         name: as in `tinybert museum list`.
