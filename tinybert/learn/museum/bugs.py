@@ -30,7 +30,7 @@ ROOMS = {
 
 @dataclass(frozen=True)
 class Bug:
-    """A bug that was made for real, as a patch of the engine from outside.
+    """A famous bug, as a patch of the engine from outside.
 
     Attributes:
         name: what `tinybert.bug` is called with.
