@@ -10,6 +10,7 @@ import html
 import json
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -20,6 +21,8 @@ from typing import Any
 from tinybert.display import visible
 from tinybert.learn.catalogue import CHAPTERS, task_of
 from tinybert.learn.lessons import Lesson, lessons
+from tinybert.learn.museum.bugs import rooms
+from tinybert.learn.museum.excerpt import excerpt
 from tinybert.learn.site.execution import outputs_of
 from tinybert.progress import progress_bar
 
@@ -28,8 +31,11 @@ NAVIGATION = {
     "lessons.html": "Lessons",
     "exercises.html": "Exercises",
     "commands.html": "Commands",
+    "museum.html": "Museum",
     "api/tinybert.html": "API",
+    "changelog.html": "Changelog",
 }
+_SIDES = {"right": "right |", "wrong": "wrong |", "": "      |"}
 _FILES = resources.files("tinybert.learn.site")
 
 
@@ -155,6 +161,35 @@ def _exercise_page(task: Any) -> Page:
     return Page(f"exercises/{task.name}.html", task.name, body, task.text)
 
 
+def museum_page() -> Page:
+    """Return the page of the bugs: what is wrong, beside the right code, and how it was found."""
+    parts = [
+        "<h1>Museum of bugs</h1>",
+        markdown(
+            "`tinybert museum run NAME` plants one in the engine and shows the check that catches "
+            'it; in Python: `with tinybert.bug("NAME"): ...`'
+        ),
+    ]
+    texts = []
+    for subject, bugs in rooms().items():
+        parts.append(f"<h2>{html.escape(subject)}</h2>")
+        for bug in bugs:
+            rows = "".join(
+                f'<span class="{line.side or "both"}">'
+                f"{_SIDES[line.side]} {html.escape(line.text)}</span>\n"
+                for line in excerpt(bug)
+            )
+            links = " ".join(
+                f'<a href="{html.escape(link)}">{html.escape(link)}</a>' for link in bug.links
+            )
+            parts.append(
+                f'<h3 id="{bug.name}">{bug.name}: {html.escape(bug.title)}</h3>'
+                f"{markdown(bug.mistake)}<pre>{rows}</pre>{markdown(bug.story)}<p>{links}</p>"
+            )
+            texts += [bug.name, bug.title, bug.mistake, bug.story]
+    return Page("museum.html", "Museum of bugs", "\n".join(parts), " ".join(texts))
+
+
 def write_site(folder: Path, own_pages: list[Page]) -> list[Page]:
     """Build all pages but the API's into a folder, and the search over them.
 
@@ -165,7 +200,7 @@ def write_site(folder: Path, own_pages: list[Page]) -> list[Page]:
         The pages.
     """
     known = lessons()
-    pages = [list_of_lessons(known), *exercise_pages(), *own_pages]
+    pages = [list_of_lessons(known), *exercise_pages(), museum_page(), *own_pages]
     with progress_bar("Running the lessons", len(known), " lessons") as advance:
         for lesson in known:
             pages.append(lesson_page(lesson))
@@ -198,7 +233,11 @@ def write_api(folder: Path, package: ModuleType) -> list[dict[str, str]]:
 
     public = ("functional", "nn", "optim", "training", "trace", "search", "weights")
     pdoc.render.configure(docformat="google", search=False, show_source=False)
-    pdoc.pdoc("tinybert", rf"!tinybert\.(?!({'|'.join(public)})$)", output_directory=folder / "api")
+    with warnings.catch_warnings():
+        # It shows annotations that only type checkers can resolve as they are written, and warns.
+        warnings.simplefilter("ignore", UserWarning)
+        left_out = rf"!tinybert\.(?!({'|'.join(public)})$)"
+        pdoc.pdoc("tinybert", left_out, output_directory=folder / "api")
     entries = []
     for name in package.__all__:
         text = (getattr(package, name).__doc__ or "").strip().partition("\n")[0]
