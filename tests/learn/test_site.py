@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import shutil
 from html.parser import HTMLParser
@@ -47,14 +46,14 @@ class Links(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.links: list[str] = []
+        self.links: list[tuple[str, str]] = []
         self.names: set[str] = set()
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
             if name in ("href", "src") and value:
-                self.links.append(value)
+                self.links.append((tag, value))
             elif name == "id" and value:
                 self.names.add(value)
 
@@ -106,11 +105,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     found = {path: Links(path.read_text("utf-8")) for path in site.rglob("*.html")}
     for path, page in found.items():
-        for link in page.links:
+        for tag, link in page.links:
             if path.parent.name == "api" and link.startswith("#"):
                 continue  # pdoc links to names that it leaves out
-            if link.startswith(("https:", "data:")):
-                assert f'href="{html.escape(link)}"' in path.read_text("utf-8"), "a link to read"
+            if link.startswith("https:"):
+                assert tag == "a", (path, link)
+                continue
+            if link.startswith("data:"):
                 continue
             target, _, name = link.partition("#")
             goal = (path.parent / target).resolve() if target else path
@@ -166,8 +167,7 @@ def test_the_site_in_a_browser(site: Path) -> None:
                 word in (page.text_content("#results") or "").lower() for word in query.split()
             )
         page.keyboard.press("Enter")
-        page.wait_for_load_state()
-        assert not page.url.endswith("changelog.html")
+        page.wait_for_url(lambda url: not url.endswith("changelog.html"))
         browser.close()
     assert messages == []
     assert all(url.startswith("file:") for url in requests), requests
