@@ -160,6 +160,7 @@ def test_hint_solution_reset(path: Path, tinybert, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("COLUMNS", "40")
     ran = tinybert("exercises", "solution")
     assert TASK.answer in ran.out  # code is not cut
+    monkeypatch.setenv("COLUMNS", "80")
     assert "marked" in ran.out
     path.write_text("mine")
     ran = tinybert("exercises", "reset", "--yes")
