@@ -151,14 +151,16 @@ def test_check_all_and_a_watch_without_a_terminal(path: Path, tinybert) -> None:
     assert "it does not run" in ran.out
 
 
-def test_hint_solution_reset(path: Path, tinybert) -> None:
+def test_hint_solution_reset(path: Path, tinybert, monkeypatch: pytest.MonkeyPatch) -> None:
     hints = TASK.exercise.hints
     for number in range(1, len(hints) + 2):
         out = " ".join(tinybert("exercises", "hint").out.split())
         assert [hint in out for hint in hints] == [n < number for n in range(len(hints))]
     assert "No more hints" in out
+    monkeypatch.setenv("COLUMNS", "40")
     ran = tinybert("exercises", "solution")
-    assert TASK.answer in ran.out
+    assert TASK.answer in ran.out  # code is not cut
+    monkeypatch.setenv("COLUMNS", "80")
     assert "marked" in ran.out
     path.write_text("mine")
     ran = tinybert("exercises", "reset", "--yes")

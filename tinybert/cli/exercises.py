@@ -12,6 +12,7 @@ from typing import Any
 
 from tinybert.cli.command import Command, add_json_argument
 from tinybert.cli.terminal import print_json
+from tinybert.display import visible
 from tinybert.learn import course, progress
 from tinybert.learn.catalogue import NAMES, task_of
 from tinybert.learn.terminal import pages
@@ -200,7 +201,7 @@ def _solution(folder: Path, args: argparse.Namespace, page: Page) -> int:
     if args.json:
         print_json({"exercise": name, "solution": answer, "marked": is_shown})
     else:
-        page.show(pages.solution_page(answer, is_shown))
+        page.show(pages.solution_page(answer, is_shown), whole=True)
     return PASSED
 
 
@@ -221,7 +222,7 @@ def _reset(folder: Path, args: argparse.Namespace, page: Page) -> int:
 def _agrees(question: str, page: Page) -> bool:
     if not sys.stdin.isatty():
         raise ValueError("reset asks before it changes a file: without a terminal, add --yes")
-    page.output.write(question)
+    page.output.write(visible(question))
     page.output.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

@@ -14,7 +14,7 @@ from tinybert.learn.terminal import pages
 from tinybert.learn.terminal.report import draw, report_lines
 from tinybert.trace.terminal.look import Line, Look
 
-NARROWEST = 30
+NARROWEST, WIDEST = 30, 1000  # columns
 
 
 class Page:
@@ -31,9 +31,9 @@ class Page:
         """The columns of the terminal."""
         return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
 
-    def show(self, lines: list[Line]) -> None:
-        """Write lines."""
-        self.output.write(draw(lines, self.width, self.look))
+    def show(self, lines: list[Line], whole: bool = False) -> None:
+        """Write lines; they are cut at the width of the terminal unless `whole`."""
+        self.output.write(draw(lines, WIDEST if whole else self.width, self.look))
         self.output.flush()
 
     def say(self, text: str, style: str = "") -> None:

@@ -41,8 +41,9 @@ def reflowed(text: str, width: int) -> list[Line]:
             joined[-1] += f" {row.strip()}"
     lines: list[Line] = []
     for row in joined:
-        if row.startswith("    "):
-            lines.append([(clip(row, width), "")])
+        if row.startswith("    ") and columns_of(row) > width:
+            rows = wrap(row.split(), width - 6)
+            lines += [[(" " * (4 if n == 0 else 6) + text, "")] for n, text in enumerate(rows)]
         elif row.startswith("- "):
             rows = wrap(row[2:].split(), width - 2)
             lines += [[(("- " if n == 0 else "  ") + text, "")] for n, text in enumerate(rows)]
