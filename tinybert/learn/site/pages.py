@@ -88,7 +88,7 @@ def lesson_page(lesson: Lesson) -> Page:
     parts, texts = [], []
     outputs = iter(outputs_of(lesson.path))
     for cell in lesson.cells:
-        texts.append(cell.text)
+        texts.append(cell.text if cell.is_code else re.sub(r"^#+ ", "", cell.text, flags=re.M))
         if not cell.is_code:
             parts.append(markdown(_linked(cell.text)))
             continue
@@ -176,7 +176,7 @@ def museum_page() -> Page:
         for bug in bugs:
             rows = "".join(
                 f'<span class="{line.side or "both"}">'
-                f"{_SIDES[line.side]} {html.escape(line.text)}</span>\n"
+                f"{_SIDES[line.side]} {html.escape(line.text)}</span>"
                 for line in excerpt(bug)
             )
             links = " ".join(
@@ -184,7 +184,7 @@ def museum_page() -> Page:
             )
             parts.append(
                 f'<h3 id="{bug.name}">{bug.name}: {html.escape(bug.title)}</h3>'
-                f"{markdown(bug.mistake)}<pre>{rows}</pre>{markdown(bug.story)}<p>{links}</p>"
+                f"{markdown(bug.mistake)}<pre class="excerpt">{rows}</pre>{markdown(bug.story)}<p>{links}</p>"
             )
             texts += [bug.name, bug.title, bug.mistake, bug.story]
     return Page("museum.html", "Museum of bugs", "\n".join(parts), " ".join(texts))
