@@ -184,7 +184,8 @@ def museum_page() -> Page:
             )
             parts.append(
                 f'<h3 id="{bug.name}">{bug.name}: {html.escape(bug.title)}</h3>'
-                f'{markdown(bug.mistake)}<pre class="excerpt">{rows}</pre>{markdown(bug.story)}<p>{links}</p>'
+                f'{markdown(bug.mistake)}<pre class="excerpt">{rows}</pre>'
+                f"{markdown(bug.story)}<p>{links}</p>"
             )
             texts += [bug.name, bug.title, bug.mistake, bug.story]
     return Page("museum.html", "Museum of bugs", "\n".join(parts), " ".join(texts))
