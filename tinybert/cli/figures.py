@@ -28,14 +28,18 @@ FONTS = (
 )
 
 
-def figure_path(flag: str, name: str | None, suffixes: Sequence[str] = SUFFIXES) -> Path | None:
+def figure_path(
+    flag: str, name: str | None, suffixes: Sequence[str] = SUFFIXES, drawn: bool = True
+) -> Path | None:
     """Return the path of a figure, or None if the flag is not given.
 
-    Raises ImportError without matplotlib, and ValueError if the file cannot be written.
+    drawn: whether matplotlib draws it. Raises ImportError without matplotlib, and ValueError if the
+    file cannot be written.
     """
     if name is None:
         return None
-    optional("matplotlib", "plot", flag)
+    if drawn:
+        optional("matplotlib", "plot", flag)
     check_output_file(flag, Path(name), suffixes)
     return Path(name)
 

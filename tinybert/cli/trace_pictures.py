@@ -40,7 +40,8 @@ def picture_paths(args: argparse.Namespace) -> list[Path]:
     """Return the files to save; ValueError, before anything is recorded, for wrong arguments."""
     paths = []
     for flag in FLAGS:
-        path = figure_path(f"--{flag}", getattr(args, flag), (f".{flag}",))
+        drawn = flag == "png" or args.picture == "attention"
+        path = figure_path(f"--{flag}", getattr(args, flag), (f".{flag}",), drawn)
         paths += [path] if path is not None else []
     used = [f"--{name}" for name in ("picture", *NUMBERS) if getattr(args, name) is not None]
     if used and not paths:

@@ -36,8 +36,16 @@ HERE = Path(__file__).parent
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 
 
-def page(trace: Trace, title: str = "A record", tokens: Sequence[Sequence[str]] = ()) -> str:
-    """Return the text of the HTML file; for the arguments see `Trace.html`."""
+def page(
+    trace: Trace,
+    title: str = "A record",
+    tokens: Sequence[Sequence[str]] = (),
+    place: str = "",
+) -> str:
+    """Return the text of the HTML file; for the arguments see `Trace.html`.
+
+    place: where the page begins, as its address says it: "step=41&head=5&screen=attention".
+    """
     index, arrays, root = build(trace, tokens)
     blocks = "\n".join(
         f'<script type="text/plain" id="a{number}">{block}</script>'
@@ -53,7 +61,7 @@ def page(trace: Trace, title: str = "A record", tokens: Sequence[Sequence[str]] 
 <style>
 {(HERE / "view.css").read_text("utf-8")}</style>
 </head>
-<body data-title="{escape(title)}">
+<body data-title="{escape(title)}" data-place="{escape(place)}">
 <script type="application/json" id="index">{as_json(index)}</script>
 <template id="stairs">{staircase(trace, root)}</template>
 {blocks}
