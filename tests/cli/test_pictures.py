@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 
 import tinybert as tb
 from tests.models.mega_oracle import mega_config
+from tests.trace.test_html import Scripts, decoded
 from tinybert.cli.embedding_map import _overlaps
 from tinybert.cli.principal_components import principal_components
 
@@ -66,6 +68,27 @@ def test_all_heads(tinybert: Any, minilm: Path, tmp_path: Path, drawn: list[np.n
         assert np.allclose(part, expected[layer][head], atol=1e-5)
     assert np.isnan(joined[size]).all()
     assert picture.read_bytes().startswith(SIGNATURES["png"])
+
+
+def test_a_page_of_attention(
+    tinybert: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mega: Path
+) -> None:
+    """All heads in a page that begins at the one that is asked for; matplotlib is not needed."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    path = tmp_path / "heads.html"
+    chosen = ("--layer", 3, "--head", 1, "--output", path, "--json")
+    (head,) = json.loads(tinybert("plot", "attention", TEXT, *chosen).out)["attention"]
+    read = Scripts(path.read_text("utf-8"))
+    index = read.index
+    assert index["tokens"] == [["[CLS]", *TEXT.lower()[:-1].split(), ".", "[SEP]"]]
+    number = index["attention"][3]
+    body = next(attrs for tag, attrs in read.kinds if tag == "body")
+    assert body["data-place"] == f"step={number}&head=1&screen=attention"
+    value = index["values"][index["steps"][number]["outputs"][0]]
+    np.testing.assert_allclose(decoded(read, value)[0, 1], head["weights"], atol=1e-5)
+    call = ("plot", "attention", TEXT, "--model", mega, "--output", path)
+    assert tinybert(*call).code == 0
+    assert len(Scripts(path.read_text("utf-8")).index["attention"]) == 2
 
 
 @pytest.mark.parametrize("ending", SIGNATURES)
