@@ -248,8 +248,10 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
 
 @in_a_terminal
 @pytest.mark.parametrize("columns", [40, 80, 140])
-def test_a_walk_in_a_terminal(terminal, folders, columns: int, tmp_path: Path) -> None:
-    os.chdir(tmp_path)  # of the process that it starts
+def test_a_walk_in_a_terminal(
+    terminal, folders, columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # e saves a picture there
     one = terminal(columns, 40, *TEXTS, "--model", folders["bare"])
     shown = one.wait("? help  q quit")
     assert "forward step" in shown
@@ -260,6 +262,7 @@ def test_a_walk_in_a_terminal(terminal, folders, columns: int, tmp_path: Path) -
     one.press("\x1b[C", "dx[0, 0, 0, 1]")
     one.press("]", "dx[0, 1, 0, 1]")
     one.press("e", "saved as step-")
+    assert len(list(tmp_path.glob("step-*-dx-0-1.svg"))) == 1
     one.press("B", "Div")
     one.press("b", "forward step")
     one.press("n", "The forward half ends with the loss")

@@ -42,11 +42,10 @@ def _rules(root: Any) -> list[tuple[str, str, dict[str, str]]]:
     """Return the rules of the style sheet: the class around ("" for any), tag or class, style."""
     sheet = "".join(style.text or "" for style in root.iter(f"{NAMESPACE}style"))
     found = []
-    for around, name, other, body in _RULE.findall(sheet):
-        style = dict(
-            (part.strip() for part in rule.split(":")) for rule in body.split(";") if ":" in rule
-        )
-        found.append((around, name, style))
+    for around, target, other, body in _RULE.findall(sheet):
+        pairs = (rule.split(":") for rule in body.split(";") if ":" in rule)
+        style = {name.strip(): value.strip() for name, value in pairs}
+        found.append((around, target, style))
         if other:  # ".stairs .module text, .stairs .shape"
             found.append(("", other.split()[-1], style))
     return found
