@@ -43,6 +43,11 @@ def test_no_line_is_too_long(width: int, columns: int) -> None:
     assert "\x1b" not in text
 
 
+def test_a_label_of_wide_characters_is_whole() -> None:
+    text = picture_of([[1], [2]], rows=("東京", "a")).text()
+    assert [line.split()[0] for line in text.splitlines()[1:]] == ["東京", "a"]
+
+
 def test_a_stream_without_blocks_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
     monkeypatch.setattr("sys.stdout", stream)

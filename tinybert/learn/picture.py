@@ -14,7 +14,7 @@ import numpy as np
 
 from tinybert.autograd import Tensor
 from tinybert.checks import check
-from tinybert.columns import clip, pad
+from tinybert.columns import clip, columns_of, pad
 from tinybert.display import visible
 
 LARGEST = 512  # rows and columns
@@ -43,7 +43,7 @@ class Picture:
 
     def text(self, width: int = 80, ink: str = _INK) -> str:
         """Return lines of at most `width` columns: numbers with ink if they fit, else ink alone."""
-        label = min(_LABEL, max(map(len, self.rows), default=0))
+        label = min(_LABEL, max(map(columns_of, self.rows), default=0))
         count = self.matrix.shape[1]
         head = visible(self.name) + f"  {self._size()}" * bool(self.name)
         lines = [clip(head, width)] if self.name else []
