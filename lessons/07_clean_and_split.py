@@ -136,8 +136,8 @@ print("theirs:", *theirs)
 assert words == theirs
 
 # %% [markdown]
-# Four steps turn a text into words: clean, split off Chinese characters, simplify the letters,
-# split off punctuation. Every step looks at one character and its Unicode category.
+# Four steps turn a text into words. Most of their rules ask for the Unicode category of a
+# character, and a wrong rule gives no error.
 #
 # Exercises: `words/clean`, `words/accents`, `words/punctuation`.
 # Next: 08_longest_piece.py.

@@ -66,8 +66,8 @@ assert pairs["##e", "##s"] == pairs["##s", "##t"] == counts["newest"] + counts["
 # %% [markdown]
 # ## Merge the best pair, and repeat
 # The most frequent pair becomes a token, and replaces the pair wherever it occurs. Then the pairs
-# are counted again, because the new token has neighbours too. Of equally frequent pairs we take the
-# first in the alphabet, so that the result does not depend on the order of the words.
+# are counted again, because the new token has neighbours too. `score` is the rule that says which
+# pair is best. Of equally good pairs we take the first in the alphabet.
 
 
 # %%
@@ -128,9 +128,8 @@ assert tokenizer.tokenize("lowest") == ["low", "##est"]
 # %% [markdown]
 # ## Another rule
 # The first WordPiece (Schuster and Nakajima 2012) chose the token that makes the corpus most
-# likely. For one merge this is about the largest count(ab) / (count(a) count(b)): the pair whose
-# tokens rarely occur apart. Here that is `##i`, `##d`, since both occur in "widest" only. Which
-# rule chose the tokens of BERT was never published.
+# likely, which is about the largest count(ab) / (count(a) count(b)): tokens that rarely occur
+# apart. Here these are `##i` and `##d`. The rule that chose the tokens of BERT is not published.
 
 
 # %%
