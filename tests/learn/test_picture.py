@@ -67,6 +67,11 @@ def test_the_svg_holds_every_value_and_no_markup_of_others() -> None:
     assert "<script>" not in svg
 
 
+def test_the_svg_of_one_cell_is_as_wide_as_its_title() -> None:
+    root = ET.fromstring(picture_of([1.0], "the largest difference of all").svg())
+    assert float(root.attrib["width"]) >= 6 * len("the largest difference of all")
+
+
 def test_what_has_no_picture_is_refused() -> None:
     with pytest.raises(ValueError, match="one or two axes"):
         tinybert.show(np.zeros((2, 3, 4)))

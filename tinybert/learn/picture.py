@@ -23,7 +23,7 @@ _LABEL = 14  # columns of a label, at most
 _NUMBER = 8  # columns of a number with its ink
 _INK = " ░▒▓█"  # by magnitude
 _ASCII = " .:*#"
-_CELL, _TEXT = 44, 90  # pixels: width of a cell with a number, and of a label
+_CELL, _TEXT, _LETTER = 44, 104, 7  # pixels: width of a cell with a number, a label, a letter
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,9 @@ class Picture:
         height = 22 if with_numbers else width
         left = _TEXT if any(self.rows) else 0
         top = 20 * bool(self.name) + 18 * (any(self.cols) and width >= 20)
+        total = max(left + columns * width, _LETTER * columns_of(self.name))
         parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{left + columns * width}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{total}" '
             f'height="{top + rows * height}" font-family="sans-serif" font-size="11">',
             f"<title>{_escaped(self.name)} {self._size()}</title>",
         ]
