@@ -13,7 +13,7 @@
 # |---|---|---|
 # | `symbols` | list | the tokens of a word so far; at first its bytes, of which Ġ is a space |
 # | `merges` | list | pairs of tokens, in the order in which they were learnt |
-# | rank | | the place of a pair in `merges`; the first has rank 0 |
+# | rank | | the position of a pair in `merges`; the first has rank 0 |
 # | M, n | | number of merges, number of symbols at the start |
 
 # %%
