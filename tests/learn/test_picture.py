@@ -43,6 +43,11 @@ def test_no_line_is_too_long(width: int, columns: int) -> None:
     assert "\x1b" not in text
 
 
+def test_a_label_of_wide_characters_is_whole() -> None:
+    text = picture_of([[1], [2]], rows=("東京", "a")).text()
+    assert [line.split()[0] for line in text.splitlines()[1:]] == ["東京", "a"]
+
+
 def test_a_stream_without_blocks_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
     monkeypatch.setattr("sys.stdout", stream)
@@ -60,6 +65,11 @@ def test_the_svg_holds_every_value_and_no_markup_of_others() -> None:
     shown = [float(title.rpartition(": ")[2]) for title in titles[1:]]
     assert np.allclose(shown, values.ravel(), rtol=1e-5)
     assert "<script>" not in svg
+
+
+def test_the_svg_of_one_cell_is_as_wide_as_its_title() -> None:
+    root = ET.fromstring(picture_of([1.0], "the largest difference of all").svg())
+    assert float(root.attrib["width"]) >= 6 * len("the largest difference of all")
 
 
 def test_what_has_no_picture_is_refused() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinybert.autograd import Tensor
 from tinybert.checks import check
-from tinybert.columns import clip, pad
+from tinybert.columns import clip, columns_of, pad
 from tinybert.display import visible
 
 LARGEST = 512  # rows and columns
@@ -23,7 +23,7 @@ _LABEL = 14  # columns of a label, at most
 _NUMBER = 8  # columns of a number with its ink
 _INK = " ░▒▓█"  # by magnitude
 _ASCII = " .:*#"
-_CELL, _TEXT = 44, 90  # pixels: width of a cell with a number, and of a label
+_CELL, _TEXT, _LETTER = 44, 104, 7  # pixels: width of a cell with a number, a label, a letter
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Picture:
 
     def text(self, width: int = 80, ink: str = _INK) -> str:
         """Return lines of at most `width` columns: numbers with ink if they fit, else ink alone."""
-        label = min(_LABEL, max(map(len, self.rows), default=0))
+        label = min(_LABEL, max(map(columns_of, self.rows), default=0))
         count = self.matrix.shape[1]
         head = visible(self.name) + f"  {self._size()}" * bool(self.name)
         lines = [clip(head, width)] if self.name else []
@@ -96,8 +96,9 @@ class Picture:
         height = 22 if with_numbers else width
         left = _TEXT if any(self.rows) else 0
         top = 20 * bool(self.name) + 18 * (any(self.cols) and width >= 20)
+        total = max(left + columns * width, _LETTER * columns_of(self.name))
         parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{left + columns * width}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{total}" '
             f'height="{top + rows * height}" font-family="sans-serif" font-size="11">',
             f"<title>{_escaped(self.name)} {self._size()}</title>",
         ]
