@@ -31,6 +31,8 @@ QUESTION = re.compile(r"^(\w+) = None  # ", re.MULTILINE)
 ANSWERS: dict[str, dict[str, str]] = {
     "18_why_sqrt_k": {"largest_weight": "0.5"},
     "19_masks": {"pairs": "15"},
+    "20_relative_positions": {"rows_of_E": "1023"},
+    "21_without_the_matrix": {"largest": "3072"},
 }
 
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
