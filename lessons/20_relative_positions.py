@@ -60,8 +60,8 @@ assert np.allclose(y, y_reversed[::-1])
 
 # %% [markdown]
 # ## A table of distances
-# The table E has one row for each distance i − j. NumPy reads a negative index from the end, without
-# an error, so the row is i − j + P − 1. Distance 0 is the row in the middle. With T = 5, P = 6:
+# The table E has one row for each distance i − j. NumPy reads a negative index from the end, so the
+# index of the row is i − j + P − 1. Distance 0 is the row in the middle. With T = 5 and P = 6:
 
 # %%
 T, P = 5, 6

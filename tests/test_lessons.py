@@ -33,6 +33,7 @@ ANSWERS: dict[str, dict[str, str]] = {
     "19_masks": {"pairs": "15"},
     "20_relative_positions": {"rows_of_E": "1023"},
     "21_without_the_matrix": {"largest": "3072"},
+    "22_what_heads_look_at": {"maps": "384"},
 }
 
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
