@@ -93,11 +93,12 @@ def blockwise(q, k, v, size: int) -> np.ndarray:
     return gathered / total
 
 
+# %%
 q, k, v = rng.standard_normal((3, 2, 7, 4))  # two heads, T = 7, K = 4
 q = 1000 * q
-full = attention(q, k, v)
-show(full[0], "head 0 with the matrix", rows=[f"token {i}" for i in range(7)])
-show(blockwise(q, k, v, 3)[0], "head 0, 3 keys at a time", rows=[f"token {i}" for i in range(7)])
+full, tokens = attention(q, k, v), [f"token {i}" for i in range(7)]
+show(full[0], "head 0 with the matrix", rows=tokens)
+show(blockwise(q, k, v, 3)[0], "head 0, 3 keys at a time", rows=tokens)
 for size in (1, 2, 3, 7, 99):
     assert np.allclose(blockwise(q, k, v, size), full)
 
