@@ -78,8 +78,8 @@ assert np.array_equal(R[1, 0], R[4, 3])  # both have distance 1
 # - "relative_key": q·k + q·R (Shaw et al. 2018, arXiv:1803.02155, equation 5);
 # - "relative_key_query": q·k + q·R + k·R (Huang et al. 2020, arXiv:2009.13658, method 4).
 #
-# The sum is divided by √K. In `einsum`, "ik,ijk->ij" means: for each pair i, j, sum over k. Now the
-# scores depend on the order of the tokens.
+# The sum is divided by √K. In `einsum`, "ik,ijk->ij" means: for each pair i, j, multiply and sum
+# over the last axis. Now the scores depend on the order of the tokens.
 
 
 # %%
@@ -93,12 +93,12 @@ def relative_scores(q, k, E, with_key: bool) -> np.ndarray:
     return scores / math.sqrt(q.shape[-1])
 
 
-forward = relative_scores(x @ to_q, x @ to_k, E, with_key=False)
-backward = relative_scores(x[::-1] @ to_q, x[::-1] @ to_k, E, with_key=False)[::-1, ::-1]
-show(forward, "scores of: dog bites man", rows=words, cols=words)
-show(backward, "scores of: man bites dog, same order of rows", rows=words, cols=words)
-assert np.allclose(forward.diagonal(), backward.diagonal())  # distance 0 is 0 in both directions
-assert not np.isclose(forward[0, 2], backward[0, 2])
+dog_first = relative_scores(x @ to_q, x @ to_k, E, with_key=False)
+man_first = relative_scores(x[::-1] @ to_q, x[::-1] @ to_k, E, with_key=False)[::-1, ::-1]
+show(dog_first, "scores of: dog bites man", rows=words, cols=words)
+show(man_first, "scores of: man bites dog, rows and columns as above", rows=words, cols=words)
+assert np.allclose(dog_first.diagonal(), man_first.diagonal())  # distance 0 in both
+assert not np.isclose(dog_first[0, 2], man_first[0, 2])
 
 # %% [markdown]
 # ## Only the distance counts
@@ -109,10 +109,10 @@ assert not np.isclose(forward[0, 2], backward[0, 2])
 longer = np.concatenate([rng.standard_normal((2, K)), x])
 relative = relative_scores(longer @ to_q, longer @ to_k, E, with_key=False)[2:, 2:]
 A = rng.standard_normal((P, K))
-absolute = [(a @ to_q @ (a @ to_k).T)[-3:, -3:] for a in (x + A[:3], longer + A[:5])]
-print("dog -> man, relative:", forward[0, 2].round(3), "and", relative[0, 2].round(3))
+absolute = [(a @ to_q @ (a @ to_k).T / K**0.5)[-3:, -3:] for a in (x + A[:3], longer + A[:5])]
+print("dog -> man, relative:", dog_first[0, 2].round(3), "and", relative[0, 2].round(3))
 print("dog -> man, absolute:", absolute[0][0, 2].round(3), "and", absolute[1][0, 2].round(3))
-assert np.allclose(forward, relative)
+assert np.allclose(dog_first, relative)
 assert not np.isclose(absolute[0][0, 2], absolute[1][0, 2])
 
 # %% [markdown]

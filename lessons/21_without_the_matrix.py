@@ -57,7 +57,7 @@ scores, values = np.array([1.0, 0.0, 3.0, 2.0, 1.0, 5.0]), np.arange(6.0)
 top, total, gathered, steps = -np.inf, 0.0, 0.0, []
 for start in range(0, 6, 2):
     block = slice(start, start + 2)
-    higher = max(top, scores[block].max())
+    higher = max(top, scores[block].max())  # the new top
     shrink = math.exp(top - higher)  # 1 if the maximum stays, less if it grows
     e = np.exp(scores[block] - higher)
     total = total * shrink + e.sum()
