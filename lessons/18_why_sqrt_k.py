@@ -54,7 +54,7 @@ def attention(q, k, v) -> tuple[np.ndarray, np.ndarray]:
 k, v = np.eye(4), np.array([[10.0], [20.0], [30.0], [40.0]])
 factors = np.array([0.0, 2.0, 5.0, 100.0])
 y, p = attention(factors[:, None] * k[2], k, v)
-show(p, "attention weights", rows=[f"factor {f:.0f}" for f in factors])
+show(p.round(2), "attention weights", rows=[f"factor {f:.0f}" for f in factors])
 print("outputs:", y[:, 0].round(2), "  mean of the values:", v.mean(), "  value 2:", v[2, 0])
 assert np.allclose(y[0], v.mean())
 assert np.allclose(y[-1], v[2])
@@ -77,7 +77,7 @@ for K in (4, 64, 1024):
     rows += [softmax(s[0, 0]), softmax(s[0, 0] / math.sqrt(K))]
     labels += [f"K {K}", "  divided"]
     largest, largest_divided = (softmax(a).max(-1).mean() for a in (s, s / math.sqrt(K)))
-show(rows, "weights of one query for 8 keys", rows=labels)
+show(np.round(rows, 2), "weights of one query for 8 keys", rows=labels)
 print(f"mean of the largest weight, K = 1024: {largest:.2f}, divided: {largest_divided:.2f}")
 assert largest > 0.95
 assert largest_divided < 0.4

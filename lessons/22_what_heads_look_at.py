@@ -57,8 +57,8 @@ q, k = (x @ w[f"{layer}.{name}.weight"].T + w[f"{layer}.{name}.bias"] for name i
 own = slice(2 * K, 3 * K)  # the features of head 2
 by_hand = softmax(q[:, own] @ k[:, own].T / math.sqrt(K))
 by_engine = output.attentions[0].numpy()[0, 2]
-show(by_hand, "layer 0, head 2, NumPy", rows=tokens, cols=tokens)
-show(by_engine, "layer 0, head 2, engine", rows=tokens, cols=tokens)
+show(by_hand.round(2), "layer 0, head 2, NumPy", rows=tokens, cols=tokens)
+show(by_engine.round(2), "layer 0, head 2, engine", rows=tokens, cols=tokens)
 assert np.allclose(by_hand, by_engine, atol=1e-4)
 
 # %% [markdown]
@@ -99,7 +99,8 @@ layers = [f"layer {i}" for i in range(6)]
 show(shares["[CLS]"], "mean weight of [CLS]; a column for each head", rows=layers)
 print(f"median of layers 1 to 5: {np.median(shares['[CLS]'][1:]):.2f}")
 i, j = best["after"]
-show(weights_of(TEXTS[0])[i, j], f"layer {i}, head {j}: the token after", rows=tokens, cols=tokens)
+after = weights_of(TEXTS[0])[i, j].round(2)
+show(after, f"layer {i}, head {j}: the token after", rows=tokens, cols=tokens)
 assert shares["after"][i, j] > 0.5
 assert np.median(shares["[CLS]"][1:]) > 0.4
 assert shares["[CLS]"].max() > 0.8 > 0.2 > shares["[SEP]"].max()
