@@ -31,6 +31,11 @@ ANSWERS: dict[str, dict[str, str]] = {  # to the questions, `name = None  # ...`
     "08_longest_piece": {"lookups_of_zerowidth": "13"},
     "10_rows_pairs_windows": {"rows_at_stride_10": "7"},
     "13_offsets_and_numbers": {"symbols": "10"},
+    "18_why_sqrt_k": {"largest_weight": "0.5"},
+    "19_masks": {"pairs": "15"},
+    "20_relative_positions": {"rows_of_E": "1023"},
+    "21_without_the_matrix": {"largest": "3072"},
+    "22_what_heads_look_at": {"maps": "384"},
 }
 
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
