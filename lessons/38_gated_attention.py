@@ -48,7 +48,7 @@ def mega(function: str) -> MegaModel:
 # %% [markdown]
 # ## Norm and average
 # A word has the same x in each position. *Scalenorm* divides x by √(mean x²) and multiplies it by
-# one learned number. The layer of lesson 35 gives m, which depends on the words before, too.
+# one learned number. The layer of lesson 35 gives m, which also depends on the words before.
 
 # %%
 model = mega("softmax")
@@ -87,14 +87,14 @@ query, key = (shared * w["qk_weight"][n] + w["qk_bias"][n] for n in (0, 1))
 value = silu(linear(h, "v_proj"))
 show(query, "query", rows=words)
 show(value, "value", rows=words)
-assert np.array_equal(value[1], value[7])
+assert np.allclose(value[1], value[7])
 assert not np.allclose(query[1], query[7], atol=0.01)
 
 # %% [markdown]
 # ## Attention
 # A learned bias for the distance is added to each score. The weights of a softmax sum to 1. MEGA
-# can use *laplace* instead, a smooth step from 0 to 1: the error function erf with a fixed mean and
-# width. Then keys do not compete for weight, and T replaces √Z as the divisor of the scores.
+# can use *laplace* instead, a smooth step from 0 to 1 (the error function erf, shifted and scaled).
+# Then each weight depends on its own score only. The scores are divided by T instead of √Z.
 
 # %%
 distance = np.arange(T) - np.arange(T)[:, None]  # from the query to the key
