@@ -120,7 +120,7 @@ for row, way in zip(moved, ways.values(), strict=True):
         before, after = x.astype(dtype), x.astype(dtype)
         after[-1] += 100
         row[i] = np.abs(way(after, k.astype(dtype)) - way(before, k.astype(dtype)))[:-1].max()
-show(moved, "largest change of an earlier output", rows=list(ways), cols=["32 bit", "64 bit"])
+show(moved, "change of earlier outputs", rows=list(ways), cols=["32 bit", "64 bit"])
 assert not moved[0].any()
 assert 0 < moved[1, 0] < 1e-4
 assert moved[1, 1] < 1e-12
