@@ -36,6 +36,9 @@ ANSWERS: dict[str, dict[str, str]] = {  # to the questions, `name = None  # ...`
     "20_relative_positions": {"rows_of_E": "1023"},
     "21_without_the_matrix": {"largest": "3072"},
     "22_what_heads_look_at": {"maps": "384"},
+    "35_moving_average": {"oldest": "9"},
+    "36_fourier_and_causality": {"wrong": "1"},
+    "39_chunks_and_decoding": {"held": "2"},
 }
 
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
