@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tinybert.cli.main import main
-from tinybert.learn.lessons import lesson_of, lessons, read_cells
+from tinybert.learn.lessons import Lesson, lesson_of, lessons, read_cells
 
 
 def test_cells_are_split_at_their_markers() -> None:
@@ -60,7 +60,7 @@ def test_a_copy_that_was_changed_is_kept(
     copy.write_text("mine", "utf-8")
     assert main(arguments) == 0
     assert copy.read_text("utf-8") == "mine"
-    assert "has been changed" in capsys.readouterr().out
+    assert "is left as it is" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,7 @@ def test_a_copy_that_was_changed_is_kept(
         (["open"], "needs a LESSON"),
         (["run", "99"], "no lesson '99'"),
         (["list", "1"], "takes no LESSON"),
+        (["run", "1", "--notebook"], "--notebook is an option of open"),
         (["run", "1", "--json"], "--json is an option of list"),
     ],
 )
@@ -77,3 +78,22 @@ def test_a_wrong_call_says_what_to_do(
 ) -> None:
     assert main(["tutorials", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.path.stem)
+def test_every_lesson_runs_as_a_notebook_and_shows_pictures(lesson: Lesson, tmp_path: Path) -> None:
+    pytest.importorskip("jupytext")
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    call = ["tutorials", "open", lesson.path.stem, "--notebook", "--folder", str(tmp_path)]
+    assert main(call) == 0
+    (path,) = tmp_path.iterdir()
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    nbclient.NotebookClient(notebook, timeout=900, kernel_name="python3").execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    pictures = [
+        output for output in outputs if "<svg" in output.get("data", {}).get("text/html", "")
+    ]
+    assert len(pictures) >= 2

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tinybert.cli.command import Command, add_json_argument
+from tinybert.cli.command import Command, add_json_argument, optional
 from tinybert.cli.site import build
 from tinybert.cli.terminal import print_json, table
 from tinybert.learn.lessons import Lesson, lesson_of, lessons
@@ -16,7 +16,8 @@ from tinybert.learn.lessons import Lesson, lesson_of, lessons
 DETAILS = """\
 list  shows the lessons, in the order in which they build on each other.
 open  writes a copy of a LESSON to the folder --folder, for you to read, change
-      and debug. A copy that you have changed is never overwritten.
+      and debug; --notebook writes it as a Jupyter notebook (pip install
+      "tinybert[site]"). A file that you have changed is never overwritten.
 run   runs a LESSON from top to bottom and shows its results and pictures.
 build writes a site that works offline into the folder --folder: the lessons
       with their output, exercises, commands, the API and a search. It needs
@@ -46,11 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="for open (default: tinybert-lessons) and build (default: tinybert-site)",
     )
+    parser.add_argument("--notebook", action="store_true", help="for open: as a Jupyter notebook")
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """List, copy or run."""
+    if args.notebook and args.action != "open":
+        raise ValueError(f"--notebook is an option of open, not of {args.action}")
     if args.action == "list":
         if args.lesson is not None:
             raise ValueError(f"tutorials list takes no LESSON, got {args.lesson!r}")
@@ -64,11 +68,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         raise ValueError(f"--json is an option of list, not of {args.action}")
     lesson = lesson_of(args.lesson)
-    return (
-        _open(lesson, Path(args.folder or "tinybert-lessons"))
-        if args.action == "open"
-        else _run(lesson)
-    )
+    if args.action == "run":
+        return _run(lesson)
+    return _open(lesson, Path(args.folder or "tinybert-lessons"), args.notebook)
 
 
 def _list(as_json: bool) -> int:
@@ -84,17 +86,24 @@ def _list(as_json: bool) -> int:
     return 0
 
 
-def _open(lesson: Lesson, folder: Path) -> int:
+def _open(lesson: Lesson, folder: Path, as_notebook: bool) -> int:
+    source = lesson.path.read_text(encoding="utf-8")
     copy = folder / lesson.path.name
-    source = lesson.path.read_bytes()
-    if copy.exists() and copy.read_bytes() != source:
-        print(f"{copy} has been changed and is left as it is")
-    elif copy.exists():
-        print(f"{copy} is there already")
-    else:
+    if as_notebook:
+        jupytext = optional("jupytext", "site", "a notebook")
+        source = jupytext.writes(jupytext.reads(source, "py:percent"), "ipynb")
+        copy = copy.with_suffix(".ipynb")
+    if not copy.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(source)
+        copy.write_text(source, encoding="utf-8")
         print(f"wrote {copy}")
+    elif as_notebook or copy.read_text(encoding="utf-8") != source:
+        print(f"{copy} is there already and is left as it is")
+    else:
+        print(f"{copy} is there already")
+    if as_notebook:
+        print(f"open it:      jupyter lab {copy}")
+        return 0
     print(f"run it:       python {copy}")
     print(f"step through: python -m pdb {copy}")
     return 0
