@@ -83,6 +83,18 @@ def test_runs(path: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "home").iterdir())
 
 
+@pytest.mark.slow
+@each_lesson
+@pytest.mark.parametrize(
+    ("kernel", "threads"), [("Prescott", "1"), ("Nehalem", "2"), ("Haswell", "2")]
+)
+def test_runs_with_other_kernels(path: Path, kernel: str, threads: str, tmp_path: Path) -> None:
+    """OpenBLAS sums in another order on other processors and threads."""
+    settings = {"OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+    result = run(path, tmp_path, OPENBLAS_CORETYPE=kernel, **settings)
+    assert result.returncode == 0, result.stderr
+
+
 @each_lesson
 def test_has_the_form_of_a_lesson(path: Path) -> None:
     source = path.read_text("utf-8")
