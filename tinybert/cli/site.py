@@ -40,11 +40,12 @@ def build(folder: Path) -> int:
     from tinybert.learn.site.pages import Page, clear, markdown, write_api, write_index, write_site
 
     clear(folder)
-    changes = _changelog().read_text(encoding="utf-8")
+    changes, contributing = _document("CHANGELOG.md"), _document("CONTRIBUTING.md")
     own = [
         Page("index.html", "tinybert", markdown(START), START),
         Page("commands.html", "Commands", *_commands()),
         Page("changelog.html", "Changelog", markdown(changes), changes),
+        Page("contributing.html", "Contributing", markdown(contributing), contributing),
     ]
     pages = write_site(folder, own)
     entries = [{"title": p.title, "path": p.path, "text": p.text} for p in pages]
@@ -52,11 +53,12 @@ def build(folder: Path) -> int:
     return len(pages)
 
 
-def _changelog() -> Path:
-    """The file of the checkout, or the copy inside of an installed package."""
+def _document(name: str) -> str:
+    """Return a document of the checkout, or its copy inside of an installed package."""
     package = Path(tinybert.__file__).parent
-    copy = package / "CHANGELOG.md"
-    return copy if copy.is_file() else package.parent / "CHANGELOG.md"
+    copy = package / name
+    path = copy if copy.is_file() else package.parent / name
+    return path.read_text(encoding="utf-8")
 
 
 def _commands() -> tuple[str, str]:

@@ -34,6 +34,7 @@ NAVIGATION = {
     "museum.html": "Museum",
     "api/tinybert.html": "API",
     "changelog.html": "Changelog",
+    "contributing.html": "Contributing",
 }
 _SIDES = {"right": "right |", "wrong": "wrong |", "": "      |"}
 _FILES = resources.files("tinybert.learn.site")

@@ -99,10 +99,11 @@ def _row(ids: list[int], first: int) -> dict[str, list[int]]:
 
 
 def plug(student: ModuleType) -> tuple[Patch, ...]:
-    """Let BertTokenizer build its rows with the learner's function."""
+    """Let BertTokenizer build its rows with the learner's function, and its own special ids."""
 
     def ids(tokenizer: Any, a: list[int], b: list[int] | None = None) -> list[int]:
-        return student.row(a, b)["input_ids"]
+        special = {101: tokenizer.cls_token_id, 102: tokenizer.sep_token_id}
+        return [special.get(i, i) for i in student.row(a, b)["input_ids"]]
 
     def types(tokenizer: Any, a: list[int], b: list[int] | None = None) -> list[int]:
         return student.row(a, b)["token_type_ids"]
