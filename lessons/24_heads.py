@@ -36,6 +36,7 @@ texts = [(QUESTION, "It slept on the warm stove."), (QUESTION, "Two and two make
 inputs = tokenizer(texts, padding=True, return_tensors="np")
 
 
+# %%
 def load(model_class, inputs=inputs, **options):
     """Return a model, the features of its base, and its parameters."""
     model = model_class.from_pretrained("embedded", **options).to(dtype="float64")
@@ -84,7 +85,6 @@ model, x, w = load(tinybert.BertForMultipleChoice)
 pooled = np.tanh(linear(x[:, 0], "bert.pooler.dense"))
 choices = {name: array[None] for name, array in inputs.items()}  # (1, C, T): one question
 assert agree("choices", linear(pooled, "classifier").reshape(1, 2), model(**choices).logits.numpy())
-
 model, x, w = load(tinybert.BertForTokenClassification, num_labels=5)
 assert agree("tokens", linear(x, "classifier"), model(**inputs).logits.numpy())
 
@@ -132,6 +132,7 @@ words = tokenizer.convert_ids_to_tokens(likely)
 show(p[likely], "She is my sister and he is my ...", cols=words)
 assert words[0] == "brother"
 
+# %%
 weight = model.cls.predictions.decoder.weight
 labels = np.where(is_mask, likely[0], -100)
 model(**masked, labels=labels).loss.backward()

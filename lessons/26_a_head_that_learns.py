@@ -119,11 +119,11 @@ def cross_validate(y: np.ndarray) -> tuple[float, float]:
     for i in range(3):
         head, losses = train(x[fold != i], y[fold != i])
         final.append(losses[-1])
-        held_out = head(x[fold == i]).numpy().argmax(axis=1)
-        right[fold == i] = held_out == label[fold == i]
+        right[fold == i] = head(x[fold == i]).numpy().argmax(axis=1) == label[fold == i]
     return max(final), right.mean()
 
 
+# %%
 results = {"true": [], "shuffled": []}
 for seed in SEEDS:
     manual_seed(seed)

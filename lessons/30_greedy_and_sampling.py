@@ -50,6 +50,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return e / e.sum()
 
 
+# %%
 def probability(row: list[int]) -> float:
     return math.prod(float(softmax(scores_after(row[:i]))[row[i]]) for i in range(1, len(row)))
 
@@ -104,6 +105,7 @@ def top_p(scores: np.ndarray, limit: float) -> np.ndarray:
     return np.where(np.isin(np.arange(V), order[before < limit]), scores, -np.inf)
 
 
+# %%
 scores = scores_after(read("the"))
 ways = {"as it is": scores, "t = 0.5": scores / 0.5, "t = 2": scores / 2}
 ways |= {"k = 2": top_k(scores, 2), "p = 0.75": top_p(scores, 0.75)}
@@ -137,9 +139,6 @@ for seed in range(3):
     theirs = model.generate([[BEGIN]], seed=seed, **options).tolist()[0]
     print(seed, "ours:", text_of(row), "| engine:", text_of(theirs))
     assert row == theirs
-
-kept = None  # your answer: how many tokens does top-p keep after "the", with the limit 0.6?
-assert kept in (None, int(np.isfinite(top_p(scores, 0.6)).sum()))
 
 # %% [markdown]
 # Greedy search takes the most likely token, which need not lead to the most likely text. Sampling

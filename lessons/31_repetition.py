@@ -28,6 +28,7 @@ from tinybert.learn.rhyme import END, LONGEST, VOCAB, read, text_of, train_model
 model, V = train_model(), len(VOCAB)
 
 
+# %%
 def scores_after(row: list[int]) -> np.ndarray:
     with no_grad():
         return model([row]).logits.numpy()[0, -1].astype(float)
