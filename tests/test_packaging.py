@@ -12,7 +12,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -51,13 +50,15 @@ def test_the_wheel_is_complete(wheel: zipfile.ZipFile) -> None:
     assert {name for name in others if not name.endswith(".dist-info")} == set()
 
 
-# Loaded when Python starts: whatever asks for the network fails.
-NO_NETWORK = """
-import sys
+# Loaded when Python starts: whatever asks for the network fails. The last line of standard error is
+# the processor time, which other programs on a busy machine hardly change.
+START = """
+import atexit, sys, time
 def refuse(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo"):
         raise OSError("there is no network")
 sys.addaudithook(refuse)
+atexit.register(lambda: print(time.process_time(), file=sys.stderr))
 """
 NOTES = "The meeting is on Monday.\n\nWe are not liable for any damage.\n\nThe sky is blue.\n"
 # A command, what to take from its JSON, and the right answer.
@@ -75,9 +76,9 @@ QUESTIONS: list[tuple[list[str], Callable[[Any], Any], Any]] = [
     ),
     (["tokenize", "Unbelievable!"], lambda found: found[0]["tokens"][1], "unbelievable"),
     (
-        ["fill-mask", "She opened the [MASK] and walked in."],
+        ["fill-mask", "Paris is the capital of [MASK]."],
         lambda found: found["results"][0]["masks"][0][0]["token_str"],
-        "door",
+        "paris",
     ),
 ]
 
@@ -90,26 +91,22 @@ def test_without_a_network_the_installed_wheel_answers_in_a_second(
     site, home = tmp_path / "site", tmp_path / "home"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
     subprocess.run([*install, "--target", site, str(wheel.filename)], check=True)
-    (site / "sitecustomize.py").write_text(NO_NETWORK)
+    (site / "sitecustomize.py").write_text(START)
     home.mkdir()
     (home / "notes.txt").write_text(NOTES)
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
     homes = {name: str(home) for name in ("HOME", "USERPROFILE", "LOCALAPPDATA")}
-    environment = {**kept, **homes, "PYTHONPATH": str(site)}
-
-    def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "tinybert", *arguments]
-        return subprocess.run(
-            command, cwd=home, env=environment, check=True, capture_output=True, text=True
-        ).stdout
+    environment = {**kept, **homes, "PYTHONPATH": str(site), "OPENBLAS_NUM_THREADS": "1"}
 
     for command, answer, expected in QUESTIONS:
         seconds: list[float] = []
-        while len(seconds) < 5 and min(seconds, default=1) >= 1:  # the machine may be busy
-            start = time.perf_counter()
-            found = json.loads(run(*command, "--json"))
-            seconds.append(time.perf_counter() - start)
-            assert answer(found) == expected
+        while len(seconds) < 5 and min(seconds, default=1) >= 1:
+            ran = subprocess.run(
+                [sys.executable, "-m", "tinybert", *command, "--json"],
+                cwd=home, env=environment, check=True, capture_output=True, text=True,
+            )  # fmt: skip
+            assert answer(json.loads(ran.stdout)) == expected
+            seconds.append(float(ran.stderr.splitlines()[-1]))
         print(command[0], *(f"{s:.2f} s" for s in seconds))
         assert min(seconds) < 1, command
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 
 import tinybert as tb
 from tests.models.mega_oracle import mega_config
+from tests.trace.test_html import Scripts, decoded
 from tinybert.cli.embedding_map import _overlaps
 from tinybert.cli.principal_components import principal_components
 
@@ -49,7 +51,8 @@ def test_all_heads(tinybert: Any, minilm: Path, tmp_path: Path, drawn: list[np.n
     words = transformers.AutoTokenizer.from_pretrained(minilm)(TEXT, return_tensors="pt")
     expected = [layer[0].numpy(force=True) for layer in theirs(**words, output_attentions=True)[-1]]
     picture = tmp_path / "heads.png"
-    ran = tinybert("plot", "attention", TEXT, "--output", picture, "--json")
+    call = ("plot", "attention", TEXT, "--model", "minilm", "--output", picture, "--json")
+    ran = tinybert(*call)
     assert (ran.code, ran.err) == (0, "")
     shown = json.loads(ran.out)
     assert shown["tokens"] == ["[CLS]", *TEXT.lower()[:-1].split(), ".", "[SEP]"]
@@ -65,6 +68,27 @@ def test_all_heads(tinybert: Any, minilm: Path, tmp_path: Path, drawn: list[np.n
         assert np.allclose(part, expected[layer][head], atol=1e-5)
     assert np.isnan(joined[size]).all()
     assert picture.read_bytes().startswith(SIGNATURES["png"])
+
+
+def test_a_page_of_attention(
+    tinybert: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mega: Path
+) -> None:
+    """All heads in a page that begins at the one that is asked for; matplotlib is not needed."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    path = tmp_path / "heads.html"
+    chosen = ("--layer", 3, "--head", 1, "--output", path, "--json")
+    (head,) = json.loads(tinybert("plot", "attention", TEXT, *chosen).out)["attention"]
+    read = Scripts(path.read_text("utf-8"))
+    index = read.index
+    assert index["tokens"] == [["[CLS]", *TEXT.lower()[:-1].split(), ".", "[SEP]"]]
+    number = index["attention"][3]
+    body = next(attrs for tag, attrs in read.kinds if tag == "body")
+    assert body["data-place"] == f"step={number}&head=1&screen=attention"
+    value = index["values"][index["steps"][number]["outputs"][0]]
+    np.testing.assert_allclose(decoded(read, value)[0, 1], head["weights"], atol=1e-5)
+    call = ("plot", "attention", TEXT, "--model", mega, "--output", path)
+    assert tinybert(*call).code == 0
+    assert len(Scripts(path.read_text("utf-8")).index["attention"]) == 2
 
 
 @pytest.mark.parametrize("ending", SIGNATURES)
@@ -91,7 +115,7 @@ def test_the_table_finds_the_noun(tinybert: Any) -> None:
     ran = tinybert("plot", "attention", text, "--token", "it")
     rows = [line.split() for line in ran.out.splitlines()]
     assert rows[0] == ["layer", "head", "weight", "token", "attends", "to"]
-    assert ["3", "1", "0.677", "it", "animal"] in rows[1:4]
+    assert rows[1] == ["5", "11", "0.818", "it", "animal"]
     weights = [float(row[2]) for row in rows[1:]]
     assert weights == sorted(weights, reverse=True)
     assert {row[3] for row in rows[1:]} == {"it"}
@@ -182,7 +206,7 @@ def test_labels_are_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 def test_graph(tinybert: Any, minilm: Path, tmp_path: Path) -> None:
     picture = tmp_path / "graph.svg"
-    ran = tinybert("plot", "graph", TEXT, "--output", picture, "--json")
+    ran = tinybert("plot", "graph", TEXT, "--model", "minilm", "--output", picture, "--json")
     assert (ran.code, ran.err) == (0, "")
     shown = json.loads(ran.out)
     names = [box["name"] for box in shown["boxes"]]
@@ -194,7 +218,7 @@ def test_graph(tinybert: Any, minilm: Path, tmp_path: Path) -> None:
     assert shown["boxes"][7]["parameters"] == layer.intermediate.num_parameters()
     assert shown["boxes"][7]["operations"] == ["Linear", "Gelu"]
     assert picture.read_bytes().startswith(SIGNATURES["svg"])
-    out = tinybert("plot", "graph", TEXT, "--depth", 1).out.splitlines()
+    out = tinybert("plot", "graph", TEXT, "--model", "minilm", "--depth", 1).out.splitlines()
     assert [line.split()[0] for line in out[1:4]] == ["embeddings", "encoder", "pooler"]
     assert out[-1] == "3 boxes, 4 arrows, --depth 1"
 

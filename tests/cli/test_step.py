@@ -133,7 +133,10 @@ def test_a_record_is_saved_and_read(tinybert, refused, folders, tmp_path: Path) 
     model = ["--model", folders["bare"]]
     first = tinybert("step", TEXTS[0], *model, "--save", record).out.splitlines()
     assert len(load_trace(record)) == len(first) - 1
-    assert tinybert("step", "--from", record, "--list").out.splitlines()[1:] == first[1:]
+    assert tinybert("step", "--from", record, "--list").out.splitlines() == first
+    read = json.loads(tinybert("step", "--from", record, "--json").out)
+    assert read["tokens"][0][:2] == ["[CLS]", "the"]
+    assert f"= {read['loss']:.4f}" in first[0]
     record.write_text("no record")
     assert "a.trace" in refused("step", "--from", record)
 
@@ -245,7 +248,10 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
 
 @in_a_terminal
 @pytest.mark.parametrize("columns", [40, 80, 140])
-def test_a_walk_in_a_terminal(terminal, folders, columns: int) -> None:
+def test_a_walk_in_a_terminal(
+    terminal, folders, columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # e saves a picture there
     one = terminal(columns, 40, *TEXTS, "--model", folders["bare"])
     shown = one.wait("? help  q quit")
     assert "forward step" in shown
@@ -255,6 +261,8 @@ def test_a_walk_in_a_terminal(terminal, folders, columns: int) -> None:
     one.press("d", "backward step")
     one.press("\x1b[C", "dx[0, 0, 0, 1]")
     one.press("]", "dx[0, 1, 0, 1]")
+    one.press("e", "saved as step-")
+    assert len(list(tmp_path.glob("step-*-dx-0-1.svg"))) == 1
     one.press("B", "Div")
     one.press("b", "forward step")
     one.press("n", "The forward half ends with the loss")

@@ -160,3 +160,13 @@ def test_the_model_runs_the_code_of_the_learner(name: str) -> None:
     student = load(task, task.solution, "<solution>")
     answers_with(replace(task, plug=plug), student)
     assert called == {patch.target for patch in plugs(student)}
+
+
+def test_what_a_report_says_of_another_error_and_of_another_length(tmp_path: Path) -> None:
+    task = without_model(task_of("words/windows"))
+    raised = check(task, task.solution.replace("raise ValueError", "raise TypeError"), tmp_path)
+    assert raised.stage == "edges"
+    assert raised.lines[0] == "expected ValueError, got another error:"
+    assert raised.lines[1].startswith("TypeError: there is room for 2 tokens")
+    short = check(task, task.solution.replace("return rows", "return rows[:1]"), tmp_path)
+    assert [line[:20] for line in short.lines] == ["expected 2 members: ", "got 1 member: [[101,"]

@@ -6,6 +6,7 @@ import os
 import py_compile
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from tinybert.learn import plugged, supervisor
 from tinybert.learn.catalogue import NAMES, task_of
+from tinybert.learn.exercise import Mutant
 from tinybert.learn.grader import Report, load
 from tinybert.learn.supervisor import run_check
 
@@ -63,7 +65,7 @@ HOSTILE = {
         inside("import subprocess\nsubprocess.run(['true'])"),
         "values", "no other process", "subprocess.run",
     ),
-    "recursion": (inside("return softmax(x)"), "values", "RecursionError", "return softmax(x)"),
+    "recursion": (inside("f = lambda: f()\nf()"), "values", "RecursionError", "f = lambda: f()"),
     "prints much and fails": (wrong("print('x' * 1000)\n" * 9), "values", "expected", ""),
 }  # fmt: skip
 HOSTILE_ON_POSIX = {
@@ -99,8 +101,28 @@ def test_a_loop_without_end_is_stopped_at_its_line(tmp_path: Path) -> None:
     assert report.where in ("line 18: while True:", "line 19: x = x")
 
 
+ENDLESS = [
+    pytest.param(name, mutant, id=f"{name}-{mutant.name}")
+    for name in NAMES
+    for mutant in task_of(name).exercise.mutants
+    if mutant.stage == "ends"
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("code", ["import time; time.sleep(99)", "b'a' in b'a' * 10**9 + b'b'"])
+@pytest.mark.parametrize(("name", "mutant"), ENDLESS)
+def test_a_known_mistake_that_never_ends_is_named(
+    name: str, mutant: Mutant, tmp_path: Path
+) -> None:
+    path = tmp_path / "student.py"
+    path.write_text(mutant.apply(task_of(name).solution))
+    report = run_check(name, path, 3)
+    assert report.stage == "ends"
+    assert report.mistake == (mutant.name, mutant.explanation)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["import time; time.sleep(99)", "b'a' in b'a' * 10**8 + b'b'"])
 def test_waiting_is_stopped_too(code: str, tmp_path: Path) -> None:
     assert checked(tmp_path, inside(f"while True: {code}"), 2).stage == "ends"
 
@@ -218,6 +240,7 @@ def test_names_and_folders_of_any_kind(tmp_path: Path) -> None:
     assert run_check(NAME, path, 2).where == "line 18: while True: pass"
 
 
+@posix_only
 @pytest.mark.slow
 def test_an_interrupted_check_leaves_no_process(tmp_path: Path) -> None:
     """Ctrl-C while the learner's code runs."""
@@ -230,17 +253,18 @@ def test_an_interrupted_check_leaves_no_process(tmp_path: Path) -> None:
     def interrupt(message: object) -> None:
         raise AssertionError("there is no case to begin")
 
-    import _thread
-    import threading
-
     def when_it_runs() -> None:
         while not (pid.exists() and pid.read_text()):
             time.sleep(0.05)
-        _thread.interrupt_main()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    threading.Thread(target=when_it_runs, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        run_check(NAME, path, heard=interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    try:
+        threading.Thread(target=when_it_runs, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            run_check(NAME, path, heard=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
 

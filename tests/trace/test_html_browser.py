@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 import tinybert
 from tests.trace.test_record import FAMILIES, IDS, model_of, recorded
 from tinybert.trace import Trace, record
+from tinybert.trace.html.page import attention_steps, page
 from tinybert.trace.walk import Walk
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SVG = "{http://www.w3.org/2000/svg}"
 TOKENS = [[f"w{row}{n}" for n in range(8)] for row in range(2)]
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="needs chromium, which Debian packages as `chromium`"
+    ),
 ]
 
 
@@ -60,13 +67,21 @@ class Viewer:
     def step(self) -> int:
         return int(self.page.input_value("#slider"))
 
+    def wait(self, condition: str) -> None:
+        """Wait for a condition in JavaScript, asked from here: the policy of the page forbids it
+        to evaluate texts, which Playwright's own waiting needs.
+        """
+        until = time.monotonic() + 30
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < until, condition
+            time.sleep(0.01)
+
     def text(self, selector: str) -> str:
         return self.page.inner_text(selector)
 
     def numbers(self) -> dict[tuple[int, int], float]:
         """The window of numbers, by row and column."""
-        self.page.wait_for_selector("td[data-at], .flow .quiet, #readout", state="attached")
-        self.page.wait_for_function("document.querySelector('td[data-at]')")
+        self.page.wait_for_selector("td[data-at]", state="attached")
         cells = self.page.eval_on_selector_all(
             "td[data-at]", "cells => cells.map(cell => [cell.dataset.at, cell.dataset.value])"
         )
@@ -96,7 +111,7 @@ def test_the_result_of_every_step_is_shown(family: str, browser: Any, tmp_path: 
     viewer.press("f")
     for number, step in enumerate(trace):
         viewer.page.evaluate(f"location.hash = 'step={number}'")
-        viewer.page.wait_for_function(f"document.getElementById('slider').value == {number}")
+        viewer.wait(f"document.getElementById('slider').value == {number}")
         array = step.outputs[0].array
         assert_shows(viewer, array[(0,) * max(array.ndim - 2, 0)])
         formula = trace.formula(step)
@@ -144,13 +159,13 @@ def test_keys_alone(browser: Any, tmp_path: Path) -> None:
     readout = viewer.text("#readout")
     assert readout.startswith("y[1,1,1,2] (“w11”, “w12”) = ")
     assert float(readout.rpartition("= ")[2]) == pytest.approx(expected, rel=1e-3)
+    viewer.page.wait_for_url(f"**#step={softmax.number}&head=1&batch=1&at=1,2")
     address = viewer.page.url
-    assert f"#step={softmax.number}&head=1&batch=1&at=1,2" in address
     viewer.press("4")
     assert viewer.text("#readout").startswith("“w11” attends to “w12”")
     again = viewer.context.new_page()
     again.goto(address)
-    again.wait_for_function("document.getElementById('readout')?.textContent")
+    again.wait_for_selector("td[data-at]")
     assert again.inner_text("#readout") == readout
     viewer.close()
 
@@ -200,10 +215,82 @@ def test_a_nan_one_token_and_an_update(browser: Any, tmp_path: Path) -> None:
         _ = tinybert.Tensor([[np.nan, np.inf], [1.0, -2.0]]) * 2
     viewer = Viewer(browser, trace, tmp_path / "page.html")
     viewer.page.evaluate(f"location.hash = 'step={len(trace) - 1}'")
-    viewer.page.wait_for_function("document.querySelector('h2').textContent == 'Mul'")
+    viewer.wait("document.querySelector('h2').textContent == 'Mul'")
     assert_shows(viewer, trace[-1].outputs[0].array)
     assert "1 NaN, 1 infinite" in viewer.text("figure.chosen")
     for screen in "123456":
         viewer.press(screen)
     assert "update" in viewer.text("thead")
+    viewer.close()
+
+
+@pytest.mark.parametrize("screen", ["step", "stairs", "attention"])
+def test_pictures_are_saved(screen: str, browser: Any, tmp_path: Path) -> None:
+    """By a key as SVG, whose text is text; by a button as PNG."""
+    _, trace, _ = recorded("Bert")
+    viewer = Viewer(browser, trace, tmp_path / "page.html")
+    viewer.press("]", "}", {"step": "1", "stairs": "3", "attention": "4"}[screen])
+    viewer.page.wait_for_timeout(100)
+    with viewer.page.expect_download() as download:
+        viewer.press("e")
+    softmax = next(step for step in trace.forward if step.operation == "Softmax")
+    name = "staircase" if screen == "stairs" else f"step-{softmax.number}-y-1-1"
+    assert download.value.suggested_filename == f"{name}.svg"
+    root = ElementTree.parse(download.value.path()).getroot()
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    if screen == "stairs":
+        assert f"{softmax.number} Softmax (self)" in texts
+        assert "var(" not in "".join(style.text for style in root.iter(f"{SVG}style"))
+    else:
+        assert texts[0] == f"step {softmax.number}: {softmax.path}"
+        assert texts[2:] == TOKENS[1] * 2
+    with viewer.page.expect_download() as download:
+        viewer.page.get_by_text("save PNG").click()
+    pixels = imread(download.value.path(), format="png")
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 20
+    viewer.press("5", "e")
+    assert viewer.text("#line") == "this screen has no picture to save"
+    viewer.problems = [
+        line for line in viewer.problems if not line.startswith(("data:", "blob:file:"))
+    ]
+    viewer.close()
+
+
+def test_predict_then_reveal(browser: Any, tmp_path: Path) -> None:
+    """A result and what gives it away is hidden until it is asked for, at every step anew."""
+    _, trace, _ = recorded("Bert")
+    viewer = Viewer(browser, trace, tmp_path / "page.html")
+    shown = viewer.text("#screen")
+    viewer.press("p")
+    hidden = viewer.text("#screen")
+    assert "Which shape does it have?" in hidden
+    assert "Worked out" not in hidden
+    assert hidden.count("B 2 ×") == 1  # that of x
+    viewer.press("r")
+    viewer.numbers()
+    assert viewer.text("#screen") == shown
+    viewer.press("n")
+    assert "Which shape does it have?" in viewer.text("#screen")
+    viewer.press("o")
+    assert "Which shape does it have?" in viewer.text("#screen")
+    viewer.page.get_by_text("reveal (r)").click()
+    assert "Which shape does it have?" not in viewer.text("#screen")
+    viewer.press("p")
+    assert viewer.page.get_attribute("#predict", "aria-pressed") == "false"
+    viewer.close()
+
+
+def test_a_page_begins_where_it_is_told_to(browser: Any, tmp_path: Path) -> None:
+    _, trace, _ = recorded("Bert")
+    layer = attention_steps(trace)[1]
+    viewer = Viewer(browser, trace, tmp_path / "page.html")
+    place = f"step={layer}&head=1&screen=attention"
+    (tmp_path / "other.html").write_text(page(trace, "t", TOKENS, place), "utf-8")
+    viewer.page.goto((tmp_path / "other.html").as_uri())
+    viewer.wait("document.getElementById('readout')?.textContent")
+    viewer.problems.clear()
+    assert viewer.step == layer
+    assert viewer.text("h2") == "Attention"
+    assert viewer.text(".heads [aria-pressed=true]") == "head 1"
+    assert_shows(viewer, trace[layer].outputs[0].array[0, 1])
     viewer.close()

@@ -361,6 +361,18 @@ def test_files(family: str, tmp_path: Path) -> None:
     assert [s.code for s in again] == [s.code for s in trace]
 
 
+def test_a_file_says_what_it_is_of(tmp_path: Path) -> None:
+    """A file without the three fields is as before."""
+    _, trace, _ = recorded("Bert")
+    trace.save(tmp_path / "bare")
+    again = load_trace(tmp_path / "bare")
+    assert (again.title, again.loss, again.tokens) == ("", None, [])
+    trace.title, trace.loss, trace.tokens = "loss = 2", 2.0, [["[CLS]", "\u6771"]]
+    trace.save(tmp_path / "named")
+    again = load_trace(tmp_path / "named")
+    assert (again.title, again.loss, again.tokens) == ("loss = 2", 2.0, [["[CLS]", "\u6771"]])
+
+
 def test_a_file_of_thumbnails(tmp_path: Path) -> None:
     _, trace, _ = recorded("Bert", limit=20_000)
     trace.save(tmp_path / "trace")
@@ -382,6 +394,9 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         '{"shrunk": 0, "steps": [{}], "values": []}',
         '{"shrunk": 0, "steps": [], "values": [{"name": "x"}]}',
         "[" * 100_000,
+        '{"shrunk": 0, "steps": [], "values": [], "tokens": [[1]]}',
+        '{"shrunk": 0, "steps": [], "values": [], "tokens": 1}',
+        '{"shrunk": 0, "steps": [], "values": [], "loss": "x"}',
     ):
         save_file({"a": np.ones(3)}, tmp_path / "bad", {"kind": "tinybert trace 1", "trace": text})
         with pytest.raises(CheckpointError, match="damaged record"):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import re
 from functools import cache
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,7 +17,9 @@ from hypothesis import strategies as st
 import tinybert
 from tests.trace.test_record import FAMILIES, IDS, MASK, model_of
 from tinybert.columns import columns_of
+from tinybert.trace.pictures import colour
 from tinybert.trace.runs import Run
+from tinybert.trace.terminal import session as session_module
 from tinybert.trace.terminal import tensor
 from tinybert.trace.terminal.keys import decode
 from tinybert.trace.terminal.listing import as_data, listing
@@ -24,10 +29,11 @@ from tinybert.trace.terminal.screen import ENTER, LEAVE, alternate_screen
 from tinybert.trace.terminal.session import KEYS, Session
 
 KEY_NAMES = [
-    *"nbiotvwdgB/f?[] qxe.", "up", "down", "left", "right", "tab", "enter", "escape", "backspace",
+    *"nbiotvwdgB/f?[] qxl.", "up", "down", "left", "right", "tab", "enter", "escape", "backspace",
 ]  # fmt: skip
 LOOKS = [Look(256), Look(16), Look(0), Look(0, blocks=False)]
 WORDS = ["[CLS]", "東京", "e\u0301te", "\x1b[31m", "naïve", "🚀", "it", "[SEP]"]
+SVG = "{http://www.w3.org/2000/svg}"
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -193,7 +199,31 @@ def test_a_worked_number() -> None:
     assert "a module has no worked numbers" in text_of(session)
 
 
-def test_help_names_every_key() -> None:
+def test_a_tensor_is_saved_as_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    session = Session(run_of("Bert"))
+    press(session, "]", "e")
+    number = session.step.number
+    assert session.message == f"saved as step-{number}-y-0-1.svg"
+    root = ElementTree.parse(tmp_path / f"step-{number}-y-0-1.svg").getroot()
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert "y[0, 1]" in texts
+    assert texts.count("\u6771\u4eac") == 2  # a row and a column
+    assert session.value.array is not None
+    weights = session.value.array[0, 1]
+    fills = [box.get("fill") for box in root.iter(f"{SVG}rect")]
+    assert fills[1:-1] == [colour(x, session.value.reach) for x in weights.ravel()]
+    monkeypatch.setattr(session_module, "atomic_write", refuse)
+    press(session, "e")
+    assert session.message == f"step-{number}-y-0-1.svg cannot be written: no room"
+
+
+def refuse(path: Path) -> Any:
+    raise OSError(28, "no room")
+
+
+def test_help_names_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # e saves a file
     session = Session(run_of("Bert"))
     press(session, "?")
     assert all(explanation in text_of(session) for _, _, explanation in KEYS)

@@ -11,13 +11,17 @@ import numpy as np
 from tinybert.autograd import no_grad
 from tinybert.checks import check_integer
 from tinybert.cli.attention_chart import MAX_TOKENS, save_all_heads, save_heads
+from tinybert.cli.graph_chart import recorded
 from tinybert.cli.terminal import print_json, shorten, table
 from tinybert.cli.token_probabilities import WORD_MARKS
 from tinybert.embedding import SentenceEmbedder
 from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.hub_cache import EMBEDDED
+from tinybert.trace.html.page import attention_steps, page
+from tinybert.weights import atomic_write
 
 SHOWN_LINKS = 10
+PAGE = ".html"  # a page with all heads, in place of a figure
 TOKEN_WIDTH = 20
 MARKS = "".join(WORD_MARKS) + "#"  # around a token that is not a whole word
 
@@ -30,7 +34,9 @@ def show_attention(args: argparse.Namespace, text: str, path: Path | None) -> in
     layers = _chosen("--layer", args.layer, len(maps), "layers")
     heads = _chosen("--head", args.head, maps.shape[1], "heads")
     maps = maps[layers][:, heads]
-    if path is not None:
+    if path is not None and path.suffix.lower() == PAGE:
+        save_page(path, embedder, text, tokens, layers[0], heads[0])
+    elif path is not None:
         if args.layer is None and args.head is None:
             save_all_heads(path, maps)
         else:
@@ -61,6 +67,16 @@ def show_attention(args: argparse.Namespace, text: str, path: Path | None) -> in
     ]  # fmt: skip
     print("\n".join(table(["layer", "head", "weight", "token", "attends to"], rows, "rrrll")))
     return 0
+
+
+def save_page(
+    path: Path, embedder: SentenceEmbedder, text: str, tokens: list[str], layer: int, head: int
+) -> None:
+    """Save the page of a record of the forward pass, which begins at the attention of a head."""
+    trace = recorded(embedder, text)
+    place = f"step={attention_steps(trace)[layer]}&head={head}&screen=attention"
+    with atomic_write(path) as file:
+        file.write(page(trace, text, [tokens], place).encode())
 
 
 def attention_maps(embedder: SentenceEmbedder, text: str) -> tuple[list[str], np.ndarray]:

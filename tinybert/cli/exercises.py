@@ -12,6 +12,7 @@ from typing import Any
 
 from tinybert.cli.command import Command, add_json_argument
 from tinybert.cli.terminal import print_json
+from tinybert.display import visible
 from tinybert.learn import course, progress
 from tinybert.learn.catalogue import NAMES, task_of
 from tinybert.learn.terminal import pages
@@ -31,14 +32,16 @@ shows the exercise that comes next.
 
 start      makes the files, in --folder; yours are never overwritten
 next       shows an exercise: what is asked, file, minutes, lesson
-check      checks a file; exit code 0 if it passes, 1 if not
+check      checks a file, and says which mistake you made; exit code 0 if it
+           passes, 1 if not
 check-all  checks all files
 watch      checks a file whenever you save it; keys for all the rest
 hint       gives a hint, and one more each time
 solution   shows the answer, and marks the exercise
 reset      puts the blank back, and keeps a copy of your file
 list       lists the exercises; NAME is a word to search for
-run-model  puts your code into a real model: does it answer the same?
+run-model  puts your code into a real model, and shows whether its answers
+           stay the same
 
 NAME is an exercise, such as softmax; without it, the next one. Your progress
 is kept in the folder, in .tinybert/progress.json."""
@@ -52,7 +55,7 @@ EXAMPLE = """\
         softmax(x: float64 (3, 3, 5), axis=0)
         expected 0.885729 at [2, 2, 2], got 0.234828
         45 of 45 numbers differ
-        Your result is that of a known mistake, "always the last axis": the
+        Your output equals a known mistake, "always the last axis": the
         sum has to run over `axis`.
   Not yet. A hint: tinybert exercises hint softmax"""
 
@@ -112,7 +115,7 @@ def _start(args: argparse.Namespace, page: Page) -> int:
     if args.name is not None:
         raise ValueError(f"start takes no NAME; did you mean --from {args.name}?")
     first = course.resolve(getattr(args, "from")) if getattr(args, "from") else None
-    folder = Path(args.folder or progress.FOLDER).expanduser()
+    folder = _folder_to_start(args.folder)
     new, old = course.start(folder, args.fast or None, first)
     found = progress.load(folder)
     name = found.following()
@@ -123,6 +126,16 @@ def _start(args: argparse.Namespace, page: Page) -> int:
     page.say(f"{new} exercises are in the folder {folder}{kept}.")
     page.say("")
     return _next_of(found, name, page)
+
+
+def _folder_to_start(given: str | None) -> Path:
+    """Return the folder that is given, that of a course that was begun, or the default."""
+    if given is not None:
+        return Path(given).expanduser()
+    try:
+        return progress.find_folder(None)
+    except progress.NoCourse:
+        return Path(progress.FOLDER)
 
 
 def _next(folder: Path, args: argparse.Namespace, page: Page) -> int:
@@ -188,13 +201,13 @@ def _solution(folder: Path, args: argparse.Namespace, page: Page) -> int:
     if args.json:
         print_json({"exercise": name, "solution": answer, "marked": is_shown})
     else:
-        page.show(pages.solution_page(answer, is_shown))
+        page.show(pages.solution_page(answer, is_shown), whole=True)
     return PASSED
 
 
 def _reset(folder: Path, args: argparse.Namespace, page: Page) -> int:
     name = _chosen(folder, args)
-    path = progress.load(folder).path(name)
+    path = progress.Progress(folder).path(name)
     if not args.yes and not _agrees(f"Put the blank back into {path}? A copy is kept. y/n ", page):
         page.say("nothing was done")
         return FAILED
@@ -209,7 +222,7 @@ def _reset(folder: Path, args: argparse.Namespace, page: Page) -> int:
 def _agrees(question: str, page: Page) -> bool:
     if not sys.stdin.isatty():
         raise ValueError("reset asks before it changes a file: without a terminal, add --yes")
-    page.output.write(question)
+    page.output.write(visible(question))
     page.output.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -229,10 +242,12 @@ def _list(folder: Path, args: argparse.Namespace, page: Page) -> int:
 def _run_model(folder: Path, args: argparse.Namespace, page: Page) -> int:
     from tinybert.learn.supervisor import run_in_models
 
-    name = _chosen(folder, args)
+    if args.name is None:
+        raise ValueError("run-model needs a NAME: the exercise whose code goes into a model")
+    name = _name(args)
     if task_of(name).plug is None:
         fit = [pages.short(other) for other in NAMES if task_of(other).plug is not None]
-        raise ValueError(f"{name} has no place in a model; these have: {', '.join(fit)}")
+        raise ValueError(f"{name} cannot run in a model; these can: {', '.join(fit)}")
     if not args.anyway and not _passes(folder, name, args, page):
         return FAILED
 
@@ -240,7 +255,7 @@ def _run_model(folder: Path, args: argparse.Namespace, page: Page) -> int:
         if not args.json:
             page.say(f"running {message['model']} without your code and with it ...")
 
-    found = run_in_models(name, progress.load(folder).path(name), hear)
+    found = run_in_models(name, progress.Progress(folder).path(name), hear)
     if args.json:
         print_json(found)
     else:

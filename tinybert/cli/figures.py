@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,19 @@ FONTS = (
 )
 
 
-def figure_path(flag: str, name: str | None) -> Path | None:
+def figure_path(
+    flag: str, name: str | None, suffixes: Sequence[str] = SUFFIXES, drawn: bool = True
+) -> Path | None:
     """Return the path of a figure, or None if the flag is not given.
 
-    Raises ImportError without matplotlib, and ValueError if the file cannot be written.
+    drawn: whether matplotlib draws it. Raises ImportError without matplotlib, and ValueError if the
+    file cannot be written.
     """
     if name is None:
         return None
-    optional("matplotlib", "plot", flag)
-    check_output_file(flag, Path(name), SUFFIXES)
+    if drawn:
+        optional("matplotlib", "plot", flag)
+    check_output_file(flag, Path(name), suffixes)
     return Path(name)
 
 
@@ -49,7 +53,7 @@ def new_figure(path: Path, width: float, height: float, layout: Any = None) -> I
 
     installed = {font.name for font in font_manager.fontManager.ttflist}
     fonts = [name for name in FONTS if name in installed]
-    with matplotlib.rc_context({"font.family": fonts, "svg.fonttype": "path"}):
+    with matplotlib.rc_context({"font.family": fonts, "svg.fonttype": "none"}):
         # Without pyplot there is no global state, and no display is needed.
         figure = Figure(figsize=(width, height), layout=layout)
         yield figure

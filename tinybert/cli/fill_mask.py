@@ -23,10 +23,10 @@ EXAMPLE = """\
   $ tinybert fill-mask "She opened the [MASK] and walked in." --top-k 3
   She opened the [MASK] and walked in.
 
-  word   score
-  door  0.1061  ██▌
-  hand  0.0557  █▍
-  wall  0.0280  ▋
+  word    score
+  room   0.0824  ██
+  door   0.0408  █
+  house  0.0343  ▉
 
   $ tinybert fill-mask "He [MASK] home." --target went
   $ tinybert fill-mask "A [MASK] sat." --plot words.png"""

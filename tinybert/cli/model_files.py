@@ -33,7 +33,7 @@ def weights_path(name: str) -> Path:
     if path.name and index.is_file():
         return index
     names = " or ".join(NAMED)
-    raise ValueError(f"{name!r} is neither a file or folder nor a model's name ({names})")
+    raise ValueError(f"{name!r} is neither a file or folder nor a known model name ({names})")
 
 
 def folder_of(path: Path) -> Path:

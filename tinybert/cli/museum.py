@@ -22,7 +22,7 @@ from tinybert.learn.museum.visit import Visit, claim, visit
 ACTIONS = ("list", "show", "run")
 
 DETAILS = """\
-Every bug here was made for real, in a library, a paper's code or a tutorial.
+Each bug comes from the issues of a real library, paper or tutorial.
 list    names them by subject (the default).
 show    prints what is wrong, the wrong code beside the right code, how it was
         found, and a link.

@@ -11,7 +11,7 @@ import numpy as np
 from tinybert.autograd import no_grad
 from tinybert.bench.sequence_length import FIT_FROM, LENGTHS, MODELS, Cost, measure
 from tinybert.checks import check, check_integer
-from tinybert.cli.attention import show_attention
+from tinybert.cli.attention import PAGE, show_attention
 from tinybert.cli.command import (
     Command,
     add_device_argument,
@@ -19,7 +19,7 @@ from tinybert.cli.command import (
     read_texts,
 )
 from tinybert.cli.embedding_map import show_embeddings
-from tinybert.cli.figures import figure_path
+from tinybert.cli.figures import SUFFIXES, figure_path
 from tinybert.cli.graph_chart import show_graph
 from tinybert.cli.loss_curves import show_losses
 from tinybert.cli.mega_charts import save_costs, save_kernels
@@ -39,7 +39,8 @@ DETAILS = """\
 attention   shows what each head attends to in TEXT: all layers and heads, or
         those of --layer and --head (numbered from 0) with the tokens. The
         table gives the largest weight of each head between two words that are
-        not neighbours, with --token those of this token.
+        not neighbours, with --token those of this token. --output F.html saves
+        a page instead of a chart: all layers and heads, and one of them large.
 embeddings  shows texts as points in the plane: TEXT ... or the lines of
         --file. The plane is that of the first two principal components of
         the sentence embeddings; texts of similar meaning are near.
@@ -89,7 +90,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="*", metavar="TEXT|MODEL",
         help="for attention, embeddings, graph: texts; for loss: runs; for ema: a MEGA model",
     )  # fmt: skip
-    parser.add_argument("--output", metavar="FILE", help="save a chart: .png, .svg or .pdf")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="save a chart: .png, .svg or .pdf; of attention also a page: .html",
+    )
     parser.add_argument(
         "--model",
         metavar="MODEL",
@@ -126,7 +131,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what is shown as a table; save the chart of --output."""
-    path = figure_path("--output", args.output)
+    is_page = args.what == "attention" and str(args.output).lower().endswith(PAGE)
+    suffixes = (*SUFFIXES, PAGE) if args.what == "attention" else SUFFIXES
+    path = figure_path("--output", args.output, suffixes, drawn=not is_page)
     for option, what in ONLY.items():
         if getattr(args, option) is not None and args.what != what:
             raise ValueError(f"--{option} is an option of {what}, not of {args.what}")

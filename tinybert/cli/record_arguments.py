@@ -61,7 +61,9 @@ def _run(args: argparse.Namespace) -> Run:
     if args.script is not None:
         return record_script(args.script)
     if args.from_ is not None:
-        return Run(load_trace(args.from_), os.path.basename(args.from_))
+        trace = load_trace(args.from_)
+        title = trace.title or os.path.basename(args.from_)
+        return Run(trace, title, trace.loss, trace.tokens)
     folder = resolve(args.model, WEIGHT_FILES)
     task = TASKS[args.task] if args.task else task_of(args.text, _architectures(folder))
     pipe = trained(lambda: pipeline(task, folder, device=args.device), task, args)

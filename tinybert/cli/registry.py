@@ -12,6 +12,7 @@ from tinybert.cli.command import Command
 
 # Name and one-line summary.
 COMMANDS = {
+    "learn": "Show what is here to learn, and where you stopped",
     "fetch": "Download a pretrained model",
     "similarity": "Compute the similarity of texts",
     "embed": "Compute sentence embeddings",
@@ -34,7 +35,6 @@ COMMANDS = {
     "compare": "Compare our BERT with transformers layer by layer",
     "bench": "Benchmark against torch and transformers",
     "plot": "Draw attention, embeddings, loss curves, MEGA's memory, or cost",
-    "learn": "Show what is here to learn, and where you stopped",
     "tutorials": "List, open and run the lessons",
     "exercises": "Write parts of the engine yourself, checked as you go",
     "museum": "Plant famous bugs in the engine and see what catches them",

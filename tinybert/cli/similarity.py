@@ -35,9 +35,9 @@ a table, for more texts the 10 most similar pairs. --plot draws a heat map
 EXAMPLE = """\
   $ tinybert similarity "A cat sat." "A kitten was sitting." "Rain again."
          1     2     3
-   1  1.00  0.71  0.09
-   2  0.71  1.00  0.05
-   3  0.09  0.05  1.00
+   1  1.00  0.69  0.14
+   2  0.69  1.00  0.04
+   3  0.14  0.04  1.00
 
    1  A cat sat.
    2  A kitten was sitting.

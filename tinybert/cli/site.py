@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
+import tinybert
 from tinybert.cli.command import optional
 from tinybert.cli.registry import COMMANDS, load_command
 
@@ -39,14 +40,23 @@ def build(folder: Path) -> int:
     from tinybert.learn.site.pages import Page, clear, markdown, write_api, write_index, write_site
 
     clear(folder)
+    changes = _changelog().read_text(encoding="utf-8")
     own = [
         Page("index.html", "tinybert", markdown(START), START),
         Page("commands.html", "Commands", *_commands()),
+        Page("changelog.html", "Changelog", markdown(changes), changes),
     ]
     pages = write_site(folder, own)
     entries = [{"title": p.title, "path": p.path, "text": p.text} for p in pages]
-    write_index(folder, entries + write_api(folder))
+    write_index(folder, entries + write_api(folder, tinybert))
     return len(pages)
+
+
+def _changelog() -> Path:
+    """The file of the checkout, or the copy inside of an installed package."""
+    package = Path(tinybert.__file__).parent
+    copy = package / "CHANGELOG.md"
+    return copy if copy.is_file() else package.parent / "CHANGELOG.md"
 
 
 def _commands() -> tuple[str, str]:

@@ -38,7 +38,7 @@ def start(folder: Path, fast: bool | None = None, first: str | None = None) -> t
 
 def check(folder: Path, name: str, heard: Heard = lambda _: None) -> Report:
     """Check the file of an exercise in a child process, and keep the result."""
-    path = progress.load(folder).path(name)
+    path = progress.Progress(folder).path(name)
     sha256 = progress.sha256_of(path)  # before: what is saved during the check is not checked
     report = run_check(name, path, heard=heard)
     with progress.changing(folder) as course:

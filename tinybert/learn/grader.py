@@ -187,7 +187,8 @@ def _run(case: Case) -> _Failed | None:
     except (Exception, SystemExit) as error:
         if is_refusal and isinstance(error, case.expected):
             return None
-        return _Failed(case.stage, [_message(error)], error, error)
+        wanted = [f"expected {case.expected.__name__}, got another error:"] if is_refusal else []
+        return _Failed(case.stage, [*wanted, _message(error)], error, error)
     if is_refusal:
         lines = [f"expected {case.expected.__name__}, got {short_repr(got)}"]
         return _Failed(case.stage, lines, got)

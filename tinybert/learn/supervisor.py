@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import tinybert
 from tinybert.fetch import FetchError
 from tinybert.learn.catalogue import task_of
 from tinybert.learn.grader import Report
@@ -29,6 +28,7 @@ SECONDS, MODEL_SECONDS = 20.0, 120.0  # for one check, and for a run of all mode
 START = 15.0  # seconds that the child may take to start, and to end after its time limit
 PRINTED = 4_000  # bytes that are kept of what the learner's code prints
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+PACKAGES = Path(__file__).parents[2]  # a child that starts there imports this package
 
 Heard = Callable[[dict[str, Any]], None]
 
@@ -59,7 +59,8 @@ def run_check(
     ended = supervise(["check", task.name, path, str(seconds)], seconds, hear)
     if ended.result is not None:
         found = Report(**ended.result | {"printed": ended.printed})
-        found.mistake = tuple(found.mistake) if found.mistake else None  # JSON has lists only
+        if found.mistake is not None:
+            found.mistake = (found.mistake[0], found.mistake[1])  # JSON has lists only
         return found
     report = Report(latest.get("passed", {}), "runs", latest.get("call", ""))
     report.where, report.printed = _line(ended.trace, path), ended.printed
@@ -106,17 +107,17 @@ class Ended:
 
 def supervise(arguments: list[str], seconds: float, heard: Heard) -> Ended:
     """Run `child.py` until it has a result, ends, or its time is over; leave no process."""
-    folder = Path(tinybert.__file__).parents[1]  # the child imports the same package
     process = subprocess.Popen(
         [sys.executable, "-m", "tinybert.learn.child", *arguments],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        cwd=folder, env={**os.environ, **ONE_THREAD}, start_new_session=sys.platform != "win32",
+        cwd=PACKAGES, env={**os.environ, **ONE_THREAD}, start_new_session=sys.platform != "win32",
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stderr is not None
     lines: queue.Queue[bytes] = queue.Queue()
     printed = _Beginning(process.stderr)
-    threading.Thread(target=_pass_on, args=(process.stdout, lines), daemon=True).start()
+    messages = threading.Thread(target=_pass_on, args=(process.stdout, lines), daemon=True)
+    messages.start()
     ended = Ended()
     try:
         _listen(lines, seconds + START, heard, ended)
@@ -124,6 +125,7 @@ def supervise(arguments: list[str], seconds: float, heard: Heard) -> Ended:
             ended.code = _code(process)
     finally:
         _kill(process)
+        messages.join(1)  # a stream stays open if a process has escaped
         ended.printed = printed.text()
     return ended
 
@@ -154,8 +156,9 @@ def _listen(lines: queue.Queue[bytes], seconds: float, heard: Heard, ended: Ende
 
 
 def _pass_on(stream: IO[bytes], lines: queue.Queue[bytes]) -> None:
-    for line in stream:
-        lines.put(line)
+    with stream:
+        for line in stream:
+            lines.put(line)
     lines.put(b"")
 
 
@@ -168,13 +171,14 @@ class _Beginning:
         self.thread.start()
 
     def _read(self) -> None:
-        while data := os.read(self.stream.fileno(), 1 << 16):
-            free = PRINTED - len(self.kept)
-            self.kept += data[:free]
-            self.dropped += len(data[free:])
+        with self.stream:
+            while data := os.read(self.stream.fileno(), 1 << 16):
+                free = PRINTED - len(self.kept)
+                self.kept += data[:free]
+                self.dropped += len(data[free:])
 
     def text(self) -> str:
-        self.thread.join(1)  # the stream stays open if a process has escaped
+        self.thread.join(1)
         text = self.kept.decode("utf-8", "replace").rstrip("\n")
         return f"{text}\n... and {self.dropped:,} more bytes" if self.dropped else text
 
@@ -194,7 +198,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             process.kill()
         else:
             os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # it has ended; macOS gives the latter
         return
     finally:
         process.wait()
@@ -226,5 +230,5 @@ def _line(trace: list[str], path: str) -> str:
             except (OSError, ValueError):  # changed since
                 lines = []
             text = lines[number - 1].strip() if number <= len(lines) else ""
-            return f"line {number}: {text}".rstrip(" :")
+            return f"line {number}: {text}" if text else f"line {number}"
     return ""

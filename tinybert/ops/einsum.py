@@ -21,7 +21,7 @@ class Einsum(Function):
     half_on = "cuda"
 
     def forward(self, *operands: Any, equation: str) -> Any:
-        self.terms, self.output = _parse(equation, operands)
+        self.terms, self.output = letters_of(equation, operands)
         self.operands = operands
         return array_module(operands[0]).einsum(
             ",".join(self.terms) + "->" + self.output, *operands, optimize=len(operands) > 2
@@ -54,7 +54,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     return Einsum.apply(*(as_tensor(x) for x in operands), equation=equation)
 
 
-def _parse(equation: str, operands: tuple[Any, ...]) -> tuple[list[str], str]:
+def letters_of(equation: str, operands: tuple[Any, ...]) -> tuple[list[str], str]:
     """Return the letters of every operand and of the output; ValueError for unsupported forms."""
     left, arrow, output = equation.replace(" ", "").partition("->")
     terms = left.split(",")

@@ -4,6 +4,9 @@ Version 1. The metadata has two entries: "kind", "tinybert trace 1", and "trace"
 
     {"shrunk": 0, "steps": [step, ...], "values": [value, ...]}
 
+It may also have what the record is of: "title", a text; "loss", a number; "tokens", a list of texts
+for each row of the batch.
+
 A step has the fields of `Step`; "inputs", "outputs" and "saved" are lists of numbers of values. A
 value has the fields of `Value`; its array is the tensor "v12" for value 12, or its thumbnail "t12".
 """
@@ -29,8 +32,11 @@ IN_MEMORY = ("rerun", "forward")
 LONGEST = 50_000_000  # characters of the JSON text
 
 
-def write_steps(steps: list[Step], shrunk: int, path: str | os.PathLike[str]) -> None:
-    """Write a record to a file, atomically. Arrays that several steps share are stored once."""
+def write_steps(steps: list[Step], about: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a record to a file, atomically. Arrays that several steps share are stored once.
+
+    about: the other fields of the JSON object, "shrunk" among them.
+    """
     numbers: dict[int, int] = {}
     values: list[dict[str, Any]] = []
     tensors: dict[str, np.ndarray] = {}
@@ -55,12 +61,12 @@ def write_steps(steps: list[Step], shrunk: int, path: str | os.PathLike[str]) ->
         }
         lists = {name: [numbers[id(v)] for v in getattr(step, name)] for name in LISTS}
         rows.append({**fields, **lists})
-    text = json.dumps({"shrunk": shrunk, "steps": rows, "values": values})
+    text = json.dumps({**about, "steps": rows, "values": values})
     save_file(tensors, path, metadata={"kind": KIND, "trace": text})
 
 
-def read_steps(path: str | os.PathLike[str]) -> tuple[list[Step], int]:
-    """Return the steps of a file, and the number of arrays that are thumbnails.
+def read_steps(path: str | os.PathLike[str]) -> tuple[list[Step], dict[str, Any]]:
+    """Return the steps of a file, and the other fields of its JSON object.
 
     Raises CheckpointError for a file that is no record, or damaged.
     """
@@ -78,9 +84,22 @@ def read_steps(path: str | os.PathLike[str]) -> tuple[list[Step], int]:
             for step in steps:
                 if step.phase == BACKWARD and step.partner is not None:
                     step.forward = steps[step.partner]
-            return steps, int(content["shrunk"])
+            return steps, _about(content)
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise CheckpointError(path, f"is a damaged record ({error})") from None
+
+
+def _about(content: dict[str, Any]) -> dict[str, Any]:
+    title, loss, tokens = (content.get(key) for key in ("title", "loss", "tokens"))
+    rows = [list(row) for row in tokens or []]
+    if not all(isinstance(token, str) for row in rows for token in row):
+        raise ValueError("tokens must be texts")
+    return {
+        "shrunk": int(content["shrunk"]),
+        "title": str(title or ""),
+        "loss": None if loss is None else float(loss),
+        "tokens": rows,
+    }
 
 
 def _value(fields: dict[str, Any], number: int, file: SafetensorsFile) -> Value:

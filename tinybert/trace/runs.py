@@ -84,7 +84,10 @@ def record_texts(pipe: Pipeline, texts: Sequence[str], word: str | None = None) 
     if word is not None and run is not _fill_mask:
         raise ValueError(f"word is an option of fill-mask, not of {pipe.task}")
     with evaluation(pipe.model), plain():
-        return run(pipe, list(texts), word)
+        found = run(pipe, list(texts), word)
+    trace = found.trace
+    trace.title, trace.loss, trace.tokens = found.title, found.loss, found.tokens
+    return found
 
 
 def record_script(path: str) -> Run:

@@ -11,6 +11,7 @@ from typing import Any
 from tinybert.trace.values import Value
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+SHARED = 5  # values of one step whose reach differs by less share their colours
 
 
 @dataclass(eq=False)
@@ -68,6 +69,15 @@ class Step:
     def place(self) -> str:
         """Where that line is: "bert.py:120"."""
         return f"{Path(self.file).name}:{self.line}" if self.file else ""
+
+    @property
+    def reach(self) -> float:
+        """Where the colours of its pictures end: where those of its results do, or of an input that
+        reaches further, but not `SHARED` times as far.
+        """
+        own = max((value.reach for value in self.outputs), default=0.0)
+        others = [v.reach for v in self.inputs if v.parameter is None]
+        return max([own, *(reach for reach in others if reach < SHARED * own)])
 
     def values(self) -> list[Value]:
         """All arrays of the step: inputs, outputs, saved."""

@@ -30,10 +30,16 @@ class Trace:
     Attributes:
         steps: the steps.
         shrunk: the number of arrays that were reduced to thumbnails because there was no room.
+        title, loss: what the loss is and its value, "cosine of two texts = 0.5217"; "" and None if
+            they are not known.
+        tokens: the tokens of each row of the batch, which label the axes T; [] if not known.
     """
 
     steps: list[Step] = field(default_factory=list)
     shrunk: int = 0
+    title: str = ""
+    loss: float | None = None
+    tokens: list[list[str]] = field(default_factory=list)
 
     @overload
     def __getitem__(self, key: int) -> Step: ...
@@ -91,23 +97,26 @@ class Trace:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the record to a file, which `load_trace` reads; see `files.py` for its format."""
-        write_steps(self.steps, self.shrunk, path)
+        names = ("shrunk", "title", "loss", "tokens")
+        write_steps(self.steps, {name: getattr(self, name) for name in names}, path)
 
     def html(
         self,
         path: str | os.PathLike[str],
-        title: str = "A record",
+        title: str = "",
         tokens: Sequence[Sequence[str]] = (),
     ) -> None:
         """Write the record as one HTML page, which needs no network.
 
         Args:
             path: the file.
-            title: the heading of the page, such as the text that the model read.
-            tokens: the tokens of each row of the batch, which label the axes T.
+            title: the heading of the page, such as the text that the model read; by default that
+                of the record.
+            tokens: the tokens of each row of the batch; by default those of the record.
         """
         with atomic_write(path) as file:
-            file.write(page(self, title, tokens).encode())
+            heading = title or self.title or "A record"
+            file.write(page(self, heading, tokens or self.tokens).encode())
 
     def replay(self) -> list[Replayed]:
         """Run every step again, and return the result of each; see `replay.py`."""
@@ -139,7 +148,8 @@ class Trace:
 
 def load_trace(path: str | os.PathLike[str]) -> Trace:
     """Read a record that `trace.save` wrote; CheckpointError for any other file."""
-    return Trace(*read_steps(path))
+    steps, about = read_steps(path)
+    return Trace(steps, **about)
 
 
 def _is_inside(path: str, key: str) -> bool:

@@ -17,11 +17,14 @@ import numpy as np
 
 from tinybert.autograd import Function
 from tinybert.trace.arithmetic import (
+    attention,
     broadcasting,
     copies,
     elementwise,
+    losses,
     norms,
     products,
+    reductions,
     sequences,
     softmax,
     updates,
@@ -36,12 +39,16 @@ from tinybert.trace.arithmetic.work import (
     statement,
     worker_of,
 )  # fmt: skip
+from tinybert.trace.formulas import formulas
 from tinybert.trace.replay import operations, option_of
 from tinybert.trace.steps import BACKWARD, FORWARD, UPDATE, Step
 from tinybert.trace.values import Value
 
 # Importing them registers their workers.
-FILES = (broadcasting, copies, elementwise, norms, products, sequences, softmax, updates)
+FILES = (
+    attention, broadcasting, copies, elementwise, losses, norms, products, reductions, sequences,
+    softmax, updates,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,8 +97,9 @@ def worked(
     """
     result = _result(step, value)
     worker = None if result is None else worker_of(step, result.name)
-    is_real = not any(value.dtype.startswith("complex") for value in step.values())
-    if result is None or worker is None or not is_real or not _is_ours(step):
+    if result is not None and any(v.dtype.startswith("complex") for v in step.values()):
+        return Worked(result, (), ("complex numbers are not worked out",))
+    if result is None or worker is None or not _is_ours(step):
         return None
     chosen = None if index is None else _checked(result, tuple(index))
     try:
@@ -115,10 +123,17 @@ def worked(
 
 
 def operations_without() -> list[str]:
-    """Return the names of the operations that have no worker, forwards or backwards."""
-    names = {kind.__name__ for kind in operations(Function)}
+    """Return the names of the operations that have no worker, forwards or backwards.
+
+    Of an operation without a gradient only the forward counts.
+    """
     known = [{name for phase, name, _ in WORKERS if phase == p} for p in (FORWARD, BACKWARD)]
-    return sorted(names - (known[0] & known[1]))
+    return sorted(
+        kind.__name__
+        for kind in operations(Function)
+        if kind.__name__ not in known[0]
+        or (kind.__name__ not in known[1] and "no gradient" not in formulas(kind).backward)
+    )
 
 
 def _result(step: Step, name: str | None) -> Value | None:

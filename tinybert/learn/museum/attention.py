@@ -85,11 +85,10 @@ WRONG_SCALE = Bug(
     right="scores = (scores if bias is None else scores + bias) * (query.shape[-1] ** -0.5)",
     story=(
         "In the paper d_k is the size of one head; it is easily read as the size of the model. "
-        "vit-pytorch had `dim ** -0.5` until a reader opened an issue in January 2021; its author "
-        "answered that he had written attention for a year and still made rookie mistakes. "
-        "Nothing fails: the weights only become flatter, and a model that is trained this way "
-        "learns to live with it. Pretrained weights do not. Compare the weights with numbers "
-        "worked out from the formula."
+        "vit-pytorch had dim ** -0.5 until a reader asked in January 2021. The author had "
+        "written attention for nearly a year. Nothing fails: the weights only become flatter, "
+        "and a model that is trained this way learns to live with it. Pretrained weights do "
+        "not. Compare the weights with numbers worked out from the formula."
     ),
     links=(
         "https://github.com/lucidrains/vit-pytorch/issues/65",

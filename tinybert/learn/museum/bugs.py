@@ -30,7 +30,7 @@ ROOMS = {
 
 @dataclass(frozen=True)
 class Bug:
-    """A bug that was made for real, as a patch of the engine from outside.
+    """A famous bug, as a patch of the engine from outside.
 
     Attributes:
         name: what `tinybert.bug` is called with.
@@ -86,7 +86,8 @@ def bug(name: str) -> AbstractContextManager[Bug]:
     """Plant a famous bug in the engine: `with tinybert.bug("no-mask"): ...`.
 
     Inside the block the engine computes what the bug makes of it, in all threads; after it the
-    engine is right again, whatever happened. Blocks may be nested.
+    engine is right again, whatever happened. Blocks may be nested. The result can also decorate a
+    function.
 
     Args:
         name: as in `tinybert museum list`.

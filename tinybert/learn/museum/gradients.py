@@ -229,10 +229,10 @@ BESSEL = Bug(
     fooled=scale_and_shift_do_not_matter,
     story=(
         "torch.std divides by D - 1 unless it is told otherwise. The Annotated Transformer used "
-        "it in layer norm, and BERT-pytorch and others copied it from there. Readers found it "
-        "when they compared four numbers with torch.nn.LayerNorm: 1.5000 against 1.7320. A model "
-        "trained with it works, and with 768 features hardly a digit changes; only a comparison "
-        "with other code, layer by layer, sees it."
+        "it in layer norm, and BERT-pytorch copied it from there. A reader compared four "
+        "numbers with torch.nn.LayerNorm, 1.5000 against 1.7320, and the issue was closed all "
+        "the same: a model trained with it works. With 768 features hardly a digit changes. "
+        "Only a comparison with other code, layer by layer, sees it."
     ),
     links=(
         "https://github.com/codertimo/BERT-pytorch/issues/30",

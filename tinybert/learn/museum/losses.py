@@ -164,11 +164,12 @@ def every_class_has_a_loss() -> None:
     assert min(found) > 1, f"wrong answers have the losses {found[0]:.2f} and {found[1]:.2f}"
 
 
-def the_loss_falls() -> None:
-    """Over a batch with both classes, an answer that is always "1" has a loss near 0."""
-    answers = Tensor([[-6.0, 6.0]] * 3)
-    loss = losses.class_loss(answers, np.array([1, 1, 1])).item()
-    assert loss < 1e-3, f"the loss is {loss:.3g}"
+def class_one_is_learned() -> None:
+    """For class 1, a right answer has a loss near 0, and a wrong one has not."""
+    answers = ([-6.0, 6.0], [6.0, -6.0])
+    right, wrong = (losses.class_loss(Tensor([row]), np.array([1])).item() for row in answers)
+    assert right < 1e-3, f"the loss of a right answer is {right:.3g}"
+    assert wrong > 1, f"the loss of a wrong answer is {wrong:.3g}"
 
 
 CLASS_ZERO = Bug(
@@ -179,7 +180,7 @@ CLASS_ZERO = Bug(
     measured="loss of a wrong answer for class 0, and for class 1",
     symptom=loss_of_wrong_answers,
     check=every_class_has_a_loss,
-    fooled=the_loss_falls,
+    fooled=class_one_is_learned,
     right="return token_loss(logits, labels, name)",
     story=(
         "BERT-pytorch, a popular BERT on GitHub, used one loss with ignore_index=0 for masked "

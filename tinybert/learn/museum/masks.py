@@ -72,10 +72,9 @@ NO_MASK = Bug(
     right="allowed = mask.data.astype(dtype)",
     story=(
         "The BERT of candle, a Rust library, had no argument for a mask. A first report was "
-        "closed, since the model was used for embeddings only. In March 2024 another user showed "
-        "that this is where it hurts: two sentences of different lengths in one batch get wrong "
-        "vectors. He compared every case with Python. Run each batch once more, one by one, and "
-        "compare."
+        "closed, since the model was used for embeddings only. In March 2024 another user "
+        "showed that embeddings need it too: two sentences of different lengths in one batch "
+        "get other vectors than in Python. Run each batch once more, one by one, and compare."
     ),
     links=(
         "https://github.com/huggingface/candle/issues/1798",
@@ -274,10 +273,10 @@ UPSIDE_DOWN = Bug(
     right="rule = xp.arange(keys) <= xp.arange(past, keys)[:, None]  # (Tq, Tk)",
     story=(
         "A user of an early transformer in PyTorch trained a tiny model in 2017 and got 98 % of "
-        "the words right; its translations were nonsense. It had learned to copy the next word, "
-        "which the mask should have hidden. One of the causes that were named at once: the wrong "
-        "kind of triangular matrix. A result that is too good is a bug until the opposite is "
-        "shown. Change the last token: nothing before it may move."
+        "the words right; its translations were nonsense. Such a model copies the next word, "
+        "which the mask should hide. One of the causes that were named at once: the wrong kind "
+        "of triangular matrix. A result that is too good is a bug until it is explained. Change "
+        "the last token: nothing before it may move."
     ),
     links=("https://github.com/jadore801120/attention-is-all-you-need-pytorch/issues/19",),
 )

@@ -14,7 +14,6 @@ from tinybert.autograd import Tensor
 from tinybert.backend import manual_seed
 from tinybert.models.bert import BertConfig, BertModel
 from tinybert.models.bert_heads import BertLMHeadModel
-from tinybert.models.mega import MegaConfig, MegaModel
 from tinybert.models.nemotron import NemotronConfig, NemotronForCausalLM
 
 WORDS = 40  # in the vocabulary
@@ -55,16 +54,6 @@ def nemotron() -> NemotronForCausalLM:
         max_position_embeddings=32, initializer_range=0.3,
     )  # fmt: skip
     return _grown(NemotronForCausalLM, config)
-
-
-def mega(**options: Any) -> MegaModel:
-    """Return a MEGA of 2 layers; the options are those of MegaConfig."""
-    config = MegaConfig(
-        vocab_size=WORDS, hidden_size=12, num_hidden_layers=2, intermediate_size=24,
-        ema_projection_size=4, shared_representation_size=8, nffn_hidden_size=24,
-        max_positions=32, ema_beta_range=0.3, initializer_range=0.3, **options,
-    )  # fmt: skip
-    return _grown(MegaModel, config)
 
 
 def _bert_config(**options: Any) -> BertConfig:

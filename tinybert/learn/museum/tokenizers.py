@@ -166,11 +166,10 @@ NO_LIMIT = Bug(
     check=long_words_are_unknown,
     fooled=plain_english_is_right,
     story=(
-        "The limit is in the code of BERT and in no paper. The author of transformers.js had "
-        "left it as a note to himself. In November 2023 a user saw that a base64 string takes "
-        "very long to tokenize, asked why, and wrote the missing line himself. The limit "
-        "matters for web addresses and DNA too. Rules that nobody writes down are found by "
-        "running the original on odd input."
+        "The limit is in the code of BERT and in no paper. transformers.js had it as a to-do "
+        "only. In November 2023 a user saw that a base64 string takes very long to tokenize, "
+        "asked why, and sent the missing lines. The limit matters for web addresses and DNA "
+        "too. Rules that nobody writes down are found by running the original on odd input."
     ),
     links=(
         "https://github.com/huggingface/transformers.js/pull/398",

@@ -160,11 +160,11 @@ DROPOUT_ON = Bug(
     symptom=difference_of_two_runs,
     check=two_runs_agree,
     story=(
-        "Several issues ask why BERT gives another result for the same input. In 2019 the answer "
-        "was model.eval(), each time; later from_pretrained switched to evaluation mode itself. "
-        "In 2023 a user reported that from_config does not: he knew others who had lost hours on "
-        "it. A mistake that many users make belongs to the library. If results differ from run to "
-        "run, look for dropout first."
+        "Several issues ask why BERT gives another result for the same input. In 2019 the "
+        "answer was model.eval(), each time; later from_pretrained switched to evaluation mode "
+        "itself. In 2023 a user reported that from_config does not, which had cost several "
+        "people many hours. A mistake that many users make belongs to the library. If results "
+        "differ from run to run, look for dropout first."
     ),
     links=(
         "https://github.com/huggingface/transformers/issues/679",

@@ -10,20 +10,19 @@ import html
 import json
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-
-from markdown_it import MarkdownIt
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import BashLexer, PythonLexer
 
 from tinybert.display import visible
 from tinybert.learn.catalogue import CHAPTERS, task_of
 from tinybert.learn.lessons import Lesson, lessons
+from tinybert.learn.museum.bugs import rooms
+from tinybert.learn.museum.excerpt import excerpt
 from tinybert.learn.site.execution import outputs_of
 from tinybert.progress import progress_bar
 
@@ -32,9 +31,11 @@ NAVIGATION = {
     "lessons.html": "Lessons",
     "exercises.html": "Exercises",
     "commands.html": "Commands",
+    "museum.html": "Museum",
     "api/tinybert.html": "API",
+    "changelog.html": "Changelog",
 }
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+_SIDES = {"right": "right |", "wrong": "wrong |", "": "      |"}
 _FILES = resources.files("tinybert.learn.site")
 
 
@@ -57,13 +58,24 @@ class Page:
 
 def markdown(text: str) -> str:
     """Return Markdown as HTML; HTML inside of it is shown, not obeyed."""
-    return str(_MARKDOWN.render(text))
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    return str(parser.render(text))
 
 
 def code(source: str, language: str = "python") -> str:
     """Return highlighted source text."""
-    lexer = PythonLexer() if language == "python" else BashLexer()
-    return str(highlight(source, lexer, HtmlFormatter(cssclass="code")))
+    from pygments import highlight
+    from pygments.lexers import get_lexer_by_name
+
+    return str(highlight(source, get_lexer_by_name(language), _formatter("default")))
+
+
+def _formatter(style: str) -> Any:
+    from pygments.formatters import HtmlFormatter
+
+    return HtmlFormatter(cssclass="code", style=style)
 
 
 def printed(text: str) -> str:
@@ -76,7 +88,7 @@ def lesson_page(lesson: Lesson) -> Page:
     parts, texts = [], []
     outputs = iter(outputs_of(lesson.path))
     for cell in lesson.cells:
-        texts.append(cell.text)
+        texts.append(cell.text if cell.is_code else re.sub(r"^#+ ", "", cell.text, flags=re.M))
         if not cell.is_code:
             parts.append(markdown(_linked(cell.text)))
             continue
@@ -149,6 +161,36 @@ def _exercise_page(task: Any) -> Page:
     return Page(f"exercises/{task.name}.html", task.name, body, task.text)
 
 
+def museum_page() -> Page:
+    """Return the page of the bugs: what is wrong, beside the right code, and how it was found."""
+    parts = [
+        "<h1>Museum of bugs</h1>",
+        markdown(
+            "`tinybert museum run NAME` plants one in the engine and shows the check that catches "
+            'it; in Python: `with tinybert.bug("NAME"): ...`'
+        ),
+    ]
+    texts = []
+    for subject, bugs in rooms().items():
+        parts.append(f"<h2>{html.escape(subject)}</h2>")
+        for bug in bugs:
+            rows = "".join(
+                f'<span class="{line.side or "both"}">'
+                f"{_SIDES[line.side]} {html.escape(line.text)}</span>"
+                for line in excerpt(bug)
+            )
+            links = " ".join(
+                f'<a href="{html.escape(link)}">{html.escape(link)}</a>' for link in bug.links
+            )
+            parts.append(
+                f'<h3 id="{bug.name}">{bug.name}: {html.escape(bug.title)}</h3>'
+                f'{markdown(bug.mistake)}<pre class="excerpt">{rows}</pre>'
+                f"{markdown(bug.story)}<p>{links}</p>"
+            )
+            texts += [bug.name, bug.title, bug.mistake, bug.story]
+    return Page("museum.html", "Museum of bugs", "\n".join(parts), " ".join(texts))
+
+
 def write_site(folder: Path, own_pages: list[Page]) -> list[Page]:
     """Build all pages but the API's into a folder, and the search over them.
 
@@ -159,7 +201,7 @@ def write_site(folder: Path, own_pages: list[Page]) -> list[Page]:
         The pages.
     """
     known = lessons()
-    pages = [list_of_lessons(known), *exercise_pages(), *own_pages]
+    pages = [list_of_lessons(known), *exercise_pages(), museum_page(), *own_pages]
     with progress_bar("Running the lessons", len(known), " lessons") as advance:
         for lesson in known:
             pages.append(lesson_page(lesson))
@@ -167,9 +209,8 @@ def write_site(folder: Path, own_pages: list[Page]) -> list[Page]:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("site.css", "site.js"):
         (folder / name).write_text((_FILES / name).read_text("utf-8"), "utf-8")
-    style = HtmlFormatter(cssclass="code", style="default").get_style_defs(".code")
-    dark = HtmlFormatter(cssclass="code", style="github-dark").get_style_defs(".code")
-    both = f"{style}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
+    light, dark = (_formatter(s).get_style_defs(".code") for s in ("default", "github-dark"))
+    both = f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
     (folder / "code.css").write_text(both, "utf-8")
     for page in pages:
         path = folder / page.path
@@ -187,18 +228,20 @@ def write_index(folder: Path, entries: list[dict[str, str]]) -> None:
     (folder / "search.js").write_text(f"const PAGES = {data};\n", "utf-8")
 
 
-def write_api(folder: Path) -> list[dict[str, str]]:
+def write_api(folder: Path, package: ModuleType) -> list[dict[str, str]]:
     """Write the pages of the API, and return an entry of the search for each public name."""
     import pdoc
 
-    import tinybert
-
     public = ("functional", "nn", "optim", "training", "trace", "search", "weights")
     pdoc.render.configure(docformat="google", search=False, show_source=False)
-    pdoc.pdoc("tinybert", rf"!tinybert\.(?!({'|'.join(public)})$)", output_directory=folder / "api")
+    with warnings.catch_warnings():
+        # It shows annotations that only type checkers can resolve as they are written, and warns.
+        warnings.simplefilter("ignore", UserWarning)
+        left_out = rf"!tinybert\.(?!({'|'.join(public)})$)"
+        pdoc.pdoc("tinybert", left_out, output_directory=folder / "api")
     entries = []
-    for name in tinybert.__all__:
-        text = (getattr(tinybert, name).__doc__ or "").strip().partition("\n")[0]
+    for name in package.__all__:
+        text = (getattr(package, name).__doc__ or "").strip().partition("\n")[0]
         entries.append({"title": name, "path": f"api/tinybert.html#{name}", "text": text})
     return entries
 

@@ -14,7 +14,7 @@ from tinybert.learn.terminal import pages
 from tinybert.learn.terminal.report import draw, report_lines
 from tinybert.trace.terminal.look import Line, Look
 
-NARROWEST = 30
+NARROWEST, WIDEST = 30, 1000  # columns
 
 
 class Page:
@@ -31,9 +31,9 @@ class Page:
         """The columns of the terminal."""
         return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
 
-    def show(self, lines: list[Line]) -> None:
-        """Write lines."""
-        self.output.write(draw(lines, self.width, self.look))
+    def show(self, lines: list[Line], whole: bool = False) -> None:
+        """Write lines; they are cut at the width of the terminal unless `whole`."""
+        self.output.write(draw(lines, WIDEST if whole else self.width, self.look))
         self.output.flush()
 
     def say(self, text: str, style: str = "") -> None:
@@ -56,7 +56,7 @@ def show_check(folder: Path, name: str, page: Page) -> Report:
         nonlocal told
         if message["stage"] == "model" and not told:
             told = True
-            page.say("now inside of a real model, which takes a few seconds ...")
+            page.say("running a real model with your code, which takes a few seconds ...")
 
     report = course.check(folder, name, hear)
     page.show(report_lines(report, page.width, page.look))
@@ -79,7 +79,7 @@ def show_check_all(folder: Path, page: Page) -> dict[str, str]:
 
 def check_one(folder: Path, name: str) -> str:
     """Return "passed", or in a few words why not; a file that was not touched is not run."""
-    path = progress.load(folder).path(name)
+    path = progress.Progress(folder).path(name)
     if course.is_blank(path, name):
         return "not written yet"
     report = course.check(folder, name)

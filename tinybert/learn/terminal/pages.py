@@ -15,8 +15,8 @@ from tinybert.learn.progress import Progress
 from tinybert.learn.terminal.report import BAD, GOOD
 from tinybert.trace.terminal.look import Line
 
-# Columns of a list: its numbers with the spaces around, a state; a title takes at least TITLE.
-NUMBERS, STATE, TITLE = 20, 6, 16
+# Columns of a list: its numbers with the spaces around; a title that is shown takes at least TITLE.
+NUMBERS, TITLE = 20, 12
 
 
 def short(name: str) -> str:
@@ -41,8 +41,9 @@ def reflowed(text: str, width: int) -> list[Line]:
             joined[-1] += f" {row.strip()}"
     lines: list[Line] = []
     for row in joined:
-        if row.startswith("    "):
-            lines.append([(clip(row, width), "")])
+        if row.startswith("    ") and columns_of(row) > width:
+            rows = wrap(row.split(), width - 6)
+            lines += [[(" " * (4 if n == 0 else 6) + text, "")] for n, text in enumerate(rows)]
         elif row.startswith("- "):
             rows = wrap(row[2:].split(), width - 2)
             lines += [[(("- " if n == 0 else "  ") + text, "")] for n, text in enumerate(rows)]
@@ -79,7 +80,7 @@ def exercise_page(course: Progress, name: str, width: int) -> list[Line]:
 def verdict(course: Progress, name: str, report: Report, was_done: bool, width: int) -> list[Line]:
     """Return what follows a report: the next exercise, or where to find help."""
     if not report.is_passed:
-        lines = paragraph("It passed before: the file has changed since.", width) * was_done
+        lines = paragraph("It passed before; the file has changed since.", width) * was_done
         if not course.path(name).exists():
             help_ = f"A new blank: tinybert exercises reset {short(name)}"
         elif course[name].hints < len(task_of(name).exercise.hints):
@@ -143,9 +144,11 @@ def models_page(found: list[dict[str, Any]], width: int) -> list[Line]:
             )
         lines += paragraph(said, width)
         if one["same"]:
-            lines += paragraph("The model answers as before: your code works in it.", width, GOOD)
+            lines += paragraph(
+                "The answers of the model stay the same: your code works in it.", width, GOOD
+            )
         else:
-            lines += paragraph(f"The model answers otherwise: {one['difference']}.", width, BAD)
+            lines += paragraph(f"The answers of the model change: {one['difference']}.", width, BAD)
             lines += paragraph("The first step of the model that differs:", width)
             for row in one["first"].split("\n"):
                 lines += paragraph(row, width)
@@ -178,12 +181,13 @@ def rows_of(course: Progress, word: str = "") -> list[Task]:
 def list_page(course: Progress, tasks: list[Task], width: int) -> list[Line]:
     """Return a table of exercises with chapter, minutes, level, lesson and state."""
     names = max((columns_of(short(task.name)) for task in tasks), default=4) + 2
-    room = max(0, width - names - NUMBERS - STATE)
+    states = [course.state(task.name) for task in tasks]
+    room = width - names - NUMBERS - max(map(columns_of, [*states, "state"]))
     room = room if room >= TITLE else 0
     head = f"  {pad('name', names)}{pad('title', room) if room else ''}min level lesson  state"
     lines: list[Line] = [[(clip(head, width), "dim")]]
     chapter = ""
-    for task in tasks:
+    for task, state in zip(tasks, states, strict=True):
         if task.name.partition("/")[0] != chapter:
             chapter = task.name.partition("/")[0]
             lines.append([(clip(f"{chapter}: {CHAPTERS[chapter][0]}", width), "bold")])
@@ -191,7 +195,7 @@ def list_page(course: Progress, tasks: list[Task], width: int) -> list[Line]:
         title = pad(clip(task.title, room - 2), room) if room else ""
         numbers = f"{exercise.minutes:>3} {exercise.level:>5} {exercise.lesson:>6}"
         mark = "* " if course[task.name].is_done else "  "
-        row = f"{mark}{pad(short(task.name), names)}{title}{numbers}  {course.state(task.name)}"
+        row = f"{mark}{pad(short(task.name), names)}{title}{numbers}  {state}"
         lines.append([(clip(row.rstrip(), width), "")])
     done = [name for name in course.names if course[name].is_done]
     minutes = sum(task_of(n).exercise.minutes for n in course.names if n not in done)

@@ -43,7 +43,7 @@ def report_lines(report: Report, width: int, look: Look) -> list[Line]:
             lines.append([(" " * INDENT + clip(f"your {report.where}", width - INDENT), "dim")])
     if report.mistake is not None:
         name, explanation = report.mistake
-        said = "This looks like" if report.stage == "ends" else "Your result is that of"
+        said = "This looks like" if report.stage == "ends" else "Your output equals"
         lines += _wrapped(f'{said} a known mistake, "{name}": {explanation}', width, "bold")
     return lines + _printed(report.printed, width)
 

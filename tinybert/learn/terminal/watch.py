@@ -45,7 +45,7 @@ class Watch:
     @property
     def path(self) -> Path:
         """The file of the exercise."""
-        return progress.load(self.folder).path(self.name)
+        return progress.Progress(self.folder).path(self.name)
 
     def run(self) -> None:
         """Check and obey until q is pressed."""
@@ -121,7 +121,8 @@ class Watch:
             self._ask("Show the solution, and mark the exercise as shown?", self._show_solution)
 
     def _show_solution(self) -> None:
-        self.page.show(pages.solution_page(*course.solution(self.folder, self.name)))
+        found = pages.solution_page(*course.solution(self.folder, self.name))
+        self.page.show(found, whole=True)
 
     def _ask_reset(self) -> None:
         self._ask("Put the blank back? A copy of your file is kept.", self._reset)

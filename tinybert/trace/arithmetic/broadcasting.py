@@ -159,3 +159,11 @@ def masked_fill_dx(work: Work) -> Term:
     """Return dx = 0 where mask, dy elsewhere."""
     masked = work.let("mask", int(work.x("mask").at(work.index)))
     return number(0) if masked.value else copy("dy", work.dy(), work.index)
+
+
+@forward("Compare")
+def compare(work: Work) -> Term:
+    """y = 1 if the relation holds, else 0."""
+    for name in ("a", "b"):
+        work.let(name, work.x(name).at(work.index))
+    return number(int(work.y()[work.index]))

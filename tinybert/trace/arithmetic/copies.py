@@ -1,4 +1,4 @@
-"""Operations that copy elements to other places: reshape, permute, heads, slices, joins.
+"""Operations that copy elements to other places: reshape, permute, heads, slices, joins, frames.
 
 Where an element comes from is found by running the operation on the places themselves.
 """
@@ -6,9 +6,11 @@ Where an element comes from is found by running the operation on the places them
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from tinybert.ops.gather import Gather
 from tinybert.trace.arithmetic.terms import Term, number, total
 from tinybert.trace.arithmetic.work import (
     ANY,
@@ -24,31 +26,40 @@ from tinybert.trace.replay import operation_of, run
 
 COPIES = (
     "Reshape", "Permute", "SplitHeads", "MergeHeads", "GetItem", "Expand", "Concat", "Stack",
-    "Split", "Roll", "Flip",
+    "Split", "Roll", "Flip", "Gather", "Pad", "Tril", "Triu",
 )  # fmt: skip
 
 
 def places(work: Work) -> list[np.ndarray]:
     """Return for each result of the forward the numbers of the elements that it is copied from.
 
-    The elements of all inputs are numbered through.
+    The elements of all inputs are numbered through, from 1; 0 is an element that is no copy. An
+    input "index" says what is copied and is not numbered.
     """
     why, kind, options = operation_of(work.forward)
     if why:
         raise Unknown("the options of this step are not in the record")
-    numbers, first = [], 0
+    numbers: list[Any] = []
+    first = 1
     for value in work.forward.inputs:
+        if value.name == "index":
+            numbers.append(work.x("index").array)
+            continue
         size = math.prod(value.shape)
         numbers.append(np.arange(first, first + size).reshape(value.shape))
         first += size
+    if "value" in options:  # of what is put around x
+        options = {**options, "value": 0}
     found = run(kind, numbers, options)
     return list(found) if isinstance(found, tuple) else [found]
 
 
 @forward(*COPIES)
 def copied(work: Work) -> Term:
-    """y[i] = x[j]."""
-    number_of = int(places(work)[work.position][work.index])
+    """y[i] = x[j]; what is no copy is a constant."""
+    number_of = int(places(work)[work.position][work.index]) - 1
+    if number_of < 0:
+        return number(float(work.options.get("value", 0)))
     for value in work.forward.inputs:
         size = math.prod(value.shape)
         if number_of < size:
@@ -60,7 +71,7 @@ def copied(work: Work) -> Term:
 
 def copied_dx(work: Work) -> Term:
     """Return dx[j] = the sum of dy over all copies of x[j]."""
-    number_of = 0
+    number_of = 1
     for value in work.forward.inputs:
         if f"d{value.name}" == work.result.name:
             number_of += int(np.ravel_multi_index(work.index, value.shape)) if value.shape else 0
@@ -99,3 +110,38 @@ def embedding_dweight(work: Work) -> Term:
         return copy("dy", work.dy(), (*found[0], k))
     dy: Numbers = work.dy()
     return total(lambda dy: dy, np.array([dy[(*position, k)] for position in found]))
+
+
+# --- scatter_add ----------------------------------------------------------------------------------
+
+
+@forward("ScatterAdd")
+def scatter_add(work: Work) -> Term:
+    """y[i] = x[i] + the sum of source where index leads to i."""
+    added = np.argwhere(_targets(work) == np.ravel_multi_index(work.index, work.x().shape))
+    source = work.x("source")
+    x = number(work.x()[work.index])
+    return x + total(lambda s: s, np.array([source[tuple(i)] for i in added])) if len(added) else x
+
+
+@backward("ScatterAdd", "dx")
+def scatter_add_dx(work: Work) -> Term:
+    """Return dx = dy."""
+    return copy("dy", work.dy(), work.index)
+
+
+@backward("ScatterAdd", "dsource")
+def scatter_add_dsource(work: Work) -> Term:
+    """Return dsource[j] = dy where index leads from j; 0 for an element that is not used."""
+    targets = _targets(work)
+    if any(i >= n for i, n in zip(work.index, targets.shape, strict=True)):
+        return number(0)
+    index = np.unravel_index(int(targets[work.index]), work.x().shape)
+    return copy("dy", work.dy(), tuple(map(int, index)))
+
+
+def _targets(work: Work) -> Any:
+    """Return for each element of index the place in x, counted in C order, that it leads to."""
+    shape = work.x().shape
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    return run(Gather, [numbers, work.x("index").array], {"axis": work.option("axis")})

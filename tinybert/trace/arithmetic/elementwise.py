@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from tinybert.ops.gelu_new import GeluNew
 from tinybert.trace.arithmetic.terms import (
     PI,
@@ -14,6 +16,7 @@ from tinybert.trace.arithmetic.terms import (
     exp,
     log,
     number,
+    positive,
     sqrt,
     tanh,
 )  # fmt: skip
@@ -29,8 +32,9 @@ SIMPLE: dict[str, tuple[Callable[[Any], Term], Callable[[Any, Any, Any], Term]]]
     "Abs": (absolute, lambda dy, x, y: dy * int(x.value > 0) - dy * int(x.value < 0)),
     "Tanh": (tanh, lambda dy, x, y: dy * (1 - y**2)),
     "Sigmoid": (lambda x: 1 / (1 + exp(-x)), lambda dy, x, y: dy * y * (1 - y)),
-    "Relu": (lambda x: _positive(x), lambda dy, x, y: dy * int(x.value > 0)),
-    "Relu2": (lambda x: _positive(x) ** 2, lambda dy, x, y: dy * 2 * _positive(x)),
+    "Erf": (erf, lambda dy, x, y: dy * 2 / sqrt(PI) * exp(-(x**2))),
+    "Relu": (positive, lambda dy, x, y: dy * int(x.value > 0)),
+    "Relu2": (lambda x: positive(x) ** 2, lambda dy, x, y: dy * 2 * positive(x)),
 }
 
 
@@ -45,11 +49,6 @@ def _register(name: str) -> None:
     @backward(name, "dx")
     def gradient(work: Work) -> Term:
         return slope(_dy(work), _x(work), number(work.y()[work.index]))
-
-
-def _positive(x: Term) -> Term:
-    """Return max(x, 0)."""
-    return Term(0.0 if x.value < 0 else x.value, f"max({x.text}, 0)")
 
 
 def _x(work: Work) -> Term:
@@ -78,6 +77,31 @@ def same_dx(work: Work) -> Term:
     return copy("dy", work.dy(), work.index)
 
 
+@forward("Clip")
+def clip(work: Work) -> Term:
+    """y = low where x is below, high where it is above, x elsewhere."""
+    end = _crossed(work)
+    return copy("x", work.x(), work.index) if end is None else number(float(work.option(end)))
+
+
+@backward("Clip", "dx")
+def clip_dx(work: Work) -> Term:
+    """Return dx = dy where low <= x <= high, 0 elsewhere."""
+    is_nan = np.isnan(work.x()[work.index])
+    if _crossed(work) is not None or is_nan:
+        return number(0)
+    return copy("dy", work.dy(), work.index)
+
+
+def _crossed(work: Work) -> str | None:
+    """Write the line of x, and return the end of the range that it is beyond: low, high or None."""
+    x = work.let("x", work.x()[work.index]).value
+    low, high = work.option("low"), work.option("high")
+    if low is not None and x < low:
+        return "low"
+    return "high" if high is not None and x > high else None
+
+
 @forward("Dropout")
 def dropout(work: Work) -> Term:
     """y = x * keep / (1 - p)."""
@@ -100,19 +124,20 @@ def _dropped(work: Work, term: Term) -> Term:
 @forward("Gelu")
 def gelu(work: Work) -> Term:
     """y = x * Phi(x)."""
-    return _x(work) * _phi(work, _x(work))
+    return _x(work) * phi_of(work, _x(work))
 
 
 @backward("Gelu", "dx")
 def gelu_dx(work: Work) -> Term:
     """Return dx = dy * (Phi(x) + x * phi(x))."""
     x = _x(work)
-    distribution = _phi(work, x)
+    distribution = phi_of(work, x)
     density = work.let("phi", exp(-number(0.5) * x**2) / sqrt(2 * PI))
     return _dy(work) * (distribution + x * density)
 
 
-def _phi(work: Work, x: Term) -> Term:
+def phi_of(work: Work, x: Term) -> Term:
+    """Write the line of Phi(x), the normal distribution function, and return it."""
     return work.let("Phi", (1 + erf(x / sqrt(number(2)))) / 2)
 
 

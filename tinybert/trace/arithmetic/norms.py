@@ -1,4 +1,4 @@
-"""Normalisation of the features of a token: LayerNorm, RMSNorm, ScaleNorm."""
+"""Normalisation: of the features of a token (layer, RMS and scale norm), and of a batch."""
 
 from __future__ import annotations
 
@@ -150,3 +150,57 @@ def _axes(work: Work) -> int:
 
 def _own(work: Work) -> Index:
     return work.index[len(work.index) - _axes(work) :]
+
+
+# --- batch norm -----------------------------------------------------------------------------------
+
+
+@forward("BatchNorm")
+def batch_norm(work: Work) -> Term:
+    """y = (x - mean) * rstd * weight + bias."""
+    channel = work.index[1]
+    if _is_constant(work):
+        centre, variance = (number(work.option(name)[channel]) for name in ("mean", "var"))
+    else:
+        x = work.x()[:, channel].reshape(-1)
+        centre = work.let("mean", mean(lambda x: x, x))
+        variance = work.let("var", mean(lambda x, m: (x - m) ** 2, x, centre))
+    rstd = work.let("rstd", 1 / sqrt(variance + work.option("eps")))
+    y = (number(work.x()[work.index]) - centre) * rstd
+    y = y * work.x("weight")[channel] if work.has("weight") else y
+    return y + work.x("bias")[channel] if work.has("bias") else y
+
+
+@backward("BatchNorm", "dx")
+def batch_norm_dx(work: Work) -> Term:
+    """Return dx = rstd * weight * (dy - mean(dy) - x_hat * mean(dy * x_hat)); without the means if
+    mean and var were given.
+    """
+    channel = work.index[1]
+    rstd = work.let("rstd", work.saved("rstd")[...].reshape(-1)[channel])
+    factor = rstd * work.x("weight")[channel] if work.has("weight") else rstd
+    dy = number(work.dy()[work.index])
+    if _is_constant(work):
+        return factor * dy
+    x_hats, dys = (array[:, channel].reshape(-1) for array in (work.saved("x_hat"), work.dy()))
+    centre = work.let("mean(dy)", mean(lambda dy: dy, dys))
+    slope = work.let("mean(dy * x_hat)", mean(product, dys, x_hats))
+    return factor * (dy - centre - number(work.saved("x_hat")[work.index]) * slope)
+
+
+@backward("BatchNorm", "dweight")
+def batch_norm_dweight(work: Work) -> Term:
+    """Return dweight = the sum of dy * x_hat over batch and positions."""
+    channel = work.index[0]
+    return total(product, work.dy()[:, channel], work.saved("x_hat")[:, channel])
+
+
+@backward("BatchNorm", "dbias")
+def batch_norm_dbias(work: Work) -> Term:
+    """Return dbias = the sum of dy over batch and positions."""
+    return total(lambda dy: dy, work.dy()[:, work.index[0]])
+
+
+def _is_constant(work: Work) -> bool:
+    """Return whether mean and variance were given, as in evaluation."""
+    return "mean" in work.forward.options

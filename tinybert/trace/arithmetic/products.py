@@ -1,20 +1,28 @@
-"""Sums of products: linear layers, products of matrices, sums and means, long convolutions."""
+"""Sums of products: linear layers, products of matrices, einsum, long convolutions."""
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import mul
 from typing import Any
 
 import numpy as np
 
-from tinybert.ops.arguments import normal_axes
+from tinybert.ops.einsum import letters_of
 from tinybert.trace.arithmetic.broadcasting import uses
-from tinybert.trace.arithmetic.terms import Term, number, total
-from tinybert.trace.arithmetic.work import Index, Numbers, Work, backward, copy, forward
+from tinybert.trace.arithmetic.elementwise import phi_of
+from tinybert.trace.arithmetic.terms import Term, total
+from tinybert.trace.arithmetic.work import ANY, Numbers, Work, backward, forward
 
 
 def product(a: Any, b: Any) -> Any:
     """Return a * b."""
     return a * b
+
+
+def products(*factors: Any) -> Any:
+    """Return the product of some factors."""
+    return reduce(mul, factors)
 
 
 # --- linear ---------------------------------------------------------------------------------------
@@ -109,54 +117,81 @@ def _batch(array: Numbers, batch: list[int]) -> Any:
     return array[tuple(0 if n == 1 else i for i, n in zip(own, array.shape, strict=False))]
 
 
-# --- sums and means -------------------------------------------------------------------------------
+# --- linear and gelu in one -----------------------------------------------------------------------
 
 
-@forward("Sum")
-def sum_of(work: Work) -> Term:
-    """y = the sum of x over some axes."""
-    return total(lambda x: x, _terms(work))
+@forward("LinearGelu")
+def linear_gelu(work: Work) -> Term:
+    """y = gelu(z) with z = x @ weight^T + bias."""
+    z = work.let("z", linear(work))
+    return z * phi_of(work, z)
 
 
-@forward("Mean")
-def mean(work: Work) -> Term:
-    """y = the sum of x over some axes / count."""
-    terms = _terms(work)
-    return total(lambda x: x, terms) / int(terms.size)
+@backward("LinearGelu", "dx")
+def linear_gelu_dx(work: Work) -> Term:
+    """Return dx[..., i] = sum_o dy[..., o] * gelu'(z[..., o]) * weight[o, i]."""
+    *row, i = work.index
+    where = tuple(row)
+    return total(products, work.dy()[where], _slope(work)[where], work.x("weight")[:, i])
 
 
-@backward("Sum", "dx")
-def sum_dx(work: Work) -> Term:
-    """Return dx = dy, repeated."""
-    return copy("dy", work.dy(), _reduced_index(work))
+@backward("LinearGelu", "dweight")
+def linear_gelu_dweight(work: Work) -> Term:
+    """Return dweight[o, i] = the sum of dy[..., o] * gelu'(z[..., o]) * x[..., i] over all rows."""
+    o, i = work.index
+    return total(products, work.dy()[..., o], _slope(work)[..., o], work.x()[..., i])
 
 
-@backward("Mean", "dx")
-def mean_dx(work: Work) -> Term:
-    """Return dx = dy / count."""
-    shape = work.x().shape
-    count = int(np.prod([shape[axis] for axis in _axes(work)]))
-    return number(work.dy()[_reduced_index(work)]) / count
+@backward("LinearGelu", "dbias")
+def linear_gelu_dbias(work: Work) -> Term:
+    """Return dbias[o] = the sum of dy[..., o] * gelu'(z[..., o]) over all rows."""
+    return total(product, work.dy()[..., work.index[0]], _slope(work)[..., work.index[0]])
 
 
-def _axes(work: Work) -> Index:
-    return normal_axes(work.option("axis"), work.x().ndim)
+def _slope(work: Work) -> Any:
+    """Return gelu'(z), which the forward saved, in the shape of y."""
+    return work.saved("slope")[...].reshape(work.y().shape)
 
 
-def _terms(work: Work) -> Any:
-    """Return the elements of x that an element of y is the sum of."""
-    x, axes, index = work.x(), _axes(work), [*work.index]
-    if work.option("keepdims"):
-        index = [i for axis, i in enumerate(index) if axis not in axes]
-    rest = iter(index)
-    return x[tuple(slice(None) if axis in axes else next(rest) for axis in range(x.ndim))].ravel()
+# --- einsum ---------------------------------------------------------------------------------------
 
 
-def _reduced_index(work: Work) -> Index:
-    """Return the index in dy of what reaches an element of dx."""
-    axes, keepdims = _axes(work), work.option("keepdims")
-    pairs = enumerate(work.index)
-    return tuple(0 if axis in axes else i for axis, i in pairs if keepdims or axis not in axes)
+@forward("Einsum")
+def einsum(work: Work) -> Term:
+    """Return the sum of the products of the operands over the letters that the output lacks."""
+    letters, output = _letters(work)
+    arrays = [work.x(value.name) for value in work.forward.inputs]
+    return _sum_of_products(letters, arrays, dict(zip(output, work.index, strict=True)))
+
+
+@backward("Einsum", ANY)
+def einsum_doperand(work: Work) -> Term:
+    """Return the sum of the products of dy and the other operands over the letters of theirs."""
+    letters, output = _letters(work)
+    names = [f"d{value.name}" for value in work.forward.inputs]
+    own = names.index(work.result.name)
+    fixed = dict(zip(letters[own], work.index, strict=True))
+    others = [n for n in range(len(names)) if n != own]
+    arrays = [work.dy(), *(work.x(names[n][1:]) for n in others)]
+    return _sum_of_products([output, *(letters[n] for n in others)], arrays, fixed)
+
+
+def _letters(work: Work) -> tuple[list[str], str]:
+    operands = tuple(value.array for value in work.forward.inputs)
+    return letters_of(work.option("equation"), operands)
+
+
+def _sum_of_products(letters: list[str], arrays: list[Numbers], fixed: dict[str, int]) -> Term:
+    """Return the sum over all letters that are not fixed."""
+    free = [letter for letter in dict.fromkeys("".join(letters)) if letter not in fixed]
+    columns = []
+    for own, array in zip(letters, arrays, strict=True):
+        part = array[tuple(fixed.get(letter, slice(None)) for letter in own)]
+        rest = [letter for letter in own if letter not in fixed]
+        part = part.transpose([rest.index(letter) for letter in free if letter in rest])
+        sizes = iter(part.shape)
+        columns.append(part.reshape([next(sizes) if n in rest else 1 for n in free]))
+    return total(products, *np.broadcast_arrays(*columns))
 
 
 # --- moving averages ------------------------------------------------------------------------------
@@ -187,6 +222,35 @@ def power_sums_dbase(work: Work) -> Term:
     return total(
         lambda dy, w, t, b: dy * w * t * b ** (t - 1),
         dy, np.broadcast_to(weight[..., None], dy.shape), times, work.x("base")[d, n],
+    )  # fmt: skip
+
+
+@forward("Polynomials")
+def polynomials(work: Work) -> Term:
+    """y[..., d, n] = sum_t coefficient[..., d, t] * base[d, n]^t."""
+    *lead, d, n = work.index
+    coefficient, base = work.x("coefficient")[(*lead, d)], work.x("base")[d, n]
+    return total(lambda c, b, t: c * b**t, coefficient, base, np.arange(coefficient.size))
+
+
+@backward("Polynomials", "dcoefficient")
+def polynomials_dcoefficient(work: Work) -> Term:
+    """Return dcoefficient[..., d, t] = sum_n dy[..., d, n] * base[d, n]^t."""
+    *lead, d, t = work.index
+    dy, base = work.dy()[(*lead, d)], work.x("base")[d]
+    return total(lambda dy, b, t: dy * b**t, dy, base, t)
+
+
+@backward("Polynomials", "dbase")
+def polynomials_dbase(work: Work) -> Term:
+    """Return dbase[d, n] = sum_t dy[..., d, n] * c[..., d, t] * t * base[d, n]^(t - 1)."""
+    d, n = work.index
+    coefficient = work.x("coefficient")[..., d, 1:]
+    times = np.broadcast_to(np.arange(1, coefficient.shape[-1] + 1), coefficient.shape)
+    return total(
+        lambda dy, c, t, b: dy * c * t * b ** (t - 1),
+        np.broadcast_to(work.dy()[..., d, n][..., None], coefficient.shape), coefficient, times,
+        work.x("base")[d, n],
     )  # fmt: skip
 
 

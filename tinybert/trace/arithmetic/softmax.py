@@ -131,35 +131,36 @@ def _divisor(rows: Rows) -> Term:
 @backward("CrossEntropy", "dlogits")
 def cross_entropy_dlogits(work: Work) -> Term:
     """Return dlogits = (p * sum of a - a) * dy / count."""
-    rows, (n, c) = rows_of(work), _row_and_class(work)
+    rows, (n, c) = rows_of(work), row_and_class(work)
     a, share = rows.a[n, c], rows.a[n].sum()
     if not share:
         return number(0)
     log_sum = _log_sum(work, rows, n)
     p = work.let("p", exp(number(rows.logits[n, c]) - log_sum))
     is_plain = rows.targets is not None and share == 1
-    return _times_dy(work, rows, n, p - int(a) if is_plain else p * share - a)
+    return times_dy(work, p - int(a) if is_plain else p * share - a, n, _divisor(rows))
 
 
 @backward("CrossEntropy", "dtarget")
 def cross_entropy_dtarget(work: Work) -> Term:
     """Return dtarget = -(1 - s) * weight * log_p * dy / count."""
-    rows, (n, c) = rows_of(work), _row_and_class(work)
+    rows, (n, c) = rows_of(work), row_and_class(work)
     log_p = work.let("log_p", number(rows.logits[n, c]) - _log_sum(work, rows, n))
     keep = 1 - number(float(work.option("label_smoothing")))
-    return _times_dy(work, rows, n, -(keep * rows.weight[c] * log_p))
+    return times_dy(work, -(keep * rows.weight[c] * log_p), n, _divisor(rows))
 
 
-def _times_dy(work: Work, rows: Rows, n: int, slope: Term) -> Term:
-    dy = work.dy()[...].reshape(-1)
-    if work.option("reduction") == "none":
+def times_dy(work: Work, slope: Term, n: int, count: Any) -> Term:
+    """Return the slope of loss n times its share of dy: dy itself, or dy / count for a mean."""
+    dy, reduction = work.dy()[...].reshape(-1), work.option("reduction")
+    if reduction == "none":
         return slope * dy[n]
-    return slope * dy[0] / _divisor(rows) if work.option("reduction") == "mean" else slope * dy[0]
+    return slope * dy[0] if reduction == "sum" else slope * dy[0] / count
 
 
-def _row_and_class(work: Work) -> tuple[int, int]:
+def row_and_class(work: Work) -> tuple[int, int]:
     """Return the row and the class of an element of the logits: axis 1 is that of the classes."""
-    index, shape = work.index, work.x("logits").shape
+    index, shape = work.index, work.result.shape
     if len(shape) == 1:
         return 0, index[0]
     rest: Index = (index[0], *index[2:])

@@ -122,6 +122,13 @@ erf = _function("erf", math.erf)
 absolute = _function("abs", np.abs)
 
 
+def positive(x: Any) -> Any:
+    """Return max(x, 0), of a term or of an array."""
+    if isinstance(x, Term):
+        return Term(0.0 if x.value < 0 else x.value, f"max({x.text}, 0)")
+    return np.where(x < 0, 0.0, x)
+
+
 def _joined(
     result: Any, left: Term, sign: str, right: Any, level: int, least: int, least_left: int = -1
 ) -> Term:

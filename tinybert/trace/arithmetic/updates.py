@@ -1,4 +1,4 @@
-"""Updates of parameters: Adam, AdamW and SGD.
+"""Updates of parameters: Adam, AdamW, Lamb and SGD.
 
 The record has the moments after the update; those before it are computed back from them.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from tinybert.trace.arithmetic.terms import Term, number, sqrt, value
 from tinybert.trace.arithmetic.work import Work, update
 
@@ -15,18 +17,44 @@ from tinybert.trace.arithmetic.work import Work, update
 @update("Adam", "AdamW")
 def adam(work: Work) -> Term:
     """weight - lr * m_hat / (sqrt(v_hat) + eps), after the decay of AdamW."""
-    lr, eps, decay = (float(work.option(name)) for name in ("lr", "eps", "weight_decay"))
-    (beta1, beta2), t = work.option("betas"), int(work.option("step"))
+    lr, decay = float(work.option("lr")), float(work.option("weight_decay"))
     weight, g = number(work.x("weight")[work.index]), number(work.x("dweight")[work.index])
     if decay and work.step.operation == "AdamW":
         weight = work.let("decayed", weight - number(lr) * decay * weight)
     elif decay:
         g = work.let("g", g + number(decay) * weight)
+    m_hat, v_hat = _moments(work, g)
+    return weight - number(lr) * m_hat / (sqrt(v_hat) + work.option("eps"))
+
+
+@update("Lamb")
+def lamb(work: Work) -> Term:
+    """weight - lr * trust * u with u = m_hat / (sqrt(v_hat) + eps) + decay * weight; the trust
+    ratio is the norm of the whole weight / that of the whole u.
+    """
+    lr, decay, eps = (float(work.option(name)) for name in ("lr", "weight_decay", "eps"))
+    weight, g = number(work.x("weight")[work.index]), number(work.x("dweight")[work.index])
+    m_hat, v_hat = _moments(work, g)
+    u = m_hat / (sqrt(v_hat) + eps)
+    u = work.let("u", u + number(decay) * weight if decay else u)
+    (beta1, beta2), t = work.option("betas"), int(work.option("step"))
+    weights = work.x("weight")[...]
+    m, v = work.saved("exp_avg")[...] / (1 - beta1**t), work.saved("exp_avg_sq")[...]
+    us = m / (np.sqrt(v / (1 - beta2**t)) + eps) + decay * weights
+    length, step_length = (float(np.linalg.norm(array.ravel())) for array in (weights, us))
+    if not length or not step_length:
+        return weight - number(lr) * u
+    trust = work.let("trust", number(length) / step_length)
+    return weight - number(lr) * trust * u
+
+
+def _moments(work: Work, g: Term) -> tuple[Term, Term]:
+    """Write the lines of m_hat and v_hat, the unbiased averages of g and g^2, and return them."""
+    (beta1, beta2), t = work.option("betas"), int(work.option("step"))
     m = _average(work, "m", "exp_avg", float(beta1), g)
     v = _average(work, "v", "exp_avg_sq", float(beta2), g**2)
     m_hat = work.let("m_hat", m / (1 - number(beta1) ** t))
-    v_hat = work.let("v_hat", v / (1 - number(beta2) ** t))
-    return weight - number(lr) * m_hat / (sqrt(v_hat) + eps)
+    return m_hat, work.let("v_hat", v / (1 - number(beta2) ** t))
 
 
 def _average(work: Work, name: str, key: str, beta: float, new: Term) -> Term:

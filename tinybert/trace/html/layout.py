@@ -63,11 +63,11 @@ def staircase(trace: Trace, root: Node) -> str:
     for (number, output), uses in users(trace).items():
         if number not in rows:
             continue
-        start, labelled = trace[number], False
+        start, labelled = trace[number], 0
         for step, value in uses:
             if rows[step.number] == rows[number] + 1:
-                parts.append(_short(trace, start, step, value, rows))
-                labelled = True
+                parts.append(_short(trace, start, step, value, rows, labelled))
+                labelled += 1
             else:
                 long.append((start, step, value))
         if not labelled:
@@ -139,7 +139,10 @@ def _modules(node: Node, rows: dict[int, int], right: int) -> list[str]:
     return parts
 
 
-def _short(trace: Trace, start: Step, step: Step, value: Value, rows: dict[int, int]) -> str:
+def _short(
+    trace: Trace, start: Step, step: Step, value: Value, rows: dict[int, int], before: int
+) -> str:
+    """Return the arrows to the next step, with shape and norm; `before` have been drawn there."""
     x = INDENT * max(_depth(start), _depth(step)) + 16
     below = ROW * (len(rows) - 1 - rows[start.number]) + 24
     above = below - ROW + BOX
@@ -147,9 +150,10 @@ def _short(trace: Trace, start: Step, step: Step, value: Value, rows: dict[int, 
     share = gradient_of(trace, step, value)
     if share is not None:
         norm = f"‖{share.value.name}‖ = {share.value.norm:.3g}"
+        left = x + 26 + 5.4 * len(shape_text(value))
         parts += (
             f'<path class="down" d="M{x + 6} {above}V{below - 3}"><title>{norm}</title></path>'
-            f'<text class="norm" x="{x + 14 + 5.4 * len(shape_text(value)) + 12}" y="{below - 8}">'
+            f'<text class="norm" x="{left + 95 * before:g}" y="{below - 8}">'
             f"{norm}</text>"
         )
     return parts + f'<text class="shape" x="{x + 12}" y="{below - 8}">{shape_text(value)}</text>'

@@ -34,11 +34,18 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
-SHARED = 5  # values of one step whose reach differs by less share their colours
 
 
-def page(trace: Trace, title: str = "A record", tokens: Sequence[Sequence[str]] = ()) -> str:
-    """Return the text of the HTML file; for the arguments see `Trace.html`."""
+def page(
+    trace: Trace,
+    title: str = "A record",
+    tokens: Sequence[Sequence[str]] = (),
+    place: str = "",
+) -> str:
+    """Return the text of the HTML file; for the arguments see `Trace.html`.
+
+    place: where the page begins, as its address says it: "step=41&head=5&screen=attention".
+    """
     index, arrays, root = build(trace, tokens)
     blocks = "\n".join(
         f'<script type="text/plain" id="a{number}">{block}</script>'
@@ -54,7 +61,7 @@ def page(trace: Trace, title: str = "A record", tokens: Sequence[Sequence[str]] 
 <style>
 {(HERE / "view.css").read_text("utf-8")}</style>
 </head>
-<body data-title="{escape(title)}">
+<body data-title="{escape(title)}" data-place="{escape(place)}">
 <script type="application/json" id="index">{as_json(index)}</script>
 <template id="stairs">{staircase(trace, root)}</template>
 {blocks}
@@ -158,7 +165,7 @@ def _step(
         "place": step.place,
         "code": number(step.code),
         "formula": number(formula),
-        "reach": shared_reach(step),
+        "reach": step.reach,
         "worked": [number(text) for text in worked_texts(step)],
     }
 
@@ -167,15 +174,6 @@ def worked_texts(step: Step) -> list[str]:
     """Return the arithmetic of one element of each result: that of largest magnitude."""
     found = (worked(step, value=value.name) for value in step.outputs)
     return [str(result) for result in found if result is not None]
-
-
-def shared_reach(step: Step) -> float:
-    """Return where the colours of a step's pictures end: where those of its results do, or of an
-    input that reaches further, but not `SHARED` times as far.
-    """
-    own = max((value.reach for value in step.outputs), default=0.0)
-    others = [v.reach for v in step.inputs if v.parameter is None]
-    return max([own, *(reach for reach in others if reach < SHARED * own)])
 
 
 def _value(value: Value) -> dict[str, Any]:

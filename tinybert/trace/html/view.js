@@ -14,7 +14,7 @@ nodes.forEach((node, place) => { if (isStep(place)) leaves[node.step] = place; }
 // The place in the record, and what is chosen there. `lead` has the index of each leading axis.
 const state = {
   place: leaves[index.start], screen: "step", value: null, lead: {}, row: 0, column: 0,
-  layer: 0, gradient: false, token: 0,
+  layer: 0, gradient: false, token: 0, predict: false, revealed: false,
 };
 
 // --- elements --------------------------------------------------------------------------------
@@ -23,6 +23,7 @@ function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name.startsWith("aria-") && value != null) element.setAttribute(name, value); // "true", "false"
     else if (value !== false && value != null) element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.flat().filter(child => child != null));
@@ -63,8 +64,10 @@ const halves = new Float32Array(65536).map((_, bits) => halfOf(bits)); // of all
 async function inflate(value) {
   const text = byId("a" + value.block).textContent;
   const bytes = Uint8Array.fromBase64?.(text) ?? Uint8Array.from(atob(text), c => c.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-  const numbers = new ARRAYS[value.form](await new Response(stream).arrayBuffer());
+  const stream = new DecompressionStream("deflate-raw"), writer = stream.writable.getWriter();
+  writer.write(bytes);
+  writer.close();
+  const numbers = new ARRAYS[value.form](await new Response(stream.readable).arrayBuffer());
   if (value.form !== "f2") return numbers;
   const scale = 2 ** (value.exponent || 0), found = new Float64Array(numbers.length);
   for (let i = 0; i < found.length; i++) found[i] = halves[numbers[i]] * scale;
@@ -76,7 +79,7 @@ function read(value) {
   if (value.block == null) return Promise.resolve(null);
   const key = `${value.block} ${value.exponent}`;
   if (!inflated.has(key)) {
-    if (inflated.size > 200) inflated.clear();
+    if (inflated.size > 200) inflated.delete(inflated.keys().next().value); // the oldest
     inflated.set(key, inflate(value));
   }
   return inflated.get(key);
@@ -108,10 +111,13 @@ async function plane(value, lead = state.lead) {
 const style = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const rgb = colour => [1, 3, 5].map(i => parseInt(colour.slice(i, i + 2), 16));
 
+let scheme = null; // the colours of pictures; found once, since to ask for a style is slow
+
 function colours() {
+  if (scheme) return scheme;
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  return {zero: rgb(style("--back")), low: dark ? [90, 170, 255] : [8, 81, 156],
-          high: dark ? [255, 150, 60] : [196, 78, 0], mark: style("--mark"), ink: style("--ink")};
+  return scheme = {zero: rgb(style("--back")), low: dark ? [90, 170, 255] : [8, 81, 156],
+          high: dark ? [255, 150, 60] : [196, 78, 0], mark: style("--mark"), ink: style("--ink"), back: style("--back")};
 }
 
 function colourOf(x, reach, {zero, low, high}) {
@@ -219,6 +225,7 @@ function go(place) {
   if (place == null) return false;
   state.place = place;
   state.value = null;
+  state.revealed = false;
   if (state.screen !== "stairs") state.screen = "step";
   render();
   return true;
@@ -256,7 +263,16 @@ function jump(path) {
 
 // --- the address: #step=41&head=5 --------------------------------------------------------------
 
+let addressTimer = 0; // to write the address is slow: it waits until nothing changes any more
+let address = location.hash; // as it is known; another one is the reader's, and is not written over
+
 function toAddress() {
+  clearTimeout(addressTimer);
+  addressTimer = setTimeout(writeAddress, 60);
+}
+
+function writeAddress() {
+  if (location.hash !== address) return;
   const parts = {step: here().step};
   if (!isStep(state.place)) parts.depth = here().depth;
   if (state.lead.H) parts.head = state.lead.H;
@@ -265,10 +281,12 @@ function toAddress() {
   if (state.row || state.column) parts.at = `${state.row},${state.column}`;
   if (state.screen !== "step") parts.screen = state.screen;
   history.replaceState(null, "", "#" + Object.entries(parts).map(pair => pair.join("=")).join("&"));
+  address = location.hash;
 }
 
 function fromAddress() {
-  const given = Object.fromEntries(location.hash.slice(1).split("&").map(part => part.split("=")));
+  const asked = location.hash.slice(1) || document.body.dataset.place;
+  const given = Object.fromEntries(asked.split("&").map(part => part.split("=")));
   const number = name => Math.max(0, parseInt(given[name]) || 0);
   if (steps[given.step]) {
     state.place = leaves[+given.step];
@@ -298,13 +316,16 @@ function nameAt(value, r, c) {
     + (words.length ? ` (${words.join(", ")})` : "");
 }
 
+// Where the colours of an array end: with the others of its step, unless it reaches further.
+const reachOf = (value, reach) => value.parameter || value.reach > reach ? value.reach : reach;
+
 function card(number, place, reach) {
   const value = values[number], chosen = place === chosenValue();
   const canvas = h("canvas", {role: "img", tabindex: 0, width: 60, height: 20,
     "aria-label": `${value.name}, ${shapeText(value)}: ${inWords(value)}`});
   const shown = h("span", {class: "number"});
   const choose = () => { state.value = place; render(); };
-  const colourEnd = value.parameter || value.reach > reach ? value.reach : reach;
+  const colourEnd = reachOf(value, reach);
   plane(value).then(found => {
     if (!found) return canvas.replaceWith(h("p", {class: "quiet"}, "no numbers kept"));
     if (found.rows * found.columns === 1) { shown.textContent = format(found.at(0, 0)); canvas.hidden = true; return; }
@@ -345,7 +366,7 @@ function detail(value) {
   const readout = h("p", {id: "readout", class: "number", "aria-live": "polite"});
   box.append(h("h3", {}, `${value.name}: ${shapeText(value)}, ${value.dtype}`),
     h("p", {class: "quiet"}, `${inWords(value)}; norm ${format(value.norm)}`),
-    h("div", {class: "bar"}, leads, button("save picture", () => savePicture())),
+    h("div", {class: "bar"}, leads, saveButtons()),
     readout, holder);
   plane(value).then(found => {
     if (!found) return;
@@ -376,10 +397,9 @@ function numberTable(value, found) {
     h("tbody", {}, rows.map(r => h("tr", {}, h("th", {scope: "row"}, label(down, r)), columns.map(c => cell(r, c))))));
 }
 
-function savePicture() {
-  const canvas = document.querySelector("figure.chosen canvas");
-  if (canvas) h("a", {href: canvas.toDataURL("image/png"), download: `step-${here().step}.png`}).click();
-}
+// In place of a result, while the reader is to say what it will be.
+const question = number => h("figure", {}, h("strong", {}, values[number].name),
+  h("p", {}, "Which shape does it have? Which sign has its largest number?"));
 
 function stepScreen() {
   const step = stepHere(), place = state.place, all = placeValues();
@@ -390,7 +410,8 @@ function stepScreen() {
   const flow = h("div", {class: "flow " + step.phase});
   const arrow = () => h("span", {class: "arrow", "aria-hidden": "true"}, step.phase === "backward" ? "←" : "→");
   const cards = (list, from) => list.map((number, n) => card(number, from + n, step.reach));
-  const screen = [path];
+  const screen = [path], hidden = state.predict && !state.revealed;
+  const made = (list, from) => hidden ? list.map(question) : cards(list, from);
   if (isStep(place)) {
     const {inputs, outputs, saved} = step;
     screen.push(h("h2", {}, step.operation),
@@ -400,19 +421,29 @@ function stepScreen() {
         Object.entries(step.options).map(([name, text]) => `${name}=${text}`).join(", ")) : null,
       step.partner != null ? h("p", {}, link(
         `${step.phase === "backward" ? "forward" : "backward"}: step ${step.partner}`, moves.turn)) : null);
-    flow.append(...cards(inputs, 0), arrow(), ...cards(outputs, inputs.length));
+    flow.append(...cards(inputs, 0), arrow(), ...made(outputs, inputs.length));
     screen.push(flow);
+    if (hidden) return [...screen, button("reveal (r)", reveal)];
     if (step.worked.length) screen.push(h("h3", {}, "Worked out: the element of largest magnitude"),
       h("pre", {class: "worked"}, step.worked.map(number => texts[number]).join("\n\n")));
     if (saved.length) screen.push(h("h3", {}, "Saved by forward for backward"),
       h("div", {class: "flow"}, cards(saved, inputs.length + outputs.length)));
   } else {
     screen.push(h("h2", {}, here().name), h("p", {}, `${here().count} operations. `, link("into the first", moves.into)));
-    flow.append(...cards(all.slice(0, -1), 0), arrow(), ...cards(all.slice(-1), all.length - 1));
+    flow.append(...cards(all.slice(0, -1), 0), arrow(), ...made(all.slice(-1), all.length - 1));
     screen.push(flow);
+    if (hidden) return [...screen, button("reveal (r)", reveal)];
   }
   if (all.length) screen.push(detail(values[all[chosenValue()]]));
   return screen;
+}
+
+const reveal = () => { state.revealed = true; render(); };
+function predict() {
+  state.predict = !state.predict;
+  state.revealed = false;
+  byId("predict").setAttribute("aria-pressed", state.predict);
+  render();
 }
 
 // --- screen: text to ids -------------------------------------------------------------------------
@@ -443,6 +474,7 @@ function stairsScreen() {
   setTimeout(() => document.querySelector(".stairs .here")?.scrollIntoView({block: "center"}));
   return [h("h2", {}, "The staircase"),
     h("p", {class: "quiet"}, "Blue: results go up. Orange, dashed: gradients come down. A box opens its step."),
+    h("div", {class: "bar"}, saveButtons()),
     h("div", {class: "scroll"}, picture)];
 }
 
@@ -453,9 +485,7 @@ function attentionScreen() {
   if (!layers.length) return [h("p", {}, "The record has no attention weights.")];
   const near = layers.findIndex(step => step === here().step || step === stepHere().partner);
   if (near >= 0) state.layer = near;
-  const step = steps[layers[state.layer]];
-  const backward = step.partner == null ? null : steps[step.partner];
-  const shown = values[state.gradient && backward ? backward.inputs[0] : step.outputs[0]];
+  const step = steps[layers[state.layer]], backward = step.partner != null, shown = shownValue();
   const rank = shown.shape.length, heads = rank > 3 ? shown.shape[rank - 3] : 1;
   const headName = rank > 3 ? leadName(shown, rank - 3) : "H";
   const head = Math.min(state.lead[headName] || 0, heads - 1);
@@ -495,7 +525,7 @@ function attentionScreen() {
       }}, layers.map((number, n) => h("option", {value: n, selected: n === state.layer}, `${n}: ${steps[number].path}`)))),
       batches(shown),
       backward ? button("gradient", () => { state.gradient = !state.gradient; render(); }, {"aria-pressed": state.gradient}) : null,
-      link(`step ${layers[state.layer]}`, () => go(leaves[layers[state.layer]]))),
+      saveButtons(), link(`step ${layers[state.layer]}`, () => go(leaves[layers[state.layer]]))),
     small, readout, h("div", {class: "scroll"}, canvas), table,
     h("h3", {}, "This pair of tokens in every layer and head"), pairTable(layers, shown)];
 }
@@ -626,6 +656,75 @@ function parametersScreen() {
     h("thead", {}, h("tr", {}, names.map(name => h("th", {scope: "col"}, name)))), h("tbody", {}, rows)))];
 }
 
+// --- pictures as files -----------------------------------------------------------------------
+
+const saveButtons = () => [["svg", "e"], ["png", "E"]].map(([kind, key]) =>
+  button(`save ${kind.toUpperCase()}`, () => savePicture(kind), {title: `key ${key}`}));
+
+function draws(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+// The shown array as an SVG: its cells as an image, its title and the tokens at the sides as text.
+async function mapPicture() {
+  const value = shownValue(), found = value && await plane(value);
+  if (!found) return null;
+  const reach = state.screen === "attention" ? value.reach : reachOf(value, stepHere().reach);
+  const canvas = document.createElement("canvas"), {ink, back} = colours();
+  draw(canvas, found, reach, {width: 640, height: 640});
+  const rank = value.shape.length, down = tokensOf(value, rank - 2), across = tokensOf(value, rank - 1);
+  const high = canvas.height / found.rows, wide = canvas.width / found.columns;
+  const left = down && high > 7 ? 106 : 16, top = 60 + (across && wide > 7 ? 90 : 0);
+  const step = state.screen === "attention" ? index.attention[state.layer] : here().step;
+  const lead = leadIndex(value, state.lead), at = lead.length ? `[${lead}]` : "";
+  const write = (x, y, size, text, more = {}) => draws("text", {x, y, "font-size": size, ...more}, text);
+  const svg = draws("svg", {xmlns: "http://www.w3.org/2000/svg", fill: ink, "font-family": "system-ui, sans-serif"},
+    draws("rect", {width: "100%", height: "100%", fill: back}),
+    write(16, 26, 14, `step ${step}: ${steps[step].path}`, {"font-weight": "bold"}),
+    write(16, 46, 12, `${value.name}${at}, ${shapeText(value)}, colours to ±${format(reach)}`),
+    draws("image", {x: left, y: top, width: canvas.width, height: canvas.height, href: canvas.toDataURL()}));
+  for (let n = 0; left > 16 && n < found.rows; n++)
+    svg.append(write(left - 6, top + (n + .5) * high + 4, 11, down[n], {"text-anchor": "end"}));
+  for (let n = 0; top > 60 && n < found.columns; n++)
+    svg.append(write(0, 0, 11, across[n], {transform: `translate(${left + (n + .5) * wide + 4} ${top - 6}) rotate(-90)`}));
+  const title = svg.querySelectorAll("text")[0].textContent.length * 8 + 32;
+  svg.setAttribute("width", Math.max(left + canvas.width + 16, title));
+  svg.setAttribute("height", top + canvas.height + 16);
+  return {svg, name: `step-${step}-${[value.name, ...lead].join("-")}`};
+}
+
+// The staircase, with the style that it has on the page.
+function stairsPicture() {
+  const svg = byId("stairs").content.firstElementChild.cloneNode(true);
+  const rules = [...document.styleSheets[0].cssRules].filter(rule => rule.selectorText?.startsWith(".stairs"));
+  const css = rules.map(rule => rule.cssText).join("\n").replace(/var\((--\w+)\)/g, (_, name) => style(name));
+  svg.prepend(draws("style", {}, css), draws("rect", {width: "100%", height: "100%", fill: colours().back}));
+  return {svg, name: "staircase"};
+}
+
+async function savePicture(kind) {
+  const drawn = state.screen === "stairs" ? stairsPicture()
+    : ["step", "attention"].includes(state.screen) ? await mapPicture() : null;
+  if (!drawn) { byId("line").textContent = "this screen has no picture to save"; return; }
+  const text = new XMLSerializer().serializeToString(drawn.svg);
+  let file = new Blob([text], {type: "image/svg+xml"});
+  if (kind === "png") {
+    const image = new Image();
+    image.src = "data:image/svg+xml;charset=utf-8," + encodeURIComponent(text);
+    await image.decode();
+    const scale = Math.min(2, 16000 / image.height), canvas = h("canvas", {width: image.width * scale, height: image.height * scale});
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    file = await new Promise(done => canvas.toBlob(done));
+  }
+  const href = URL.createObjectURL(file);
+  h("a", {href, download: `${drawn.name}.${kind}`}).click();
+  setTimeout(() => URL.revokeObjectURL(href), 10000);
+  byId("line").textContent = `saved ${drawn.name}.${kind}`;
+}
+
 // --- the page --------------------------------------------------------------------------------
 
 const DRAWN = {step: stepScreen, text: textScreen, stairs: stairsScreen, attention: attentionScreen,
@@ -653,8 +752,16 @@ function showInTree() {
   const element = document.querySelector(`nav [data-place="${state.place}"]`);
   const label = isStep(state.place) ? element : element.firstChild;
   label.classList.add("here");
-  const nav = byId("tree"), box = label.getBoundingClientRect(), around = nav.getBoundingClientRect();
-  if (box.top < around.top || box.bottom > around.bottom) nav.scrollTop += box.top - around.top - around.height / 2;
+  requestAnimationFrame(() => { // when all is drawn, so that the page is laid out once
+    const nav = byId("tree"), box = label.getBoundingClientRect(), around = nav.getBoundingClientRect();
+    if (box.top < around.top || box.bottom > around.bottom) nav.scrollTop += box.top - around.top - around.height / 2;
+  });
+}
+
+// Read the arrays of the step after this one while the reader looks at this one.
+function readAhead() {
+  const step = steps[here().step + 1];
+  if (step) for (const v of [...step.inputs, ...step.outputs]) read(values[v]);
 }
 
 function render() {
@@ -669,6 +776,7 @@ function render() {
   toAddress();
   if (shownScreen !== state.screen) scrollTo(0, 0);
   shownScreen = state.screen;
+  (window.requestIdleCallback || setTimeout)(readAhead);
 }
 let shownScreen = null;
 
@@ -678,12 +786,15 @@ const KEYS = {
   t: () => { state.value = (chosenValue() + 1) % placeValues().length; render(); },
   "[": () => lead(-1, -1), "]": () => lead(-1, 1), "{": () => lead(0, -1), "}": () => lead(0, 1),
   ArrowUp: () => cursor(-1, 0), ArrowDown: () => cursor(1, 0), ArrowLeft: () => cursor(0, -1), ArrowRight: () => cursor(0, 1),
-  "?": () => byId("help").showModal(),
+  e: () => savePicture("svg"), E: () => savePicture("png"), p: predict, r: reveal, "?": () => byId("help").showModal(),
 };
 SCREENS.forEach((name, n) => { KEYS[n + 1] = () => { state.screen = name; render(); }; });
 
 function shownValue() {
-  if (state.screen === "attention" && index.attention.length) return values[steps[index.attention[state.layer]].outputs[0]];
+  if (state.screen === "attention" && index.attention.length) {
+    const step = steps[index.attention[state.layer]];
+    return values[state.gradient && step.partner != null ? steps[step.partner].inputs[0] : step.outputs[0]];
+  }
   return values[placeValues()[chosenValue()]];
 }
 function lead(which, by) {
@@ -718,7 +829,9 @@ function start() {
   const paths = [...new Set(nodes.map((_, place) => pathOf(place).slice(1).join(".")))].filter(Boolean);
   const keys = [["space, n", "next"], ["b", "back"], ["i", "into a module"], ["o", "out of it"], ["g, /", "jump to a path"],
     ["f, B", "begin of the forward, backward half"], ["d", "the same operation in the other direction"], ["t", "next array"],
-    ["arrows", "move in the array"], ["[ ]", "head"], ["{ }", "batch row"], ["1 to 6", "screens"], ["?", "this help"]];
+    ["arrows", "move in the array"], ["[ ]", "head"], ["{ }", "batch row"], ["1 to 6", "screens"],
+    ["e, E", "save the picture as SVG, as PNG"], ["p", "predict: hide results until they are asked for"], ["r", "reveal a result"],
+    ["?", "this help"]];
   document.body.append(
     h("header", {},
       h("div", {class: "bar"}, h("h1", {}, document.body.dataset.title), tabs),
@@ -732,6 +845,7 @@ function start() {
             if (event.key === "Enter" && jump(event.target.value.trim()) || event.key === "Escape") event.target.blur();
           }}),
         h("datalist", {id: "paths"}, paths.map(path => h("option", {value: path}))),
+        button("predict", predict, {id: "predict", "aria-pressed": "false", title: "key p: hide results until you reveal them"}),
         button("?", () => byId("help").showModal(), {"aria-label": "keys"})),
       h("div", {id: "line", "aria-live": "polite"})),
     h("main", {}, h("nav", {id: "tree", "aria-label": "modules and operations"},
@@ -745,9 +859,9 @@ function start() {
     index.reduced ? `${index.reduced} arrays are pictures of at most 64 x 64 blocks: there was no room for their numbers.` : null];
   for (const note of notes.filter(Boolean)) document.querySelector("header").append(h("div", {class: "note"}, note));
   document.addEventListener("keydown", onKey);
-  addEventListener("hashchange", () => { fromAddress(); render(); });
+  addEventListener("hashchange", () => { address = location.hash; fromAddress(); render(); });
   addEventListener("resize", render);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", render);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { scheme = null; render(); });
   fromAddress();
   render();
 }

@@ -1,11 +1,17 @@
-"""`Session`: a place in a record and what is looked at there. Keys change it; it draws nothing."""
+"""`Session`: a place in a record and what is looked at there. Keys change it; it draws nothing but
+the picture that `e` saves.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
+from tinybert.atomic import atomic_write
+from tinybert.trace.pictures import value_picture
 from tinybert.trace.runs import Run
 from tinybert.trace.steps import BACKWARD, FORWARD, Step
 from tinybert.trace.values import Value
@@ -27,6 +33,7 @@ KEYS = (  # what the help says, the most needed first
     ("v", "view", "table, heat map, or the numbers of a row in full"),
     ("w", "worked", "the number at the cursor worked out"),
     ("d", "pair", "the same operation in the other direction"),
+    ("e", "export", "save the tensor as a picture: an SVG file in this folder"),
     ("g", "jump", "jump to a module: type the beginning of its path"),
     ("/", "search", "search paths, code and names; Enter alone searches on"),
     ("f", "forward", "first step of the forward half"),
@@ -61,7 +68,7 @@ class Session:
             "f": lambda: self._half(FORWARD), "B": lambda: self._half(BACKWARD), "d": self._pair,
             "t": self._choose, "[": lambda: self._lead(-1), "]": lambda: self._lead(1),
             "v": self._turn_view, "w": self._work, "?": self._show_help, "q": self._quit,
-            "tab": self._turn_pane,
+            "tab": self._turn_pane, "e": self._export,
         }  # fmt: skip
 
     # --- what is looked at ----------------------------------------------------------------------
@@ -248,6 +255,21 @@ class Session:
 
     def _work(self) -> None:
         self.worked = not self.worked
+
+    def _export(self) -> str:
+        value, index = self.value, self.leading
+        if not self.matrix.size:
+            return f"{value.name} is empty: there is nothing to draw"
+        names = [self.labels(axis) for axis in (0, 1)]
+        place = "-".join(map(str, index if any(n > 1 for n in value.shape[:-2]) else ()))
+        name = f"step-{self.step.number}-{value.name}{'-' if place else ''}{place}"
+        path = Path(re.sub(r"[^\w.-]", "_", name) + ".svg")
+        try:
+            with atomic_write(path) as file:
+                file.write(value_picture(self.step, value, index, *names).encode())
+        except OSError as error:
+            return f"{path} cannot be written: {error.strerror}"
+        return f"saved as {path}"
 
     def _show_help(self) -> None:
         self.help = True
