@@ -50,6 +50,8 @@ ANSWERS: dict[str, dict[str, str]] = {  # to the questions, `name = None  # ...`
     "35_moving_average": {"oldest": "9"},
     "36_fourier_and_causality": {"wrong": "1"},
     "39_chunks_and_decoding": {"held": "2"},
+    "40_rotary": {"number_of_pairs": "16"},
+    "41_grouped_queries": {"key_head": "4"},
 }
 
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
