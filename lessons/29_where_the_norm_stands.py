@@ -28,8 +28,8 @@ from tinybert.optim import AdamW
 # isort: split
 import numpy as np  # after tinybert, which lets NumPy's idle threads sleep
 
-SEEDS, STEPS, RATE = range(5), 80, 0.003
-rng = np.random.default_rng(0)
+SEEDS = range(5)
+STEPS, RATE, rng = 80, 0.003, np.random.default_rng(0)
 
 # %% [markdown]
 # ## What to expect
