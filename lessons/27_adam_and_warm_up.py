@@ -26,7 +26,8 @@ from tinybert.optim import AdamW, get_constant_schedule_with_warmup
 # isort: split
 import numpy as np  # after tinybert, which lets NumPy's idle threads sleep
 
-SEEDS, STEPS, WARM, RATE = range(5), 60, 40, 0.005
+SEEDS = range(5)
+STEPS, WARM, RATE = 60, 40, 0.005
 rng = np.random.default_rng(0)
 
 # %% [markdown]
@@ -141,9 +142,8 @@ assert medians[0][-1] > entropy - 0.4
 assert medians[1][-1] < entropy - 0.8
 
 # %% [markdown]
-# A step of Adam has about the size of the learning rate, whatever the gradient. In the first steps
-# this holds even for noise, so a deep network needs a rate that starts small. This is a statement
-# about the median: a seed can learn without warm-up, and another can fail with it.
+# A step of Adam has the size of the learning rate, in the first steps even for noise. So a deep
+# network needs a rate that starts small. This is true of medians: a single seed can differ.
 #
 # Exercises: `parts/adam`, `parts/adamw`, `parts/warmup`.
 #
