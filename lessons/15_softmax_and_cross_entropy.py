@@ -37,17 +37,17 @@ y = np.eye(C)[label]
 
 # %% [markdown]
 # ## Softmax: scores to probabilities
-# p[i] = exp(s[i]) / Σ exp(s[j]), for each example. All p are positive and sum to 1, and a score
-# that is larger by 1 makes its probability e = 2.72 times as large, compared with the others.
+# p[i] = exp(s[i]) / Σ exp(s[j]), for each example. All p are positive and sum to 1. If one score is
+# larger than another by 1, its probability is exp(1) = 2.72 times as large.
 #
-# A number added to all scores of an example cancels. So we subtract the largest score first. Then
-# no exponential is larger than 1, and none overflows.
+# If we add c to all scores, numerator and denominator are both multiplied by exp(c), and p does not
+# change. So we subtract the largest score first: then no exponential overflows.
 
 
 # %%
 def softmax(s: np.ndarray) -> np.ndarray:
-    e = np.exp(s - s.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    powers = np.exp(s - s.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 p = softmax(s)
@@ -77,13 +77,13 @@ assert np.allclose(each, by_scores)
 # ## The gradient, written long
 # First −log: only the p of the right class is in the loss, so dp = −1/(B p) there and 0 elsewhere.
 #
-# Then softmax. Every score acts on every probability of its example: if s[j] grows, p[j] grows and
-# all others shrink. The quotient rule gives
+# Next, softmax. Each score has an effect on all probabilities of its example: if s[j] grows, p[j]
+# grows and all others shrink. The quotient rule gives
 #
 #     J[i, j] = ∂p[i]/∂s[j] = p[i] (1 − p[i])    if i = j
 #                             −p[i] p[j]         otherwise
 #
-# The chain rule sums over all paths from s[j] to the loss: ds[j] = Σᵢ dp[i] J[i, j].
+# The chain rule sums over all probabilities: ds[j] = Σᵢ dp[i] J[i, j].
 
 # %%
 dp = -y / (B * p)
@@ -91,7 +91,7 @@ jacobians = [np.diag(row) - np.outer(row, row) for row in p]  # J of each exampl
 ds_long = np.array([dp[b] @ jacobians[b] for b in range(B)])
 show(jacobians[0], "J for 'The cat _': each row sums to 0", rows=words, cols=words)
 
-step, measured = 1e-6, np.zeros((B, C))  # by brute force: change each score a little
+step, measured = 1e-6, np.zeros((B, C))  # finite differences: change each score a little
 for index in np.ndindex(B, C):
     changed = s.copy()
     changed[index] += step

@@ -15,10 +15,10 @@
 # | H, K | | heads, features of a head |
 # | w | | the 16 parameters of the layer, by name |
 # | x, y | (B, T, D) | input and output of the layer |
-# | q, k, v, p | (B, H, T, K), p (B, H, T, T) | queries, keys, values, attention probabilities |
+# | q, k, v | (B, H, T, K) | queries, keys, values |
+# | s, p | (B, H, T, T) | attention scores, attention probabilities |
 # | middle, wide | (B, T, D), (B, T, F) | after the first layer norm, before GELU |
-# | x_hat, r | (B, T, D), (B, T, 1) | a normalized array, 1 / standard deviation (lesson 17) |
-# | Φ, φ | | distribution function and density of the normal distribution (16) |
+# | Φ, φ, x_hat, r | (B, T, F), ..., (B, T, D), (B, T, 1) | those of lessons 16 and 17 |
 # | dx, dw, dp, ... | as x, w, p, ... | the gradients of the loss |
 
 # %%
@@ -98,10 +98,11 @@ assert np.allclose(y, states[1].numpy(), atol=1e-10)
 
 # %% [markdown]
 # ## Backward
-# We read these lines from the last to the first. At a **residual connection**, s = a + f(a), the
-# gradient ds reaches a directly and through f, and both gradients are added. In BERT the layer
-# norms come after the addition (post-LN), so both norms also change the direct gradient. At a
-# **product**, C = A B, the gradients are dA = dC Bᵀ and dB = Aᵀ dC.
+# We read these lines from the last to the first. At a **residual connection**, a + f(a), the
+# gradient reaches a directly and through f, and both gradients are added. In BERT the layer norms
+# come after the addition (post-LN), so they also change the direct gradient. At a **product**,
+# C = A B, the gradients are dA = dC Bᵀ and dB = Aᵀ dC. At **softmax**, the sum Σᵢ dp[i] J[i, j] of
+# lesson 15 is p[j] (dp[j] − Σᵢ dp[i] p[i]).
 
 
 # %%
@@ -137,13 +138,12 @@ for name, (ours, theirs) in {**pairs, "x": (dx, states[0].grad.numpy())}.items()
     assert largest[2] < 1e-10
 # The bias of the keys adds the same number to all scores of a row. Softmax ignores it: gradient 0.
 assert np.abs(dw["attention.self.key.bias"]).max() < 1e-12
-
 zero_at_padding = None  # let dy be 0 at padded positions: is dx 0 there? True or False
 assert zero_at_padding in (None, not layer_backward(dy * ~padded[..., None])[0][padded].any())
 
 # %% [markdown]
-# Backward through a layer is the forward list read from its end. Where a value is used several
-# times, its gradients are added: twice at each residual connection, four times for x.
+# Backward reads the lines of forward from the last to the first. If a value is used several times,
+# its gradients are added: two at a residual connection, four for x.
 #
 # Exercises: `attn/backward`, `bert/layer_backward`.
 #
