@@ -12,13 +12,13 @@
 #
 # | symbol | shape | meaning |
 # |---|---|---|
-# | B, T, D | | texts, tokens, features |
-# | V, N, C | | tokens in the vocabulary, classes, choices |
+# | B, T, D, V, N, C | | texts, tokens, features, vocabulary, classes, choices |
 # | x | (B, T, D) | the features of the base model |
 # | pooled | (B, D) | features of a text: tanh of a linear map of the first token's features |
 # | w | | the parameters of a head, by name |
 # | table | (V, D) | the word embeddings |
 # | start, end | (T) | log P that the answer starts, or ends, at a token |
+# | h, p | (1, T, D), (V) | features inside the head for masked words; probabilities of a word |
 
 # %%
 import logging

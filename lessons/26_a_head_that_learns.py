@@ -12,7 +12,7 @@
 #
 # | symbol | shape | meaning |
 # |---|---|---|
-# | N, T, D | | sentences, tokens, features: 48, 11, 384 |
+# | N, T, D | | sentences, tokens, features: 48, 8, 384 |
 # | states | (N, T, D) | the features of the base model |
 # | real | (N, T, 1) | 1 for real tokens, 0 for padding |
 # | x | (N, D) | features of a sentence: the mean over its real tokens |
@@ -20,8 +20,6 @@
 # | fold | (N) | in which third of the pairs a sentence is: 0, 1 or 2 |
 
 # %%
-import math
-
 import numpy as np
 
 import tinybert.functional as F
@@ -55,13 +53,13 @@ def sentence_of(pair: str, side: int) -> str:
 pairs = PAIRS.replace("\n", ", ").split(", ")
 sentences = [sentence_of(pair, side) for side in (0, 1) for pair in pairs]
 label, fold = np.repeat([1, 0], 24), np.tile(np.arange(24) % 3, 2)
-print(sentences[0], "|", sentences[24])
+print(len(sentences), "sentences:", sentences[0], "|", sentences[24])
 assert (len(sentences), sentences[24]) == (48, "the food was awful")
 
 # %% [markdown]
 # ## Frozen features
-# The base model is not trained, so its features are computed once. The embedded model was trained
-# for sentence similarity with the mean over the real tokens; we use the same.
+# We do not train the base model, so its features are computed once. It was trained to give similar
+# sentences similar vectors, where a vector is the mean over the real tokens. We use this mean.
 
 # %%
 tokenizer = BertTokenizer.from_pretrained("embedded")
@@ -73,6 +71,7 @@ real = batch["attention_mask"][:, :, None]
 x = (states * real).sum(axis=1) / real.sum(axis=1)
 alone = base(**tokenizer(sentences[0], return_tensors="np")).last_hidden_state.numpy()[0]
 print("in the batch:", x[0, :3], "alone:", alone.mean(axis=0)[:3])
+assert states.shape == (48, 8, 384)
 assert np.allclose(x[0], alone.mean(axis=0), atol=1e-4)
 
 # %% [markdown]
@@ -98,8 +97,8 @@ manual_seed(0)
 head, losses = train(x, label)
 shown = [0, 1, 2, 5, 10, 20, 50, 99]
 show([losses[i] for i in shown], "loss after so many steps", cols=shown)
-print(f"first loss {losses[0]:.3f}, log 2 = {math.log(2):.3f}")
-assert abs(losses[0] - math.log(2)) < 0.2
+print(f"first loss {losses[0]:.3f}, log 2 = {np.log(2):.3f}")
+assert abs(losses[0] - np.log(2)) < 0.2
 assert losses[-1] < 0.05
 
 # %% [markdown]
@@ -119,7 +118,7 @@ def cross_validate(y: np.ndarray) -> tuple[float, float]:
     for i in range(3):
         head, losses = train(x[fold != i], y[fold != i])
         final.append(losses[-1])
-        right[fold == i] = head(x[fold == i]).numpy().argmax(axis=1) == label[fold == i]
+        right[fold == i] = head(x[fold == i]).numpy().argmax(axis=1) == y[fold == i]
     return max(final), right.mean()
 
 
@@ -133,7 +132,7 @@ for name, runs in results.items():
     loss, share = np.median(runs, axis=0)
     low, high = np.min(runs, axis=0)[1], np.max(runs, axis=0)[1]
     print(
-        f"{name:8s} labels: loss {loss:.3f}, held out {share:.0%} right ({low:.0%} to {high:.0%})"
+        f"{name:8s} labels: loss {loss:.3f}, held out {share:.0%} ({low:.0%} to {high:.0%}) right"
     )
 shares = np.array([[share for _, share in runs] for runs in results.values()])
 show(shares, "share that is right", rows=list(results), cols=[f"seed {seed}" for seed in SEEDS])

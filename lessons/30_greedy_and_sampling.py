@@ -16,6 +16,7 @@
 # | row | | a list of ids: the text so far |
 # | scores | (V) | the logits of the next token |
 # | p | (V) | its probabilities, softmax of the scores |
+# | E | (V) | random numbers from an exponential distribution |
 # | t, k, limit | | the settings of temperature, top-k and top-p |
 
 # %%

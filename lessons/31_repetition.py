@@ -57,12 +57,8 @@ start = read("the wheel")
 repeated = generate(start)
 rounds = [start + read("goes round" + i * " and round")[1:] for i in range(4)]
 after = [[softmax(scores_after(row))[i] for i in (VOCAB.index("and"), END)] for row in rounds]
-show(
-    after,
-    "P(next) after the wheel goes ... round",
-    rows=["1 round", "2", "3", "4"],
-    cols=["and", "[END]"],
-)
+labels = ["1 round", "2 rounds", "3 rounds", "4 rounds"]
+show(after, "P of the next token", rows=labels, cols=["and", "[END]"])
 print("greedy:", text_of(repeated))
 assert repeated == model.generate([start], max_length=LONGEST).tolist()[0]
 assert text_of(repeated) == "the wheel goes round and round and round and round"
