@@ -31,6 +31,7 @@ ANSWERS: dict[str, dict[str, str]] = {  # to the questions, `name = None  # ...`
     "01_the_tape": {"nodes": "8"},
     "02_broadcasting": {"terms": "6"},
     "03_your_own_function": {"gradient": "12"},
+    "06_safetensors_by_hand": {"start": "392"},
     "08_longest_piece": {"lookups_of_zerowidth": "13"},
     "10_rows_pairs_windows": {"rows_at_stride_10": "7"},
     "13_offsets_and_numbers": {"symbols": "10"},
