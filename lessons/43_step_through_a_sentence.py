@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 43. Step through a sentence
-# The engine can write down what it computes: every operation with its inputs and its result, and the
-# gradients that come back. We read such a record of the model inside the package, check its numbers,
-# find a head that links "it" to its noun, and see where the gradient of this word splits.
+# The engine can write down what it computes: every operation with its inputs and its result, and
+# the gradients that come back. We read such a record of the model inside the package, check its
+# numbers, find a head that links "it" to its noun, and see where the gradient of this word splits.
 #
 # **You will be able to** record a model, find the step of any operation, compute its number by hand,
 # and say through which operation most of a gradient passes.
@@ -66,9 +66,9 @@ assert np.abs(by_hand - y).max() < 1e-6
 
 # %% [markdown]
 # ## Which head links "it" to its noun?
-# A large weight is not enough: a head may attend to "animal" from everywhere. We list the three heads
-# with the largest weight from "it" to "animal", next to the mean weight that the other tokens give
-# to "animal". Head 11 of layer 4 does it for "it" alone.
+# A large weight is not enough: a head may attend to "animal" from everywhere. We list the three
+# heads with the largest weight from "it" to "animal", next to the mean weight that the other
+# tokens give to "animal". Head 11 of layer 4 does it for "it" alone.
 
 # %%
 weights = np.stack([s.value("y").array[0] for s in trace.forward if s.operation == "Softmax"])
@@ -86,9 +86,9 @@ assert from_it[5, 11] < 5 * others[5, 11]
 
 # %% [markdown]
 # ## The gradient comes back
-# Each step has a partner in the other direction. The gradient of softmax is
-# dx = y (dy − Σ dy y): the gradients of a row of scores add up to 0, since more weight for one key
-# is less for the others.
+# Each step has a partner in the other direction. The gradient of softmax is dx = y (dy − Σ dy y):
+# the gradients of a row of scores add up to 0, since more weight for one key is less for the
+# others.
 
 # %%
 backward = trace[softmax.partner]
