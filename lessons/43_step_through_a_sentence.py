@@ -4,8 +4,8 @@
 # the gradients that come back. We read such a record of the model inside the package, check its
 # numbers, find a head that links "it" to its noun, and see where the gradient of this word splits.
 #
-# **You will be able to** record a model, find the step of any operation, compute its number by hand,
-# and say through which operation most of a gradient passes.
+# **You will be able to** record a model, find the step of any operation, compute its number by
+# hand, and say through which operation most of a gradient passes.
 #
 # **You need** lesson 15 (softmax), lesson 18 (heads) and lesson 23 (a layer backward).
 #
