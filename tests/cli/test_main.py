@@ -42,6 +42,13 @@ def test_help_has_a_worked_example_and_fits(tinybert, monkeypatch, name: str, wi
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_the_list_of_commands_has_a_line_each(tinybert, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = tinybert().out.splitlines()
+    for name, summary in COMMANDS.items():
+        assert any(line.split() == ["tinybert", name, *summary.split()] for line in lines), name
+
+
 @pytest.mark.parametrize("words", [[], *([name, "--help"] for name in NAMES)])
 def test_a_narrow_terminal_does_not_break_words(tinybert, monkeypatch, words: list[str]) -> None:
     """Commands, which can be copied, stay in one line; argparse wraps the options."""

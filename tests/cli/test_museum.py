@@ -88,10 +88,10 @@ def test_a_bug_that_is_not_caught_is_an_error_code(tinybert, monkeypatch) -> Non
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        ("show", "museum show needs the NAME of a bug; see tinybert museum list"),
-        ("run", "museum run needs the NAME of a bug"),
+        ("show", "tinybert museum: show needs the NAME of a bug; see tinybert museum list"),
+        ("run", "tinybert museum: run needs the NAME of a bug"),
         ("run no-maks", "there is no bug 'no-maks': did you mean no-mask"),
-        ("list no-mask", "museum list takes no NAME here, got 'no-mask'"),
+        ("list no-mask", "list takes no NAME here, got 'no-mask'"),
         ("run no-mask --all", "takes no NAME here"),
         ("list --all", "--all is an option of run, not of list"),
         ("no-mask", "invalid choice: 'no-mask'"),

@@ -124,6 +124,9 @@ def test_the_verdict_names_what_comes_next(course: Progress) -> None:
     assert text(pages.verdict(course, name, FAILED, False, 80)) == (
         f"Not yet. A hint: tinybert exercises hint {pages.short(name)}\n"
     )
+    assert text(pages.verdict(course, name, FAILED, False, 80, has_keys=True)) == (
+        "Not yet. A hint: press h\n"
+    )
     course.entries[name].hints = 9
     assert "The answer: tinybert exercises sol" in text(
         pages.verdict(course, name, FAILED, False, 80)
@@ -153,5 +156,5 @@ def test_the_answers_of_a_model_fit(width: int) -> None:
     assert max(columns_of(line) for line in shown.split("\n")) <= width
     words = " ".join(shown.split())
     assert "0.250 -0.500" in words
-    assert "gradients: 1 of 2; the norm of a.weight differs most: before 2, after 5" in words
+    assert "1 of 2 parameters have one; that of a.weight differs most: its norm was 2 b" in words
     assert "step 12, forward encoder.layer.0.attention.self.Softmax: bug" in words

@@ -253,7 +253,7 @@ def _run_model(folder: Path, args: argparse.Namespace, page: Page) -> int:
 
     def hear(message: dict[str, Any]) -> None:
         if not args.json:
-            page.say(f"running {message['model']} without your code and with it ...")
+            page.say(f"running the model {message['model']}, without your code and with it ...")
 
     found = run_in_models(name, progress.Progress(folder).path(name), hear)
     if args.json:

@@ -35,6 +35,7 @@ RUN_MODELS = (
 READ = (
     ("tinybert tutorials list", "formulas and code"),
     ('tinybert step "The cat sat."', "every step of a model"),
+    ("tinybert museum", "famous bugs to try out"),
 )
 
 

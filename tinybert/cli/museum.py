@@ -24,7 +24,7 @@ ACTIONS = ("list", "show", "run")
 DETAILS = """\
 Each bug comes from the issues of a real library, paper or tutorial.
 list    names them by subject (the default).
-show    prints what is wrong, the wrong code beside the right code, how it was
+show    prints what is wrong, the right and the wrong code, how it was
         found, and a link.
 run     computes a symptom without the bug and with it, on a small model, and
         runs the check that catches it. Some bugs also have a check that they
@@ -70,10 +70,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--all is an option of run, not of {args.action}")
     if args.action == "list" or args.all:
         if args.name is not None:
-            raise ValueError(f"museum {args.action} takes no NAME here, got {args.name!r}")
+            raise ValueError(f"{args.action} takes no NAME here, got {args.name!r}")
         return _run_all(args.json) if args.all else _list(args.json)
     if args.name is None:
-        raise ValueError(f"museum {args.action} needs the NAME of a bug; see tinybert museum list")
+        raise ValueError(f"{args.action} needs the NAME of a bug; see tinybert museum list")
     bug = find_bug(args.name)
     return _run(bug, args.json) if args.action == "run" else _show(bug, args.json)
 
@@ -142,7 +142,7 @@ def _show(bug: Bug, json: bool) -> int:
         print(f"{'What it fools':15}  ", end="")
         _print_wrapped(claim(bug.fooled), 17)
     print("\n" + "\n".join(bug.links))
-    print(f"\ntinybert museum run {bug.name}")
+    print(f"\nTry it: tinybert museum run {bug.name}")
     return 0
 
 

@@ -23,7 +23,7 @@ COMMANDS = {
     "answer": "Find the answer to a question in a text",
     "generate": "Generate text from a prompt",
     "tokenize": "Show the tokens of a text",
-    "step": "Step through a model's operations, forwards and backwards",
+    "step": "Step through a model, forwards and backwards",
     "inspect": "List the configuration and tensors of a checkpoint",
     "convert": "Convert a checkpoint of any format to safetensors",
     "train-tokenizer": "Learn the vocabulary of a tokenizer",
@@ -34,10 +34,10 @@ COMMANDS = {
     "diff": "Compare two checkpoints tensor by tensor",
     "compare": "Compare our BERT with transformers layer by layer",
     "bench": "Benchmark against torch and transformers",
-    "plot": "Draw attention, embeddings, loss curves, MEGA's memory, or cost",
+    "plot": "Draw attention, embeddings, loss curves or costs",
     "tutorials": "List, open and run the lessons",
-    "exercises": "Write parts of the engine yourself, checked as you go",
-    "museum": "Plant famous bugs in the engine and see what catches them",
+    "exercises": "Write parts of the engine yourself, with checks",
+    "museum": "Plant famous bugs and see what catches them",
 }
 
 

@@ -45,8 +45,8 @@ def task_of(name: str) -> Task:
     if len(found) != 1:
         from difflib import get_close_matches
 
-        short = [full.partition("/")[2] for full in NAMES]
-        near = get_close_matches(name, [*NAMES, *short], 3)
+        known = NAMES if "/" in name else [full.partition("/")[2] for full in NAMES]
+        near = get_close_matches(name, known, 3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"there is no exercise {name!r}{hint}")
     return load_task(found[0])

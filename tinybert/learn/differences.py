@@ -43,8 +43,14 @@ def difference(
     if got == expected:
         return None
     return Difference(
-        "values", [f"{prefix}expected {short_repr(expected)}", f"{prefix}got {short_repr(got)}"]
+        "values", [f"{prefix}expected {shown(expected)}", f"{prefix}got {shown(got)}"]
     )
+
+
+def shown(value: Any, length: int = 80) -> str:
+    """Return the repr of a value; one that is longer than `length` is cut and ends with "..."."""
+    text = short_repr(value, length + 1)
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def _is_numeric(value: Any) -> bool:
@@ -57,7 +63,7 @@ def _kind(value: Any) -> str:
     if value is None:
         return "None (is a return missing?)"
     value = value.item() if isinstance(value, np.generic) else value
-    return f"{type(value).__name__} {short_repr(value, 60)}"
+    return f"{type(value).__name__} {shown(value, 60)}"
 
 
 def _of_arrays(got: Any, expected: Any, tolerance: float, prefix: str) -> Difference | None:
@@ -80,10 +86,10 @@ def _of_arrays(got: Any, expected: Any, tolerance: float, prefix: str) -> Differ
             size = np.abs(np.where(wrong, mine - right, 0))
         worst = np.unravel_index(int(np.where(np.isnan(size), np.inf, size).argmax()), wrong.shape)
     at = f" at {[int(i) for i in worst]}" if right.ndim else ""
-    shown = [_number(array[worst], 6) for array in (right, mine)]
-    if shown[0] == shown[1]:
-        shown = [_number(array[worst], 17) for array in (right, mine)]
-    lines = [f"{prefix}expected {shown[0]}{at}, got {shown[1]}"]
+    pair = [_number(array[worst], 6) for array in (right, mine)]
+    if pair[0] == pair[1]:
+        pair = [_number(array[worst], 17) for array in (right, mine)]
+    lines = [f"{prefix}expected {pair[0]}{at}, got {pair[1]}"]
     if right.size > 1:
         lines.append(f"{wrong.sum():,} of {right.size:,} numbers differ")
     return Difference("values", lines)
@@ -113,8 +119,8 @@ def _of_members(
         if not isinstance(got, Mapping):
             return Difference("shape", [f"{prefix}expected a dict, got {_kind(got)}"])
         if set(got) != set(expected):
-            lines = [f"{prefix}expected the keys {short_repr(list(expected))}"]
-            return Difference("shape", [*lines, f"{prefix}got the keys {short_repr(list(got))}"])
+            lines = [f"{prefix}expected the keys {shown(list(expected))}"]
+            return Difference("shape", [*lines, f"{prefix}got the keys {shown(list(got))}"])
         pairs = [(str(key), got[key], value) for key, value in expected.items()]
     else:
         wanted = f"the tuple ({', '.join(names)})" if names else _kind(expected)
@@ -124,8 +130,8 @@ def _of_members(
             return Difference("shape", [f"{prefix}expected {wanted}, got {len(got)} values"])
         if len(got) != len(expected):
             lines = [
-                f"{prefix}expected {_count(expected)}: {short_repr(expected)}",
-                f"{prefix}got {_count(got)}: {short_repr(got)}",
+                f"{prefix}expected {_count(expected)}: {shown(expected)}",
+                f"{prefix}got {_count(got)}: {shown(got)}",
             ]
             return Difference("values" if isinstance(expected, list) else "shape", lines)
         keys = list(names) or [f"[{i}]" for i in range(len(expected))]
@@ -136,7 +142,7 @@ def _of_members(
         if found is not None:
             whole = isinstance(expected, list) and found.stage == "values" and not where
             if whole and not any(_is_long(value) for value in expected):
-                lines = [*found.lines, f"in {short_repr(got, 70)}"]
+                lines = [*found.lines, f"in {shown(got, 70)}"]
                 return Difference("values", lines)
             return found
     return None

@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.display import short_repr
 from tinybert.files import FileError, read_regular
-from tinybert.learn.differences import difference
+from tinybert.learn.differences import difference, shown
 from tinybert.learn.exercise import Case, Mutant, Task
 from tinybert.learn.plugged import model_cases
 
@@ -190,7 +189,7 @@ def _run(case: Case) -> _Failed | None:
         wanted = [f"expected {case.expected.__name__}, got another error:"] if is_refusal else []
         return _Failed(case.stage, [*wanted, _message(error)], error, error)
     if is_refusal:
-        lines = [f"expected {case.expected.__name__}, got {short_repr(got)}"]
+        lines = [f"expected {case.expected.__name__}, got {shown(got)}"]
         return _Failed(case.stage, lines, got)
     found = difference(got, case.expected, case.tolerance, case.names)
     if found is not None:
@@ -220,7 +219,7 @@ def _message(error: BaseException) -> str:
         return f"MemoryError: your code takes more memory than a check may have {error}".rstrip()
     if isinstance(error, SystemExit):
         return "your code calls exit(), which ends the program: return the result instead"
-    return f"{type(error).__name__}: {short_repr(str(error), 300)[1:-1]}"
+    return f"{type(error).__name__}: {shown(str(error), 300)[1:-1]}"
 
 
 def _where(error: BaseException, path: str) -> str:
@@ -254,9 +253,9 @@ def describe(case: Case) -> str:
     if case.what:
         return case.what
     values = [*case.arguments, *case.options.values()]
-    shown = [_argument(n, v) for n, v in zip(_argument_names(case), values, strict=True)]
+    described = [_argument(n, v) for n, v in zip(_argument_names(case), values, strict=True)]
     name = getattr(case.function, "__qualname__", str(case.function)).rpartition(".<locals>.")[2]
-    return f"{name}({', '.join(shown)})"
+    return f"{name}({', '.join(described)})"
 
 
 def _argument_names(case: Case) -> list[str]:
@@ -285,7 +284,7 @@ def _argument(name: str, value: Any) -> str:
         return name
     if callable(value):
         return getattr(value, "__qualname__", name)
-    return f"{name}={short_repr(value, 60)}"
+    return f"{name}={shown(value, 60)}"
 
 
 def _known_mistake(task: Task, number: int, case: Case, got: Any) -> tuple[str, str] | None:

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.embedding import SentenceEmbedder
 from tinybert.fetch import model_folder
 from tinybert.learn.exercise import Case, Task
 from tinybert.learn.patches import patched
-from tinybert.models import BertModel
-from tinybert.tokenizers import BertTokenizer
 
 SENTENCES = (
     "A man is playing a guitar.",
@@ -57,8 +56,8 @@ def answers(model: str = MODEL) -> dict[str, Any]:
 @cache
 def load_model(model: str) -> tuple[Any, Any]:
     """Load a model with its tokenizer once."""
-    folder = model_folder(model)
-    return BertModel.from_pretrained(folder).eval(), BertTokenizer.from_pretrained(folder)
+    embedder = SentenceEmbedder.from_pretrained(model_folder(model))
+    return embedder.model.eval(), embedder.tokenizer
 
 
 def answers_of(model: Any, tokenizer: Any) -> dict[str, Any]:

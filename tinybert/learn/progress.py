@@ -109,7 +109,7 @@ class Progress:
         if not os.path.lexists(path):
             return "file missing"
         if entry.state == "tried":
-            return "passed before, now broken" if entry.sha256 else "tried"
+            return "passed, now broken" if entry.sha256 else "tried"
         if entry.sha256 is None:
             return {"new": "", "shown": "solution shown"}.get(entry.state, entry.state)
         words = "passed" if entry.state == "passed" else "passed, solution shown"

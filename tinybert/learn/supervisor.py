@@ -57,13 +57,14 @@ def run_check(
         heard(message)
 
     ended = supervise(["check", task.name, path, str(seconds)], seconds, hear)
+    printed = ended.printed.replace(path, os.path.basename(path))  # as in warnings
     if ended.result is not None:
-        found = Report(**ended.result | {"printed": ended.printed})
+        found = Report(**ended.result | {"printed": printed})
         if found.mistake is not None:
             found.mistake = (found.mistake[0], found.mistake[1])  # JSON has lists only
         return found
     report = Report(latest.get("passed", {}), "runs", latest.get("call", ""))
-    report.where, report.printed = _line(ended.trace, path), ended.printed
+    report.where, report.printed = _line(ended.trace, path), printed
     if ended.is_late:
         report.stage, report.lines = "ends", [f"it did not end within {seconds:g} seconds"]
         mutants = [m for m in task.exercise.mutants if m.stage == "ends"]

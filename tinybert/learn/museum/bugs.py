@@ -78,7 +78,7 @@ def find_bug(name: str) -> Bug:
     from difflib import get_close_matches
 
     near = get_close_matches(str(name), by_name, 2)
-    hint = f"did you mean {' or '.join(near)}" if near else f"there are {', '.join(by_name)}"
+    hint = f"did you mean {' or '.join(near)}" if near else "see tinybert museum list"
     raise ValueError(f"there is no bug {name!r}: {hint}")
 
 

@@ -33,12 +33,12 @@ def _alone_and_in_company(model: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def difference_in_company() -> str:
-    """Run a sentence alone, and padded beside a longer one."""
+    """Run a sentence alone, and padded to the length of a longer one."""
     return f"{largest_difference(*_alone_and_in_company(bert())):.1g}"
 
 
 def alone_as_in_company() -> None:
-    """A sentence has the same states alone and beside a longer one."""
+    """A sentence has the same states alone and in a batch with a longer one."""
     must_agree(*_alone_and_in_company(bert()), "the states depend on the rest of the batch")
 
 
@@ -188,12 +188,12 @@ def _pooled() -> tuple[np.ndarray, np.ndarray]:
 
 
 def difference_of_embeddings() -> str:
-    """Embed a sentence alone, and padded beside a longer one."""
+    """Embed a sentence alone, and padded to the length of a longer one."""
     return f"{largest_difference(*_pooled()):.1g}"
 
 
 def embeddings_ignore_padding() -> None:
-    """A sentence has the same embedding alone and beside a longer one."""
+    """A sentence has the same embedding alone and in a batch with a longer one."""
     must_agree(*_pooled(), "the embedding depends on the padding")
 
 

@@ -20,6 +20,8 @@ NARROWEST, WIDEST = 30, 1000  # columns
 class Page:
     """Where lines are written, with the width and the colours that it has."""
 
+    has_keys = False  # whether a key is enough for what is a command elsewhere
+
     def __init__(self, output: TextIO) -> None:
         self.output = output
         look = Look.of(os.environ, output.encoding or "ascii")
@@ -61,7 +63,8 @@ def show_check(folder: Path, name: str, page: Page) -> Report:
     report = course.check(folder, name, hear)
     page.show(report_lines(report, page.width, page.look))
     after = progress.load(folder)
-    page.show(pages.verdict(after, name, report, before[name].is_done, page.width))
+    was_done = before[name].is_done
+    page.show(pages.verdict(after, name, report, was_done, page.width, page.has_keys))
     return report
 
 

@@ -17,6 +17,8 @@ from tinybert.trace.terminal.look import Line
 
 # Columns of a list: its numbers with the spaces around; a title that is shown takes at least TITLE.
 NUMBERS, TITLE = 20, 12
+# Actions of `tinybert exercises` -> their keys while a file is watched.
+KEYS = {"next": "n", "hint": "h", "solution": "s", "reset": "x"}
 
 
 def short(name: str) -> str:
@@ -52,8 +54,11 @@ def reflowed(text: str, width: int) -> list[Line]:
     return lines
 
 
-def exercise_page(course: Progress, name: str, width: int) -> list[Line]:
-    """Return an exercise: title, file, minutes, level, lesson, text."""
+def exercise_page(course: Progress, name: str, width: int, has_keys: bool = False) -> list[Line]:
+    """Return an exercise: title, file, minutes, level, lesson, text.
+
+    With `has_keys`, every save is checked already, and keys do what else commands do.
+    """
     task = task_of(name)
     exercise = task.exercise
     done = sum(course[n].is_done for n in course.names)
@@ -71,22 +76,37 @@ def exercise_page(course: Progress, name: str, width: int) -> list[Line]:
     lines.append([])
     _, _, text = task.text.partition("\n")
     lines += [*reflowed(text, width), []]
+    if has_keys:
+        return lines + paragraph("Fill in the TODO in the file; every save is checked.", width)
     lines += paragraph("Fill in the TODO in the file, save it, then:", width)
     lines += paragraph(f"  tinybert exercises check {short(name)}", width, "bold")
     lines += paragraph("or let every save be checked: tinybert exercises watch", width)
     return lines
 
 
-def verdict(course: Progress, name: str, report: Report, was_done: bool, width: int) -> list[Line]:
+def verdict(
+    course: Progress,
+    name: str,
+    report: Report,
+    was_done: bool,
+    width: int,
+    has_keys: bool = False,
+) -> list[Line]:
     """Return what follows a report: the next exercise, or where to find help."""
+
+    def how(action: str, *words: str) -> str:
+        if has_keys:
+            return f"press {KEYS[action]}"
+        return " ".join(("tinybert exercises", action, *words))
+
     if not report.is_passed:
         lines = paragraph("It passed before; the file has changed since.", width) * was_done
         if not course.path(name).exists():
-            help_ = f"A new blank: tinybert exercises reset {short(name)}"
+            help_ = "A new blank: " + how("reset", short(name))
         elif course[name].hints < len(task_of(name).exercise.hints):
-            help_ = f"Not yet. A hint: tinybert exercises hint {short(name)}"
+            help_ = "Not yet. A hint: " + how("hint", short(name))
         else:
-            help_ = f"Not yet. The answer: tinybert exercises solution {short(name)}"
+            help_ = "Not yet. The answer: " + how("solution", short(name))
         return lines + paragraph(help_, width)
     done = sum(course[n].is_done for n in course.names)
     lines = paragraph(f"Well done! {name} passes: {done} of {len(course.names)}.", width, "1;32")
@@ -94,7 +114,7 @@ def verdict(course: Progress, name: str, report: Report, was_done: bool, width: 
     if following is None:
         return lines + paragraph("That was the last one: you have built it all.", width, "bold")
     minutes = task_of(following).exercise.minutes
-    said = f"Next: {following}, about {minutes} minutes: tinybert exercises next"
+    said = f"Next: {following}, about {minutes} minutes: {how('next')}"
     return lines + paragraph(said, width)
 
 
@@ -136,11 +156,13 @@ def models_page(found: list[dict[str, Any]], width: int) -> list[Line]:
         norms, mine = one["gradients"]["before"], one["gradients"]["after"]
         gaps = {name: abs(mine[name] - norm) for name, norm in norms.items() if name in mine}
         worst = max(gaps, key=lambda name: gaps[name], default="")
-        said = f"gradients: {len(mine)} of {len(norms)}"
-        if worst:
+        said = f"gradients: {len(mine)} of {len(norms)} parameters have one"
+        if one["same"]:
+            said += ", of the same norm as before"
+        elif worst:
             said += (
-                f"; the norm of {worst} differs most: before {norms[worst]:.6g}, "
-                f"after {mine[worst]:.6g}"
+                f"; that of {worst} differs most: its norm was {norms[worst]:.6g} before, "
+                f"and is {mine[worst]:.6g} after"
             )
         lines += paragraph(said, width)
         if one["same"]:

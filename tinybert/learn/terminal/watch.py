@@ -16,6 +16,7 @@ from tinybert.learn import course, progress
 from tinybert.learn.catalogue import task_of
 from tinybert.learn.terminal import pages
 from tinybert.learn.terminal.checking import Page, show_check, show_check_all
+from tinybert.learn.terminal.pages import KEYS
 from tinybert.trace.terminal.keys import read_keys
 from tinybert.trace.terminal.screen import stops_raise
 
@@ -28,16 +29,17 @@ class Watch:
 
     def __init__(self, folder: Path, name: str, page: Page) -> None:
         self.folder, self.name, self.page = folder, name, page
+        page.has_keys = True
         self.checked: tuple[int, int, int] | None = None
         self.question: Callable[[], None] | None = None
         self.keys: dict[str, tuple[str, Callable[[], str | None]]] = {
-            "n": ("next exercise", self._next),
+            KEYS["next"]: ("next exercise", self._next),
             "r": ("run again", self._run),
-            "h": ("hint", self._hint),
-            "s": ("solution", self._ask_solution),
+            KEYS["hint"]: ("hint", self._hint),
+            KEYS["solution"]: ("solution", self._ask_solution),
             "l": ("list", self._list),
             "c": ("check all", self._check_all),
-            "x": ("reset", self._ask_reset),
+            KEYS["reset"]: ("reset", self._ask_reset),
             "o": ("open in editor", lambda: OPEN),
             "q": ("quit", lambda: QUIT),
         }
@@ -87,7 +89,7 @@ class Watch:
 
     def _show_exercise(self) -> None:
         found = progress.load(self.folder)
-        self.page.show(pages.exercise_page(found, self.name, self.page.width))
+        self.page.show(pages.exercise_page(found, self.name, self.page.width, has_keys=True))
 
     def _run(self) -> None:
         self.checked = signature(self.path)  # before: a save during the check is checked next

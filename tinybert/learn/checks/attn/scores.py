@@ -48,6 +48,13 @@ EXERCISE = Exercise(
             "the root makes the scores smaller: divide.",
         ),
         Mutant(
+            "root of the number of heads",
+            "math.sqrt(query.shape[-1])",
+            "math.sqrt(query.shape[1])",
+            "values",
+            "the scale depends on K, the last axis, not on the number of heads.",
+        ),
+        Mutant(
             "root of the number of queries",
             "math.sqrt(query.shape[-1])",
             "math.sqrt(query.shape[-2])",

@@ -63,6 +63,16 @@ EXERCISE = Exercise(
             "the lowest rank was learnt first, and comes first.",
         ),
         Mutant(
+            "each rank once",
+            f"while True:\n        best = {_CHOICE}",
+            "last = -1\n    while True:\n        "
+            f"later = [p for p in {_KNOWN} if ranks[p] > last]\n"
+            "        best = min(later, key=lambda pair: ranks[pair], default=None)\n"
+            "        last = ranks.get(best, last)",
+            "values",
+            "a merge can give a symbol whose pair has a lower rank: look at all ranks each time.",
+        ),
+        Mutant(
             "one merge only",
             "symbols = merged",
             "return merged",
@@ -109,6 +119,8 @@ def check(student: ModuleType) -> Iterator[Case]:
     there = {("h", "e"): 0, ("t", "h"): 1, ("th", "e"): 2, ("he", "r"): 3}
     yield Case(merge, (list("there"), there), ["t", "her", "e"])
     yield Case(merge, (list("aaaaa"), {("a", "a"): 0}), ["aa", "aa", "a"])
+    twice = {("b", "c"): 0, ("a", "b"): 1, ("ab", "c"): 2, ("abc", "d"): 3, ("a", "bc"): 4}
+    yield Case(merge, (list("abcd"), twice), ["abcd"])
     rng = np.random.default_rng(0)
     for _ in range(6):
         ranks = _random_ranks(rng)

@@ -43,6 +43,13 @@ EXERCISE = Exercise(
             "a row with the label -100 has no class: leave it out.",
         ),
         Mutant(
+            "every label for every row",
+            "-log_p.sum() / len(rows)",
+            "-log_softmax(scores)[rows][:, labels[rows]].sum() / len(rows) ** 2",
+            "values",
+            "[:, labels] takes all labels in each row; each row has one label of its own.",
+        ),
+        Mutant(
             "sum instead of mean",
             " / len(rows)",
             "",

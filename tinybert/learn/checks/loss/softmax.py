@@ -49,6 +49,13 @@ EXERCISE = Exercise(
             "each row has to add up to 1, not the whole array.",
         ),
         Mutant(
+            "no keepdims",
+            "e / e.sum(axis=axis, keepdims=True)",
+            "e / e.sum(axis=axis)",
+            "values",
+            "the sums have lost an axis; keepdims=True keeps it with length 1, which broadcasts.",
+        ),
+        Mutant(
             "axis lost in the sum",
             "e / e.sum(axis=axis, keepdims=True)",
             "(e.swapaxes(0, axis) / e.sum(axis=axis)).swapaxes(0, axis)",

@@ -35,6 +35,13 @@ EXERCISE = Exercise(
             "y is x times a factor, and dx is dy times the same factor.",
         ),
         Mutant(
+            "mask divided first",
+            "return x * keep / (1 - p), dy * keep / (1 - p)",
+            "return x * (keep / (1 - p)), dy * (keep / (1 - p))",
+            "dtype",
+            "True / 0.5 is float64, and makes a float32 array float64: divide last.",
+        ),
+        Mutant(
             "a new mask for dx",
             "dy * keep",
             "dy * (rng.random(x.shape) >= p)",

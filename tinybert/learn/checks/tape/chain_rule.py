@@ -14,8 +14,8 @@ EXERCISE = Exercise(
     level=1,
     lesson=1,
     hints=(
-        "Three factors: the derivative of the mean of squares by a, that of tanh by z, and that of "
-        "z by w or b.",
+        "Three factors: dL/da of the mean of squares, da/dz of tanh, and dz/dw or dz/db of the "
+        "weighted sum.",
         "L is (1/B) times a sum of squares, so da has the factor 2 / B. dz is da times 1 - a^2.",
         "z grows by x[row, i] times as much as w[i], in every row: multiply dz with that column of "
         "x and add up. The factor of b is 1.",
@@ -27,7 +27,7 @@ EXERCISE = Exercise(
             "2 * (a - t)",
             "2 * (t - a)",
             "gradient",
-            "the derivative of (a - t)^2 by a is 2 (a - t): L falls if a comes nearer to t.",
+            "the derivative of (a - t)^2 is 2 (a - t): L falls if a comes nearer to t.",
         ),
         Mutant(
             "derivative of tanh left out",
@@ -48,7 +48,7 @@ EXERCISE = Exercise(
             "x.T @ dz",
             "dz.sum() * w",
             "gradient",
-            "the derivative of x w by w is x, not w.",
+            "the derivative of x w with respect to w is x, not w.",
         ),
         Mutant(
             "sum instead of mean",

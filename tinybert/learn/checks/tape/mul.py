@@ -26,7 +26,14 @@ EXERCISE = Exercise(
             "unbroadcast(dy * self.b, self.a.shape)",
             "unbroadcast(dy * self.a, self.a.shape)",
             "gradient",
-            "the gradient of a has the factor b: the derivative of a * b by a is b.",
+            "the gradient of a has the factor b: the derivative of a * b with respect to a is b.",
+        ),
+        Mutant(
+            "both factors swapped",
+            "unbroadcast(dy * self.b, self.a.shape)\n        db = unbroadcast(dy * self.a, self.b.",
+            "unbroadcast(dy * self.a, self.a.shape)\n        db = unbroadcast(dy * self.b, self.b.",
+            "gradient",
+            "the gradient of a has the factor b, and that of b the factor a.",
         ),
         Mutant(
             "gradient of b not summed",

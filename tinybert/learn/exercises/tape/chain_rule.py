@@ -9,8 +9,8 @@ compares these numbers with their targets t.
 
 How much does L grow if a weight, or the bias, grows a little? Go through the formulas from the last
 to the first. Write da for dL/da, and so on; da has the shape of a. The chain rule: dz is da times
-the derivative of a by z, and dw is dz times the derivative of z by w. The derivative of tanh(z) is
-1 - tanh(z)^2.
+the derivative of a with respect to z, and dw is dz times the derivative of z with respect to w. The
+derivative of tanh(z) is 1 - tanh(z)^2.
 """
 
 import numpy as np
