@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tinybert.learn.catalogue import NAMES
+from tinybert.learn.catalogue import NAMES, task_of
 from tinybert.learn.lessons import Cell, read_cells
 
-FOLDER = Path(__file__).parents[1] / "lessons"
+FOLDER = Path(__file__).parents[1] / "tutorials"
 LESSONS = sorted(FOLDER.glob("*.py"))
 LONGEST, LONGEST_CELL, MOST_MINUTES = 150, 20, 20  # lines, lines, minutes
 SLOWEST = 40  # seconds of a processor
@@ -139,6 +139,12 @@ def test_ends_with_its_exercises(path: Path) -> None:
     named = re.findall(r"`([^`]+)`", exercises[1])
     assert named or exercises[1] == "none"
     assert set(named) <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_exercise_is_named_by_its_lesson(name: str) -> None:
+    (path,) = FOLDER.glob(f"{task_of(name).exercise.lesson:02}_*.py")
+    assert f"`{name}`" in cells(path)[-1].text
 
 
 def test_each_names_the_next() -> None:

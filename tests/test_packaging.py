@@ -117,10 +117,10 @@ def test_the_page_of_the_package_has_no_broken_links(wheel: zipfile.ZipFile) -> 
     page = email.message_from_bytes(wheel.read(name))
     text = str(page.get_payload())
     assert page["Description-Content-Type"] == "text/markdown"
-    assert "Tutorials" in text
+    assert "Lessons" in text
     assert len(text) > 10_000
     assert not re.findall(r"\]\((?!https?:)", text)
-    assert "1. Automatic differentiation: gradients by hand" in text
+    assert "1. The tape: how gradients come back" in text
 
 
 def test_the_substitutions_of_the_page_remove_all_relative_links() -> None:

@@ -19,6 +19,7 @@ from tinybert.bench import CASES
 from tinybert.cli.main import main
 from tinybert.cli.registry import COMMANDS
 from tinybert.learn.catalogue import task_of
+from tinybert.learn.lessons import lessons
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -128,6 +129,11 @@ def test_links_and_paths_exist() -> None:
     assert {"docs/overview.py", "tests/ops"} <= set(paths)
     for target in [*links, *paths, ".ci/run"]:
         assert (ROOT / target).exists(), target
+
+
+def test_every_lesson_is_listed() -> None:
+    shown = re.findall(r"^(\d+)\. \[(.*)\]\(tutorials/(.*)\)$", README, re.MULTILINE)
+    assert shown == [(str(x.number), x.title, x.path.name) for x in lessons()]
 
 
 def test_every_floor_is_on_the_map() -> None:

@@ -11,7 +11,7 @@ _ALL = "query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1]) + mask"
 EXERCISE = Exercise(
     minutes=5,
     level=1,
-    lesson=4,
+    lesson=18,
     hints=(
         "All dot products of the rows of two matrices A and B are one product: A with B "
         "transposed.",

@@ -14,7 +14,7 @@ from tinybert.models.bert import BertEmbeddings, BertModel
 EXERCISE = Exercise(
     minutes=8,
     level=1,
-    lesson=2,
+    lesson=5,
     hints=(
         "table[ids] with ids (B, T) and a table (V, D) gives (B, T, D): one row for each id.",
         "All rows of the batch have the same positions 0 to T - 1, so the first T rows of the "

@@ -15,7 +15,7 @@ from tinybert.models.bert import BertLayer, BertModel
 EXERCISE = Exercise(
     minutes=15,
     level=2,
-    lesson=2,
+    lesson=5,
     hints=(
         "Write the first formula from the inside out: three linear maps, attention, a linear map, "
         "the sum with x, the norm.",

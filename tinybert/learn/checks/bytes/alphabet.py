@@ -9,7 +9,7 @@ from tinybert.text.byte_level import BYTE_TO_CHAR, to_alphabet
 EXERCISE = Exercise(
     minutes=8,
     level=2,
-    lesson=13,
+    lesson=11,
     hints=(
         "range(a, b) ends before b: to include 0x7E, the second number is 0x7E + 1.",
         "Put the visible bytes into one set; then a single loop over 256 bytes keeps the order.",

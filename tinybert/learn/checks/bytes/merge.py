@@ -20,7 +20,7 @@ _LOOP = """for symbol in symbols:
 EXERCISE = Exercise(
     minutes=20,
     level=3,
-    lesson=13,
+    lesson=12,
     hints=(
         "pairwise(symbols) yields the neighbours; a pair without a rank can get one that is higher "
         "than all others.",

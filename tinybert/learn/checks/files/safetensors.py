@@ -14,7 +14,7 @@ _FROM_FILE = "it is what you are building: the bytes are there, and NumPy turns 
 EXERCISE = Exercise(
     minutes=30,
     level=4,
-    lesson=9,
+    lesson=6,
     hints=(
         "int.from_bytes, json.loads and np.frombuffer read the three parts. Check each number of "
         "the file before you use it.",

@@ -12,7 +12,7 @@ from tinybert.learn.gradients import gradients, value
 EXERCISE = Exercise(
     minutes=15,
     level=3,
-    lesson=6,
+    lesson=15,
     hints=(
         "forward: subtract the maximum of each row; then subtract the logarithm of the sum of exp. "
         "Both with keepdims=True.",

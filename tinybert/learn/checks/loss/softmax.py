@@ -11,7 +11,7 @@ from tinybert.learn.patches import Patch
 EXERCISE = Exercise(
     minutes=10,
     level=2,
-    lesson=4,
+    lesson=15,
     hints=(
         "Subtract the largest score of each row first: then no exponent is above 0.",
         "x.max(axis=axis) loses an axis; NumPy can keep it with length 1, so that it broadcasts.",

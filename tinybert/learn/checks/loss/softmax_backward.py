@@ -13,7 +13,7 @@ from tinybert.learn.patches import Patch
 EXERCISE = Exercise(
     minutes=12,
     level=3,
-    lesson=5,
+    lesson=15,
     hints=(
         "With d_ij = 1 for i = j and 0 otherwise, both cases are one: p_i (d_ij - p_j).",
         "The part with d_ij leaves dp_j p_j. The other part is p_j times the sum over i of "

@@ -10,7 +10,7 @@ from tinybert.learn.exercise import Case, Exercise, Mutant
 EXERCISE = Exercise(
     minutes=8,
     level=1,
-    lesson=5,
+    lesson=14,
     hints=(
         "Comparing an array of random numbers with p gives an array of True and False; in a "
         "product they count as 1 and 0.",

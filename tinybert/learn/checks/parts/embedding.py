@@ -13,7 +13,7 @@ _READY = "write it here; the scatter-add is what you are building"
 EXERCISE = Exercise(
     minutes=10,
     level=2,
-    lesson=6,
+    lesson=14,
     hints=(
         "The zeros need the dtype of dy: NumPy's default is float64.",
         "np.add.at(array, indices, values) adds every value, also where an index is repeated. ids "

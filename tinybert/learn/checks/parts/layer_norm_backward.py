@@ -11,7 +11,7 @@ from tinybert.learn.patches import Patch
 EXERCISE = Exercise(
     minutes=20,
     level=3,
-    lesson=5,
+    lesson=17,
     hints=(
         "dx_hat: y = x_hat * weight + bias is a product, so the factor is the weight.",
         "The second line of the derivative gives the mean of dx_hat over the features of a row; "

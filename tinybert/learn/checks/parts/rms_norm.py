@@ -13,7 +13,7 @@ from tinybert.ops.rms_norm import rms_norm
 EXERCISE = Exercise(
     minutes=15,
     level=3,
-    lesson=5,
+    lesson=17,
     hints=(
         "r has shape (N, 1): keepdims=True in the mean of the squares. g is dy times the weight.",
         "Put dr/dx_j into the sum: it is -r^3 * x_j times the mean of g * x over the features.",

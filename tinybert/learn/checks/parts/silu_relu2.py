@@ -12,7 +12,7 @@ from tinybert.ops.sigmoid import Silu
 EXERCISE = Exercise(
     minutes=10,
     level=2,
-    lesson=5,
+    lesson=16,
     hints=(
         "silu is a product of two functions of x. The product rule gives one term for each.",
         "The first term is sigmoid(x) * 1, the second x times the derivative of the sigmoid.",

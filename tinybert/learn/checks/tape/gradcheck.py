@@ -10,7 +10,7 @@ from tinybert.learn.exercise import Case, Exercise, Mutant
 EXERCISE = Exercise(
     minutes=20,
     level=3,
-    lesson=1,
+    lesson=4,
     hints=(
         "np.random.default_rng(0).normal(size=...) makes dy; its shape is that of forward(x), "
         "which can be another one than that of x.",

@@ -12,7 +12,7 @@ from tinybert.learn.exercise import ROOT, Case, Exercise, Mutant
 EXERCISE = Exercise(
     minutes=10,
     level=2,
-    lesson=1,
+    lesson=3,
     hints=(
         "For each program: which array does the backward of the operation read, and is it the one "
         "that was doubled?",

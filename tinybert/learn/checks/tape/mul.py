@@ -12,7 +12,7 @@ from tinybert.learn.gradients import gradients
 EXERCISE = Exercise(
     minutes=8,
     level=1,
-    lesson=1,
+    lesson=2,
     hints=(
         "If a grows by a little, y grows by b times as much. So what does dy have to be multiplied "
         "with?",

@@ -12,7 +12,7 @@ from tinybert.learn.gradients import gradients
 EXERCISE = Exercise(
     minutes=5,
     level=1,
-    lesson=1,
+    lesson=3,
     hints=(
         "The chain rule: dL/dx is dL/dy times dy/dx, for every element.",
         "tanh(x) is there already, under another name.",

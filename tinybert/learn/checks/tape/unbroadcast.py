@@ -13,7 +13,7 @@ from tinybert.learn.patches import Patch
 EXERCISE = Exercise(
     minutes=12,
     level=2,
-    lesson=1,
+    lesson=2,
     hints=(
         "How many axes were added? The difference of the numbers of axes; they are the first ones.",
         "`sum` takes a tuple of axes. Without the added axes, gradient and shape have equally many "

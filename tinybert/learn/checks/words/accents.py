@@ -9,7 +9,7 @@ from tinybert.learn.patches import Patch
 EXERCISE = Exercise(
     minutes=6,
     level=1,
-    lesson=3,
+    lesson=7,
     hints=(
         "After NFD an accent is a character of its own, which a loop can leave out.",
         "Two function calls make the first two steps; the third is a join over a filtered text.",

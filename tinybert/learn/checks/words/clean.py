@@ -9,7 +9,7 @@ from tinybert.learn.patches import Patch
 EXERCISE = Exercise(
     minutes=8,
     level=1,
-    lesson=3,
+    lesson=7,
     hints=(
         "Ask for the spaces first: then a tab is dealt with before its category can drop it.",
         "The first letter of the category is enough for the second rule.",

@@ -11,7 +11,7 @@ _CHOICE = "min(pairs, key=lambda pair: (-pairs[pair], pair))"
 EXERCISE = Exercise(
     minutes=25,
     level=3,
-    lesson=3,
+    lesson=9,
     hints=(
         "pairwise(symbols) yields the pairs of one word. Add the count of the word for each.",
         "A key of two parts decides ties: the count with a minus sign, then the pair itself; min "

@@ -12,7 +12,7 @@ _NOTHING_FITS = 'if end == start:\n            return ["[UNK]"]'
 EXERCISE = Exercise(
     minutes=15,
     level=2,
-    lesson=3,
+    lesson=8,
     hints=(
         "Two loops: the outer one moves a start through the word, the inner one an end, which "
         "begins at the end of the word and moves left.",

@@ -12,7 +12,7 @@ _SIDES = 'extra + column if side == "left" else column + extra'
 EXERCISE = Exercise(
     minutes=10,
     level=2,
-    lesson=3,
+    lesson=10,
     hints=(
         "A dict from the name of a column to its filler makes one rule of the three.",
         "How many fillers a row needs is the length of the longest row minus its own.",

@@ -9,7 +9,7 @@ from tinybert.learn.patches import Patch
 EXERCISE = Exercise(
     minutes=10,
     level=2,
-    lesson=3,
+    lesson=7,
     hints=(
         "Begin with a list that has one empty word, and add letters to the last word of the list.",
         "After a sign, a new word begins: append the sign, and an empty word after it.",

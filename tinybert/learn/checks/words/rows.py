@@ -10,7 +10,7 @@ from tinybert.learn.patches import Patch
 EXERCISE = Exercise(
     minutes=8,
     level=1,
-    lesson=3,
+    lesson=10,
     hints=(
         "Build the row of one text first, and extend it only if there is a second.",
         "[0] * n is a list of n zeros. Take n from the ids that you have: then it cannot be wrong.",

@@ -8,7 +8,7 @@ from tinybert.learn.exercise import Case, Exercise, Mutant
 EXERCISE = Exercise(
     minutes=20,
     level=3,
-    lesson=3,
+    lesson=10,
     hints=(
         "Besides the question and the part, three special tokens are in a row.",
         "From one part to the next, the start moves by the number of new tokens: the room minus "

@@ -146,5 +146,5 @@ assert cosine > 0.99999
 # BERT is a sum of three embeddings, then L times attention and feed-forward network, each with a
 # residual connection and LayerNorm. If two implementations differ, compare them layer by layer.
 #
-# Exercises: `bert/embeddings`, `bert/layer`, `bert/pooling`.
+# Exercises: `bert/embeddings`, `bert/layer`, `bert/pooling`, `bert/pooling`.
 # Next: 06_safetensors_by_hand.py.

@@ -145,6 +145,6 @@ assert medians[1][-1] < entropy - 0.8
 # A step of Adam has the size of the learning rate, in the first steps even for noise. So a deep
 # network needs a rate that starts small. This is true of medians: a single seed can differ.
 #
-# Exercises: `parts/adam`, `parts/adamw`, `parts/warmup`.
+# Exercises: `parts/adam`, `parts/adamw`, `parts/warmup`, `parts/clip`.
 #
 # Next: 28_pre_training.py.

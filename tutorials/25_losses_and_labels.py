@@ -145,6 +145,6 @@ assert wrong.loss.item() > 3 * output.loss.item()
 # A loss is finite for wrong labels as well. Compute it once by yourself from the logits, and check
 # that it starts near the log of the number of classes.
 #
-# Exercises: `loss/cross_entropy`, `loss/bce`.
+# Exercises: `loss/cross_entropy`, `loss/bce`, `loss/cross_entropy_backward`, `loss/smoothing`.
 #
 # Next: 26_a_head_that_learns.py.

@@ -127,5 +127,5 @@ assert np.abs(total[1] - total[4]).max() > 0.01
 # The forward pass of an embedding copies rows; the backward pass adds the gradients of all
 # positions that used a row. BERT adds three embeddings: token, position, type.
 #
-# Exercises: `parts/embedding`, `bert/embeddings`.
+# Exercises: `parts/embedding`, `bert/embeddings`, `parts/dropout`.
 # Next: 15_softmax_and_cross_entropy.py.
