@@ -29,6 +29,7 @@ TRAIN = {path for path in LESSONS if "\nSEEDS = " in path.read_text("utf-8")}
 QUESTION = re.compile(r"^(\w+) = None  # ", re.MULTILINE)
 ANSWERS: dict[str, dict[str, str]] = {  # to the questions, `name = None  # ...`, of a lesson
     "06_safetensors_by_hand": {"start": "392"},
+    "34_pytorch_files": {"stride": "3"},
 }
 
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
