@@ -48,6 +48,7 @@ ANSWERS: dict[str, dict[str, str]] = {  # to the questions, `name = None  # ...`
     "31_repetition": {"penalized": "-4.5"},
     "32_beams": {"count": "3000"},
     "33_cache_and_left_padding": {"without_cache": "5050"},
+    "34_pytorch_files": {"stride": "3"},
     "35_moving_average": {"oldest": "9"},
     "36_fourier_and_causality": {"wrong": "1"},
     "39_chunks_and_decoding": {"held": "2"},
