@@ -36,6 +36,7 @@ COMMANDS = {
     "bench": "Benchmark against torch and transformers",
     "plot": "Draw attention, embeddings, loss curves, MEGA's memory, or cost",
     "tutorials": "List, open and run the lessons",
+    "demo": "Run short scripts: tasks, loading, broken files, formats",
     "exercises": "Write parts of the engine yourself, checked as you go",
     "museum": "Plant famous bugs in the engine and see what catches them",
 }
