@@ -41,7 +41,7 @@ FLOORS: list[set[str]] = [
     {"training", "search", "trace"},
     {"learn"},
     {"tinybert"},  # the package's own __init__.py
-    {"exercises"},  # learn/exercises: the files of learners
+    {"exercises"},  # learn/exercises, learn/demos: files as learners write them
     {"bench"},
     {"cli"},
     {"__main__"},
@@ -69,7 +69,7 @@ MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 def floor_of(module: str) -> str:
     parts = module.split(".")
-    if parts[1:3] == ["learn", "exercises"]:
+    if parts[1:3] in (["learn", "exercises"], ["learn", "demos"]):
         return "exercises"
     return parts[1] if len(parts) > 1 else "tinybert"
 
