@@ -36,7 +36,7 @@ COMMANDS = {
     "bench": "Benchmark against torch and transformers",
     "plot": "Draw attention, embeddings, loss curves or costs",
     "tutorials": "List, open and run the lessons",
-    "demo": "Run short scripts: tasks, loading, broken files, formats",
+    "demo": "Run short scripts: tasks, weights, formats",
     "exercises": "Write parts of the engine yourself, with checks",
     "museum": "Plant famous bugs and see what catches them",
 }
