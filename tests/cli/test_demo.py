@@ -15,23 +15,24 @@ from tinybert.learn.demos import DEMOS, FOLDER
 
 # Two lines of each demo's output, as patterns: what the demo is to show.
 SHOWN = {
-    "masked_words": ("she drank a cup of", r"0\.\d\d  tea"),
-    "sentence_search": (r"kitchen\.txt:3  Boil the eggs", r"travel\.txt:3  A passport"),
-    "question_answering": (r"right: (3[5-9]|4\d|50) of 50 new", "with other words"),
+    "masked-words": ("she drank a cup of", r"0\.\d\d  tea"),
+    "sentence-search": (r"kitchen\.txt:3  Boil the eggs", r"travel\.txt:3  A passport"),
+    "question-answering": (r"right: (3[5-9]|4\d|50) of 50 new", "with other words"),
     "generation": ("the dog barks at the moon", "11,447 parameters"),
-    "loading_report": ("<- A head for 4 classes", "gamma was used as .*weight"),
-    "first_bytes": ("is a Git LFS pointer", "is an HDF5 file"),
-    "seven_formats": (r"^PyTorch +hand", r"(?s)(23 of 23.*){7}"),
-    "different_logits": ("0.00000  none", "1. padding without"),
+    "loading-report": ("<- A head for 4 classes", "gamma was used as .*weight"),
+    "first-bytes": ("is a Git LFS pointer", "is an HDF5 file"),
+    "seven-formats": (r"^PyTorch +hand", r"(?s)(23 of 23.*){7}"),
+    "different-logits": ("0.00000  none", "1. padding without"),
 }
-TRAINED = {"question_answering"}
+TRAINED = {"question-answering"}
 
 
 def test_the_list_names_every_script(tinybert) -> None:
     code, out, err = tinybert("demo")
     assert (code, err) == (0, "")
     assert out == tinybert("demo", "list").out
-    assert {path.stem for path in FOLDER.glob("*.py")} == {"__init__", *DEMOS}
+    scripts = {path.stem.replace("_", "-") for path in FOLDER.glob("*.py")}
+    assert scripts == {"--init--", *DEMOS}
     assert [line.split()[0] for line in out.splitlines()[1:-2]] == [*DEMOS]
     assert max(map(len, out.splitlines())) <= 80
     listed = json.loads(tinybert("demo", "--json").out)
@@ -41,10 +42,10 @@ def test_the_list_names_every_script(tinybert) -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        ("list masked_words", "demo list takes no NAME, got 'masked_words'"),
+        ("list masked-words", "demo list takes no NAME, got 'masked-words'"),
         ("run", "demo run needs the NAME of a demo; see tinybert demo list"),
-        ("run masked_words --json", "--json is an option of list, not of run"),
-        ("run seven-format", "there is no demo 'seven-format'; did you mean seven_formats?"),
+        ("run masked-words --json", "--json is an option of list, not of run"),
+        ("run seven-format", "there is no demo 'seven-format'; did you mean seven-formats?"),
         ("run xyz", "there is no demo 'xyz'; see `tinybert demo list`"),
     ],
 )
@@ -53,7 +54,7 @@ def test_what_is_refused(refused, words: str, error: str) -> None:
 
 
 def test_run_prints_the_output_and_the_path_of_the_script(tinybert) -> None:
-    code, out, err = tinybert("demo", "run", "first_bytes")
+    code, out, err = tinybert("demo", "run", "first-bytes")
     assert code == 0
     assert out.startswith("\nas it should be\n")
     assert err == f"\nscript: {FOLDER / 'first_bytes.py'}\n"

@@ -19,7 +19,7 @@ one. Their files are temporary."""
 
 EXAMPLE = """\
   $ tinybert demo list
-  $ tinybert demo run masked_words
+  $ tinybert demo run masked-words
   the capital of france is [MASK].
     0.03  france
     0.02  paris

@@ -30,6 +30,7 @@ EXAMPLE = """\
 RUN_MODELS = (
     ('tinybert similarity "A cat sat." "A kitten slept."', "do they mean the same?"),
     ('tinybert fill-mask "Paris is the [MASK] of France."', "which word fits?"),
+    ("tinybert demo list", "short scripts to run"),
     ("tinybert --help", "all commands"),
 )
 READ = (
