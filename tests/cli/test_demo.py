@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tinybert.learn.demos import DEMOS, FOLDER
+from tinybert.learn.demos import DEMOS, FOLDER, script_of
 
 # Two lines of each demo's output, as patterns: what the demo is to show.
 SHOWN = {
@@ -65,7 +65,7 @@ def test_run_prints_the_output_and_the_path_of_the_script(tinybert) -> None:
 )
 def test_a_demo_shows_what_it_claims_and_leaves_nothing(name: str, tmp_path: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-W", "error", "-B", str(FOLDER / f"{name}.py")],
+        [sys.executable, "-W", "error", "-B", str(script_of(name))],
         cwd=tmp_path,
         env={"OMP_NUM_THREADS": "1"}
         | os.environ
