@@ -13,6 +13,7 @@ from tinybert.embedding import SentenceEmbedder
 from tinybert.fetch import model_folder
 from tinybert.learn.exercise import Case, Task
 from tinybert.learn.patches import patched
+from tinybert.tokenizers import BertTokenizer
 
 SENTENCES = (
     "A man is playing a guitar.",
@@ -56,8 +57,10 @@ def answers(model: str = MODEL) -> dict[str, Any]:
 @cache
 def load_model(model: str) -> tuple[Any, Any]:
     """Load a model with its tokenizer once."""
-    embedder = SentenceEmbedder.from_pretrained(model_folder(model))
-    return embedder.model.eval(), embedder.tokenizer
+    folder = model_folder(model)
+    embedder = SentenceEmbedder.from_pretrained(folder)  # without a pooler: there is no warning
+    # Its own tokenizer may be the fast one, which does not run the functions that are replaced.
+    return embedder.model.eval(), BertTokenizer.from_pretrained(folder)
 
 
 def answers_of(model: Any, tokenizer: Any) -> dict[str, Any]:
