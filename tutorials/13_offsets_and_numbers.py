@@ -16,7 +16,7 @@
 # | `text`, `tokens`, `ids` | | a text, its tokens, their ids in the vocabulary |
 # | (start, end) | | offsets of a token: it comes from `text[start:end]` |
 # | `owner` | list | byte -> the character of the text to which it belongs |
-# | U+FFFD | | the replacement character: stands for bytes that are no text |
+# | U+FFFD | | the replacement character: stands for bytes that are not text |
 
 # %%
 import sys

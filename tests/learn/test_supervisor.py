@@ -10,13 +10,12 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tinybert.learn import plugged, supervisor
+from tinybert.learn import supervisor
 from tinybert.learn.catalogue import NAMES, task_of
 from tinybert.learn.exercise import Mutant
-from tinybert.learn.grader import Report, load
+from tinybert.learn.grader import Report
 from tinybert.learn.supervisor import run_check
 
 NAME = "loss/softmax"
@@ -267,19 +266,3 @@ def test_an_interrupted_check_leaves_no_process(tmp_path: Path) -> None:
         signal.signal(signal.SIGINT, before)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
-
-
-# --- a model runs the learner's code -------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in NAMES if task_of(name).plug is not None])
-def test_a_model_calls_the_code_that_is_put_into_it(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A replacement that nothing calls would pass whatever the learner writes."""
-    monkeypatch.delenv("TINYBERT_HOME")
-    task = task_of(name)
-    student = load(task, task.blank + "\n# not the blank\n", "<student>")
-    with pytest.raises(NotImplementedError), np.errstate(all="ignore"):
-        plugged.answers_with(task, student)

@@ -80,7 +80,7 @@ def _list(as_json: bool) -> int:
         rows = [{name: getattr(lesson, name) for name in members} for lesson in known]
         print_json([row | {"file": str(x.path)} for row, x in zip(rows, known, strict=True)])
         return 0
-    cells = [[str(x.number), x.title, str(x.minutes or "")] for x in known]
+    cells = [[str(x.number), x.title, str(x.minutes)] for x in known]
     print("\n".join(table(["lesson", "title", "minutes"], cells, "rlr")))
     print("\n`tinybert tutorials open 1` writes a copy to work with; `run 1` runs it.")
     return 0

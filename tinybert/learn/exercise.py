@@ -32,7 +32,7 @@ class Mutant:
     Attributes:
         name: in a few words, what is wrong.
         right: text that the solution's file has once.
-        wrong: what stands there instead.
+        wrong: the text that replaces it.
         stage: the stage at which the check has to reject it, one of `STAGES`.
         explanation: a sentence for a learner whose output is the same.
         same_as: another mutant of the exercise with the same output, if there is one.

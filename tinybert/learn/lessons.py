@@ -26,7 +26,7 @@ class Lesson:
     """One lesson.
 
     Attributes:
-        number: of the file's name, from 1.
+        number: from 1, that of the file's name.
         path: the file.
         title: its first heading, without the number.
         minutes: what the lesson says of its length, None if it does not.
@@ -92,12 +92,8 @@ def lesson_of(name: str) -> Lesson:
 
 
 def _read(path: Path) -> Lesson:
-    source = path.read_text(encoding="utf-8")
-    title = re.search(r"^# # (?:\d+\. )?(.+)$", source, re.MULTILINE)
-    minutes = re.search(r"^# \*\*Minutes\*\*:? (\d+)", source, re.MULTILINE)
-    return Lesson(
-        int(path.stem.partition("_")[0]),
-        path,
-        title[1] if title else path.stem,
-        int(minutes[1]) if minutes else None,
+    head = re.search(
+        r"^# # (\d+)\. ([^\n]+)$.*?^# \*\*Minutes\*\* (\d+)$", path.read_text("utf-8"), re.M | re.S
     )
+    assert head is not None, f"{path} does not begin as a lesson"
+    return Lesson(int(head[1]), path, head[2], int(head[3]))

@@ -116,8 +116,7 @@ def list_of_lessons(known: list[Lesson]) -> Page:
     """Return the page that lists the lessons."""
     rows = "\n".join(
         f'<li value="{lesson.number}"><a href="{_path_of(lesson)}">{html.escape(lesson.title)}</a>'
-        + (f' <span class="quiet">{lesson.minutes} minutes</span>' if lesson.minutes else "")
-        + "</li>"
+        f' <span class="quiet">{lesson.minutes} minutes</span></li>'
         for lesson in known
     )
     text = "Read them here, or `tinybert tutorials open 1` writes one as a program to work with."

@@ -33,7 +33,7 @@ COPIES = (
 def places(work: Work) -> list[np.ndarray]:
     """Return for each result of the forward the numbers of the elements that it is copied from.
 
-    The elements of all inputs are numbered through, from 1; 0 is an element that is no copy. An
+    The elements of all inputs are numbered through, from 1; 0 is an element that is not a copy. An
     input "index" says what is copied and is not numbered.
     """
     why, kind, options = operation_of(work.forward)
@@ -56,7 +56,7 @@ def places(work: Work) -> list[np.ndarray]:
 
 @forward(*COPIES)
 def copied(work: Work) -> Term:
-    """y[i] = x[j]; what is no copy is a constant."""
+    """y[i] = x[j]; what is not a copy is a constant."""
     number_of = int(places(work)[work.position][work.index]) - 1
     if number_of < 0:
         return number(float(work.options.get("value", 0)))

@@ -69,7 +69,7 @@ EXERCISE = Exercise(
             "gelu(linear(middle, ",
             "(linear(middle, ",
             "values",
-            "two linear maps in a row are one linear map: GELU stands between them.",
+            "two linear maps in a row are one linear map: GELU is between them.",
         ),
         Mutant(
             "query and key swapped",

@@ -44,7 +44,7 @@ EXERCISE = Exercise(
             "return inputs, labels",
             "return inputs, np.where(chosen, inputs, -100)",
             "values",
-            "the label is the original id, not what stands in its place now.",
+            "the label is the original id, not the id that replaced it.",
         ),
         Mutant(
             "special tokens chosen",

@@ -70,7 +70,7 @@ EXERCISE = Exercise(
             'need(length <= len(data) - 8, "it is shorter than its header")',
             "",
             "edges",
-            "a slice that goes beyond the end is no error in Python; compare with len(data) first.",
+            "a slice beyond the end is not an error in Python; compare with len(data) first.",
         ),
         Mutant(
             "gaps allowed",

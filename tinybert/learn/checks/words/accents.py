@@ -61,7 +61,7 @@ EXERCISE = Exercise(
             'char for char in decomposed if unicodedata.category(char) != "Mn"',
             "char for char in decomposed if char.isascii()",
             "values",
-            "letters of other alphabets are no accents; drop the marks only.",
+            "letters of other alphabets are not accents; drop the marks only.",
         ),
         Mutant(
             "casefold",

@@ -6,7 +6,7 @@
     all the rest    the numbers of the tensors, row by row
 
 data_offsets are [begin, end] in the rest, not in the file. The header can also have the name
-"__metadata__", which is no tensor.
+"__metadata__", which is not a tensor.
 
 A file may come from anyone, so nothing in it is believed: refuse it with `need`
 

@@ -9,7 +9,7 @@ An uncased BERT has no capital letters and no accents in its vocabulary. Three s
 3. drop the characters of category Mn, marks without a width of their own.
 
 `unicodedata.category(char)` returns the category. The vowel signs of Hindi that take up space have
-category Mc: they are no accents.
+category Mc: they are not accents.
 """
 
 import unicodedata

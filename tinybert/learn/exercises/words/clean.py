@@ -9,7 +9,7 @@ BERT's tokenizer begins with three rules:
 
 - a tab, a line end (newline, carriage return) and every character of category Zs becomes " ";
 - every other character of a category that begins with C is dropped, with nothing in its place;
-- "\\ufffd" is dropped too. Decoders write it where bytes are no valid text.
+- "\\ufffd" is dropped too. Decoders write it where bytes are not valid text.
 
 Two traps: a tab has category Cc, and "\\ufffd" has category So, as an emoji.
 """
