@@ -12,6 +12,8 @@ from typing import Any
 MAX_BYTES = 16 << 20  # of a configuration; a normal one has a few kilobytes
 MAX_NESTING = 100  # lists and dicts inside each other; a normal configuration has three
 
+_VERBS = ("does", "has", "holds", "is", "lacks", "must", "refers", "was")
+
 
 class FileError(ValueError):
     """A file cannot be used. The message names the file and the fault.
@@ -19,7 +21,8 @@ class FileError(ValueError):
     Attributes
     ----------
     path : the file or folder, as a string.
-    fault : what is wrong with it, in one line.
+    fault : what is wrong with it, in one line: a sentence about the file without its name ("is
+        truncated"), or words that follow a colon ("bad header").
     """
 
     def __init__(self, path: str | os.PathLike[str], fault: str) -> None:
@@ -28,7 +31,8 @@ class FileError(ValueError):
         super().__init__(self.path, fault)
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.fault}"
+        verb = self.fault.partition(" ")[0] in _VERBS
+        return f"{self.path}{' ' if verb else ': '}{self.fault}"
 
 
 def open_regular(

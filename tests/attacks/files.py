@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tinybert as tb
 from tests.attacks.harness import Attack, Read
-from tests.attacks.jsons import READERS, base, copy, prepared
+from tests.attacks.jsons import READERS, prepared, small_model
 from tinybert.tokenizers import BertTokenizer, MegaTokenizer, TokenizerJSON
 from tinybert.weights import load_checkpoint
 
@@ -123,7 +123,7 @@ def texts() -> Iterator[Attack]:
             def make(
                 n: int, folder: Path, file: str = file, raw: Callable = raw, read: Callable = read
             ) -> Read:
-                copy(folder)
+                small_model(folder)
                 if file == "merges.txt":
                     (folder / "vocab.txt").unlink()
                     (folder / "tokenizer.json").unlink(missing_ok=True)
@@ -148,7 +148,7 @@ def reports() -> Iterator[Attack]:
     for kind, name in kinds.items():
 
         def make(n: int, folder: Path, name: Callable = name) -> Read:
-            copy(folder)
+            small_model(folder)
             tensors = {name(i, n): np.zeros(1, np.float32) for i in range(n)}
             save_file(tensors, folder / "model.safetensors", {"format": "pt"})
             load = functools.partial(tb.BertModel.from_pretrained, ignore_missing_keys=True)
@@ -157,4 +157,4 @@ def reports() -> Iterator[Attack]:
         yield Attack(f"report: {kind} names", make, 1_000)
 
 
-__all__ = ["base", "missing_parts", "reports", "special", "texts"]
+__all__ = ["missing_parts", "reports", "special", "texts"]

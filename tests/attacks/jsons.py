@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -63,10 +60,9 @@ RAW: dict[str, Callable[[int], bytes]] = {
 }
 
 
-@functools.cache
-def base() -> Path:
-    """A folder with a small BERT, its tokenizers, and the files of sentence-transformers."""
-    folder = Path(tempfile.mkdtemp(prefix="attacks-"))
+def small_model(folder: Path) -> Path:
+    """Write a small BERT, its tokenizers, and the files of sentence-transformers into a folder."""
+    folder.mkdir(exist_ok=True)
     config = tb.BertConfig(
         vocab_size=len(WORDS), hidden_size=4, num_hidden_layers=1, num_attention_heads=1,
         intermediate_size=4, max_position_embeddings=8,
@@ -78,18 +74,12 @@ def base() -> Path:
     kinds["1_Pooling"] = "sentence_transformers.models.Pooling"
     modules = [{"idx": 0, "name": "0", "path": path, "type": kind} for path, kind in kinds.items()]
     (folder / "modules.json").write_text(json.dumps(modules))
-    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling").mkdir(exist_ok=True)
     (folder / "1_Pooling/config.json").write_text('{"pooling_mode_mean_tokens": true}')
     return folder
 
 
-def copy(folder: Path) -> Path:
-    """Copy the files of `base` into a folder."""
-    shutil.copytree(base(), folder, dirs_exist_ok=True)
-    return folder
-
-
-# The files, and how each is read: f(folder). The folder has the files of `base` besides.
+# The files, and how each is read: f(folder). The folder has the files of `small_model` besides.
 READERS: dict[str, Callable[[Path], object]] = {
     "config.json": tb.BertConfig.from_pretrained,
     "generation_config.json": GenerationConfig.from_pretrained,
@@ -123,7 +113,7 @@ def fetched(folder: Path) -> Path:
 
 def prepared(file: str, folder: Path) -> Path:
     """Return a folder in which a file is read."""
-    folder = copy(folder / "minilm")
+    folder = small_model(folder / "minilm")
     if "index" in file:
         (folder / "model.safetensors").unlink()
     if file == "vocab.json":
@@ -243,7 +233,7 @@ def auto() -> Iterator[Attack]:
             def make(
                 n: int, folder: Path, p: str = pattern, file: str = file, key: str = key
             ) -> Read:
-                copy(folder)
+                small_model(folder)
                 (folder / file).write_text(f'{{"{key}": {PATTERNS[p](n)}}}')
                 return lambda: AutoTokenizer.from_pretrained(folder)
 

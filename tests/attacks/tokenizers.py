@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.attacks.harness import Attack, Read
-from tests.attacks.jsons import copy
+from tests.attacks.jsons import small_model
 from tinybert.tokenizers import BertTokenizer, BertTokenizerFast, MegaTokenizer, TokenizerJSON
 
 TEXTS: dict[str, Callable[[int], str]] = {
@@ -113,7 +113,7 @@ def texts() -> Iterator[Attack]:
         for name, text in TEXTS.items():
 
             def make(n: int, folder: Path, load: Callable = load, text: Callable = text) -> Read:
-                tokenizer, value = load(copy(folder)), text(n)
+                tokenizer, value = load(small_model(folder)), text(n)
                 return lambda: tokenizer.decode(tokenizer(value)["input_ids"])
 
             yield Attack(f"{kind}: {name}", make, 4_000, seconds=6.0)

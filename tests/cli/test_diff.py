@@ -143,4 +143,4 @@ def test_it_refuses(refused, pair, tmp_path: Path) -> None:
     assert "--tolerance must be" in refused("diff", *pair, "--tolerance=nan")
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(pair[0].read_bytes()[:-1])
-    assert "broken.safetensors: is truncated" in refused("diff", pair[0], broken)
+    assert "broken.safetensors is truncated" in refused("diff", pair[0], broken)

@@ -132,7 +132,7 @@ def test_inspect_reads_no_values_unasked(tinybert, odd_file: Path, monkeypatch) 
 
 def test_inspect_refuses(refused, tmp_path: Path) -> None:
     (tmp_path / "page.safetensors").write_text("<html>404</html>")
-    assert "page.safetensors: " in refused("inspect", tmp_path / "page.safetensors")
+    assert "page.safetensors is a web page" in refused("inspect", tmp_path / "page.safetensors")
     assert "has no weights" in refused("inspect", tmp_path)
     assert "'nowhere'" in refused("inspect", "nowhere")
 

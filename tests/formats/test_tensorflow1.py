@@ -164,7 +164,7 @@ def test_a_missing_or_shortened_data_file_is_named(saved, tmp_path):
     with pytest.raises(CheckpointError, match="is truncated"):
         TensorFlow1Checkpoint(tmp_path)
     data.unlink()
-    with pytest.raises(CheckpointError, match="00001-of-00003: is missing"):
+    with pytest.raises(CheckpointError, match="00001-of-00003 is missing"):
         TensorFlow1Checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match="must have one TensorFlow checkpoint"):
         TensorFlow1Checkpoint(tmp_path.parent)

@@ -262,7 +262,7 @@ def test_no_other_file_is_opened(path):
 
 def test_no_hdf5_at_all(path):
     path.write_bytes(b"<html>")
-    with pytest.raises(CheckpointError, match=r"tf_model\.h5: is not an HDF5 file"):
+    with pytest.raises(CheckpointError, match=r"tf_model\.h5 is not an HDF5 file"):
         load(path)
     with pytest.raises(FileNotFoundError):
         load(path.with_name("none.h5"))
@@ -309,7 +309,7 @@ BIAS = "m/bert/pooler/dense/bias:0"
         ({BIAS: "a\\b.h5"}, "not a plain file name"),
         ({BIAS: "model.safetensors"}, "not a plain file name"),
         ({BIAS: 3}, "not a plain file name"),
-        ({BIAS: "tf_model-00009-of-00004.h5"}, r"00009-of-00004\.h5: is missing"),
+        ({BIAS: "tf_model-00009-of-00004.h5"}, r"00009-of-00004\.h5 is missing"),
         ({"m/bert/absent": SHARD}, "lacks 'm/bert/absent', which it has according to the index"),
     ],
 )

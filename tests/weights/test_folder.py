@@ -225,9 +225,9 @@ def test_disagreements_of_index_and_shards_are_named(sharded, tmp_path):
 
     home = json.loads((sharded / INDEX).read_text())["weight_map"]
     other = next(file for file in home.values() if file != home["layer.0"])
-    broken(lambda f: (f / other).unlink(), f"{other}: is missing")
-    broken(lambda f: (f / other).write_bytes(b""), f"{other}: is empty")
-    broken(lambda f: edit_index(f, lambda m: m.update(new=other)), f"{other}: lacks tensor 'new'")
+    broken(lambda f: (f / other).unlink(), f"{other} is missing")
+    broken(lambda f: (f / other).write_bytes(b""), f"{other} is empty")
+    broken(lambda f: edit_index(f, lambda m: m.update(new=other)), f"{other} lacks tensor 'new'")
     broken(lambda f: edit_index(f, lambda m: m.pop("layer.0")), "'layer.0', which the index does")
     broken(lambda f: edit_index(f, lambda m: m.update({"layer.0": other})), "the index expects in")
     twice = {n: TENSORS[n] for n in ("layer.0", *(n for n in home if home[n] == other))}

@@ -158,8 +158,8 @@ class Function:
         """Raise if `backward` returned the wrong number of gradients, or one of the wrong shape."""
         if len(gradients) != len(self.parents):
             raise RuntimeError(
-                f"{type(self).__name__}.backward returned {len(gradients)} gradients "
-                f"for {len(self.parents)} inputs"
+                f"{type(self).__name__}.backward returned {len(gradients)} gradient(s) "
+                f"for {len(self.parents)} input(s)"
             )
         for position, (grad, shape) in enumerate(zip(gradients, self._shapes, strict=True)):
             if grad is not None and shape is not None and grad.shape != shape:
