@@ -229,9 +229,9 @@ def test_cupy_without_a_gpu_gives_one_clear_error() -> None:
     code = (
         f"import sys, types; sys.path.insert(0, {str(ROOT.parent)!r})\n"
         "import tinybert\n"
-        "def device_count():\n    raise RuntimeError('cudaErrorInsufficientDriver: too old')\n"
+        "def probe():\n    raise RuntimeError('cudaErrorInsufficientDriver: too old')\n"
         "cuda = types.ModuleType('tinybert.backend.cuda')\n"
-        "cuda.device_count = device_count\n"
+        "cuda.probe = probe\n"
         "sys.modules['tinybert.backend.cuda'] = cuda\n"
         "import tinybert.backend\ntinybert.backend.cuda = cuda\n"
         "assert not tinybert.cuda_is_available()\n"

@@ -159,6 +159,14 @@ def test_there_is_one_cpu() -> None:
             backend.parse_device(name)
 
 
+def test_a_process_uses_its_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On any other, only the arrays made from host memory would be there."""
+    monkeypatch.setattr(backend.device, "_load_cuda", lambda: backend.device.CPU)
+    assert backend.parse_device("cuda:0")[1] == 0
+    with pytest.raises(backend.DeviceError, match="CUDA_VISIBLE_DEVICES=1, and use device 'cuda'"):
+        backend.parse_device("cuda:1")
+
+
 def test_all_threads_see_plain_mode() -> None:
     seen: list[bool] = []
     with backend.plain():

@@ -130,7 +130,7 @@ class set_default_dtype:
 
 
 class set_default_device:
-    """Set the default device: "cpu", "cuda" or "cuda:1".
+    """Set the default device: "cpu" or "cuda".
 
     As a context manager it restores the former one at the end.
     """

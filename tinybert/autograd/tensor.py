@@ -61,7 +61,7 @@ class Tensor(Methods):
         data: an array, a Tensor, a number, or nested lists of numbers; it is copied.
         requires_grad: whether `backward` computes `.grad`; only for floating or complex data.
         dtype: a NumPy dtype; arrays keep theirs by default, lists of floats take the default dtype.
-        device: "cpu", "cuda" or "cuda:1"; by default the device of the array.
+        device: "cpu" or "cuda"; by default the device of the array.
 
     Attributes:
         data: the NumPy or CuPy array itself; the graph does not notice changes to it.

@@ -3,8 +3,7 @@
 The kernels are in `tinybert.ops`, after their formulas. Elementwise ones are written there in CUDA
 C++; those that need a whole row are in `rows.cu`, which CuPy compiles on first use and keeps in its
 cache. No kernel adds atomically: the same input always gives the same bits. This is the only file
-that imports CuPy. Work on a GPU other than the current one has to be done inside
-`with cupy.cuda.Device(index):`.
+that imports CuPy. A process uses its first GPU alone.
 """
 
 from __future__ import annotations
@@ -24,9 +23,16 @@ Array = Any
 RANDOM_STATES = 1 << 16
 
 
-def device_count() -> int:
-    """Return the number of GPUs; RuntimeError where there is no working driver."""
-    return cupy.cuda.runtime.getDeviceCount()
+def probe() -> None:
+    """Compile and run a kernel and a product; raises an error of CuPy's where they do not work.
+
+    A driver alone is not enough: CuPy may lack the compiler (NVRTC), the CUDA headers or cuBLAS,
+    which its wheels do not contain.
+    """
+    one = cupy.ones((1, 1), "float32")
+    twice = cupy.ElementwiseKernel("T x", "T y", "y = x + x", "tinybert_probe")(one)
+    if float((twice @ one)[0, 0]) != 2:
+        raise RuntimeError("1 + 1 is not 2 on it")
 
 
 def from_host(array: np.ndarray, index: int) -> Array:
@@ -75,7 +81,15 @@ def elementwise(inputs: str, outputs: str, operation: str, name: str) -> Any:
 
 
 sum_of_products = cupy.ReductionKernel(
-    "T x, T y", "T out", "x * y", "a + b", "out = a", "0", "tinybert_sum_of_products"
+    "T x, T y",
+    "T out",
+    "_type_reduce(x) * _type_reduce(y)",
+    "a + b",
+    "out = T(a)",
+    "0",
+    "tinybert_sum_of_products",
+    reduce_type="Widened<T>::type",
+    preamble=_WIDE,
 )
 
 

@@ -32,7 +32,7 @@ class Backend:
     """One array library.
 
     Attributes:
-        name: of its devices, as in `device="cuda:1"`. xp: its module. array_type: of its arrays.
+        name: of its devices, as in `device="cuda:0"`. xp: its module. array_type: of its arrays.
         new_generator: from a seed to a random generator.
         from_host, to_host: the only functions that move arrays between host and device.
         index_of: from an array to the number of the device that holds it.
@@ -103,13 +103,13 @@ def is_mixed(values: list[Any]) -> bool:
 
 
 def is_device_name(text: str) -> bool:
-    """Return whether `text` names a device, such as "cpu" or "cuda:1", rather than a dtype."""
+    """Return whether `text` names a device, such as "cpu" or "cuda:0", rather than a dtype."""
     return text.partition(":")[0] in (*_backends, "cuda")
 
 
 def parse_device(device: str) -> tuple[Backend, int]:
-    """Read `"cpu"`, `"cuda"` or `"cuda:1"`; raises `ValueError` for other names, `DeviceError`
-    without a usable GPU.
+    """Read `"cpu"`, `"cuda"` or `"cuda:0"`; raises `ValueError` for other names, `DeviceError`
+    without a usable GPU and for a GPU after the first.
     """
     name, colon, number = str(device).partition(":")
     if (colon and not number.isdecimal()) or (name == "cpu" and number not in ("", "0")):
@@ -119,10 +119,11 @@ def parse_device(device: str) -> tuple[Backend, int]:
         return _backends[name], index
     if name != "cuda":
         raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:<number>', got {device!r}")
-    cuda, count = _load_cuda()
-    if index >= count:
+    cuda = _load_cuda()
+    if index:
         raise DeviceError(
-            f"device {device!r} does not exist: this machine has {count} CUDA device(s)"
+            f"device {device!r}: a process uses one GPU, its first; choose which one that is by the "
+            f"environment variable CUDA_VISIBLE_DEVICES={index}, and use device 'cuda'"
         )
     return cuda, index
 
@@ -160,8 +161,10 @@ def to_host(array: Array) -> np.ndarray:
     return backend_of(array).to_host(array)
 
 
-def _load_cuda() -> tuple[Backend, int]:
-    """Return the CuPy backend and the number of GPUs; DeviceError if there are none."""
+def _load_cuda() -> Backend:
+    """Return the CuPy backend; DeviceError unless a GPU computes what it is asked."""
+    if "cuda" in _backends:
+        return _backends["cuda"]
     try:
         from tinybert.backend import cuda
     except ImportError as error:
@@ -170,21 +173,20 @@ def _load_cuda() -> tuple[Backend, int]:
             '(or "tinybert[cuda13]" for CUDA 13)'
         ) from error
     try:
-        count = cuda.device_count()
-    except RuntimeError as error:
+        cuda.probe()
+    except Exception as error:  # of CuPy, the driver or the compiler, whose types CuPy has hidden
         raise DeviceError(
             f'device "cuda": CuPy is installed but finds no usable GPU ({error})'
         ) from error
-    if "cuda" not in _backends:
-        register_backend(
-            Backend(
-                "cuda",
-                cuda.cupy,
-                cuda.cupy.ndarray,
-                cuda.new_generator,
-                cuda.from_host,
-                cuda.to_host,
-                cuda.index_of,
-            )
+    register_backend(
+        Backend(
+            "cuda",
+            cuda.cupy,
+            cuda.cupy.ndarray,
+            cuda.new_generator,
+            cuda.from_host,
+            cuda.to_host,
+            cuda.index_of,
         )
-    return _backends["cuda"], count
+    )
+    return _backends["cuda"]

@@ -53,7 +53,7 @@ def add_model_argument(parser: argparse.ArgumentParser, default: str | None = EM
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Add --device."""
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:1")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:

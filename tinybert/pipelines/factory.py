@@ -60,7 +60,7 @@ def pipeline(
         model: a model, its folder, or its name (see `hub.resolve`). For fill-mask,
             feature-extraction and sentence-similarity the default is the model of this package.
         tokenizer: a tokenizer, its folder, or its name on the Hub; by default the model's.
-        device: "cpu", "cuda" or "cuda:1"; or, as in transformers, the number of a GPU, or -1 for
+        device: "cpu" or "cuda"; or, as in transformers, the number of a GPU, or -1 for
             the CPU.
         **options: batch_size, and defaults for the options of a call; each class lists its options.
 
