@@ -6,6 +6,7 @@ The folder `encoder` is the model "embedded", the folder `sentiment` the model
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tinybert.hub_cache import EMBEDDED
@@ -26,3 +27,12 @@ def folder_of(name: str) -> Path | None:
     if name == EMBEDDED:
         return _PACKAGE / _ENCODER
     return _PACKAGE / name.removeprefix(f"{EMBEDDED}-") if name in names() else None
+
+
+def default_of(task: str) -> str | None:
+    """Return the name of the model whose card says that it is the default of a pipeline's task."""
+    for name in names():
+        folder = folder_of(name)
+        if folder and task in json.loads((folder / CARD).read_text("utf-8"))["default_of"]:
+            return name
+    return None
