@@ -20,7 +20,7 @@
 # | h, a | (B, N) | the first layer's output, and its tanh |
 # | z, error | (B, C) | the second layer's output, and `z - target` |
 # | loss | () | the mean of the squared errors |
-# | dloss, dz, dw1, ... | as loss, z, w1, ... | the gradient of the loss by loss, z, w1, ... |
+# | derror, dz, dw1, ... | as error, z, w1, ... | gradients of the loss with respect to them |
 
 # %%
 import numpy as np
@@ -106,9 +106,10 @@ for name, ours, leaf in zip(["dx", "dw1", "db1", "dw2", "db2"], by_hand, leaves,
 # %% [markdown]
 # ## What the tape is
 # Each operation makes a *node*: an object that keeps the arrays which its derivative needs, and
-# points to its `parents`, the nodes and leaves that gave its inputs. `grad_fn` of the loss is the
-# last node. Together the nodes are the computation graph, also called the tape. A node's
-# `backward` is one line of our list above. So we can walk the tape ourselves:
+# points to its `parents`, the nodes and leaves that gave its inputs (None for a constant, as the
+# target). `grad_fn` of the loss is the last node. Together the nodes are the computation graph, or
+# tape. A node's `backward` is one line of our list above. Each node below has at most one parent
+# that is a node, so a loop can walk the tape:
 
 # %%
 node, gradient, names, found = loss_of_engine().grad_fn, np.ones(()), [], {}
@@ -120,7 +121,7 @@ while node is not None:
     for parent, result in zip(parents, results, strict=True):
         if isinstance(parent, Tensor):  # a leaf: this is its gradient
             found[parent] = result
-        elif parent is not None:  # a node and the number of its output: go on with that node
+        elif parent is not None:  # (node, number of its output): the node to visit next
             node, gradient = parent[0], result
 print("the tape from its end:", " -> ".join(names))
 print("dw1[0] by the walk:", found[W1][0].round(4), "by backward():", W1.grad.numpy()[0].round(4))
@@ -128,8 +129,7 @@ assert names == ["Mean", "Pow", "Sub", "Linear", "Tanh", "Linear"]
 assert all(np.array_equal(found[leaf], leaf.grad.numpy()) for leaf in leaves)  # to the last bit
 
 # %% [markdown]
-# For predictions no gradient is needed. Under `no_grad()` no tape is recorded, so the arrays that
-# the nodes would keep are freed.
+# Predictions need no gradient. Under `no_grad()` no tape is recorded, and no array is kept for it.
 
 # %%
 with no_grad():

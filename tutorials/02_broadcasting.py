@@ -17,8 +17,9 @@
 # | x | (B, T, D) | a batch of vectors |
 # | bias | (D) | one number for each feature |
 # | scale | (T, 1) | one number for each token |
-# | dy | (B, T, D) | the gradient of the loss by the result of an operation |
-# | dbias, dscale, ... | as bias, scale, ... | the gradient of the loss by bias, scale, ... |
+# | y | (B, T, D) | the result of an operation |
+# | dy | (B, T, D) | the gradient of the loss with respect to y |
+# | dbias, dscale, ... | as bias, scale, ... | the gradient of the loss with respect to bias, ... |
 # | u, v | (5) | two values that are used twice |
 
 # %%
@@ -82,8 +83,8 @@ show(dscale, "dscale: one sum for each token")
 
 # %% [markdown]
 # `backward(dy)` starts with the gradient dy, because `y` is an array and not a loss. A forgotten
-# sum often shows as a wrong shape. A sum over the wrong axes shows only if the axes have different
-# lengths. With B = T the mistake below has the right shape, and only the numbers are wrong.
+# sum often shows as a wrong shape. A sum over the wrong axis shows only if the axes have different
+# lengths. With as many rows as features, the mistake below has the right shape and wrong numbers.
 
 # %%
 square = rng.standard_normal((3, 3))  # the gradient of rows + bias, for 3 rows and 3 features

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 3. Your own function: forward, backward and what to keep
-# An engine is a list of operations, and each knows its own derivative. We add one that is missing,
-# softplus, a smooth form of max(0, x). The engine then differentiates any network that uses it. The
-# main decision is what the forward pass keeps for the backward pass.
+# An engine for gradients is a set of operations, each with its own derivative. We add one that is
+# missing: softplus, a smooth form of max(0, x). The engine then differentiates any network that
+# uses it. The main decision is what the forward pass keeps for the backward pass.
 #
 # **You will be able to** write an operation as a `Function`, choose what it keeps, check it, and
 # read the errors for an operation that is wrong.
@@ -15,8 +15,8 @@
 # |---|---|---|
 # | x | (9) | the input: -4, -3, ... 4 |
 # | y | as x | the output: softplus of each number of x |
-# | dy | as y | the gradient of the loss by y |
-# | dx | as x | the gradient of the loss by x |
+# | dy | as y | the gradient of the loss with respect to y |
+# | dx | as x | the gradient of the loss with respect to x |
 
 # %%
 import numpy as np
@@ -43,7 +43,8 @@ assert np.allclose(stable, [np.log(1 + np.e), 1000])
 # ## Its derivative
 # By the chain rule the slope is eˣ / (1 + eˣ), the sigmoid of x. By the definition of y, 1 + eˣ is
 # eʸ. So the slope is also (eʸ − 1) / eʸ = 1 − e⁻ʸ. The second form needs only the output y, and
-# it cannot overflow, because y is never negative. `-expm1(-y)` computes it without rounding loss.
+# it cannot overflow, because y is never negative. NumPy's `expm1(z)` is eᶻ − 1, exact also for a
+# small z, so we write `-expm1(-y)`.
 
 # %%
 y = np.logaddexp(0, x)

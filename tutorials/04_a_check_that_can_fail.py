@@ -16,7 +16,7 @@
 # | s | (2, 5) | scores: the input of softmax |
 # | p | (2, 5) | softmax of each row of s |
 # | u | (2, 5) | weights of the outputs; the loss is the sum of u · p |
-# | dp, ds | (2, 5) | the gradient of the loss by p and by s; dp is u |
+# | dp, ds | (2, 5) | the gradients of the loss with respect to p and s; dp is u |
 # | ε | | the step of a finite difference |
 
 # %%
@@ -76,7 +76,7 @@ assert np.allclose(p.sum(axis=-1), 1)
 
 # %%
 def differences(u: np.ndarray, step: float = 1e-6) -> np.ndarray:
-    """Return the gradient of sum(u * softmax(s)) by s: one central difference for each element."""
+    """Return the gradient of sum(u * softmax(s)): one central difference for each element of s."""
     gradient = np.zeros_like(s)
     for index in np.ndindex(s.shape):
         change = np.zeros_like(s)

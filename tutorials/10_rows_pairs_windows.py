@@ -71,11 +71,12 @@ assert np.array_equal(batch["attention_mask"], mask)
 
 # %% [markdown]
 # ## The mask matters
-# With its mask the short row gets the same scores as without padding, up to rounding. Without the
-# mask the model reads `[PAD]` as a word, and the scores change. No error tells you.
+# A model computes scores (`logits`) for each token. With its mask the short row gets the same
+# scores as without padding, up to rounding. Without the mask the model reads `[PAD]` as a word, and
+# the scores change. No error tells you.
 
 # %%
-model = BertForMaskedLM.from_pretrained("embedded")
+model = BertForMaskedLM.from_pretrained("embedded")  # "tb": tensors of tinybert
 alone = model(**tokenizer(*PAIRS[1], return_tensors="tb")).logits.numpy()[0]
 padded = tokenizer(PAIRS, padding=True, return_tensors="tb")
 masked = model(**padded).logits.numpy()[1, : len(alone)]

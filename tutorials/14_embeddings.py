@@ -103,7 +103,8 @@ assert pairs.min() > 0.4 > others.max()
 # Attention alone does not see the order of tokens. So BERT has two more tables: a row for each
 # position, and one for each token type (0 in the first text, 1 in the second). The sum of the three
 # rows, normalized (lesson 17), is the input of the first layer. The same word at two positions gets
-# two vectors.
+# two vectors. (In training, BERT also sets a random tenth of these numbers to 0. This is *dropout*,
+# and the exercise `parts/dropout` builds it.)
 
 # %%
 inputs = tokenizer("the dog saw the cat", return_tensors="np")

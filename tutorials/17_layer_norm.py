@@ -17,7 +17,7 @@
 # | x, y | (N, D) | input and output |
 # | r | (N, 1) | 1 divided by the standard deviation of each token |
 # | x_hat | (N, D) | x with mean 0 and variance 1 for each token |
-# | weight, bias | (D) | a factor and a summand for each feature, which are learned |
+# | weight, bias | (D) | a scale and an offset for each feature, which are learned |
 # | eps | | a small number that prevents a division by 0: 1e-12 |
 # | dy, dx, dx_hat, ... | as y, x, x_hat, ... | the gradients of the loss |
 # | J | (D, D) | for one token: J[i, j] = ∂x_hat[i]/∂x[j] |

@@ -2,7 +2,7 @@
 # # 20. Relative positions: a vector for each distance
 # Attention alone does not know the order of the tokens: "dog bites man" and "man bites dog" are the
 # same to it. BERT adds a position embedding to each token. Another way is to add to each score a
-# term that depends on the distance between query and key. We build the two kinds of transformers.
+# term for the distance between query and key. We build the two that the transformers library has.
 #
 # **You will be able to** show that attention ignores the order, and compute the scores of
 # "relative_key" and "relative_key_query" as the engine does.

@@ -136,7 +136,7 @@ for T in lengths:
 show(peaks, "peak memory / size of the matrix", rows=lengths, cols=["matrix", "blocks"])
 assert all(matrix_peak > 1 > block_peak for matrix_peak, block_peak in peaks)
 
-largest = None  # T = 8,000, 12 heads, 4 bytes a number: how many MB (10⁶) have the weights?
+largest = None  # T = 8,000, 12 heads, 4 bytes a number: how many MB (10⁶ bytes) are the weights?
 assert largest in (None, 12 * 8000**2 * 4 // 10**6)
 
 # %% [markdown]

@@ -90,9 +90,9 @@ assert best["before"] == (0, 2)
 assert shares["before"].max() > 0.95
 
 # %% [markdown]
-# Most heads of layers 1 to 5 give much weight to [CLS]. So does the head for the token after: "in"
-# attends to "london", but "oxford" to [CLS]. In BERT-base many heads attend to [SEP] when their
-# pattern does not apply (Clark et al. 2019, arXiv:1906.04341, section 3.2).
+# Most heads of layers 1 to 5 give much weight to [CLS]. The head for the token after does so where
+# its pattern does not apply: "in" attends to "london", but "oxford" to [CLS]. In BERT-base many
+# heads use [SEP] in this way (Clark et al. 2019, arXiv:1906.04341, section 3.2).
 
 # %%
 layers = [f"layer {i}" for i in range(6)]

@@ -17,7 +17,8 @@
 # | x, y | (B, T, D) | input and output of the layer |
 # | q, k, v | (B, H, T, K) | queries, keys, values |
 # | s, p | (B, H, T, T) | attention scores, attention probabilities |
-# | middle, wide | (B, T, D), (B, T, F) | after the first layer norm, before GELU |
+# | context, added | (B, T, D) | output of all heads; a sum at a residual connection |
+# | middle, wide, active | (B, T, D), (B, T, F) twice | after the first norm; before, after GELU |
 # | Φ, φ, x_hat, r | (B, T, F), ..., (B, T, D), (B, T, 1) | those of lessons 16 and 17 |
 # | dx, dw, dp, ... | as x, w, p, ... | the gradients of the loss |
 
@@ -34,7 +35,7 @@ tokenizer = BertTokenizer.from_pretrained("embedded")
 inputs = tokenizer(["The cat sat.", "Look!"], padding=True, return_tensors="np")
 tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
 states = model(**inputs, output_hidden_states=True).hidden_states  # layer 0 maps [0] to [1]
-states[0].retain_grad()
+states[0].retain_grad()  # keep .grad of this tensor, which is not a leaf
 x = states[0].numpy()
 (B, T, D), padded = x.shape, inputs["attention_mask"] == 0  # (B, T)
 K, mask = D // H, np.where(padded, np.finfo(x.dtype).min, 0)[:, None, None, :]  # (B, 1, 1, T)
@@ -135,8 +136,8 @@ pairs = {name: (dw[name], parameters[name].grad.numpy()) for name in w}
 for name, (ours, theirs) in {**pairs, "x": (dx, states[0].grad.numpy())}.items():
     largest = [np.abs(array).max() for array in (ours, theirs, ours - theirs)]
     print("{:34s} ours {:7.1e} engine {:7.1e} difference {:7.1e}".format(name, *largest))
-    assert largest[2] < 1e-10
-# The bias of the keys adds the same number to all scores of a row. Softmax ignores it: gradient 0.
+    assert largest[-1] < 1e-10
+# The bias of keys adds the same number to all scores of a row. Softmax ignores it: gradient 0.
 assert np.abs(dw["attention.self.key.bias"]).max() < 1e-12
 zero_at_padding = None  # let dy be 0 at padded positions: is dx 0 there? True or False
 assert zero_at_padding in (None, not layer_backward(dy * ~padded[..., None])[0][padded].any())
@@ -146,5 +147,4 @@ assert zero_at_padding in (None, not layer_backward(dy * ~padded[..., None])[0][
 # its gradients are added: two at a residual connection, four for x.
 #
 # Exercises: `attn/backward`, `bert/layer_backward`.
-#
 # Next: 24_heads.py.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 24. Heads: from features to predictions
-# BERT computes a vector of features for each token. A head turns these features into predictions
-# for a task. Which features does it use, and how many scores does it compute?
+# BERT computes a vector of features for each token. The head of a *model*, not of attention, turns
+# them into predictions for a task. Which features does it use, and how many scores does it compute?
 #
 # **You will be able to** compute the scores of five heads from the features in NumPy, and say which
 # heads can be used without training.
@@ -67,9 +67,9 @@ assert not np.allclose(two[0], two[1], atol=1e-3)
 
 # %% [markdown]
 # ## A head for each text, a head for each token
-# Sequence classification is a linear map of `pooled`: N scores for each text. Next-sentence
-# prediction is the same with N = 2. Multiple choice has one score for each pair of a question and
-# a choice, and C of them are compared. Token classification is a linear map of every row of x.
+# Sequence classification is a linear map of `pooled`: N scores for each text. So is next-sentence
+# prediction; its class 0 means that the second text follows. Multiple choice has one score for each
+# pair of a question and a choice. Token classification is a linear map of every row of x.
 
 
 # %%
@@ -77,9 +77,11 @@ def linear(x: np.ndarray, name: str) -> np.ndarray:
     return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
 
 
-model, x, w = load(Classifier, num_labels=3)
-pooled = np.tanh(linear(x[:, 0], "bert.pooler.dense"))
-assert agree("texts", linear(pooled, "classifier"), model(**inputs).logits.numpy())
+heads = {"classifier": Classifier, "cls.seq_relationship": tinybert.BertForNextSentencePrediction}
+for head, kind in heads.items():
+    model, x, w = load(kind)
+    pooled = np.tanh(linear(x[:, 0], "bert.pooler.dense"))
+    assert agree(head.split(".")[-1], linear(pooled, head), model(**inputs).logits.numpy())
 
 model, x, w = load(tinybert.BertForMultipleChoice)
 pooled = np.tanh(linear(x[:, 0], "bert.pooler.dense"))
@@ -142,9 +144,7 @@ assert weight is model.bert.embeddings.word_embeddings.weight
 assert rows == len(table)
 
 # %% [markdown]
-# A head reads the features of the text or of every token, and computes a score for each class.
-# Without training its predictions are random.
+# A head maps the features of a text or a token to scores. Without training they are random.
 #
 # Exercises: `bert/span`, `bert/tied`.
-#
 # Next: 25_losses_and_labels.py.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 25. Losses and labels
-# A model with a head computes its loss, if it gets labels. Wrong labels raise no error: the loss is
-# finite, and the model learns the wrong thing. So what exactly does each label mean?
+# A model with a head computes its loss if it gets labels. With wrong labels the loss is finite, and
+# the model learns the wrong thing without an error. So what exactly does each label mean?
 #
 # **You will be able to** compute the loss of each task from logits and labels, exclude positions
 # with −100, and find labels that are shifted twice.
@@ -47,9 +47,9 @@ def agree(name: str, ours: float, engine) -> bool:
 
 # %% [markdown]
 # ## Ignored positions: −100
-# Cross-entropy is −log P of the label, averaged. A position with the label −100 is neither in the
-# sum nor in the number of terms: in masked language modeling, all tokens that were not chosen. An
-# untrained model gives each of V tokens about 1/V, so its loss is about log V.
+# Cross-entropy is −log P of the label, averaged. A position with label −100 is neither in the sum
+# nor in the count: in masked language modeling, all tokens that were not chosen. An untrained model
+# gives each of V tokens about 1/V, so its loss is about log V.
 
 
 # %%
@@ -128,6 +128,7 @@ assert agree("question answering", loss / 2, output.loss)
 # ## Causal models shift the labels themselves
 # Position t predicts the token at t + 1. The model compares all logits but the last with all labels
 # but the first, so pass labels = ids. If you shift them as well, it learns the token after next.
+# (`tinybert.learn.rhyme` trains a small causal BERT on a rhyme, in a second.)
 
 # %%
 model = rhyme.train_model().to(dtype="float64")
@@ -146,5 +147,4 @@ assert wrong.loss.item() > 3 * output.loss.item()
 # that it starts near the log of the number of classes.
 #
 # Exercises: `loss/cross_entropy`, `loss/bce`, `loss/cross_entropy_backward`, `loss/smoothing`.
-#
 # Next: 26_a_head_that_learns.py.

@@ -59,7 +59,8 @@ assert (len(sentences), sentences[24]) == (48, "the food was awful")
 # %% [markdown]
 # ## Frozen features
 # We do not train the base model, so its features are computed once. It was trained to give similar
-# sentences similar vectors, where a vector is the mean over the real tokens. We use this mean.
+# sentences similar vectors: means over the real tokens. A sentence has the same vector alone and in
+# a padded batch, since the masks of attention and of the mean exclude padding.
 
 # %%
 tokenizer = BertTokenizer.from_pretrained("embedded")
@@ -70,14 +71,15 @@ with no_grad():
 real = batch["attention_mask"][:, :, None]
 x = (states * real).sum(axis=1) / real.sum(axis=1)
 alone = base(**tokenizer(sentences[0], return_tensors="np")).last_hidden_state.numpy()[0]
-print("in the batch:", x[0, :3], "alone:", alone.mean(axis=0)[:3])
-assert states.shape == (48, 8, 384)
+rows = ["alone", "in the batch", "  with padding"]
+show([alone.mean(0)[:6], x[0, :6], states[0].mean(0)[:6]], "the first features", rows=rows)
+assert len(alone) < states.shape[1] == 8  # this sentence is padded
 assert np.allclose(x[0], alone.mean(axis=0), atol=1e-4)
+assert not np.allclose(states[0].mean(axis=0), alone.mean(axis=0), atol=0.01)
 
 # %% [markdown]
 # ## Training
-# The head is one linear map. An untrained head gives each of two classes about 1/2, so the first
-# loss is about log 2.
+# The head is one linear map. Untrained, it gives each of two classes about 1/2: a loss of log 2.
 
 
 # %%
@@ -132,7 +134,7 @@ for name, runs in results.items():
     loss, share = np.median(runs, axis=0)
     low, high = np.min(runs, axis=0)[1], np.max(runs, axis=0)[1]
     print(
-        f"{name:8s} labels: loss {loss:.3f}, held out {share:.0%} ({low:.0%} to {high:.0%}) right"
+        f"{name:8s} labels: loss {loss:.3f}, held out right {share:.0%} ({low:.0%} to {high:.0%})"
     )
 shares = np.array([[share for _, share in runs] for runs in results.values()])
 show(shares, "share that is right", rows=list(results), cols=[f"seed {seed}" for seed in SEEDS])
@@ -145,5 +147,4 @@ assert np.median(shares[1]) < 0.7
 # learned, and shuffled labels show what guessing looks like.
 #
 # Exercises: `bert/pooling`.
-#
 # Next: 27_adam_and_warm_up.py.

@@ -12,7 +12,7 @@
 #
 # | symbol | shape | meaning |
 # |---|---|---|
-# | w, g | (weights) | the weights, and the gradient of the loss by each of them |
+# | w, g | (weights) | the weights, and the gradient of the loss with respect to them |
 # | m, v | as w | running means of g and of g² |
 # | t, lr | | the number of the step, from 1, and the learning rate |
 # | beta1, beta2 | | how much of m and of v is kept in each step: 0.9 and 0.999 |

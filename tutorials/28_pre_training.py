@@ -101,7 +101,8 @@ sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 options = {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0, "initializer_range": 0.1}
 config = BertConfig(vocab_size=V, intermediate_size=128, **sizes, **options)
 models, losses = zip(*[train(seed) for seed in SEEDS], strict=True)
-show(np.reshape(losses, (5, 8, -1)).mean(axis=-1), "loss of five seeds, means of 40 steps")
+means = np.reshape(losses, (5, 8, -1)).mean(axis=-1)
+show(means, "loss of five seeds, means of 40 steps", cols=range(40, STEPS + 1, 40))
 start, expected = np.median(losses, axis=0)[0], np.log(V) + np.log(2)
 print(f"log V + log 2: {expected:.2f}, median loss of the first step: {start:.2f}")
 assert expected < start < expected + 1
@@ -146,5 +147,4 @@ assert best in (None, 3 / 4)
 # the text determines, and cannot learn what is random.
 #
 # Exercises: `bert/mask_words`.
-#
 # Next: 29_where_the_norm_stands.py.

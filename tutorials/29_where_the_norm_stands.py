@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 29. Pre-LN and post-LN: layer norm before or after the block
-# A Transformer adds the output of each block to its input. BERT normalises the sum (*post-LN*).
-# MegatronBERT normalises the input of the block (*pre-LN*), as most later models do. The choice
+# A Transformer adds the output of each block to its input. BERT normalizes the sum (*post-LN*).
+# MegatronBERT normalizes the input of the block (*pre-LN*), as most later models do. The choice
 # decides whether a deep model trains without warm-up (Xiong et al. 2020, arXiv:2002.04745).
 #
 # **You will be able to** derive how states and gradients change with depth in both forms, and say
@@ -16,8 +16,8 @@
 # | B, D, L | | vectors, features, blocks: 64, 256, 24 in the first part |
 # | x | (B, D) | the state, the input of a block; x[k] is the state after k blocks |
 # | f(x), LN(x) | (B, D) | a block (attention or feed-forward), and layer norm |
-# | size[k], s | | the standard deviations of x[k], and of f(x) for a normalised x |
-# | dy, dx[k] | (B, D) | the gradient of the loss by the result, and by x[k] |
+# | size[k], s | | the standard deviations of x[k], and of f(x) for a normalized x |
+# | dy, dx[k] | (B, D) | the gradients of the loss with respect to the result, and to x[k] |
 
 # %%
 import tinybert

@@ -85,8 +85,8 @@ assert probability(best) > 2 * probability(greedy)
 # lines begin with it, so each of them is unlikely.
 #
 # ## Change the distribution, then sample
-# A sampled token is random, and likely tokens come more often. Thousands of unlikely tokens are
-# likely in total, though, and one of them can spoil a text. Three remedies:
+# A sampled token is random, and likely tokens come more often. But thousands of unlikely tokens
+# together have a large probability, and one of them can spoil a text. Three remedies:
 #
 # - temperature: scores / t. With t < 1 likely tokens get more likely: t = 0.5 squares p.
 # - top-k: keep the k most likely tokens (Fan et al. 2018, arXiv:1805.04833).

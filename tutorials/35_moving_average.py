@@ -17,7 +17,7 @@
 # | x, y | (T), then (T, D) | input and moving average |
 # | t, s, j | | a step; an earlier step; the lag j = t − s |
 # | p | | the share of the new input, from 0 to 1 |
-# | a | | damping, from 0 to 1: the share of p by which the old average shrinks |
+# | a | | damping, from 0 to 1: a step multiplies the old average by 1 − p a |
 # | k | (T), then (D, T) | the kernel: k[j] is the weight of the input of j steps ago |
 # | A | (T, T) | A[t, s]: the weight of input s in output t |
 # | state | (D, N) | what the recurrence remembers |

@@ -19,8 +19,8 @@
 # | state | (T, N) | the states after each step |
 # | k | (T) | the kernel: k[j] = Σₙ leave · enter · decayʲ |
 # | A | (T, T) | A[t, s] = k[t − s] for s ≤ t, otherwise 0: y = A x |
-# | dy, dx, dk, ... | as y, x, k, ... | the gradient of the loss by y, x, k, ... |
-# | g | (T, N) | the gradient of the loss by the state after each step |
+# | dy, dx, dk, ... | as y, x, k, ... | the gradient of the loss with respect to y, x, k, ... |
+# | g | (T, N) | the gradient of the loss with respect to the state after each step |
 # | back, ahead | (T) | the kernels of an average in both directions: for earlier and later inputs |
 # | B | (T, T) | B[t, s] = ahead[s − t] for s ≥ t, otherwise 0 |
 

@@ -68,7 +68,7 @@ assert not np.allclose(m[1], m[7], atol=0.01)
 # %% [markdown]
 # ## One projection for everything
 # One matrix computes all parts that are made from m. Query and key are the same vector, `shared`,
-# each with its own factor and summand for each feature: 4Z numbers, where BERT has two matrices.
+# each with its own scale and offset for each feature: 4Z numbers, where BERT has two matrices.
 # Values are made from h. So both cats have the same value, but different queries.
 
 

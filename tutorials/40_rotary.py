@@ -16,7 +16,7 @@
 # | T | | number of tokens |
 # | m, n | | positions of a query and of a key, from 0 |
 # | q, k | (2,), then (T, K) | queries and keys |
-# | θ | | angle per token; the rotation by θ is the matrix R(θ) |
+# | θ | | angle per token; the matrix Rot(θ) rotates a vector by θ |
 # | K | | size of a head |
 # | R | | number of features that are rotated, even, at most K |
 # | i | | number of a pair of features, 0 to R/2 − 1; it has its own angle θᵢ |
@@ -36,7 +36,7 @@ rng = np.random.default_rng(0)
 # Begin with a head of two features. Rotate the query at position m by the angle mθ, and the key at
 # position n by nθ. The inverse of a rotation is its transpose, and angles add up, so the score is
 #
-#     (R(mθ) q) · (R(nθ) k)  =  qᵀ R(mθ)ᵀ R(nθ) k  =  qᵀ R((n − m)θ) k
+#     (Rot(mθ) q) · (Rot(nθ) k)  =  qᵀ Rot(mθ)ᵀ Rot(nθ) k  =  qᵀ Rot((n − m)θ) k
 #
 # It depends on n − m, the distance, and not on m alone. Below, all tokens have the same q and k, so
 # only positions differ. Scores are equal along each diagonal of the picture.

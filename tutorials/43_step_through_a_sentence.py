@@ -32,10 +32,9 @@ tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"].tolist()[0])
 
 # %% [markdown]
 # ## A record
-# The number to differentiate is the length of the sentence's vector, which is the mean of the last
-# hidden states. Inside of the `with` block every operation becomes a step of the record, forwards
-# and backwards. `trace[n]` is step n, and `trace["encoder.layer.4.attention"]` are all steps of a
-# module.
+# We differentiate the length of the sentence's vector, which is the mean of the last hidden states.
+# Inside the `with` block every operation becomes a step of the record, forwards and backwards.
+# `trace[n]` is step n, and `trace["encoder.layer.4.attention"]` are all steps of a module.
 
 # %%
 with tinybert.record(model) as trace:
@@ -110,7 +109,7 @@ steps = [step for step in trace["encoder.layer.4.attention"] if step.phase == "b
 inside = {step.module.rpartition(".")[2]: step for step in steps}
 parts = {name: inside[name].value("dx").array[0, it] for name in ("query", "key", "value")}
 add = next(step for step in steps if step.module.endswith("output") and step.operation == "Add")
-parts["residual"] = add.value("db").array[0, it]
+parts["residual"] = add.value("db").array[0, it]  # it adds a + b, and b is the layer's input
 total = sum(parts.values())
 shares = {name: float(part @ total / (total @ total)) for name, part in parts.items()}
 show(list(shares.values()), 'shares of the gradient of "it"', cols=list(shares))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,8 +20,8 @@ from tinybert.display import visible
 
 LARGEST = 512  # rows and columns
 MARK = "\x00picture\x00"
-_LABEL = 14  # columns of a label, at most
-_NUMBER = 8  # columns of a number with its ink
+_LABEL, _LONGEST = 14, 40  # columns of a label for which there is room in any case; at most
+_NUMBER, _SHORT = 8, 10  # columns of a number with its ink; labels are not cut to fewer columns
 _INK = " ░▒▓█"  # by magnitude
 _ASCII = " .:*#"
 _CELL, _TEXT, _LETTER = 44, 104, 7  # pixels: width of a cell with a number, a label, a letter
@@ -43,26 +44,54 @@ class Picture:
 
     def text(self, width: int = 80, ink: str = _INK) -> str:
         """Return lines of at most `width` columns: numbers with ink if they fit, else ink alone."""
-        label = min(_LABEL, max(map(columns_of, self.rows), default=0))
-        count = self.matrix.shape[1]
-        head = visible(self.name) + f"  {self._size()}" * bool(self.name)
-        lines = [clip(head, width)] if self.name else []
-        if count * _NUMBER <= width - label - 1:
-            names = "".join(
-                pad(clip(visible(n), _NUMBER - 2), _NUMBER - 1, True) + " " for n in self.cols
-            )
-            lines.append((" " * label + names).rstrip())
-            cell = [
-                [f"{_number(x):>{_NUMBER - 1}}{i}" for x, i in pair] for pair in self._inked(ink)
-            ]
-        else:
-            shown = max(1, (width - label - 1) // 2)
-            if count > shown:
-                lines.append(f"columns 0 to {shown - 1} of {count}")
-            cell = [[i * 2 for _, i in pair][:shown] for pair in self._inked(ink)]
-        for name, cells in zip(self.rows, cell, strict=True):
-            lines.append(f"{pad(clip(visible(name), label), label)} {''.join(cells)}".rstrip())
+        title, size, count = visible(self.name), self._size(), self.matrix.shape[1]
+        head = f"{title}  {size}".strip()
+        lines = [head] if columns_of(head) <= width else [clip(title, width), clip(size, width)]
+        longest = max(map(columns_of, map(visible, self.rows)))
+        label = min(longest, _LONGEST)
+        cell = self._cell(width - label - 1)
+        if cell is None:
+            label = min(longest, _LABEL)
+            cell = self._cell(width - label - 1) or 2
+        shown = max(1, min(count, (width - label - 1) // cell))
+        if count > shown:
+            lines.append(f"columns 0 to {shown - 1} of {count}")
+        lines += [f"{'':{label}} {names}".rstrip() for names in self._header(cell, shown)]
+        for name, pairs in zip(self.rows, self._inked(ink), strict=True):
+            texts = [i * 2 if cell == 2 else f"{_number(x):>{cell - 1}}{i}" for x, i in pairs]
+            row = pad(clip(visible(name), label), label)
+            lines.append(f"{row} {''.join(texts[:shown])}".rstrip())
         return "\n".join(lines)
+
+    def _cell(self, room: int) -> int | None:
+        """Return the width of a cell with a number, its ink and a space; None if there is no room.
+
+        It is wide enough for the labels of the columns, if that fits.
+        """
+        room //= self.matrix.shape[1]  # for each cell
+        names = max(map(columns_of, map(visible, self.cols))) + 1
+        number = max(len(_number(x)) for x in self.matrix.flat) + 2
+        if room >= _NUMBER:
+            return max(_NUMBER, min(names, room, _LONGEST))
+        if np.isin(self.matrix, (0, 1)).all():  # ones and zeros are clear without numbers
+            return None
+        return room if room >= max(number, 6) else None
+
+    def _header(self, cell: int, shown: int) -> list[str]:
+        """Return the lines with the labels of the columns."""
+        names = [visible(name) for name in self.cols[:shown]]
+        longest = max(map(columns_of, names))
+        if longest < cell or cell > _SHORT:
+            return ["".join(pad(clip(x, cell - 1), cell - 1, cell > 2) + " " for x in names)]
+        if cell == 2 and all(map(_is_number, names)):  # as many of them as fit
+            step = next(k for k in (2, 5, 10, 20, 50, 100) if 2 * k > longest)
+            return ["".join(pad(x, 2 * step) for x in names[: shown - longest // 2 : step])]
+        names = [clip(name, _LABEL) for name in names]  # from top to bottom
+        height, side = max(map(len, names)), max(2, cell - 1)
+        return [
+            "".join(pad(pad(x.rjust(height)[i], side, cell > 2), cell) for x in names)
+            for i in range(height)
+        ]
 
     def __str__(self) -> str:
         return self.text()
@@ -95,22 +124,22 @@ class Picture:
         width = _CELL if with_numbers else max(4, min(20, 640 // columns))
         height = 22 if with_numbers else width
         left = _TEXT if any(self.rows) else 0
-        top = 20 * bool(self.name) + 18 * (any(self.cols) and width >= 20)
-        total = max(left + columns * width, _LETTER * columns_of(self.name))
+        title = f"{self.name}  {self._size()}".strip()
+        names, turned, above = self._labels(width)
+        top = 20 + above
+        total = max(left + columns * width + turned, _LETTER * columns_of(title))
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{total}" '
             f'height="{top + rows * height}" font-family="sans-serif" font-size="11">',
-            f"<title>{_escaped(self.name)} {self._size()}</title>",
+            f"<title>{_escaped(title)}</title>",
+            _text(0, 13, title, "start"),
         ]
-        if self.name:
-            parts.append(_text(0, 13, self.name, "start", "currentColor"))
-        if top >= 18 + 20 * bool(self.name):
-            for c, name in enumerate(self.cols):
-                parts.append(_text(left + (c + 0.5) * width, top - 5, name[:6]))
+        for c, name in names.items():
+            parts.append(_text(left + (c + 0.5) * width, top - 5, name, turned=turned > 0))
         for r, (name, values) in enumerate(zip(self.rows, self._shares(), strict=True)):
             y = top + r * height
             if name:
-                parts.append(_text(left - 6, y + height * 0.65, name[:14], "end"))
+                parts.append(_text(left - 6, y + height * 0.65, clip(name, _LABEL), "end"))
             for c, share in enumerate(values):
                 x, value = left + c * width, self.matrix[r, c]
                 fill, ink = _colour(share)
@@ -123,6 +152,21 @@ class Picture:
                     centre = x + width / 2
                     parts.append(_text(centre, y + 15, _number(value), "middle", ink))
         return "".join([*parts, "</svg>"])
+
+    def _labels(self, width: int) -> tuple[dict[int, str], int, int]:
+        """Return the labels of columns that fit, by column; and pixels at the right and above."""
+        if not any(self.cols):
+            return {}, 0, 0
+        names = [clip(visible(name), _LABEL) for name in self.cols]
+        longest = _LETTER * max(map(columns_of, names))
+        if longest <= width:
+            return dict(enumerate(names)), 0, 18
+        if all(map(_is_number, names)):
+            step = next(k for k in (1, 2, 5, 10, 20, 50, 100) if k * width > longest)
+            return dict([*enumerate(names)][::step]), 0, 18
+        if width < 11:  # the labels would overlap
+            return {}, 0, 0
+        return dict(enumerate(names)), longest // 2, longest * 7 // 8 + 8
 
     def _repr_html_(self) -> str:
         return self.svg()
@@ -175,7 +219,8 @@ def show(
         display(picture)
         return
     encoding = sys.stdout.encoding or "ascii"
-    width = get_terminal_size().columns if sys.stdout.isatty() else 80
+    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    width = get_terminal_size().columns if has_width else 80
     try:
         _INK.encode(encoding)
         ink = _INK
@@ -215,7 +260,13 @@ def _number(x: float) -> str:
     """At most six characters."""
     if not np.isfinite(x) or x == int(x):
         return f"{x:.0f}" if abs(x) < 1e5 or not np.isfinite(x) else f"{x:.0e}"
-    return f"{x:.2f}" if 0.01 <= abs(x) < 1000 else f"{x:.0e}"
+    if 0.001 <= abs(x) < 1000:
+        return f"{x:.2f}" if abs(x) >= 0.01 else f"{x:.3f}"
+    return f"{x:.0e}"
+
+
+def _is_number(label: str) -> bool:
+    return label.strip("+-").replace(".", "", 1).isdecimal()
 
 
 def _ink(share: float, ink: str) -> str:
@@ -234,8 +285,18 @@ def _colour(share: float) -> tuple[str, str]:
     return f"#{red:02x}{green:02x}{blue:02x}", "white" if weight > 0.6 else "#222"
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle", fill: str = "currentColor") -> str:
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{fill}">{_escaped(text)}</text>'
+def _text(
+    x: float,
+    y: float,
+    text: str,
+    anchor: str = "middle",
+    fill: str = "currentColor",
+    turned: bool = False,
+) -> str:
+    place = f'x="{x:g}" y="{y:g}"'
+    if turned:
+        anchor, place = "start", f'{place} transform="rotate(-60 {x:g} {y:g})"'
+    return f'<text {place} text-anchor="{anchor}" fill="{fill}">{_escaped(text)}</text>'
 
 
 def _escaped(text: str) -> str:
