@@ -183,10 +183,11 @@ class SentenceDistillation:
         """
         scores = self.task.evaluate(model, tokens)
         if self.held_out is not None:
-            scores["similarity"] = self._similarity(model, self.held_out)
+            scores["similarity"] = self.similarity(model, self.held_out)
         return scores
 
-    def _similarity(self, model: Any, held_out: SentenceVectors) -> float:
+    def similarity(self, model: Any, held_out: SentenceVectors) -> float:
+        """Return the correlation of the similarities of sentences with the teacher's."""
         rng = np.random.default_rng(0)
         count = len(held_out.vectors)
         chosen = rng.choice(count, min(count, EVALUATED), replace=False)
