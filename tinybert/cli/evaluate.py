@@ -128,14 +128,15 @@ def measure(
         with nullcontext() if path is None else atomic_write(path, "w") as file:
             counts, metrics, classes = _evaluate(task, model, data, args.batch_size, file)
         if args.teacher is not None:
-            teacher = SentenceEmbedder.from_pretrained(
-                resolve(args.teacher, WEIGHT_FILES), args.device
-            )
-            vectors = SentenceVectors.build(
-                Path(temporary) / "vectors", data, args.data, task.tokenizer, teacher
-            )
-            metrics["similarity"] = SentenceDistillation(task, vectors).similarity(model, vectors)
+            metrics["similarity"] = _similarity(args, task, model, data, Path(temporary, "vectors"))
     return counts, metrics, classes
+
+
+def _similarity(args: argparse.Namespace, task: Any, model: Any, tokens: Any, path: Path) -> float:
+    """Return the correlation of similarities with those of --teacher, whose vectors `path` gets."""
+    teacher = SentenceEmbedder.from_pretrained(resolve(args.teacher, WEIGHT_FILES), args.device)
+    vectors = SentenceVectors.build(path, tokens, args.data, task.tokenizer, teacher)
+    return SentenceDistillation(task, vectors).similarity(model, vectors)
 
 
 def _evaluate(

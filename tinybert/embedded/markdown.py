@@ -47,8 +47,10 @@ def _parts(card: Card, facts: Mapping[str, str]) -> Iterator[str]:
 
     yield "## Examples"
     yield _paragraph(card.examples.about)
-    rows = [(prompt_of(example), answers_of(example.answers)) for example in card.examples.prompts]
-    yield _table(("prompt", "answers"), rows)
+    yield _table(
+        ("prompt", "answers"),
+        ((prompt_of(each), answers_of(each.answers)) for each in card.examples.prompts),
+    )
 
     yield "## Training"
     yield from map(_paragraph, card.training)
@@ -63,8 +65,10 @@ def _parts(card: Card, facts: Mapping[str, str]) -> Iterator[str]:
 
     yield "## Sources and licences"
     yield _paragraph(card.licence)
-    rows = [(source.name, source.share, source.licence, source.where) for source in card.sources]
-    yield _table(("source", "part", "licence", "from"), rows)
+    yield _table(
+        ("source", "part", "licence", "from"),
+        ((each.name, each.share, each.licence, each.where) for each in card.sources),
+    )
 
 
 def spread_of(score: Score) -> str:
