@@ -22,7 +22,7 @@ ROOT = Path(tinybert.__file__).parent
 FLOORS: list[set[str]] = [
     {"display", "files"},
     {"columns", "hub_cache", "checks", "progress", "doctor", "recovery", "interruption"},
-    {"atomic"},
+    {"atomic", "embedded"},
     {"fetch"},
     {"hub"},
     {"backend", "text", "weights", "deviations", "log"},

@@ -84,7 +84,7 @@ def test_the_name_of_the_embedded_model_wins_over_a_folder(
     assert (
         hub.resolve("embedded")
         == weights_path("embedded")
-        == Path(hub.__file__).parent / "embedded"
+        == Path(hub.__file__).parent / "embedded/encoder"
     )
     assert hub.resolve("./embedded") == hub.resolve(Path("embedded")) == Path("embedded")
     assert weights_path("./embedded") == Path("embedded")

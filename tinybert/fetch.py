@@ -22,9 +22,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
+from tinybert import embedded
 from tinybert.atomic import atomic_write, locked
 from tinybert.files import open_regular, read_regular
-from tinybert.hub_cache import EMBEDDED, FETCHED, NAMED, expanded
+from tinybert.hub_cache import EMBEDDED, FETCHED, expanded
 from tinybert.recovery import delete_if_abandoned
 
 
@@ -93,24 +94,44 @@ def cache_folder() -> Path:
     return expanded(os.environ.get(variable) or "~/.cache", "TINYBERT_HOME") / "tinybert"
 
 
-def model_folder(name: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder of a model: ``"embedded"`` (the default) is in this package, ``"minilm"``
-    in the cache; another name is a path.
+def model_folder(name: str | os.PathLike[str] = EMBEDDED) -> Path:
+    """Return the folder of a model: of a name (see `named_folder`), or ``name`` itself, a path.
 
     Raises FetchError when MiniLM has not been fetched, ValueError when ``name`` is none of these.
     """
-    if name is None or name == EMBEDDED:
-        return Path(__file__).parent / EMBEDDED
-    if name == FETCHED:
-        folder = cache_folder() / "minilm"
-        if not _is_complete(folder):
-            raise FetchError("the model minilm is not on this machine: run `tinybert fetch minilm`")
-        return folder
-    folder = Path(os.path.expanduser(name))
-    if not folder.is_dir():
-        names = " or ".join(NAMED)
-        raise ValueError(f"{os.fspath(name)!r} is neither a folder nor a model's name ({names})")
+    folder = named_folder(name) if isinstance(name, str) else None
+    if folder is None:
+        folder = Path(os.path.expanduser(name))
+        if not folder.is_dir():
+            raise ValueError(
+                f"{os.fspath(name)!r} is neither a folder nor a model's name ({known_names()})"
+            )
     return folder
+
+
+def named_folder(name: str) -> Path | None:
+    """Return the folder of ``"embedded"`` or another model of this package, or of ``"minilm"``, in
+    the cache; None when ``name`` is none of these names.
+
+    Raises FetchError when MiniLM has not been fetched, FileNotFoundError for a name "embedded-..."
+    that no model has.
+    """
+    if name != FETCHED:
+        folder = embedded.folder_of(name)
+        if folder is None and name.startswith(f"{EMBEDDED}-") and not Path(name).exists():
+            raise FileNotFoundError(
+                f"there is no folder or model {name!r} (known: {known_names()})"
+            )
+        return folder
+    folder = cache_folder() / "minilm"
+    if not _is_complete(folder):
+        raise FetchError("the model minilm is not on this machine: run `tinybert fetch minilm`")
+    return folder
+
+
+def known_names() -> str:
+    """Return the names that `named_folder` knows, for error messages."""
+    return " or ".join([*embedded.names(), FETCHED])
 
 
 def fetch_minilm(progress: bool = True, wheel: str | os.PathLike[str] | None = None) -> Path:

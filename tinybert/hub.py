@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinybert.atomic import settle
-from tinybert.hub_cache import NAMED, WEIGHTS, cached_folder, download, holds
+from tinybert.hub_cache import EMBEDDED, FETCHED, WEIGHTS, cached_folder, download, holds
 
 WEIGHT_FILES = (*WEIGHTS, "tf_model.h5", "flax_model.msgpack", "*.ckpt.index", "*.pt")
 
@@ -26,8 +26,9 @@ def resolve(
 ) -> Path:
     """Return the folder of a model, given by its path or its name.
 
-    "embedded" is the model of this package, "minilm" the one that `tinybert fetch` downloads; a
-    folder of such a name is "./embedded". Another folder is returned as it is. A name on the Hub,
+    "embedded" and the other names of `tinybert models` are models of this package, "minilm" is the
+    one that `tinybert fetch` downloads; a folder of such a name is "./embedded". Another folder is
+    returned as it is. A name on the Hub,
     such as "google-bert/bert-base-uncased", is looked up in the local cache (HF_HUB_CACHE,
     HF_HOME), then downloaded if `huggingface_hub` is installed and HF_HUB_OFFLINE is not set; from
     HF_ENDPOINT, if that is set.
@@ -42,10 +43,11 @@ def resolve(
 
     Raises FileNotFoundError, which says where the model was looked for and what to do.
     """
-    if folder_or_name in NAMED:
-        from tinybert.fetch import model_folder  # pip and archives, which other models do not need
+    if isinstance(folder_or_name, str) and folder_or_name.startswith((EMBEDDED, FETCHED)):
+        from tinybert.fetch import named_folder  # pip and archives, which other models do not need
 
-        return model_folder(folder_or_name)
+        if (named := named_folder(folder_or_name)) is not None:
+            return named
     folder = Path(os.path.expanduser(folder_or_name))  # leaves "~nobody" as it is
     if folder.is_dir():
         settle(folder)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tinybert.files import read_regular
 
-# Names that are not on the Hub: the model of this package, and the one of `tinybert fetch`.
-NAMED = EMBEDDED, FETCHED = ("embedded", "minilm")
+# Names that are not on the Hub: "embedded" and "embedded-...", the models of this package, and the
+# model of `tinybert fetch`.
+EMBEDDED, FETCHED = "embedded", "minilm"
 TEXTS = ("*.json", "*.txt", "*.jinja")  # *.jinja: templates of conversations
 # The weights to download: safetensors, and only without them PyTorch's files, which are pickles
 # (our reader runs nothing that they contain; other programs do).

@@ -71,7 +71,7 @@ def tensor(data: bytes, name: str) -> np.ndarray:
     return np.frombuffer(data[8 + n + begin : 8 + n + end], dtype).reshape(entry["shape"])
 
 
-trained = (Path(tinybert.__file__).parent / "embedded" / "model.safetensors").read_bytes()
+trained = (Path(tinybert.__file__).parent / "embedded/encoder/model.safetensors").read_bytes()
 name = "encoder.layer.0.attention.self.query.weight"
 q, scale = tensor(trained, f"bert.{name}"), tensor(trained, f"bert.{name}_scale")
 by_hand = q * scale

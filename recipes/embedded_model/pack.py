@@ -3,8 +3,8 @@
 usage: pack.py RUN OUT
 
 RUN    the folder of the trained model
-OUT    `tinybert/embedded`: gets weights, config, tokenizer and the files of a sentence embedder;
-       its README and NOTICE stay
+OUT    `tinybert/embedded/encoder`: gets weights, config, tokenizer and the files of a sentence
+       embedder; its card, README and NOTICE stay
 
 Matrices become int8 with a scale for each row. The codes go from -63 to 63: seven bits lose
 nothing that the report can measure, and a wheel, which is compressed, is a seventh smaller.

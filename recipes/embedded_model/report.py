@@ -5,7 +5,7 @@ usage: report.py MODEL MINILM HELD_OUT [CARD]
 MODEL      the folder of the model (`embedded` for the one of the package)
 MINILM     the folder of all-MiniLM-L6-v2, or `minilm`
 HELD_OUT   `held_out.txt` of start.py
-CARD       the model card, `tinybert/embedded/README.md`: what is printed replaces its section
+CARD       the model card, `tinybert/embedded/encoder/README.md`, whose section is replaced
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def test_wrong_usage_is_one_line(refused) -> None:
     assert "there is no command 'embde': did you mean embed? (see" in refused("embde")
     assert "did you mean fill-mask?" in refused("fillmask", "--json")
     assert "did you mean similarity?" in refused("similar", "--help")
-    assert "'xyz': choose from learn, fetch, similarity," in refused("xyz")
+    assert "'xyz': choose from learn, fetch, models, similarity," in refused("xyz")
     assert "tinybert embed: argument --batch-size: invalid int" in refused(
         "embed", "--batch-size=x"
     )

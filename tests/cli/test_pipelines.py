@@ -5,6 +5,7 @@ results the pipelines give, which tests/pipelines compares with transformers.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 
 from tests.pipelines.twins import Make, model_folder  # noqa: F401 (a fixture)
+from tinybert import embedded
+from tinybert.cli import pipeline_arguments
 from tinybert.cli import tag as tag_command
 from tinybert.cli.bar_charts import save_answer_chart
 from tinybert.cli.terminal import BAR_WIDTH, score_bar
@@ -246,11 +249,31 @@ def test_bars_are_as_long_as_scores() -> None:
 # --- what goes wrong -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"fill-mask"}))
-def test_a_model_is_needed(refused, name: str) -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_model_is_needed(refused, monkeypatch, name: str) -> None:
+    monkeypatch.setattr(pipeline_arguments, "default_of", lambda task: None)
     error = refused(name, "a [MASK]", *(["--context", "b"] if name == "answer" else []))
     assert "--model is required" in error
     assert "AutoModelFor" in error
+    assert "the package has none (see `tinybert models`)" in error
+
+
+def test_the_model_of_the_package_for_a_task_answers(
+    tinybert, monkeypatch, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """Its card makes it the default; in a terminal it is named, once."""
+    shutil.copytree(folders["classify"], tmp_path / "moods")
+    (tmp_path / "encoder").mkdir()
+    for folder, tasks in (("moods", ["text-classification"]), ("encoder", ["fill-mask"])):
+        (tmp_path / folder / "card.json").write_text(json.dumps({"default_of": tasks}))
+    monkeypatch.setattr(embedded, "_PACKAGE", tmp_path)
+    found = as_json(tinybert("classify", TEXT, "--json"))
+    assert found["model"] == "embedded-moods"
+    assert found["results"][0]["labels"] == pipeline("text-classification")(TEXT, top_k=None)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert tinybert("classify", TEXT).err == "model: embedded-moods\n"
+    assert tinybert("classify", TEXT, "--model", folders["classify"]).err == ""
+    assert "(default: embedded-moods)" in tinybert("classify", "--help").out
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--impossible", action="store_true", help='allow "no answer" as a result')
     add_plot_argument(parser, "a chart")
-    add_pipeline_arguments(parser)
+    add_pipeline_arguments(parser, "question-answering")
 
 
 def run(args: argparse.Namespace) -> int:

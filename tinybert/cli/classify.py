@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--function", choices=FUNCTIONS, help="how logits become scores (default: by the config)"
     )
     add_plot_argument(parser, "a bar chart")
-    add_pipeline_arguments(parser)
+    add_pipeline_arguments(parser, "text-classification")
 
 
 def run(args: argparse.Namespace) -> int:

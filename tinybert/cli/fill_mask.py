@@ -11,7 +11,6 @@ from tinybert.cli.command import Command, add_text_arguments, read_texts
 from tinybert.cli.figures import figure_path
 from tinybert.cli.pipeline_arguments import add_pipeline_arguments, add_plot_argument, load_pipeline
 from tinybert.cli.terminal import print_json, score_bar, shorten, table, terminal_width
-from tinybert.hub_cache import EMBEDDED
 
 DETAILS = """\
 Predicts the words that [MASK] replaces, with their probabilities, using a
@@ -42,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", action="append", metavar="WORD", help="score only this word; can be repeated"
     )
     add_plot_argument(parser, "a bar chart")
-    add_pipeline_arguments(parser, EMBEDDED)
+    add_pipeline_arguments(parser, "fill-mask")
 
 
 def run(args: argparse.Namespace) -> int:

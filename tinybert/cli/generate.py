@@ -93,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-stream", action="store_true", help="print the text when it is done")
     parser.add_argument("--top", type=int, metavar="N", help="show N alternatives of each token")
     add_plot_argument(parser, "a chart of the attention weights")
-    add_pipeline_arguments(parser)
+    add_pipeline_arguments(parser, "text-generation")
 
 
 def run(args: argparse.Namespace) -> int:

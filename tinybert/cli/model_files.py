@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinybert.fetch import model_folder
-from tinybert.hub_cache import NAMED
+from tinybert.fetch import known_names, named_folder
 from tinybert.models.config import read_json_object
 from tinybert.weights.reader import TensorReader
 
@@ -24,16 +23,17 @@ def weights_path(name: str) -> Path:
 
     A TensorFlow 1 checkpoint can be given without the suffix `.index`, as in TensorFlow.
     """
-    if name in NAMED:
-        return model_folder(name)
+    if (named := named_folder(name)) is not None:
+        return named
     path = Path(os.path.expanduser(name))
     if path.exists():
         return path
     index = path.with_name(path.name + ".index")
     if path.name and index.is_file():
         return index
-    names = " or ".join(NAMED)
-    raise ValueError(f"{name!r} is neither a file or folder nor a known model name ({names})")
+    raise ValueError(
+        f"{name!r} is neither a file or folder nor a known model name ({known_names()})"
+    )
 
 
 def folder_of(path: Path) -> Path:

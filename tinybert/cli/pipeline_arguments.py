@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tinybert.cli.command import add_device_argument, add_json_argument, add_model_argument
+from tinybert.embedded import default_of
 from tinybert.pipelines import pipeline
 from tinybert.pipelines.factory import TASKS
 
 
-def add_pipeline_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """Add --model, --untrained, --device, --json."""
-    add_model_argument(parser, default)
+def add_pipeline_arguments(parser: argparse.ArgumentParser, task: str) -> None:
+    """Add --model, --untrained, --device, --json; the task's own model is the default."""
+    add_model_argument(parser, default_of(task))
     add_untrained_argument(parser)
     add_device_argument(parser)
     add_json_argument(parser)
@@ -36,12 +38,18 @@ def add_plot_argument(parser: argparse.ArgumentParser, figure: str) -> None:
 
 
 def load_pipeline(task: str, args: argparse.Namespace, **options: Any) -> Any:
-    """Return the pipeline of a task for --model; ValueError if --model is missing."""
+    """Return the pipeline of a task for --model; ValueError if --model is missing.
+
+    In a terminal, say which model answers if the user has not named one.
+    """
     if args.model is None:
         raise ValueError(
             f"--model is required: the folder or Hub name of a model trained for {task} (one that "
-            f"{TASKS[task].auto_class.__name__} loads)"
+            f"{TASKS[task].auto_class.__name__} loads); the package has none (see `tinybert "
+            "models`)"
         )
+    if args.model == default_of(task) and sys.stderr.isatty():
+        print(f"model: {args.model}", file=sys.stderr)
     return trained(lambda: pipeline(task, args.model, device=args.device, **options), task, args)
 
 

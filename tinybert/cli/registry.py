@@ -14,6 +14,7 @@ from tinybert.cli.command import Command
 COMMANDS = {
     "learn": "Show what is here to learn, and where you stopped",
     "fetch": "Download a pretrained model",
+    "models": "List the models of the package, with their scores",
     "similarity": "Compute the similarity of texts",
     "embed": "Compute sentence embeddings",
     "search": "Search text files by meaning",

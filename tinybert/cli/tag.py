@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strategy", choices=STRATEGIES, default="simple", help="grouping (default: simple)"
     )
     parser.add_argument("--all", action="store_true", help="also show the class O (no entity)")
-    add_pipeline_arguments(parser)
+    add_pipeline_arguments(parser, "token-classification")
 
 
 def run(args: argparse.Namespace) -> int:

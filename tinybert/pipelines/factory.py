@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tinybert import hub
-from tinybert.hub_cache import EMBEDDED
+from tinybert import embedded, hub
 from tinybert.models.base import PreTrainedModel
 from tinybert.pipelines.base import Pipeline
 from tinybert.pipelines.feature_extraction import FeatureExtractionPipeline
@@ -36,7 +35,6 @@ TASKS: dict[str, type[Pipeline]] = {
     )
 }
 ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
-EMBEDDED_TASKS = ("fill-mask", "feature-extraction", "sentence-similarity")
 WEIGHTS = ("*.safetensors",)
 TOKENIZER_FILES = ("tokenizer_config.json", "config.json")
 
@@ -57,8 +55,9 @@ def pipeline(
         task: fill-mask, feature-extraction, sentence-similarity, text-classification (also
             sentiment-analysis), token-classification (also ner), question-answering,
             next-sentence, multiple-choice or text-generation.
-        model: a model, its folder, or its name (see `hub.resolve`). For fill-mask,
-            feature-extraction and sentence-similarity the default is the model of this package.
+        model: a model, its folder, or its name (see `hub.resolve`). The default is the model of
+            this package whose card names the task (`tinybert models` lists them); not every task
+            has one.
         tokenizer: a tokenizer, its folder, or its name on the Hub; by default the model's.
         device: "cpu", "cuda" or "cuda:1"; or, as in transformers, the number of a GPU, or -1 for
             the CPU.
@@ -72,12 +71,12 @@ def pipeline(
     if kind is None:
         raise ValueError(f"task must be one of {', '.join([*TASKS, *ALIASES])}, got {task!r}")
     if model is None:
-        if kind.task not in EMBEDDED_TASKS:
+        model = embedded.default_of(kind.task)
+        if model is None:
             raise ValueError(
                 f"model is required for {task}: a {kind.model_class.__name__} model, its folder or "
-                "its name on the Hub"
+                "its name on the Hub; no model of the package is its default"
             )
-        model = EMBEDDED
     if isinstance(tokenizer, (str, os.PathLike)):
         tokenizer = AutoTokenizer.from_pretrained(hub.resolve(tokenizer, TOKENIZER_FILES))
     if not (tokenizer is None or isinstance(tokenizer, Tokenizer)):
