@@ -11,7 +11,6 @@ pip install scikit-learn vaderSentiment
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections import Counter, defaultdict
@@ -104,9 +103,12 @@ def keys(word: str) -> Iterator[str]:
 # Questions: a phrase of the right type in the sentence with the words of the question
 
 STOP = frozenset(
-    "a an the of in on at to for from by with and or is are was were be been do does did has have "
-    "had that this these those it its as what which who whom whose when where why how many much "
-    "can could will would may their his her name".split()
+    re.findall(
+        r"\w+",
+        "a an the of in on at to for from by with and or is are was were be been do does did has "
+        "have had that this these those it its as what which who whom whose when where why how "
+        "many much can could will would may their his her name",
+    )
 )
 MONTH = "January|February|March|April|May|June|July|August|September|October|November|December"
 NAME = r"[A-Z][\w.'’-]*(?:(?: (?:of|the|de|von|van|and))*(?: [A-Z][\w.'’-]*))*"
