@@ -25,6 +25,7 @@ FLOORS: list[set[str]] = [
     {"atomic", "embedded"},
     {"fetch"},
     {"hub"},
+    {"lora_config"},
     {"backend", "text", "weights", "deviations", "log"},
     {"tokenizer_json"},
     {"tokenizers"},
@@ -51,7 +52,7 @@ LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 _SHARED = {"hub", "hub_cache", "checks", "display", "files", "doctor", "atomic", "recovery"}
 ALONE = {
     "weights": _SHARED,
-    "formats": {*_SHARED, "weights"},
+    "formats": {*_SHARED, "weights", "lora_config"},
     "text": _SHARED,
     "tokenizer_json": {*_SHARED, "text"},
     "tokenizers": {*_SHARED, "text", "tokenizer_json"},

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinybert.atomic import settle
-from tinybert.hub_cache import EMBEDDED, FETCHED, WEIGHTS, cached_folder, download, holds
+from tinybert.hub_cache import (
+    ADAPTER,
+    EMBEDDED,
+    FETCHED,
+    WEIGHTS,
+    base_with,
+    cached_folder,
+    download,
+    holds,
+)
 
 WEIGHT_FILES = (*WEIGHTS, "tf_model.h5", "flax_model.msgpack", "*.ckpt.index", "*.pt")
 
@@ -31,7 +40,7 @@ def resolve(
     returned as it is. A name on the Hub,
     such as "google-bert/bert-base-uncased", is looked up in the local cache (HF_HUB_CACHE,
     HF_HOME), then downloaded if `huggingface_hub` is installed and HF_HUB_OFFLINE is not set; from
-    HF_ENDPOINT, if that is set.
+    HF_ENDPOINT, if that is set. What a folder with an adapter lacks is in its base model's folder.
 
     Args:
         folder_or_name: a path or a name.
@@ -47,11 +56,11 @@ def resolve(
         from tinybert.fetch import named_folder  # pip and archives, which other models do not need
 
         if (named := named_folder(folder_or_name)) is not None:
-            return named
+            return resolve(named, files)
     folder = Path(os.path.expanduser(folder_or_name))  # leaves "~nobody" as it is
     if folder.is_dir():
         settle(folder)
-        return folder
+        return base_with(files, folder) if (folder / ADAPTER).exists() else folder
     name = os.fspath(folder_or_name)
     if not _is_name(name):
         raise FileNotFoundError(
@@ -60,9 +69,9 @@ def resolve(
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
         raise ValueError(f"revision must be a branch, tag or commit, got {revision!r}")
     cached = cached_folder(name, revision or "main")
-    if cached is not None and holds(cached, files):
-        return cached
-    return download(name, files, revision, token)
+    if cached is not None and (holds(cached, files) or (cached / ADAPTER).exists()):
+        return resolve(cached, files)
+    return resolve(download(name, files, revision, token), files)
 
 
 def _is_name(name: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tinybert.files import read_regular
@@ -15,6 +15,9 @@ from tinybert.files import read_regular
 # Names that are not on the Hub: "embedded" and "embedded-...", the models of this package, and the
 # model of `tinybert fetch`.
 EMBEDDED, FETCHED = "embedded", "minilm"
+ADAPTER = "adapter_config.json"  # in a folder with low-rank adapters, see `lora_config.py`
+# f(folder with an adapter): it, its base model's folder, and so on; `tinybert.formats` adds it.
+find_bases: list[Callable[[Path], list[Path]]] = []
 TEXTS = ("*.json", "*.txt", "*.jinja")  # *.jinja: templates of conversations
 # The weights to download: safetensors, and only without them PyTorch's files, which are pickles
 # (our reader runs nothing that they contain; other programs do).
@@ -64,6 +67,15 @@ def holds(folder: Path, files: Sequence[str]) -> bool:
     found = {path.name for pattern in files for path in folder.glob(pattern) if path.is_file()}
     parts = [int(match[1]) for match in map(_SHARD.fullmatch, found) if match]
     return (bool(found) or not files) and len(parts) >= max(parts, default=0)
+
+
+def base_with(files: Sequence[str], folder: Path) -> Path:
+    """Return a folder with an adapter if it has one of `files`, else the first of its base models'
+    folders that has; the folder itself if none has.
+    """
+    if holds(folder, files):
+        return folder
+    return next((base for base in find_bases[0](folder) if holds(base, files)), folder)
 
 
 def download(name: str, files: Sequence[str], revision: str | None, token: str | None) -> Path:

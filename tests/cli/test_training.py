@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from tinybert import AutoTokenizer, load_checkpoint
+from tinybert import AutoTokenizer, load_checkpoint, load_file
 from tinybert.cli.loss_curves import save_loss_curve, save_loss_curves
 from tinybert.training import Trainer
 from tinybert.training.language_modeling import LanguageModeling
@@ -98,6 +99,66 @@ def test_finetuning_classifies(tinybert, made: Path) -> None:
     assert {label["label"] for label in labels} == {"bad", "good"}
 
 
+def test_adapters_are_trained_resumed_and_used(tinybert, made: Path) -> None:
+    rows = ["text,label", "the cat sat,good", "a dog ran,bad", "the mat,good", "in the park,bad"]
+    (made / "train.csv").write_text("\n".join(rows) + "\n")
+    command = (
+        "finetune", "classification", "--train", made / "train.csv", "--validation",
+        made / "train.csv", "--model", made / "bert", "--steps", 6, "--save-every", 2,
+        "--rank", 3, "--targets", "query", "dense", "--learning-rate", 0.02, "--output",
+    )  # fmt: skip
+    head = made / "head"
+    ran = tinybert(*command, head, "--json")
+    assert ran.code == 0, ran.err
+    adapters = 3 * (16 + 16) * 2 + 3 * (16 + 24) * 2  # query and three layers named dense
+    whole = (16 * 16 + 16) + (16 * 2 + 2)  # the pooler, which the model lacks, and the classifier
+    assert f"parameters, {adapters + whole} of them trained" in ran.err
+    files = {path.name for path in head.iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "config.json"} <= files
+    assert "model.safetensors" not in files
+    config = json.loads((head / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"]) == (3, 6)
+    assert config["modules_to_save"] == ["bert.pooler.dense", "classifier"]
+    assert config["base_model_name_or_path"] == str(made / "bert")
+    assert json.loads((head / "run.json").read_text())["targets"] == ["query", "dense"]
+
+    metrics = json.loads(ran.out)["metrics"]
+    again = tinybert("evaluate", "classification", head, made / "train.csv", "--json")
+    assert json.loads(again.out)["metrics"]["loss"] == pytest.approx(metrics["loss"], rel=1e-5)
+    assert tinybert("classify", "the cat", "--model", head).code == 0
+
+    shutil.copytree(head, made / "half")
+    last = "checkpoint-00000006"
+    shutil.rmtree(made / "half" / last)
+    ran = tinybert("finetune", "--resume", "--output", made / "half")
+    assert "resumed after step 4 of 6" in ran.err
+    ours, resumed = (
+        load_file(f / last / "adapter_model.safetensors") for f in (head, made / "half")
+    )
+    assert all((ours[name] == resumed[name]).all() for name in ours)
+    other = tinybert("finetune", "--resume", "--rank", 2, "--output", made / "half")
+    assert "lora_A.weight: expected shape (2, 16), got (3, 16)" in other.err
+
+
+def test_a_head_finds_the_tokenizer_of_its_base(tinybert, made: Path) -> None:
+    (made / "train.jsonl").write_text(
+        '{"words": ["the", "cat"], "tags": ["O", "A"]}\n' * 4, encoding="utf-8"
+    )
+    ran = tinybert(
+        "finetune", "tagging", "--train", made / "train.jsonl", "--model", made / "bert",
+        "--steps", 2, "--rank", 2, "--alpha", 5, "--output", made / "head",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert "bert.pooler" not in (made / "head" / "adapter_config.json").read_text()
+    for path in (made / "head").glob("*token*"):
+        path.unlink()
+    (made / "head" / "vocab.txt").unlink()
+    ran = tinybert("tag", "the cat", "--model", made / "head", "--json")
+    assert ran.code == 0, ran.err
+    tokenizer = AutoTokenizer.from_pretrained(made / "head")
+    assert tokenizer.get_vocab() == AutoTokenizer.from_pretrained(made / "bert").get_vocab()
+
+
 def test_a_tokenizer_of_bytes(tinybert, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(TEXT)
     command = ("train-tokenizer", tmp_path / "a.txt", "--kind", "bpe", "--vocab-size", 300)
@@ -112,6 +173,14 @@ FAULTS = {
     "no tokenizer": (["pretrain", "a.txt", "--output", "x", "--family", "bert"], "--tokenizer"),
     "no output": (["finetune", "tagging", "--train", "a.csv"], "--output FOLDER is required"),
     "no task": (["finetune", "--train", "a.csv", "--output", "x"], "TASK is required"),
+    "alpha without rank": (
+        ["finetune", "tagging", "--train", "a.csv", "--output", "x", "--alpha", "2"],
+        "--alpha needs --rank",
+    ),
+    "rank 0": (
+        ["finetune", "tagging", "--train", "a.csv", "--output", "x", "--rank", "0"],
+        "--rank must be an integer >= 1, got 0",
+    ),
     "no data": (["finetune", "tagging", "--output", "x"], "--train FILE is required"),
 }
 

@@ -57,6 +57,7 @@ LATER = {
     ),
     "models larger than the memory": "models/low_memory.py models/memory.py nn/stored.py",
     "gradient checkpointing": "models/recompute.py",
+    "low-rank adapters": "models/lora.py nn/low_rank.py",
     "arguments and files of other programs": (
         "models/foreign_options.py weights/quantized.py weights/int8.py"
     ),

@@ -142,7 +142,8 @@ def train(
             `held_out` are its batches and its metrics.
         held_out: the data to evaluate on, or None.
     """
-    say(f"{type(model).__name__} with {model.num_parameters():,} parameters")
+    trained = f", {model.num_parameters(True):,} of them trained" if model.adapters else ""
+    say(f"{type(model).__name__} with {model.num_parameters():,} parameters{trained}")
     if options["patience"] is not None and held_out is None:
         raise ValueError("--patience needs --validation: without it there are no evaluations")
     folder = Path(options["output"])

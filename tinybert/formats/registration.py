@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.doctor import diagnose
+from tinybert.hub_cache import ADAPTER, find_bases
 from tinybert.weights.reader import (
     FileFormat,
     TensorReader,
@@ -24,8 +25,15 @@ def register() -> None:
     """Register every kind of file, in the order in which a folder with several is read."""
     for file_format in _FORMATS:
         register_format(file_format)
+    find_bases.append(_find_bases)
     translations.update(dict.fromkeys(("tf", "flax"), _open_framework))
     register_description(diagnose)
+
+
+def _find_bases(folder: Path) -> list[Path]:
+    from tinybert.lora_config import bases
+
+    return bases(folder)
 
 
 def _open_framework(reader: TensorReader, path: Path) -> TensorReader:
@@ -81,6 +89,12 @@ def _open_messagepack(path: Path) -> TensorReader:
     return FlaxFile(path)
 
 
+def _open_adapter(path: Path) -> TensorReader:
+    from tinybert.formats.peft import AdaptedCheckpoint
+
+    return AdaptedCheckpoint(path)
+
+
 def _is_torch(path: Path, first: bytes, last: bytes) -> bool:
     return first.startswith((b"PK\3\4", b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"))
 
@@ -97,6 +111,10 @@ def _is_split_nemo(path: Path, first: bytes, last: bytes) -> bool:
     """Return whether it is a folder with NeMo's files for each rank, or in distributed form."""
     patterns = "[mt]p_rank_*/model_weights.ckpt", "common.pt", "*weights/common.pt"
     return path.is_dir() and any(any(path.glob(pattern)) for pattern in patterns)
+
+
+def _is_adapter(path: Path, first: bytes, last: bytes) -> bool:
+    return path.is_dir() and (path / ADAPTER).is_file()
 
 
 def _is_table(path: Path, first: bytes, last: bytes) -> bool:
@@ -116,6 +134,7 @@ def _is_messagepack(path: Path, first: bytes, last: bytes) -> bool:
 
 
 _FORMATS = (
+    FileFormat((), _is_adapter, _open_adapter),
     FileFormat(("pytorch_model.bin", "pytorch_model.bin.index.json"), _is_torch, _open_torch),
     FileFormat(("tf_model.h5", "tf_model.h5.index.json"), _is_hdf5, _open_hdf5),
     FileFormat(("model.ckpt.index", "bert_model.ckpt.index"), _is_table, _open_table),

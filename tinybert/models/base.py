@@ -41,6 +41,7 @@ class PreTrainedModel(Surgery):
     config_class: ClassVar[type[PretrainedConfig]] = PretrainedConfig
     base_model_prefix: ClassVar[str] = ""
     zero_padding_row: ClassVar[bool] = True  # of fresh embeddings
+    adapters: Any = None  # see `lora.py`
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
@@ -234,6 +235,7 @@ class PreTrainedModel(Surgery):
             init = hollow_init(stored) if low_memory else skip_init(stored)
             with init, set_default_device(device), set_default_dtype(dtype):
                 model = cls(config, **own)
+            model.name_or_path = os.fspath(folder)
             source = (checkpoint, str(path), cls.base_model_prefix, ignore_mismatched_sizes)
             if low_memory:
                 report, unset = load_in_place(model, *source, device)
@@ -292,6 +294,9 @@ class PreTrainedModel(Surgery):
             if hasattr(self.config, name):
                 setattr(self.config, name, dtype or str(self.dtype))
         self.config.to_json_string()  # raises now, before anything is written
+        if self.adapters is not None:
+            self.adapters.save(self, path, dtype)
+            return
         tensors = {name: tensor.numpy() for name, tensor in _once(self.state_dict()).items()}
         with saving(path, weight_files) as new:
             save_sharded(tensors, new, max_shard_size, {"format": "pt"}, dtype)

@@ -3,6 +3,7 @@
 from tinybert.nn.cache import KeyValueCache
 from tinybert.nn.ema import DampedEMA
 from tinybert.nn.layers import Dropout, Embedding, LayerNorm, Linear
+from tinybert.nn.low_rank import LowRankLinear
 from tinybert.nn.module import Module, ModuleList, Parameter
 from tinybert.nn.norms import BatchNorm, RMSNorm, ScaleNorm
 from tinybert.nn.sequential import Sequential
@@ -15,6 +16,7 @@ __all__ = [
     "KeyValueCache",
     "LayerNorm",
     "Linear",
+    "LowRankLinear",
     "Module",
     "ModuleList",
     "Parameter",

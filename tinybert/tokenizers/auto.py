@@ -59,6 +59,7 @@ class AutoTokenizer:
         folder = hub.resolve(
             name_or_path, (CONFIG_FILE, MODEL_CONFIG_FILE, TOKENIZER_FILE), **where
         )
+        folder = hub.resolve(folder, (CONFIG_FILE, TOKENIZER_FILE, "vocab.*"))  # of an adapter
         for file, key in ((CONFIG_FILE, "tokenizer_class"), (MODEL_CONFIG_FILE, "model_type")):
             name = read_json(folder / file).get(key)
             if name is not None:

@@ -74,7 +74,8 @@ class HalfPrecision:
     def copy_weights(self) -> None:
         """Round the float32 weights to the model's float16 parameters."""
         for name, parameter in self.model.named_parameters():
-            parameter.copy_(self.weights[name].data)
+            if parameter.requires_grad:
+                parameter.copy_(self.weights[name].data)
 
     @contextmanager
     def full_precision(self) -> Iterator[None]:
@@ -89,10 +90,13 @@ class HalfPrecision:
             self.model.to(np.float16)
 
     def load_weights(self, arrays: Mapping[str, Any]) -> None:
-        """Set the float32 weights by name; the model has its rounded copy already."""
+        """Set the float32 weights by name; the model has its rounded copy already. Frozen weights
+        can be missing.
+        """
         with no_grad():
             for name, weights in self.weights.items():
-                weights.copy_(arrays[name])
+                if weights.requires_grad or name in arrays:
+                    weights.copy_(arrays[name])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scale and its counters."""

@@ -42,7 +42,8 @@ class Trainer:
     """Trains a model: loss, backward, clipping, update; evaluation, checkpoints and a log.
 
     Args:
-        model: the model to train, in place.
+        model: the model to train, in place. Of a model with low-rank adapters (`add_adapters`) only
+            these are trained and written.
         batches: the training data.
         config: the options of the run.
         folder: where checkpoints, the log (`log.jsonl`) and at the end the model are written: the
@@ -248,11 +249,14 @@ class Trainer:
                 )
 
     def _load_weights(self, folder: Path) -> None:
-        arrays = load_checkpoint(folder)
-        missing = self.model.load_state_dict(arrays, strict=False).missing_keys
-        lost = [name for name, _ in self.model.named_parameters() if name in missing]
-        if lost:
-            raise CheckpointError(str(folder), f"lacks the parameter {lost[0]}")
+        if self.model.adapters is not None:
+            arrays = self.model.adapters.load(self.model, folder)
+        else:
+            arrays = load_checkpoint(folder)
+            missing = self.model.load_state_dict(arrays, strict=False).missing_keys
+            lost = [name for name, _ in self.model.named_parameters() if name in missing]
+            if lost:
+                raise CheckpointError(str(folder), f"lacks the parameter {lost[0]}")
         if self.half:
             self.half.load_weights(arrays)
 
