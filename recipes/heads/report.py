@@ -15,6 +15,7 @@ import json
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,13 @@ PROMPTS: dict[str, list[tuple[str, ...]]] = {
 }
 
 
-def score_of(command: str, metric: str, folder: Path) -> float:
-    """Run a command of a card in the folder of the held-out file; return one of its metrics."""
+@cache
+def metrics_of(command: str, folder: Path) -> dict[str, float]:
+    """Run a command of a card in the folder of the held-out file; return its metrics."""
     words = [sys.executable, "-m", *shlex.split(command), "--json"]
     found = subprocess.run(words, cwd=folder, check=True, stdout=subprocess.PIPE).stdout
-    return float(json.loads(found)["metrics"][metric])
+    metrics: dict[str, float] = json.loads(found)["metrics"]
+    return metrics
 
 
 def answers_of(pipe: Any, prompt: str, *context: str) -> Answers:
@@ -110,7 +113,7 @@ def main(head: str, data: str) -> None:
     path = folder / "card.json"
     card = json.loads(path.read_text("utf-8"))
     for score in card["scores"]:
-        value = score_of(score["command"], score["metric"], Path(data, head))
+        value = metrics_of(score["command"], Path(data, head))[score["metric"]]
         percent = score["unit"] == "%"
         score["value"] = round(value * 100 if percent else value, score["decimals"])
         print(f"{score['figure']}: {score['value']}")
