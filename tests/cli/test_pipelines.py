@@ -5,6 +5,7 @@ results the pipelines give, which tests/pipelines compares with transformers.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -122,6 +123,23 @@ def test_tag(ask, folders: dict[str, Path]) -> None:
     ]
     all_labels = as_json(ask("tag", TEXT, "--all", "--strategy", "none", "--json"))
     assert len(all_labels["results"][0]["entities"]) > len(ours(TEXT))
+
+
+def test_tag_without_a_class_o_tags_each_word(
+    tinybert, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """Parts of speech: every word has a tag, and two nouns in a row are two nouns."""
+    shutil.copytree(folders["tag"], tmp_path / "tags")
+    path = tmp_path / "tags" / "config.json"
+    config = json.loads(path.read_text("utf-8"))
+    config["id2label"] = dict.fromkeys(config["id2label"], "noun")
+    path.write_text(json.dumps(config), "utf-8")
+    words = ("tag", TEXT, "--json", "--model", tmp_path / "tags")
+    (result,) = as_json(tinybert(*words))["results"]
+    found = [TEXT[e["start"] : e["end"]] for e in result["entities"]]
+    assert found == re.findall(r"\w+|[^\w\s]", TEXT)
+    (joined,) = as_json(tinybert(*words, "--strategy", "first"))["results"]
+    assert len(joined["entities"]) == 1
 
 
 def test_tag_reads_a_long_text_to_its_end(ask) -> None:

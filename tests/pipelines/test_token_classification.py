@@ -71,6 +71,17 @@ def test_long_texts_in_windows(pair: tuple[Any, Any], strategy: str, stride: int
     assert_same(ours(text, **options), theirs(text, **options))  # cut off
 
 
+def test_words_that_are_not_joined(pair: tuple[Any, Any]) -> None:
+    ours, _ = pair
+    options: dict[str, Any] = {"aggregation_strategy": "first", "ignore_labels": []}
+    joined, apart = ours(TEXTS[1], **options), ours(TEXTS[1], join=False, **options)
+    assert len(apart) > len(joined)
+    classes = [(e["start"], e["end"], e["entity_group"]) for e in joined]
+    for entity in apart:
+        (name,) = {c for a, b, c in classes if a <= entity["start"] and entity["end"] <= b}
+        assert entity["entity_group"] == name
+
+
 def test_options_of_the_pipeline(folder: Path) -> None:
     ours, theirs = both("ner", folder, aggregation_strategy="max", ignore_labels=[])
     assert_same(ours(TEXTS), theirs(TEXTS))

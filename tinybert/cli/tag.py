@@ -18,11 +18,13 @@ from tinybert.pipelines.token_classification import STRATEGIES
 STYLES = ("bold cyan", "bold magenta", "bold green", "bold yellow", "bold blue", "bold red")
 
 DETAILS = """\
-Labels named entities, parts of speech, or other classes, with a model trained
+Labels parts of speech, named entities, or other classes, with a model trained
 for token classification (BertForTokenClassification). start and end are
 character offsets. --strategy says how tokens are grouped: simple joins
 adjacent tokens of one class; first, average and max first give each word one
-class; none does not group. A long text is split into overlapping windows."""
+class; none does not group. The default is simple; for a model that tags every
+word, without a class O, it is first, with each word on its own. A long text is
+split into overlapping windows."""
 
 EXAMPLE = """\
   $ tinybert tag "Ada Lovelace lived in London." --model my-ner-model
@@ -36,9 +38,7 @@ EXAMPLE = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add TEXT, --file, --model, --strategy, --all, --device, --json."""
     add_text_arguments(parser)
-    parser.add_argument(
-        "--strategy", choices=STRATEGIES, default="simple", help="grouping (default: simple)"
-    )
+    parser.add_argument("--strategy", choices=STRATEGIES, help="grouping (default: see above)")
     parser.add_argument("--all", action="store_true", help="also show the class O (no entity)")
     add_pipeline_arguments(parser, "token-classification")
 
@@ -46,11 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Label every text, and print it with its labels."""
     texts = read_texts(args)
-    options: dict[str, Any] = {"aggregation_strategy": args.strategy}
-    if args.all:
-        options["ignore_labels"] = []
+    options: dict[str, Any] = {"ignore_labels": []} if args.all else {}
     tag = load_pipeline("token-classification", args, **options)
-    if args.strategy != "none" and tag.tokenizer.is_fast:
+    strategy, join = args.strategy, True
+    if strategy is None:
+        strategy = "simple"
+        if tag.tokenizer.is_fast and "O" not in tag.model.config.id2label.values():
+            strategy, join = "first", False
+    options |= {"aggregation_strategy": strategy, "join": join}
+    if strategy != "none" and tag.tokenizer.is_fast:
         options["stride"] = min(64, tag.max_length // 4)
     entities_of_texts = tag(texts, **options)
     results = list(zip(texts, entities_of_texts, strict=True))

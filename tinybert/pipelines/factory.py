@@ -71,7 +71,8 @@ def pipeline(
     if kind is None:
         raise ValueError(f"task must be one of {', '.join([*TASKS, *ALIASES])}, got {task!r}")
     if model is None:
-        model = embedded.default_of(kind.task)
+        # The tagger of the package knows parts of speech, not names.
+        model = None if task == "ner" else embedded.default_of(kind.task)
         if model is None:
             raise ValueError(
                 f"model is required for {task}: a {kind.model_class.__name__} model, its folder or "

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinybert.checks import check, check_choice, check_integer
+from tinybert.checks import check, check_choice, check_flag, check_integer
 from tinybert.models import AutoModelForTokenClassification
 from tinybert.models.heads import TokenClassification
 from tinybert.pipelines.base import OnePassPipeline, Outputs, Row, Settings, one_text, softmax
@@ -49,6 +49,7 @@ class TokenClassificationPipeline(OnePassPipeline):
             other strategies first give each word one class: "first" that of its first token, "max"
             that of the token with the highest score, "average" the class with the highest mean.
             A tokenizer that does not know words (no pre-tokenizer) has words split at whitespace.
+        join: False gives each token or word a group of its own, as parts of speech need it.
         ignore_labels: classes that are left out; ["O"] by default.
         stride: split a text that exceeds the model's limit into windows that share this number of
             tokens; needs a strategy. Without it the text is truncated, as in transformers.
@@ -63,6 +64,7 @@ class TokenClassificationPipeline(OnePassPipeline):
     auto_class = AutoModelForTokenClassification
     defaults: ClassVar[Settings] = {
         "aggregation_strategy": "none",
+        "join": True,
         "ignore_labels": None,
         "stride": None,
     }
@@ -72,6 +74,7 @@ class TokenClassificationPipeline(OnePassPipeline):
         strategy, stride = settings["aggregation_strategy"], settings["stride"]
         ignored = settings["ignore_labels"]
         check_choice("aggregation_strategy", strategy, STRATEGIES)
+        check_flag("join", settings["join"])
         check("ignore_labels", ignored, not isinstance(ignored, str), "a list of labels")
         check_integer("stride", stride, 0, optional=True)
         if (strategy in BY_WORD or stride is not None) and not self.tokenizer.is_fast:
@@ -104,7 +107,7 @@ class TokenClassificationPipeline(OnePassPipeline):
             entities = (
                 [self._entity(token) for token in tokens]
                 if strategy == "none"
-                else [self._group(group) for group in self._grouped(tokens)]
+                else [self._group(group) for group in self._grouped(tokens, settings["join"])]
             )
             name = "entity" if strategy == "none" else "entity_group"
             results += [entity for entity in entities if entity[name] not in ignored]
@@ -170,12 +173,13 @@ class TokenClassificationPipeline(OnePassPipeline):
             "end": token.end,
         }
 
-    def _grouped(self, tokens: list[ScoredToken]) -> list[list[ScoredToken]]:
-        """Join adjacent tokens or words of the same class."""
+    def _grouped(self, tokens: list[ScoredToken], join: bool) -> list[list[ScoredToken]]:
+        """Join adjacent tokens or words of the same class, if `join`."""
         groups: list[list[ScoredToken]] = []
         for token in tokens:
             begins, tag = _begins_and_tag(self._label(token))
-            if groups and not begins and tag == _begins_and_tag(self._label(groups[-1][-1]))[1]:
+            last = _begins_and_tag(self._label(groups[-1][-1]))[1] if groups else None
+            if join and not begins and tag == last:
                 groups[-1].append(token)
             else:
                 groups.append([token])
