@@ -74,7 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--greedy", action="store_true", help="always take the most likely token")
     parser.add_argument(
-        "--temperature", type=float, metavar="X", help="temperature of sampling (default: 0.7)"
+        "--temperature",
+        type=float,
+        metavar="X",
+        help="temperature of sampling (default: the model's, or 0.7)",
     )
     parser.add_argument(
         "--top-k", type=int, metavar="N", help="sample from the N most likely tokens"
