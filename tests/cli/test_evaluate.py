@@ -139,6 +139,9 @@ def test_the_loss_of_a_causal_model_is_that_of_transformers(tinybert: Any, folde
     assert shown["windows"] == math.ceil(len(ids) / 10)
     assert shown["metrics"]["loss"] == pytest.approx(total / count, rel=1e-5)
     assert shown["metrics"]["accuracy"] == pytest.approx(hits / count)
+    text = "".join(tokenizer.decode(ids[i + 1 : i + 10]) for i in range(0, len(ids), 10))
+    bits = total / math.log(2) / len(text)
+    assert shown["metrics"]["bits_per_character"] == pytest.approx(bits, rel=1e-5)
 
 
 def test_what_is_refused(tinybert: Any, refused: Any, folder: Path, classifier: Path) -> None:

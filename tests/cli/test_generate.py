@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import regex
 import torch
 import transformers
 
@@ -32,6 +33,7 @@ from tinybert.cli.token_probabilities import (
     label,
     new_token_ids,
 )
+from tinybert.generation import sentence_end
 from tinybert.pipelines import pipeline
 
 TEXT = "King George of England"
@@ -175,6 +177,31 @@ def test_the_token_that_ends_a_text_is_its_last(tinybert, model_folder: Make) ->
             assert end not in one["ids"][:-1]
             assert len(one["ids"]) == len(one["probabilities"])
             assert one["ids"][-1] == end or len(one["ids"]) == 8
+
+
+def test_a_text_can_end_with_a_sentence(ask, refused, folder, model_folder, monkeypatch) -> None:  # noqa: F811
+    """At the first end after --max-new-tokens; or the model asks for it, and has its own number."""
+    own = model_folder("BertLMHeadModel", 7, is_decoder=True, eos_token_id=2)
+    options = (TEXT, "--seed", 5, "--temperature", 3, "--json")
+    words = as_json(ask(*options, "--max-new-tokens", 30, model=own))[0]["texts"][0]["tokens"]
+    last = next(word for word in words[8:] if word.isalpha())
+    monkeypatch.setattr(sentence_end, "END", regex.compile(rf"\b{last}$"))
+    expected = words[: words.index(last, 3) + 1]
+
+    def tokens(*more: Any) -> list[str]:
+        found = as_json(ask(*options, *more, model=own))[0]["texts"][0]
+        return found["tokens"][: -1 if found["ids"][-1] == 2 else None]
+
+    assert tokens("--max-new-tokens", 4, "--whole-sentences") == expected
+    assert tokens("--max-new-tokens", 4) == words[:4]
+    path = own / "generation_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"whole_sentences": True}))
+    monkeypatch.setattr(generate, "NEW_TOKENS", 4)
+    assert tokens() == expected
+    assert tokens("--max-new-tokens", 4) == words[:4]
+    message = refused("generate", TEXT, "--model", folder, "--whole-sentences")
+    assert "needs a model with an eos_token_id" in message
 
 
 def test_labels_are_readable() -> None:

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 from matplotlib.axes import Axes
 
 from tinybert import AutoTokenizer, load_checkpoint, load_file
 from tinybert.cli.loss_curves import save_loss_curve, save_loss_curves
+from tinybert.models import AutoConfig
 from tinybert.training import Trainer
 from tinybert.training.language_modeling import LanguageModeling
 from tinybert.training.log import read_log
@@ -165,6 +167,26 @@ def test_a_tokenizer_of_bytes(tinybert, tmp_path: Path) -> None:
     assert tinybert(*command, "--output", tmp_path / "t").code == 0
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "t")
     assert tokenizer.decode(tokenizer("a dog – ran")["input_ids"][1:-1]) == "a dog – ran"
+
+
+def test_a_tokenizer_of_bytes_for_decoders(tinybert, tmp_path: Path) -> None:
+    """No special tokens, a space before the first word; the same ids in transformers."""
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = ("train-tokenizer", tmp_path / "a.txt", "--kind", "gpt2", "--vocab-size", 300)
+    assert tinybert(*command, "--output", tmp_path / "t").code == 0
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "t")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "t")
+    assert dict(theirs("a dog – ran")) == dict(tokenizer("a dog – ran"))
+    assert theirs.all_special_ids == tokenizer.all_special_ids == [0, 1]
+    ids = [i for line in ("The cat.", "A dog.") for i in tokenizer(line)["input_ids"]]
+    assert tokenizer.decode(ids) == " The cat. A dog."
+    ran = tinybert(
+        "pretrain", tmp_path / "a.txt", "--family", "nemotron", "--tokenizer", tmp_path / "t",
+        *SIZES, "--steps", 1, "--length", 16, "--output", tmp_path / "m",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    config = AutoConfig.from_pretrained(tmp_path / "m")
+    assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (0, 0, 1)
 
 
 FAULTS = {

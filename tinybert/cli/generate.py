@@ -24,10 +24,14 @@ from tinybert.cli.token_probabilities import (
     label,
     new_token_ids,
 )
+from tinybert.generation.sentence_end import SentenceEnd
 from tinybert.outputs import ModelOutput
 from tinybert.pipelines.text_generation import Generated
 
 TOKEN_WIDTH = 20  # columns of a token in the table
+NEW_TOKENS = 40
+MORE_TOKENS = 60  # to the end of a sentence
+FIELD = "whole_sentences"  # of generation_config.json
 
 DETAILS = """\
 Continues each text with a causal language model (BertLMHeadModel with
@@ -35,7 +39,8 @@ is_decoder, Nemotron, MEGA), or generates a new text from it with an
 EncoderDecoderModel. By default the next token is sampled from the model's
 probabilities; a --temperature below 1 makes likely tokens more likely. --seed
 makes sampling reproducible. --greedy always takes the most likely token;
---beams N uses beam search with N beams.
+--beams N uses beam search with N beams. --whole-sentences goes on after
+--max-new-tokens until a sentence ends; a model may ask for that itself.
 
 In a terminal the text is streamed word by word, unless it is one of several
 (--count) or found by beam search; --no-stream prints it at the end. --top N
@@ -61,11 +66,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add TEXT, --file, --model, the options of generation and output, --device, --json."""
     add_text_arguments(parser)
     parser.add_argument(
-        "--max-new-tokens", type=int, default=40, metavar="N", help="new tokens (default: 40)"
+        "--max-new-tokens", type=int, metavar="N", help=f"new tokens (default: {NEW_TOKENS})"
     )
+    parser.add_argument(
+        "--whole-sentences", action="store_true",
+        help=f"end with a sentence, at most {MORE_TOKENS} tokens later",
+    )  # fmt: skip
     parser.add_argument("--greedy", action="store_true", help="always take the most likely token")
     parser.add_argument(
-        "--temperature", type=float, metavar="X", help="temperature of sampling (default: 0.7)"
+        "--temperature",
+        type=float,
+        metavar="X",
+        help="temperature of sampling (default: the model's, or 0.7)",
     )
     parser.add_argument(
         "--top-k", type=int, metavar="N", help="sample from the N most likely tokens"
@@ -107,16 +119,17 @@ def run(args: argparse.Namespace) -> int:
     if isinstance(generator, Text2TextGenerationPipeline):
         options["return_full_text"] = False
     if plot is not None:
-        check_tokens(len(generator.tokenizer(texts[0])["input_ids"]) + args.max_new_tokens)
+        check_tokens(len(generator.tokenizer(texts[0])["input_ids"]) + options["max_new_tokens"])
     at_end = args.json or args.no_stream or args.count > 1 or args.beams > 1
     streams = sys.stdout.isatty() and not at_end
     results: list[list[GeneratedText]] = []
     for i, text in enumerate(texts):
+        ends = _sentence_end(args, generator, text, options["max_new_tokens"])
         if streams:
             print(end="\n" if i else "")
-            generated = _stream(generator, text, options)
+            generated = _stream(generator, text, options | ends)
         else:
-            generated = generator.generate(text, **options)
+            generated = generator.generate(text, **options | ends)
         results.append(
             [_generated_text(generator, generated, k, args.top) for k in range(args.count)]
         )
@@ -151,7 +164,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     if args.top is not None:
         check_integer("--top", args.top, 1)
     options: dict[str, Any] = {
-        "max_new_tokens": args.max_new_tokens,
+        "max_new_tokens": NEW_TOKENS if args.max_new_tokens is None else args.max_new_tokens,
         "do_sample": not (args.greedy or (args.beams > 1 and not sampling)),
         "num_beams": args.beams,
         "num_return_sequences": args.count,
@@ -165,6 +178,30 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     if args.plot is not None:
         options["output_attentions"] = True
     return options
+
+
+def _sentence_end(
+    args: argparse.Namespace, generator: Any, text: str, count: int
+) -> dict[str, Any]:
+    """Return the options that end a text of `count` new tokens with a sentence, if it is to.
+
+    It is with --whole-sentences; and without --max-new-tokens if the model's generation_config.json
+    has `"whole_sentences": true`, a field that other programs ignore.
+    """
+    model = generator.model
+    asks = args.max_new_tokens is None and getattr(model.generation_config, FIELD, False)
+    if not (args.whole_sentences or asks):
+        return {}
+    if not model.generation_config.eos_ids:
+        raise ValueError(
+            f"--whole-sentences needs a model with an eos_token_id; {args.model} has none"
+        )
+    most = count + MORE_TOKENS
+    if model.position_limit is not None:
+        room = model.position_limit - len(generator.tokenizer(text)["input_ids"])
+        most = max(count, min(most, room))
+    end = SentenceEnd(generator.tokenizer, count, model.generation_config.eos_ids[0])
+    return {"max_new_tokens": most, "logits_processor": [end]}
 
 
 def _stream(generator: Any, text: str, options: dict[str, Any]) -> Generated:

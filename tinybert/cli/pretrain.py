@@ -157,8 +157,11 @@ def _config(options: dict[str, Any], tokenizer: Any) -> Any:
             values[name] = text
     if options["model"] is not None:
         return AutoConfig.from_pretrained(resolve(options["model"]), **values)
-    ids = {"pad_token_id": tokenizer.pad_token_id, "vocab_size": len(tokenizer)}
-    return AutoConfig.for_model(options["family"], **{**ids, **values})
+    roles = ("pad_token_id", "bos_token_id", "eos_token_id")
+    ids = {name: getattr(tokenizer, name) for name in roles}
+    ids = {name: token_id for name, token_id in ids.items() if token_id is not None}
+    sizes = {"vocab_size": len(tokenizer), **ids}
+    return AutoConfig.for_model(options["family"], **{**sizes, **values})
 
 
 def _objective(options: dict[str, Any], config: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +17,19 @@ from tinybert.tokenizers import (
     train_wordpiece,
 )
 from tinybert.tokenizers.base import Tokenizer
-from tinybert.tokenizers.bpe_files import save_bpe
+from tinybert.tokenizers.bpe_files import gpt2_json, save_bpe
+from tinybert.tokenizers.config import TOKENIZER_FILE
+from tinybert.tokenizers.from_json import TokenizerJSON
+from tinybert.tokenizers.saving import write_text
 from tinybert.training.readers import read_lines
+
+END, PADDING = "<|endoftext|>", "<|padding|>"  # the special tokens of the kind gpt2
 
 DETAILS = """\
 Learns a vocabulary from text files and writes a tokenizer folder, for
 `tinybert pretrain`. wordpiece is the tokenizer of BERT and MegatronBERT; bpe,
-byte-level BPE, that of MEGA, for any language and for code."""
+byte-level BPE, that of MEGA, for any language and for code; gpt2 is the same
+without special tokens around a text, for decoders such as Nemotron."""
 
 EXAMPLE = """\
   $ tinybert train-tokenizer corpus.txt --vocab-size 8000 --output my-tokenizer
@@ -34,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add TEXT, --kind, --vocab-size, --min-frequency, --cased, --output, --json."""
     parser.add_argument("text", nargs="+", metavar="TEXT", help="a text file in UTF-8")
     parser.add_argument(
-        "--kind", choices=("wordpiece", "bpe"), default="wordpiece", help="default: wordpiece"
+        "--kind",
+        choices=("wordpiece", "bpe", "gpt2"),
+        default="wordpiece",
+        help="default: wordpiece",
     )
     parser.add_argument(
         "--vocab-size", type=int, default=8000, metavar="N", help="number of tokens (default: 8000)"
@@ -61,6 +71,20 @@ def run(args: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         save_vocab(vocabulary, folder / "vocab.txt")
         tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=lower)
+    elif args.kind == "gpt2":
+        vocab, merges = train_bpe(
+            _lines(args.text), args.vocab_size, special_tokens=(END, PADDING),
+            add_prefix_space=True, **options,
+        )  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(
+            folder / TOKENIZER_FILE,
+            json.dumps(gpt2_json(vocab, merges, (END, PADDING)), ensure_ascii=False),
+        )
+        tokenizer = TokenizerJSON(
+            folder / TOKENIZER_FILE, bos_token=END, eos_token=END, pad_token=PADDING,
+            model_input_names=["input_ids", "attention_mask"],
+        )  # fmt: skip
     else:
         vocab, merges = train_bpe(_lines(args.text), args.vocab_size, **options)
         folder.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,9 @@ class TopPLogitsWarper:
         ordered = xp.take_along_axis(scores, order, -1)
         removed = F.softmax(as_tensor(ordered)).data.cumsum(axis=-1) <= 1 - self.top_p
         removed[:, -self.min_tokens_to_keep :] = False
-        return xp.where(xp.take_along_axis(removed, order.argsort(axis=-1), -1), _EXCLUDED, scores)
+        excluded = xp.empty_like(removed)
+        excluded[xp.arange(len(scores))[:, None], order] = removed
+        return xp.where(excluded, _EXCLUDED, scores)
 
 
 class MinPLogitsWarper:

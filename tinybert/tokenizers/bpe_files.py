@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from tinybert.tokenizer_json.vocabulary import Merges, checked_merges, checked_vocab
 from tinybert.tokenizers.config import ErrorsName, read_json, read_text
@@ -56,3 +57,47 @@ def save_bpe(
     write_text(Path(vocab_file), json.dumps(ordered, ensure_ascii=False))
     lines = [HEADER, *(f"{left} {right}" for left, right in merges)]
     write_text(Path(merges_file), "\n".join(lines) + "\n")
+
+
+def bpe_model(vocab: Mapping[str, int], merges: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return the part "model" of a tokenizer.json, tokens in the order of their ids."""
+    return {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": "",
+        "end_of_word_suffix": "",
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])),
+        "merges": [list(merge) for merge in merges],
+    }
+
+
+def gpt2_json(
+    vocab: Mapping[str, int], merges: Iterable[tuple[str, str]], special_tokens: Iterable[str]
+) -> dict[str, Any]:
+    """Return the tokenizer.json of a byte-level BPE without special tokens around a text.
+
+    A text that begins without a space gets one: sentences that are joined then have spaces between
+    them, and a word has the same tokens at the beginning of a text as in it.
+    """
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    byte_level = {
+        "type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True,
+    }  # fmt: skip
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": vocab[token], "content": token, **flags, "special": True}
+            for token in special_tokens
+        ],
+        "normalizer": None,
+        "pre_tokenizer": byte_level,
+        "post_processor": byte_level,
+        "decoder": byte_level,
+        "model": bpe_model(vocab, merges),
+    }

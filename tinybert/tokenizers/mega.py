@@ -24,7 +24,13 @@ from tinybert.tokenizer_json.pre_tokenizers import PRE_TOKENIZERS
 from tinybert.tokenizer_json.trim_offsets import trimmed
 from tinybert.tokenizer_json.vocabulary import Merges, checked_merges, checked_vocab
 from tinybert.tokenizers.bert_file import check_part, read_tokenizer_json
-from tinybert.tokenizers.bpe_files import MERGES_FILE, VOCAB_FILE, load_bpe, save_bpe
+from tinybert.tokenizers.bpe_files import (
+    MERGES_FILE,
+    VOCAB_FILE,
+    bpe_model,
+    load_bpe,
+    save_bpe,
+)
 from tinybert.tokenizers.config import (
     BOOL,
     COMMON_OPTIONS,
@@ -223,18 +229,7 @@ class MegaTokenizer(FastTokenizer):
                 **flags,
             },
             "decoder": byte_level | {"add_prefix_space": True},
-            "model": {
-                "type": "BPE",
-                "dropout": None,
-                "unk_token": None,
-                "continuing_subword_prefix": "",
-                "end_of_word_suffix": "",
-                "fuse_unk": False,
-                "byte_fallback": False,
-                "ignore_merges": False,
-                "vocab": dict(sorted(self.vocab.items(), key=lambda item: item[1])),
-                "merges": [list(merge) for merge in self._merges],
-            },
+            "model": bpe_model(self.vocab, self._merges),
         }
 
 

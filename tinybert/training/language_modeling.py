@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -110,6 +111,9 @@ class LanguageModeling:
     ) -> dict[str, float]:
         """Return loss, perplexity and accuracy on a corpus, always with the same masks.
 
+        For "causal" also `bits_per_character`: the information of all predicted tokens in bits,
+        over the characters of their text. Models with other tokenizers can be compared by it.
+
         Args:
             most: the number of batches to evaluate on; None for all.
             record: called with each example: its text, with masks, its loss, and the right and the
@@ -117,7 +121,7 @@ class LanguageModeling:
         """
         batches = self._evaluation_batches(tokens, batch_size)
         rounds = len(batches) if most is None else min(len(batches), most)
-        total = hits = count = 0.0
+        total = hits = count = characters = 0.0
         with (
             no_grad(), evaluation(model), progress_bar("evaluating", rounds, " batches") as advance
         ):  # fmt: skip
@@ -128,16 +132,23 @@ class LanguageModeling:
                 hits += float((predicted == labels).sum())
                 total += loss * len(labels)
                 count += len(labels)
+                if self.objective == "causal":
+                    characters += sum(map(len, self._texts(labels, rows)))
                 if record:
                     self._record(record, batch, logits, predicted, labels, rows)
                 advance(1)
         loss = total / count
         scores = {"loss": loss, "accuracy": hits / count}
-        return (
-            scores
-            if self.objective == "masked+next"
-            else {**scores, "perplexity": metrics.perplexity(loss)}
-        )
+        if self.objective != "masked+next":
+            scores["perplexity"] = metrics.perplexity(loss)
+        if characters:
+            scores["bits_per_character"] = total / math.log(2) / characters
+        return scores
+
+    def _texts(self, ids: np.ndarray, rows: np.ndarray) -> list[str]:
+        """Return the text of the ids of each row."""
+        parts = np.split(ids, np.flatnonzero(np.diff(rows)) + 1)
+        return [self.tokenizer.decode(part.tolist()) for part in parts]
 
     def _evaluation_batches(self, tokens: TokenFile, batch_size: int) -> Batches:
         if self.objective != "causal":
