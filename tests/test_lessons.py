@@ -52,6 +52,7 @@ ANSWERS: dict[str, dict[str, str]] = {  # to the questions, `name = None  # ...`
     "39_chunks_and_decoding": {"held": "2"},
     "40_rotary": {"number_of_pairs": "16"},
     "41_grouped_queries": {"key_head": "4"},
+    "44_prune_and_distil": {"rows": "64"},
 }
 
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)

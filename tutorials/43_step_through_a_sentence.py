@@ -138,4 +138,5 @@ assert softmax in wrong
 # `tinybert trace "..." --html page.html` writes it as a page.
 #
 # Exercises: `attn/backward`, `bert/layer_backward`.
-# This is the last lesson.
+#
+# Next: 44_prune_and_distil.py.

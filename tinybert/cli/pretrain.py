@@ -9,11 +9,16 @@ from typing import Any
 
 from tinybert.backend import manual_seed
 from tinybert.cli.command import Command, add_device_argument, add_json_argument
+from tinybert.cli.corpus_arguments import (
+    CORPUS_DEFAULTS,
+    add_corpus_arguments,
+    make_language_task,
+    read_corpus,
+)
 from tinybert.cli.training_arguments import (
     add_training_arguments,
     check_output,
     read_options,
-    say,
     train,
 )
 from tinybert.embedding import SentenceEmbedder
@@ -22,8 +27,7 @@ from tinybert.models import AutoConfig
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import TokenFile
 from tinybert.training.distillation import WEIGHT, SentenceDistillation, SentenceVectors
-from tinybert.training.examples import column_names
-from tinybert.training.language_modeling import OBJECTIVES, LanguageModeling
+from tinybert.training.language_modeling import LanguageModeling
 
 DETAILS = """\
 Trains a language model on text files, with fresh weights (--family) or those
@@ -51,33 +55,20 @@ EXAMPLE = """\
   $ tinybert fill-mask "The [MASK] of the ship." --model my-bert"""
 
 DEFAULTS: dict[str, Any] = {
-    "text": [], "validation": [], "model": None, "family": None, "tokenizer": None, "set": [],
-    "objective": None, "length": 128, "mask_share": 0.15, "plain_masks": False, "output": None,
-    "teacher": None, "teacher_weight": None, "column": [], "batch_size": 32, "epochs": 1,
-    "device": "cpu", "learning_rate": 5e-4,
+    **CORPUS_DEFAULTS, "model": None, "family": None, "tokenizer": None, "set": [], "output": None,
+    "teacher": None, "teacher_weight": None, "batch_size": 32, "epochs": 1, "device": "cpu",
+    "learning_rate": 5e-4,
 }  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add TEXT, --model, --family, --tokenizer, --set, ... and the training options."""
-    parser.add_argument("text", nargs="*", metavar="TEXT", help="a text file in UTF-8")
-    parser.add_argument("--validation", action="append", metavar="TEXT", help="text to measure on")
-    parser.add_argument(
-        "--column", action="append", metavar="text=NAME", help="of CSV and JSON lines files"
-    )
+    add_corpus_arguments(parser)
     parser.add_argument("--model", metavar="MODEL", help="start from the weights of this model")
     parser.add_argument("--family", metavar="NAME", help="start from fresh weights of this family")
     parser.add_argument("--tokenizer", metavar="FOLDER", help="default: that of --model")
     parser.add_argument(
         "--set", action="append", metavar="NAME=VALUE", help="an option of the model's config"
-    )
-    parser.add_argument("--objective", choices=OBJECTIVES, help="default: by the model's family")
-    parser.add_argument("--length", type=int, metavar="N", help="tokens in a row (default: 128)")
-    parser.add_argument(
-        "--mask-share", type=float, metavar="X", help="share of masked tokens (default: 0.15)"
-    )
-    parser.add_argument(
-        "--plain-masks", action="store_const", const=True, help="mask tokens, not whole words"
     )
     parser.add_argument(
         "--teacher", metavar="MODEL", help="also learn the sentence vectors of this model"
@@ -103,22 +94,10 @@ def run(args: argparse.Namespace) -> int:
     if tokenizer_folder is None:
         raise ValueError("--family needs --tokenizer FOLDER; `tinybert train-tokenizer` makes one")
     check_output(options, args)
-    column = column_names(options["column"], ("text",)).get("text", "text")
     tokenizer = AutoTokenizer.from_pretrained(resolve(tokenizer_folder))
     config = _config(options, tokenizer)
-    task: Any = LanguageModeling(
-        tokenizer, _objective(options, config), options["length"], options["mask_share"],
-        not options["plain_masks"],
-    )  # fmt: skip
-    folder = Path(options["output"])
-    folder.mkdir(parents=True, exist_ok=True)
-    tokens = TokenFile.build(folder / "tokens.safetensors", options["text"], tokenizer, column)
-    say(f"{len(tokens):,} tokens, number of documents: {len(tokens.documents) - 1:,}")
-    held_out = None
-    if options["validation"]:
-        held_out = TokenFile.build(
-            folder / "validation.safetensors", options["validation"], tokenizer, column
-        )
+    task: Any = make_language_task(options, tokenizer, config)
+    tokens, held_out = read_corpus(options, tokenizer)
     model = _model(options, task, config)
     task.check_model(model)
     if options["teacher"] is not None:
@@ -162,12 +141,6 @@ def _config(options: dict[str, Any], tokenizer: Any) -> Any:
     ids = {name: token_id for name, token_id in ids.items() if token_id is not None}
     sizes = {"vocab_size": len(tokenizer), **ids}
     return AutoConfig.for_model(options["family"], **{**sizes, **values})
-
-
-def _objective(options: dict[str, Any], config: Any) -> str:
-    if options["objective"] is not None:
-        return options["objective"]
-    return "causal" if config.model_type == "nemotron" else "masked"
 
 
 def _model(options: dict[str, Any], task: LanguageModeling, config: Any) -> Any:

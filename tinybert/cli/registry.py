@@ -30,6 +30,8 @@ COMMANDS = {
     "train-tokenizer": "Learn the vocabulary of a tokenizer",
     "pretrain": "Train a language model on text",
     "finetune": "Train a model for a task on examples",
+    "prune": "Cut a model to its most important parts",
+    "distill": "Train a small model with a large one as its teacher",
     "evaluate": "Measure a model on labelled examples or text",
     "trace": "Save every step of a model on a text as a page",
     "diff": "Compare two checkpoints tensor by tensor",

@@ -159,6 +159,7 @@ def train(
         count=task.count,
         save=tokenizer.save_pretrained,
         report=say,
+        extra=getattr(task, "projection", None),
     )
     if args.resume:
         if trainer.resume():

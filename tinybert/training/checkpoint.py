@@ -3,7 +3,8 @@
     checkpoint-00000500/
         config.json, model.safetensors    a model folder, which `from_pretrained` loads
         optimizer.safetensors             the optimizer's arrays
-        training_state.json               step, position in the data, random generators, ...
+        extra.safetensors                 the weights of the loss, if it has any
+    training_state.json               step, position in the data, random generators, ...
 
 A checkpoint is written to a temporary folder, flushed to disk, and renamed: it is there completely
 or not at all, whenever the process is killed or the disk is full.
@@ -26,6 +27,7 @@ from tinybert.optim import Optimizer
 from tinybert.weights import CheckpointError, load_file, save_file
 
 STATE_NAME, OPTIMIZER_NAME = "training_state.json", "optimizer.safetensors"
+EXTRA_NAME = "extra.safetensors"
 _NAME = re.compile(r"checkpoint-(\d{8})")
 _UNFINISHED = ".checkpoint-"
 

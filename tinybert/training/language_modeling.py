@@ -69,7 +69,8 @@ class LanguageModeling:
 
     def check_model(self, model: Any) -> None:
         """Raise ValueError if the model would see the tokens that it has to predict."""
-        if self.objective == "causal" and not (model.config.is_decoder or model.always_causal):
+        causal = model.config.is_decoder or getattr(model, "always_causal", False)
+        if self.objective == "causal" and not causal:
             raise ValueError(
                 f"the objective 'causal' needs a decoder, a model whose tokens see only those "
                 f"before them; {type(model).__name__} of this config has is_decoder=False"

@@ -15,6 +15,7 @@ import numpy as np
 from tinybert.autograd import Tensor
 from tinybert.backend import generator_state, manual_seed, set_generator_state
 from tinybert.models.base import PreTrainedModel
+from tinybert.nn import Module
 from tinybert.optim import clip_grad_norm_, decay_groups
 from tinybert.training import checkpoint
 from tinybert.training.batches import Batch, Batches
@@ -23,7 +24,7 @@ from tinybert.training.half_precision import HalfPrecision
 from tinybert.training.log import TrainingLog
 from tinybert.training.losses import model_loss
 from tinybert.training.masking import IGNORED
-from tinybert.weights import CheckpointError, load_checkpoint
+from tinybert.weights import CheckpointError, load_checkpoint, load_file, save_file
 
 BEST = "best"  # the folder of the best model so far
 # Options that may change when a run continues: they have no effect on a step.
@@ -56,6 +57,8 @@ class Trainer:
             gives the gradient of one large batch.
         save: writes the other files of a model folder, for example those of the tokenizer.
         report: called with a line of text after each evaluation and checkpoint.
+        extra: a module that is trained too and is kept in checkpoints, but not in the model folder:
+            a part of the loss. Not with float16.
 
     A run that continues from a checkpoint ends with the same weights, bit for bit, as one that was
     never stopped, on the same machine with the same number of threads.
@@ -74,14 +77,17 @@ class Trainer:
         count: Callable[[Batch], int] = count_labels,
         save: Callable[[Path], object] = lambda folder: None,
         report: Callable[[str], object] = lambda line: None,
+        extra: Module | None = None,
     ) -> None:
         self.model, self.batches, self.config, self.folder = model, batches, config, Path(folder)
         self.evaluate, self.best, self.loss, self.count = evaluate, best, loss, count
-        self.save, self.report = save, report
+        self.save, self.report, self.extra = save, report, extra
+        if config.float16 and extra is not None:
+            raise ValueError("float16=True cannot be combined with a loss that has weights")
         self.half = HalfPrecision(model) if config.float16 else None
-        trained = self.half or model
+        trained = [*(self.half or model).parameters(), *(extra.parameters() if extra else ())]
         self.optimizer = OPTIMIZERS[config.optimizer](
-            decay_groups(trained.parameters(), config.weight_decay), lr=config.learning_rate
+            decay_groups(trained, config.weight_decay), lr=config.learning_rate
         )
         warmup = round(config.warmup * config.steps)
         self.schedule = SCHEDULES[config.schedule](self.optimizer, warmup, config.steps)
@@ -203,6 +209,9 @@ class Trainer:
     def _write_checkpoint(self, folder: Path) -> None:
         self._write_model(folder)
         arrays = folder / checkpoint.OPTIMIZER_NAME
+        if self.extra is not None:
+            weights = {name: x.numpy() for name, x in self.extra.state_dict().items()}
+            save_file(weights, folder / checkpoint.EXTRA_NAME)
         state = {
             "step": self.step,
             "config": asdict(self.config),
@@ -229,6 +238,8 @@ class Trainer:
         self._check_config(state["config"])
         self.batches.load_state_dict(state["batches"])
         self._load_weights(found[-1])
+        if self.extra is not None:
+            self.extra.load_state_dict(load_file(found[-1] / checkpoint.EXTRA_NAME))
         arrays = found[-1] / checkpoint.OPTIMIZER_NAME
         checkpoint.load_optimizer(arrays, self.optimizer, state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
