@@ -23,7 +23,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tinybert import BertTokenizerFast, MegaTokenizer, show
+import numpy as np
+
+from tinybert import BertTokenizerFast, MegaTokenizer, TextStreamer, show
 from tinybert.tokenizers import save_bpe, train_bpe
 
 if hasattr(sys.stdout, "reconfigure"):  # characters that a terminal cannot print become "?"
@@ -93,8 +95,8 @@ assert (kept.offset_mapping, trimmed.offset_mapping) == ([(0, 5)], [(1, 5)])
 # ## Back to text
 # To decode, join the bytes of all tokens first, and then decode them as UTF-8. A single token can
 # be a part of a character, which is not valid UTF-8 and becomes U+FFFD. Every text survives
-# encoding and decoding. Not every list of ids does: `h`, `e` is decoded to "he", and that is
-# encoded as one token, `he`.
+# encoding and decoding. Not every list of ids does: the ids of `h` and `e` are decoded to "he", and
+# that is encoded as one token, `he`.
 
 # %%
 ids = tokenizer.encode("\U0001f917", add_special_tokens=False)
@@ -105,6 +107,20 @@ pair = tokenizer.convert_tokens_to_ids(["h", "e"])
 again = tokenizer.encode(tokenizer.decode(pair), add_special_tokens=False)
 print(pair, "->", tokenizer.decode(pair), "->", again)
 assert again == tokenizer.convert_tokens_to_ids(["he"])
+
+# %% [markdown]
+# To show a text while it is generated, a program must print no half character, and no word that
+# further tokens may continue. `TextStreamer` waits for a space, or for a whole Chinese character.
+
+# %%
+pieces: list[str] = []
+streamer = TextStreamer(tokenizer)  # `generate` calls put with each new token, and end
+streamer.on_finalized_text = lambda text, stream_end=False: pieces.append(text)  # it would print
+for i in (ids := tokenizer.encode("the cafés 東 town", add_special_tokens=False)):
+    streamer.put(np.array([i]))
+streamer.end()
+print("tokens:", *tokenizer.convert_ids_to_tokens(ids), "  pieces:", [*filter(None, pieces)])
+assert [*filter(None, pieces)] == ["the ", "cafés ", "東", " ", "town"]
 
 # %% [markdown]
 # ## Numbers
@@ -122,13 +138,7 @@ show([len(s) for s in splits.values()], "tokens of a number", cols=[str(n) for n
 assert [len(split) for split in splits.values()][:3] == [1, 1, 1]
 assert not set(splits[2029]) & set(splits[2030])
 
-# %% [markdown]
-# ## Try
-# Replace `None` by your answer and run the lesson again: the assertion checks it.
-
-# %%
 symbols = None  # how many symbols does "naïve 東" begin with, before any merge?
-
 assert symbols in (None, len("naïve 東".encode()))
 
 # %% [markdown]

@@ -1,25 +1,21 @@
 # %% [markdown]
 # # 18. Why divide by √K
-# Attention compares a query with every key by a dot product. BERT divides each dot product by √K,
-# the square root of the head size, before softmax. Without this division attention with large heads
-# hardly learns. We measure why, and then split the features into heads.
+# Attention compares a query with every key by a dot product of K numbers. Before softmax, BERT
+# divides each dot product by √K. Without this division attention with a large K hardly learns. Why?
 #
-# **You will be able to** write multi-head attention in NumPy, predict the variance of a dot
-# product, and say what large scores do to softmax and to its gradient.
+# **You will be able to** write attention in NumPy, predict the variance of a dot product, and say
+# what large scores do to softmax and to its gradient.
 #
 # **You need** lesson 15 (softmax) and lesson 2 (broadcasting).
 #
-# **Minutes** 20
+# **Minutes** 15
 #
 # | symbol | shape | meaning |
 # |---|---|---|
-# | B, T, D | | texts in the batch, tokens, features of a token |
-# | H | | number of heads |
-# | K | | size of a head, D / H |
+# | T, K | | tokens, size of a query and of a key |
 # | q, k, v | (..., T, K) | queries, keys and values |
 # | s | (..., T, T) | scores: a row for each query, a column for each key |
 # | p | (..., T, T) | attention weights, softmax(s): each row sums to 1 |
-# | x | (B, T, D) | the features that go into attention |
 
 # %%
 import math
@@ -64,7 +60,7 @@ assert np.allclose(y[-1], v[2])
 # q·k is a sum of K products. If all numbers in q and k are independent, with mean 0 and variance 1,
 # each product has variance 1. Variances of independent terms add up: q·k has variance K. Large
 # scores saturate softmax: one key gets nearly all the weight. Scores divided by √K have variance 1,
-# and the weights stay spread out for every head size.
+# and the weights stay spread out for every K.
 
 # %%
 rows, labels = [], []
@@ -101,42 +97,15 @@ for name, scale in (("not divided", 1.0), ("divided", K**-0.5)):
 assert sizes["not divided"] < sizes["divided"] / 100
 
 # %% [markdown]
-# ## Heads: several distributions for a token
-# One softmax gives a token one distribution over the keys. Multi-head attention gives it H: the D
-# features are split into H heads of size K, and each head computes its own scores. A score is now a
-# sum of K products, so the divisor is √K, not √D. The heads have to be an axis before T and K.
-# A direct reshape to (B, H, T, K) has the same shape, but mixes tokens with features.
-
-# %%
-B, T, H, K = 1, 3, 2, 2
-
-
-def split(x: np.ndarray) -> np.ndarray:  # (B, T, D) -> (B, H, T, K)
-    return x.reshape(B, T, H, K).swapaxes(1, 2)
-
-
-def merge(x: np.ndarray) -> np.ndarray:  # (B, H, T, K) -> (B, T, D)
-    return x.swapaxes(1, 2).reshape(B, T, H * K)
-
-
-x = 10 * np.arange(T)[:, None] + np.arange(H * K) + np.zeros((B, 1, 1))  # 10 * token + feature
-show(x[0], "x: 10 * token + feature", rows=["token 0", "token 1", "token 2"])
-show(split(x)[0, 1], "head 1: features 2 and 3 of each token", cols=["2", "3"])
-show(x.reshape(B, H, T, K)[0, 1], "head 1 by a direct reshape: wrong", cols=["2", "3"])
-assert np.array_equal(split(x)[0, 1], x[0, :, 2:])
-assert not np.array_equal(split(x), x.reshape(B, H, T, K))
-assert np.array_equal(merge(split(x)), x)
-
-# %% [markdown]
 # ## The same by the engine
-# `scaled_dot_product_attention` is one operation. It divides by √K and works on all heads at once.
+# `scaled_dot_product_attention` is one operation. It divides by √K.
 
 # %%
-q, k, v = (split(rng.standard_normal((B, T, H * K))) for _ in range(3))
+q, k, v = rng.standard_normal((3, 3, 4))  # T = 3, K = 4
 by_hand = attention(q, k, v)[0]
-by_engine = F.scaled_dot_product_attention(Tensor(q), Tensor(k), Tensor(v)).numpy()
-show(merge(by_hand)[0], "NumPy", rows=["token 0", "token 1", "token 2"])
-show(merge(by_engine)[0], "engine", rows=["token 0", "token 1", "token 2"])
+by_engine = F.scaled_dot_product_attention(*(Tensor(x[None, None]) for x in (q, k, v))).numpy()
+show(by_hand, "NumPy", rows=["token 0", "token 1", "token 2"])
+show(by_engine[0, 0], "engine", rows=["token 0", "token 1", "token 2"])
 assert np.allclose(by_hand, by_engine)
 
 largest_weight = None  # 8 keys have equal scores, a ninth has log(8) more: what is its weight?
@@ -144,7 +113,8 @@ assert largest_weight is None or np.isclose(largest_weight, softmax(np.log([1.0]
 
 # %% [markdown]
 # A dot product of K numbers has variance K; the division by √K keeps the weights spread out and the
-# gradient alive, whatever the size of the heads.
+# gradient alive, whatever K is.
 #
-# Exercises: `attn/heads`, `attn/scores`.
-# Next: 19_masks.py.
+# Exercises: `attn/scores`.
+#
+# Next: 19_attention_heads.py.

@@ -14,7 +14,7 @@ from tinybert.learn.patches import Patch
 EXERCISE = Exercise(
     minutes=20,
     level=4,
-    lesson=23,
+    lesson=24,
     hints=(
         "The shapes decide almost everything: dvalue has Tk rows and dcontext has Tq, so p has to "
         "be transposed. swapaxes(-1, -2) transposes every matrix of a stack.",

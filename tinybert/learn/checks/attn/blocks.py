@@ -12,7 +12,7 @@ from tinybert.learn.exercise import Case, Exercise, Mutant
 EXERCISE = Exercise(
     minutes=25,
     level=4,
-    lesson=21,
+    lesson=22,
     hints=(
         "Each query has its own top: take the maximum over the keys of the block with "
         "keepdims=True, then np.maximum with the top so far.",

@@ -11,7 +11,7 @@ from tinybert.learn.exercise import Case, Exercise, Mutant
 EXERCISE = Exercise(
     minutes=15,
     level=3,
-    lesson=19,
+    lesson=20,
     hints=(
         "Query i is the token with the number past + i, where past is the number of keys minus "
         "the number of queries. Key j is later if j is larger than that.",

@@ -17,7 +17,7 @@ READY = "write it here; ready attention is what you are building"
 EXERCISE = Exercise(
     minutes=15,
     level=3,
-    lesson=22,
+    lesson=23,
     hints=(
         "Follow the shapes: q (B, H, Tq, K) and k (B, H, Tk, K) give scores (B, H, Tq, Tk). Which "
         "two axes of k have to be swapped?",

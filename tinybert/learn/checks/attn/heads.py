@@ -13,7 +13,7 @@ _READY = "write it here with reshape and swapaxes; this is what you are building
 EXERCISE = Exercise(
     minutes=10,
     level=2,
-    lesson=18,
+    lesson=19,
     hints=(
         "The features of one token are next to each other in memory, head after head: first cut "
         "the last axis in two, into heads and features of a head.",

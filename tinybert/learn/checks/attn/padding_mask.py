@@ -13,7 +13,7 @@ from tinybert.learn.patches import Patch
 EXERCISE = Exercise(
     minutes=8,
     level=2,
-    lesson=19,
+    lesson=20,
     hints=(
         "np.where chooses between two values for each element; (1 - mask) * lowest works as well.",
         "NumPy widens easily to float64: convert the result to dtype at the end.",

@@ -10,7 +10,7 @@ from tinybert.learn.exercise import Case, Exercise, Mutant
 EXERCISE = Exercise(
     minutes=20,
     level=3,
-    lesson=20,
+    lesson=21,
     hints=(
         "np.arange gives the positions; one of them as a column minus the other as a row gives all "
         "distances at once.",

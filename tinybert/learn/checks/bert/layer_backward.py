@@ -17,7 +17,7 @@ from tinybert.models.stack import LayerOutput
 EXERCISE = Exercise(
     minutes=30,
     level=5,
-    lesson=23,
+    lesson=24,
     hints=(
         "Begin with the last line of forward: norm(dy, kept['added_2'], ...) gives the gradient of "
         "added_2, which goes to `middle` directly and into the last dense.",

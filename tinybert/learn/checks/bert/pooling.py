@@ -13,7 +13,7 @@ from tinybert.models.bert import BertModel
 EXERCISE = Exercise(
     minutes=8,
     level=1,
-    lesson=26,
+    lesson=27,
     hints=(
         "states has three axes and the mask two: mask[:, :, None] broadcasts over the features.",
         "The divisor is the number of ones in each row of the mask, not T.",

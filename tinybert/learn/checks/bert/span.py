@@ -10,7 +10,7 @@ from tinybert.learn.exercise import Case, Exercise, Mutant
 EXERCISE = Exercise(
     minutes=15,
     level=3,
-    lesson=24,
+    lesson=25,
     hints=(
         "start_log_p as a column plus end_log_p as a row is a table of all pairs: the start "
         "selects its row, the end its column.",

@@ -12,7 +12,7 @@ from tinybert.learn.exercise import Case, Exercise, Mutant
 EXERCISE = Exercise(
     minutes=15,
     level=3,
-    lesson=24,
+    lesson=25,
     hints=(
         "Join the axes of batch and tokens: dscores as (N, V) and states as (N, D). Which product "
         "of the two is (V, D)?",

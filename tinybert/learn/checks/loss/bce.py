@@ -13,7 +13,7 @@ from tinybert.learn.gradients import leaf_gradients
 EXERCISE = Exercise(
     minutes=12,
     level=2,
-    lesson=25,
+    lesson=26,
     hints=(
         "The formula of the loss works on whole arrays: np.maximum(x, 0) compares each element "
         "with 0; np.maximum and x.max are not the same.",

@@ -11,7 +11,7 @@ from tinybert.learn.exercise import Case, Exercise, Mutant
 EXERCISE = Exercise(
     minutes=10,
     level=2,
-    lesson=25,
+    lesson=26,
     hints=(
         "labels != -100 tells for each row whether it counts.",
         "An array indexed with two arrays, [rows, columns], gives one number for each pair: the "

@@ -13,7 +13,7 @@ from tinybert.learn.gradients import leaf_gradients
 EXERCISE = Exercise(
     minutes=12,
     level=3,
-    lesson=25,
+    lesson=26,
     hints=(
         "The target of a row is 1 at its label and 0 elsewhere: labels[:, None] == a row of the "
         "class numbers 0 to C - 1.",

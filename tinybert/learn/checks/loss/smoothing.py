@@ -11,7 +11,7 @@ from tinybert.learn.exercise import Case, Exercise, Mutant
 EXERCISE = Exercise(
     minutes=12,
     level=3,
-    lesson=25,
+    lesson=26,
     hints=(
         "labels[:, None] == a row of the numbers 0 to C - 1 is True at the label and False "
         "elsewhere; with a number it counts as 1 and 0.",

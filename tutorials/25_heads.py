@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 24. Heads: from features to predictions
+# # 25. Heads: from features to predictions
 # BERT computes a vector of features for each token. The head of a *model*, not of attention, turns
 # them into predictions for a task. Which features does it use, and how many scores does it compute?
 #
@@ -147,4 +147,4 @@ assert rows == len(table)
 # A head maps the features of a text or a token to scores. Without training they are random.
 #
 # Exercises: `bert/span`, `bert/tied`.
-# Next: 25_losses_and_labels.py.
+# Next: 26_losses_and_labels.py.

@@ -1,13 +1,12 @@
 # %% [markdown]
-# # 37. The gradient of a moving average runs back in time
+# # 40. The gradient of a moving average runs back in time
 # In a moving average an output depends on earlier inputs. So the gradient of an input depends on
 # *later* outputs. Backward, the recurrence runs from the end to the beginning, and the matrix of
 # the convolution is transposed.
 #
-# **You will be able to** derive the gradient of a linear recurrence and of a convolution, and
-# explain what an average in both directions computes.
+# **You will be able to** derive the gradient of a linear recurrence and of a convolution.
 #
-# **You need** lessons 2 (gradients of a value used twice), 35 (kernel) and 36 (Fourier transform).
+# **You need** lessons 2 (gradients of a value used twice), 38 (kernel) and 39 (Fourier transform).
 #
 # **Minutes** 20
 #
@@ -21,14 +20,12 @@
 # | A | (T, T) | A[t, s] = k[t − s] for s ≤ t, otherwise 0: y = A x |
 # | dy, dx, dk, ... | as y, x, k, ... | the gradient of the loss with respect to y, x, k, ... |
 # | g | (T, N) | the gradient of the loss with respect to the state after each step |
-# | back, ahead | (T) | the kernels of an average in both directions: for earlier and later inputs |
-# | B | (T, T) | B[t, s] = ahead[s − t] for s ≥ t, otherwise 0 |
 
 # %%
 import numpy as np
 
 import tinybert.functional as F
-from tinybert import Tensor, manual_seed, nn, no_grad, show
+from tinybert import Tensor, show
 
 rng = np.random.default_rng(0)
 T, N = 16, 3
@@ -123,28 +120,9 @@ for name, way in ways.items():
     print(f"ddecay by {name}:", leaves[1].grad.numpy()[0].round(6), " by hand:", ddecay.round(6))
 
 # %% [markdown]
-# ## Both directions
-# The forward pass of an encoder may use later inputs too. MEGA then has a second set of states that
-# run from the end, with a kernel `ahead`: y = (A + B) x, where A has the kernel `back`. Both
-# contain lag 0, so input t has the weight back[0] + ahead[0] in output t, as in the authors' code.
-
-# %%
-manual_seed(0)
-layer = nn.DampedEMA(1, N, bidirectional=True).double()
-back, ahead = layer.kernel(T).numpy()
-both = np.where(lag >= 0, back[lag], 0) + np.where(lag <= 0, ahead[-lag], 0)  # A + B
-show(both[:8, :8], "A + B, the first 8 steps")
-print(f"on the diagonal: {both[0, 0]:.4f}   back[0] + ahead[0]: {back[0] + ahead[0]:.4f}")
-z = both @ x + x * layer.residual_weight.item()  # the layer adds its input and applies silu
-with no_grad():
-    output = layer(Tensor(x[None, :, None]))[0].numpy()[0, :, 0]
-assert np.isclose(both[0, 0], back[0] + ahead[0])
-assert np.allclose(z / (1 + np.exp(-z)), output)
-
-# %% [markdown]
 # Forward, a causal average looks at earlier inputs. Backward, the same weights look at later
 # gradients: the recurrence runs in reverse, and A becomes Aᵀ.
 #
 # Exercises: `long/ema_fft`.
 #
-# Next: 38_gated_attention.py.
+# Next: 41_both_directions.py.

@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 30. Greedy search and sampling
+# # 31. Greedy search and sampling
 # A language model gives a probability to every token that can come next. To generate text, choose
 # one, append it, and repeat. Which one? The most likely token, or a random one?
 #
 # **You will be able to** write greedy search and sampling with temperature, top-k and top-p, and
 # say what each does to the distribution.
 #
-# **You need** lesson 15 (softmax), lesson 25 (causal language modeling), and NumPy's `argsort`.
+# **You need** lesson 15 (softmax), lesson 26 (causal language modeling), and NumPy's `argsort`.
 #
 # **Minutes** 20
 #
@@ -147,4 +147,4 @@ for seed in range(3):
 #
 # Exercises: `write/top_p`.
 #
-# Next: 31_repetition.py.
+# Next: 32_repetition.py.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 22. What the heads of a trained model look at
+# # 23. What the heads of a trained model look at
 # A BERT with 6 layers and 12 heads computes 72 attention maps for a text. Some heads have a simple
 # pattern, such as "the token before". We find such heads, draw their maps, and then switch heads
 # off, because a large weight does not prove that the model uses what it reads.
@@ -7,7 +7,7 @@
 # **You will be able to** compute the attention weights of a trained model, find heads by their
 # pattern, and measure with a head mask how much the predictions depend on a head.
 #
-# **You need** lesson 18 (attention, heads) and lesson 5 (BERT number by number).
+# **You need** lesson 19 (attention with heads) and lesson 5 (BERT number by number).
 #
 # **Minutes** 18
 #
@@ -147,4 +147,4 @@ assert maps in (None, 24 * 16)
 # predictions most: only an experiment, such as a head mask, shows what the model uses.
 #
 # Exercises: `attn/forward`.
-# Next: 23_a_layer_backward.py.
+# Next: 24_a_layer_backward.py.

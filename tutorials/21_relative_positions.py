@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 20. Relative positions: a vector for each distance
+# # 21. Relative positions: a vector for each distance
 # Attention alone does not know the order of the tokens: "dog bites man" and "man bites dog" are the
 # same to it. BERT adds a position embedding to each token. Another way is to add to each score a
 # term for the distance between query and key. We build the two that the transformers library has.
@@ -147,4 +147,4 @@ assert rows_of_E in (None, 2 * 512 - 1)
 # (and the key) and added to the scores, gives it the order without absolute positions.
 #
 # Exercises: `attn/relative`.
-# Next: 21_without_the_matrix.py.
+# Next: 22_without_the_matrix.py.

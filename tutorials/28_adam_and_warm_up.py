@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 27. Adam and warm-up: steps of one size
+# # 28. Adam and warm-up: steps of one size
 # Gradients of different weights can differ by a factor of a thousand, and no learning rate fits all
 # of them. Adam gives each weight a step size of its own. Its first steps are too large for a deep
 # network, and warm-up makes them small.
 #
 # **You will be able to** write a step of AdamW, say how large it is, and explain warm-up.
 #
-# **You need** lessons 1 (gradients) and 26 (a training loop).
+# **You need** lessons 1 (gradients) and 27 (a training loop).
 #
 # **Minutes** 20
 #
@@ -147,4 +147,4 @@ assert medians[1][-1] < entropy - 0.8
 #
 # Exercises: `parts/adam`, `parts/adamw`, `parts/warmup`, `parts/clip`.
 #
-# Next: 28_pre_training.py.
+# Next: 29_pre_training.py.

@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 25. Losses and labels
+# # 26. Losses and labels
 # A model with a head computes its loss if it gets labels. With wrong labels the loss is finite, and
 # the model learns the wrong thing without an error. So what exactly does each label mean?
 #
 # **You will be able to** compute the loss of each task from logits and labels, exclude positions
 # with −100, and find labels that are shifted twice.
 #
-# **You need** lesson 15 (cross-entropy), lesson 24 (heads), and NumPy's `where`.
+# **You need** lesson 15 (cross-entropy), lesson 25 (heads), and NumPy's `where`.
 #
 # **Minutes** 20
 #
@@ -147,4 +147,4 @@ assert wrong.loss.item() > 3 * output.loss.item()
 # that it starts near the log of the number of classes.
 #
 # Exercises: `loss/cross_entropy`, `loss/bce`, `loss/cross_entropy_backward`, `loss/smoothing`.
-# Next: 26_a_head_that_learns.py.
+# Next: 27_a_head_that_learns.py.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 41. Grouped-query attention
+# # 45. Grouped-query attention
 # A decoder keeps the keys and values of all tokens in memory. For many users at once they need more
 # memory than the weights. Grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245) lets
 # several query heads share one head of keys and values. Which head belongs to which?
@@ -7,7 +7,7 @@
 # **You will be able to** write grouped-query attention by broadcasting, find the wrong order of
 # heads by a test, and compute the memory of a token.
 #
-# **You need** lesson 18 (heads) and lesson 2 (broadcasting).
+# **You need** lesson 19 (heads) and lesson 2 (broadcasting).
 #
 # **Minutes** 15
 #
@@ -137,4 +137,4 @@ assert key_head in (None, 13 // (24 // 8))
 # before, and a token needs G/H of the memory.
 #
 # Exercises: `attn/heads`.
-# Next: 42_what_the_cache_saves.py.
+# Next: 46_nemotron_block.py.

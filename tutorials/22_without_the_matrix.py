@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 21. Attention without the T × T matrix
+# # 22. Attention without the T × T matrix
 # The attention weights of T tokens are T² numbers in each head: for 32,000 tokens, 4 GB. The output
 # has T · K numbers only. Flash attention computes it block by block and never stores the weights.
 # The result is equal, up to rounding.
@@ -144,4 +144,4 @@ assert largest in (None, 12 * 8000**2 * 4 // 10**6)
 # so the T × T matrix is never stored.
 #
 # Exercises: `attn/blocks`.
-# Next: 22_what_heads_look_at.py.
+# Next: 23_what_heads_look_at.py.

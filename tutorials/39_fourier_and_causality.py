@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 36. Convolution by Fourier transform, and is it causal?
+# # 39. Convolution by Fourier transform, and is it causal?
 # A convolution of T steps takes about T²/2 products. With the fast Fourier transform (FFT) it takes
 # about T log T. But the transform treats the sequence as a circle, so that late inputs can leak
 # into early outputs. A language model with such a leak sees the token that it should predict.
 #
 # **You will be able to** convolve two sequences by FFT, choose its size, and test for causality.
 #
-# **You need** lesson 35 (kernel and convolution), complex numbers and NumPy's `fft`.
+# **You need** lesson 38 (kernel and convolution), complex numbers and NumPy's `fft`.
 #
 # **Minutes** 20
 #
@@ -147,4 +147,4 @@ assert wrong in (None, (~np.isclose(by_fft(seven, three, 8), direct(seven, three
 #
 # Exercises: `long/ema_fft`.
 #
-# Next: 37_ema_backward.py.
+# Next: 40_ema_backward.py.

@@ -1,11 +1,11 @@
 # %% [markdown]
-# # 23. Backpropagation through a layer of BERT
+# # 24. Backpropagation through a layer of BERT
 # A layer of BERT has attention, two residual connections, two layer norms and a feed-forward block.
 # We compute its backward pass in NumPy with pretrained weights, and get the engine's gradients.
 #
 # **You will be able to** write the backward pass of a whole layer from those of its parts.
 #
-# **You need** lessons 15 to 19: softmax, GELU, layer norm, attention with several heads, masks.
+# **You need** lessons 15 to 20: softmax, GELU, layer norm, attention with several heads, masks.
 #
 # **Minutes** 20
 #
@@ -147,4 +147,4 @@ assert zero_at_padding in (None, not layer_backward(dy * ~padded[..., None])[0][
 # its gradients are added: two at a residual connection, four for x.
 #
 # Exercises: `attn/backward`, `bert/layer_backward`.
-# Next: 24_heads.py.
+# Next: 25_heads.py.

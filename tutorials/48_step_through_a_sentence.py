@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 43. Step through a sentence
+# # 48. Step through a sentence
 # The engine can write down what it computes: every operation with its inputs and its result, and
 # the gradients that come back. We read such a record of the model inside the package, check its
 # numbers, find a head that links "it" to its noun, and see where the gradient of this word splits.
@@ -7,7 +7,7 @@
 # **You will be able to** record a model, find the step of any operation, compute its number by
 # hand, and say through which operation most of a gradient passes.
 #
-# **You need** lesson 15 (softmax), lesson 18 (heads) and lesson 23 (a layer backward).
+# **You need** lesson 15 (softmax), lesson 19 (heads) and lesson 24 (a layer backward).
 #
 # **Minutes** 20
 #

@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 26. A head that learns
+# # 27. A head that learns
 # We train a head that says whether a sentence is friendly. Its loss falls to almost 0. Has it
 # learned anything? A loss cannot tell, so we measure on sentences that it has not seen.
 #
 # **You will be able to** train a head on frozen features, and tell learning from memorizing by
 # cross-validation and a control with shuffled labels.
 #
-# **You need** lesson 24 (heads), lesson 25 (losses), and NumPy's `median`.
+# **You need** lesson 25 (heads), lesson 26 (losses), and NumPy's `median`.
 #
 # **Minutes** 15
 #
@@ -147,4 +147,4 @@ assert np.median(shares[1]) < 0.7
 # learned, and shuffled labels show what guessing looks like.
 #
 # Exercises: `bert/pooling`.
-# Next: 27_adam_and_warm_up.py.
+# Next: 28_adam_and_warm_up.py.
