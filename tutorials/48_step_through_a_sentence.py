@@ -139,4 +139,4 @@ assert softmax in wrong
 #
 # Exercises: `attn/backward`, `bert/layer_backward`.
 #
-# Next: 44_prune_and_distil.py.
+# Next: 49_prune_and_distil.py.

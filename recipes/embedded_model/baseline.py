@@ -94,7 +94,7 @@ def similarities(train: TokenFile, vectors: SentenceVectors, size: int) -> float
         np.bincount(tokens.ids[slice(*tokens.sentences[i : i + 2])], minlength=size) * weights
         for i in chosen
     ])  # fmt: skip
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     teacher = vectors.vectors[chosen].astype(np.float32)
     pairs = np.triu_indices(len(chosen), 1)
     return metrics.pearson((rows @ rows.T)[pairs], (teacher @ teacher.T)[pairs])

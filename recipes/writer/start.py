@@ -18,13 +18,14 @@ to 2,600 times in training: the later layers hardly see which token they are at.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 
 from tinybert import AutoTokenizer, NemotronConfig, NemotronForCausalLM
 from tinybert.backend import manual_seed
 
-SIZES = {
+SIZES: dict[str, Any] = {
     "hidden_size": 256, "num_hidden_layers": 5, "num_attention_heads": 4, "num_key_value_heads": 1,
     "intermediate_size": 1024, "max_position_embeddings": 256, "tie_word_embeddings": True,
 }  # fmt: skip

@@ -122,8 +122,8 @@ def parse_device(device: str) -> tuple[Backend, int]:
     cuda = _load_cuda()
     if index:
         raise DeviceError(
-            f"device {device!r}: a process uses one GPU, its first; choose which one that is by the "
-            f"environment variable CUDA_VISIBLE_DEVICES={index}, and use device 'cuda'"
+            f"device {device!r}: a process uses one GPU, its first; choose which one that is by "
+            f"the environment variable CUDA_VISIBLE_DEVICES={index}, and use device 'cuda'"
         )
     return cuda, index
 
