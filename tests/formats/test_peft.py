@@ -17,6 +17,7 @@ import tinybert
 from tests.fixtures.frameworks import unpack
 from tests.support import assert_close
 from tinybert import CheckpointError, LoraConfig, add_adapters
+from tinybert.cli.main import main
 from tinybert.files import FileError
 from tinybert.lora_config import MOST_BASES
 from tinybert.weights import open_checkpoint
@@ -106,6 +107,24 @@ def test_the_reader_merges_and_is_lazy(saved: Path) -> None:
         assert (reader[key] == b[key]).all()
         if os.name == "posix":
             assert reader.mapped(key) is not None
+
+
+def test_convert_merges_and_inspect_lists(saved: Path, tmp_path: Path, capsys: Any) -> None:
+    """The base has the config and the tokenizer that PEFT's folder lacks."""
+    for name in ("head", "BertForMaskedLM"):
+        shutil.copytree(saved / name, tmp_path / name)
+    (tmp_path / "BertForMaskedLM" / "vocab.txt").write_text("[UNK]\n")
+    assert main(["convert", str(tmp_path / "head"), str(tmp_path / "merged")]) == 0
+    files = {path.name for path in (tmp_path / "merged").iterdir()}
+    assert files == {"config.json", "model.safetensors", "vocab.txt"}
+    expected = tinybert.load_file(saved / "head" / "expected.safetensors")["logits"]
+    model = tinybert.BertForSequenceClassification.from_pretrained(
+        tmp_path / "merged", num_labels=3
+    )
+    assert_close(model(IDS).logits.numpy(), expected, rtol=1e-5)
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "head"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["model_type"] == "bert"
 
 
 # --- what cannot be used --------------------------------------------------------------------------

@@ -127,13 +127,23 @@ def test_options_of_single_layers_and_float16(tmp_path: Path) -> None:
     assert_close(loaded(IDS).logits.numpy(), model(IDS).logits.numpy(), rtol=2e-3)
 
 
+def test_a_pattern_is_the_end_of_a_name_in_whole_words() -> None:
+    """As in PEFT, where it is the expression `(.*\\.)?(pattern)$`."""
+    config = LoraConfig(r=8, rank_pattern={"^a.value": 1, "value": 2, "self.key": 3})
+    names = ("a.value", "b.a.value", "my_value", "a.self.key", "a.itself.key", "value.dense")
+    assert [config.rank(name) for name in names] == [1, 2, 8, 3, 8, 8]
+
+
 def test_adapters_over_adapters(tmp_path: Path) -> None:
     model = adapted("Bert", tmp_path / "base")
     train(model)
     model.save_pretrained(tmp_path / "first")
     second = type(model).from_pretrained(tmp_path / "first")
-    add_adapters(second, LoraConfig(r=2, target_modules=["key"], modules_to_save=["classifier"]))
+    options = {"target_modules": ["key", "dense"], "modules_to_save": ["classifier"]}
+    add_adapters(second, LoraConfig(r=2, **options))
     train(second)
+    trained = {n: p.numpy() for n, p in second.named_parameters() if "lora_B" in n}
+    assert all(array.any() for array in trained.values())  # also where GELU is fused
     second.save_pretrained(tmp_path / "second")
     loaded = type(model).from_pretrained(tmp_path / "second")
     assert_close(loaded(IDS).logits.numpy(), second(IDS).logits.numpy(), rtol=1e-5)
