@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import tinybert
+from tinybert import embedded
 from tinybert.fetch import model_folder
 
 ROOT = Path(tinybert.__file__).parents[1]
@@ -43,9 +44,12 @@ def test_the_wheel_is_complete(wheel: zipfile.ZipFile) -> None:
     tutorials = {f"tinybert/tutorials/{path.name}" for path in (ROOT / "tutorials").glob("*.py")}
     assert tutorials
     assert tutorials <= names
-    embedded = {f.relative_to(ROOT).as_posix() for f in model_folder().rglob("*") if f.is_file()}
-    assert embedded <= names
-    assert sum(wheel.getinfo(name).compress_size for name in embedded) < 18_000_000
+    for model in map(model_folder, embedded.names()):
+        files = {f.relative_to(ROOT).as_posix() for f in model.rglob("*") if f.is_file()}
+        assert files <= names
+        notice = (model / "NOTICE").relative_to(ROOT).as_posix()
+        assert notice not in files or any(name.endswith(f"licenses/{notice}") for name in names)
+    assert os.path.getsize(str(wheel.filename)) < 28_000_000
     others = {name.split("/")[0] for name in names} - {"tinybert"}
     assert {name for name in others if not name.endswith(".dist-info")} == set()
 

@@ -30,7 +30,7 @@ from tinybert.training import TokenFile, metrics
 from tinybert.training.distillation import SentenceVectors, evaluated_sentences
 from tinybert.training.language_modeling import LanguageModeling
 
-K = 30.0  # how many occurrences of a context the less exact estimate is worth
+K = 100.0  # how many occurrences of a context the less exact estimate is worth
 
 
 class Neighbours:

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tinybert import embedded
 from tinybert.cli.main import main
 from tinybert.cli.registry import COMMANDS
+from tinybert.embedded.card import cards
 from tinybert.learn.catalogue import NAMES
 from tinybert.learn.lessons import lessons
 from tinybert.learn.museum.bugs import rooms
 from tinybert.learn.site import execution
+from tinybert.learn.site.models import model_pages
 
 pages = pytest.importorskip("tinybert.learn.site.pages")
 for library in ("markdown_it", "pygments", "pdoc"):
@@ -136,6 +139,17 @@ def test_everything_has_its_page_and_is_found(site: Path) -> None:
     for lesson in lessons():
         page = (site / "lessons" / f"{lesson.path.stem}.html").read_text("utf-8")
         assert page.count('<div class="code">') == sum(cell.is_code for cell in lesson.cells)
+
+
+def test_every_model_has_a_page_with_its_card() -> None:
+    first, *others = model_pages()
+    assert [page.title for page in others] == embedded.names()
+    for page, card in zip(others, cards(), strict=True):
+        assert f'<a href="models/{card.name}.html">' in first.body
+        assert all(score.show(score.value) in page.body for score in card.scores)
+        assert page.body.count("<img") == len(card.curves)
+        for tag, link in Links(page.body).links:
+            assert link.startswith("https:" if tag == "a" else "data:image/png;base64,")
 
 
 @pytest.mark.slow

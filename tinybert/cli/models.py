@@ -115,7 +115,7 @@ def _card(card: Card, facts: dict[str, str], folder: Path, width: int) -> Iterat
         yield from ("", _filled(text, width))
     for data in card.data:
         yield from ("", _filled(f"{data.file}: {data.about} Made by {data.made_by}.", width))
-    yield ""
+    yield from ("", "In the folder of these files, the first line computes all values again:", "")
     yield from (f"  $ {shell(command, width - 4)}" for command in commands_of(card))
 
     yield from ("", "EXAMPLES", "", _filled(card.examples.about, width), "")

@@ -37,6 +37,7 @@ def build(folder: Path) -> int:
     """
     for module in ("markdown_it", "pygments", "pdoc"):
         optional(module, "site", "the site")
+    from tinybert.learn.site.models import model_pages
     from tinybert.learn.site.pages import Page, clear, markdown, write_api, write_index, write_site
 
     clear(folder)
@@ -44,6 +45,7 @@ def build(folder: Path) -> int:
     own = [
         Page("index.html", "tinybert", markdown(START), START),
         Page("commands.html", "Commands", *_commands()),
+        *model_pages(),
         Page("changelog.html", "Changelog", markdown(changes), changes),
         Page("contributing.html", "Contributing", markdown(contributing), contributing),
     ]

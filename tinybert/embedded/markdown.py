@@ -41,9 +41,8 @@ def _parts(card: Card, facts: Mapping[str, str]) -> Iterator[str]:
         yield _paragraph(
             f"`{data.file}`: {data.about} Made by `{data.made_by}`; SHA-256 `{data.sha256}`."
         )
-    yield "In the folder of the held-out files, this computes all values again, or one:"
-    commands = [f"tinybert evaluate card {card.name} .", *commands_of(card)]
-    yield _code("bash", (shell(command, 100) for command in commands))
+    yield "In the folder of the held-out files, the first line computes all values again:"
+    yield _code("bash", (shell(command, 100) for command in commands_of(card)))
 
     yield "## Examples"
     yield _paragraph(card.examples.about)
@@ -86,10 +85,10 @@ def baseline_of(score: Score) -> str:
 
 
 def commands_of(card: Card) -> list[str]:
-    """Return the commands of all scores, then of their baselines, each once."""
+    """Return the command that computes all scores, those of each, and of baselines, each once."""
     baselines = [score.baseline for score in card.scores if score.baseline is not None]
     found = [score.command for score in card.scores] + [known.command for known in baselines]
-    return [*dict.fromkeys(found)]
+    return [f"tinybert evaluate card {card.name} .", *dict.fromkeys(found)]
 
 
 def prompt_of(example: Example) -> str:

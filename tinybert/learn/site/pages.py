@@ -31,6 +31,7 @@ NAVIGATION = {
     "lessons.html": "Lessons",
     "exercises.html": "Exercises",
     "commands.html": "Commands",
+    "models.html": "Models",
     "museum.html": "Museum",
     "api/tinybert.html": "API",
     "changelog.html": "Changelog",
