@@ -29,9 +29,9 @@ EXAMPLE = """\
   $ tinybert tutorials list
   $ tinybert tutorials run attention
   $ tinybert tutorials open 1
-  wrote tinybert-lessons/01_tensor_and_tape.py
-  run it:       python tinybert-lessons/01_tensor_and_tape.py
-  step through: python -m pdb tinybert-lessons/01_tensor_and_tape.py"""
+  wrote tinybert-lessons/01_the_tape.py
+  run it:       python tinybert-lessons/01_the_tape.py
+  step through: python -m pdb tinybert-lessons/01_the_tape.py"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
