@@ -207,8 +207,11 @@ def test_everything_has_its_page_and_is_found(site: Path) -> None:
     assert all(f'id="{name}"' in commands for name in COMMANDS)
     museum = (site / "museum.html").read_text("utf-8")
     assert all(f'id="{bug.name}"' in museum for bugs in rooms().values() for bug in bugs)
+    texts = {path: Links(path.read_text("utf-8")) for path in site.rglob("*.html")}
     for entry in entries:
-        assert (site / entry["path"].partition("#")[0]).is_file()
+        path, _, name = entry["path"].partition("#")
+        assert not name or name in texts[site / path].names, entry
+        assert site / path in texts
     for lesson in lessons():
         text = (site / "lessons" / f"{lesson.path.stem}.html").read_text("utf-8")
         assert text.count('<div class="code">') == sum(cell.is_code for cell in lesson.cells)

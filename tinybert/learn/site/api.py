@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tinybert.learn.site.page import Page
@@ -26,11 +28,24 @@ def api_pages() -> Iterator[tuple[Page, list[dict[str, str]]]]:
     with warnings.catch_warnings():
         # It shows annotations that only type checkers can resolve as they are written, and warns.
         warnings.simplefilter("ignore", UserWarning)
-        modules = {name: pdoc.doc.Module.from_name(name) for name in names}
+        modules = {name: pdoc.doc.Module(_with_all(import_module(name))) for name in names}
         for name, module in modules.items():
             body = pdoc.render.html_module(module, modules)
             path = f"api/{name.replace('.', '/')}.html"
             yield Page(path, f"{name}: API", body, module.docstring), list(_entries(module, path))
+
+
+def _with_all(module: ModuleType) -> ModuleType:
+    """Return the module, or a copy with `__all__` if it has none: pdoc leaves out what is imported.
+
+    That of `tinybert.functional`, whose content is its list of imports, would be empty.
+    """
+    if hasattr(module, "__all__"):
+        return module
+    copy = ModuleType(module.__name__)
+    names = [name for name, value in vars(module).items() if callable(value)]
+    vars(copy).update(vars(module), __all__=names)
+    return copy
 
 
 def _entries(module: Any, path: str) -> Iterator[dict[str, str]]:

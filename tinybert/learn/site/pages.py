@@ -10,13 +10,14 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from tinybert.learn.catalogue import CHAPTERS, task_of
 from tinybert.learn.demos import DEMOS, script_of
-from tinybert.learn.lessons import Lesson, lessons
+from tinybert.learn.lessons import Lesson, lesson_of, lessons
 from tinybert.learn.museum.bugs import rooms
 from tinybert.learn.museum.excerpt import excerpt
 from tinybert.learn.recipes import GROUPS, text_of
@@ -64,7 +65,14 @@ def _path_of(lesson: Lesson) -> str:
 def _linked(text: str) -> str:
     """Turn the names of lessons and exercises into links."""
     text = re.sub(r"\b(\d\d_\w+)\.py\b", r"[\1](\1.html)", text)
+    text = re.sub(r"\blesson (\d+)\b", lambda found: f"[{found[0]}](../{_path(found[1])})", text)
     return re.sub(r"`([a-z]+/[a-z_0-9]+)`", r"[`\1`](../exercises/\1.html)", text)
+
+
+@cache
+def _path(number: str) -> str:
+    """Return the path of a lesson by its number."""
+    return _path_of(lesson_of(number))
 
 
 def list_of_lessons(known: list[Lesson]) -> Page:
@@ -109,7 +117,8 @@ def _exercise_page(task: Any) -> Page:
     body = (
         f"<h1>{html.escape(task.name)}</h1>"
         f"<p>{html.escape(task.title)}. {exercise.minutes} minutes, level {exercise.level} of 5; "
-        f"lesson {exercise.lesson}.</p>{code(task.blank)}{hints}"
+        f'<a href="../../{_path(str(exercise.lesson))}">lesson {exercise.lesson}</a>.</p>'
+        f"{code(task.blank)}{hints}"
         f"<p>The check knows {len(exercise.mutants)} usual mistakes and names yours if it is "
         f"among them:</p>{code(f'tinybert exercises check {task.name}', 'bash')}"
     )
