@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.snippets import run_command
 from tinybert.bench import CASES
 from tinybert.cli.main import main
 from tinybert.cli.registry import COMMANDS
@@ -68,6 +69,31 @@ def test_commands_print_what_is_shown(
     assert program == "tinybert"
     assert main(arguments) == 0
     assert capsys.readouterr().out == output
+
+
+# What this test does not run: `.ci/run` installs and tests, and `watch` waits for changes of a file
+# (tests/cli/test_exercises.py).
+ELSEWHERE = re.compile(r"^pip install|^tinybert exercises watch$")
+ROWS = "text,label\nWhat a film!,good\nI slept.,bad\nBrilliant.,good\nToo long.,bad\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the README's commands are for a POSIX shell")
+def test_commands_without_output_work(tmp_path: Path) -> None:
+    """One after another in one folder, with small files of the names that they read."""
+    text = (ROOT / "LICENSE").read_text("utf-8")
+    for name in ("corpus.txt", "held-out.txt"):
+        (tmp_path / name).write_text(text[:4000], "utf-8")
+    for name in ("train.csv", "valid.csv", "test.csv"):
+        (tmp_path / name).write_text(ROWS, "utf-8")
+    joined = "".join(blocks("bash")).replace("\\\n", " ")
+    commands = [line for line in joined.splitlines() if line and not ELSEWHERE.search(line)]
+    assert len(commands) == 10
+    for command in commands:
+        ran = run_command(command, tmp_path)
+        assert ran.returncode == 0, f"$ {command}\n{ran.stdout}"
+    made = {"page.html", "losses.png", "answers.jsonl", "my-classifier", "tinybert-exercises"}
+    assert made <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_check_says_what_is_shown(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,12 +15,13 @@ from tinybert.cli.main import main
 from tinybert.cli.registry import COMMANDS
 from tinybert.embedded.card import cards
 from tinybert.learn.catalogue import NAMES
+from tinybert.learn.demos import DEMOS
 from tinybert.learn.lessons import lessons
 from tinybert.learn.museum.bugs import rooms
-from tinybert.learn.site import execution
+from tinybert.learn.recipes import GROUPS, text_of
+from tinybert.learn.site import api, execution, page, pages
 from tinybert.learn.site.models import model_pages
 
-pages = pytest.importorskip("tinybert.learn.site.pages")
 for library in ("markdown_it", "pygments", "pdoc"):
     pytest.importorskip(library)
 
@@ -42,6 +44,17 @@ show(x, "after")
 # %%
 print(__name__)
 """
+
+
+# The lightness of text and background, of the page and of the first code on it.
+COLOURS = """() => {
+  const light = (element, name) => {
+    const [r, g, b] = getComputedStyle(element)[name].match(/[\\d.]+/g).map(Number);
+    return (0.3 * r + 0.59 * g + 0.11 * b) / 255;
+  };
+  const block = document.querySelector(".code pre, .pdoc .attr") || document.body;
+  return [light(block, "color"), light(block, "backgroundColor")];
+}"""
 
 
 class Links(HTMLParser):
@@ -79,13 +92,67 @@ def test_a_lesson_with_an_error_is_named(tmp_path: Path) -> None:
         execution.outputs_of(path)
 
 
+def test_a_script_without_cells_is_one_cell(tmp_path: Path) -> None:
+    path = tmp_path / "demo.py"
+    path.write_text('"""About."""\n\nprint(__name__, __file__)\n', "utf-8")
+    assert execution.outputs_of(path) == [[{"text": f"__main__ {path}\n"}]]
+
+
+def test_the_page_of_a_demo_has_its_output_and_its_script() -> None:
+    found = pages.demo_page("first-bytes")
+    assert found.path == "demos/first-bytes.html"
+    first, _, second = found.body.partition("The script")
+    assert "tinybert demo run first-bytes" in re.sub(r"<[^>]*>", "", first)
+    assert "is a Git LFS pointer" in first
+    assert "TemporaryDirectory" in second
+    assert "Most broken downloads" in first  # the docstring is the text, and not code again
+    assert "Most broken downloads" not in second
+
+
+def test_when_one_page_fails_the_others_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+
+    def fail(subject: object) -> page.Page:
+        ran.append(subject)
+        raise ValueError("stops")
+
+    monkeypatch.setattr(pages, "lesson_page", fail)
+    monkeypatch.setattr(pages, "demo_page", fail)
+    monkeypatch.setattr(pages.os, "cpu_count", lambda: 1)
+    with pytest.raises(ValueError, match="stops"):
+        pages.executed_pages()
+    assert len(ran) < len(lessons())
+
+
+def test_fenced_code_is_highlighted_and_names_its_file() -> None:
+    text = page.markdown("```python a/b.py\nx = '<b>'\n```\n\n```python check\ny = 1\n```\n")
+    assert '<div class="file">a/b.py</div>' in text
+    assert "check" not in text
+    assert text.count('<div class="code">') == 2
+    assert "&lt;b&gt;" in text
+
+
+def test_the_search_reads_words_and_no_marks() -> None:
+    text = "# T\n\n**You** [x](a.html) `a[0]` 2**n [MASK]\n|---|---|\n| b |"
+    assert page.plain(text) == "T You x a[0] 2**n [MASK] | b |"
+
+
+@pytest.mark.parametrize("path", ["lessons/01.html", "lessons.html", "api/tinybert/nn.html"])
+def test_the_menu_marks_where_the_reader_is(path: str) -> None:
+    text = page.render(page.Page(path, "", "", ""))
+    (marked,) = re.findall(r'<a href="([^"]*)" aria-current="(page|true)"', text)
+    known = path in page.NAVIGATION
+    menu = "api/tinybert.html" if path.startswith("api") else "lessons.html"
+    assert marked == ("../" * path.count("/") + menu, "page" if known else "true")
+
+
 def test_a_page_shows_markup_and_obeys_none() -> None:
-    text = pages.markdown("# <b>x</b>\n\n| a | b |\n|---|---|\n| 1 | <script> |")
+    text = page.markdown("# <b>x</b>\n\n| a | b |\n|---|---|\n| 1 | <script> |")
     assert "<table>" in text
     assert "&lt;script&gt;" in text
     assert "<b>" not in text
-    assert "&lt;b&gt;" in pages.printed("<b>\x1b[31m")
-    assert "\x1b" not in pages.printed("<b>\x1b[31m")
+    assert "&lt;b&gt;" in page.printed("<b>\x1b[31m")
+    assert "\x1b" not in page.printed("<b>\x1b[31m")
 
 
 def test_a_folder_with_other_files_is_kept(
@@ -107,9 +174,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_every_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     found = {path: Links(path.read_text("utf-8")) for path in site.rglob("*.html")}
-    for path, page in found.items():
-        for tag, link in page.links:
-            if path.parent.name == "api" and link.startswith("#"):
+    for path, text in found.items():
+        for tag, link in text.links:
+            if "api" in path.parts and "#" in link:
                 continue  # pdoc links to names that it leaves out
             if link.startswith("https:"):
                 assert tag == "a", (path, link)
@@ -130,25 +197,36 @@ def test_everything_has_its_page_and_is_found(site: Path) -> None:
     titles = {entry["title"] for entry in entries}
     assert {lesson.title for lesson in lessons()} <= titles
     assert set(NAMES) <= titles
+    assert set(DEMOS.values()) <= titles
+    recipes = " ".join(GROUPS.values()).split()
+    assert {text_of(name).partition("\n")[0].removeprefix("# ") for name in recipes} <= titles
+    assert {"Tensor", "functional.softmax", "nn.LayerNorm"} <= titles
+    for module in ("", *(f"/{name}" for name in api.MODULES)):
+        text = (site / f"api/tinybert{module}.html").read_text("utf-8")
+        assert text.count('<nav aria-label="Pages">') == 1
+        assert "</html>" in text
     commands = (site / "commands.html").read_text("utf-8")
     assert all(f'id="{name}"' in commands for name in COMMANDS)
     museum = (site / "museum.html").read_text("utf-8")
     assert all(f'id="{bug.name}"' in museum for bugs in rooms().values() for bug in bugs)
+    texts = {path: Links(path.read_text("utf-8")) for path in site.rglob("*.html")}
     for entry in entries:
-        assert (site / entry["path"].partition("#")[0]).is_file()
+        path, _, name = entry["path"].partition("#")
+        assert not name or name in texts[site / path].names, entry
+        assert site / path in texts
     for lesson in lessons():
-        page = (site / "lessons" / f"{lesson.path.stem}.html").read_text("utf-8")
-        assert page.count('<div class="code">') == sum(cell.is_code for cell in lesson.cells)
+        text = (site / "lessons" / f"{lesson.path.stem}.html").read_text("utf-8")
+        assert text.count('<div class="code">') == sum(cell.is_code for cell in lesson.cells)
 
 
 def test_every_model_has_a_page_with_its_card() -> None:
     first, *others = model_pages()
-    assert [page.title for page in others] == embedded.names()
-    for page, card in zip(others, cards(), strict=True):
+    assert [model.title for model in others] == embedded.names()
+    for model, card in zip(others, cards(), strict=True):
         assert f'<a href="models/{card.name}.html">' in first.body
-        assert all(score.show(score.value) in page.body for score in card.scores)
-        assert page.body.count("<img") == len(card.curves)
-        for tag, link in Links(page.body).links:
+        assert all(score.show(score.value) in model.body for score in card.scores)
+        assert model.body.count("<img") == len(card.curves)
+        for tag, link in Links(model.body).links:
             assert link.startswith("https:" if tag == "a" else "data:image/png;base64,")
 
 
@@ -161,27 +239,36 @@ def test_the_site_in_a_browser(site: Path) -> None:
         pytest.skip("needs chromium")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
         messages: list[str] = []
         requests: list[str] = []
-        page.on("console", lambda message: messages.append(message.text))
-        page.on("pageerror", lambda error: messages.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        for name in ("index", "lessons", "exercises", "museum", "commands", "changelog"):
-            for width in (390, 1280):
-                page.set_viewport_size({"width": width, "height": 800})
-                page.goto((site / f"{name}.html").as_uri())
-                assert page.evaluate("document.documentElement.scrollWidth") <= width, name
-        for query in ("sampling", "attention mask", "layer norm"):
-            page.keyboard.press("/")
-            page.fill("#search", query)
-            first = page.text_content("#results li")
-            assert first
-            assert all(
-                word in (page.text_content("#results") or "").lower() for word in query.split()
+        for scheme, width in (("light", 1280), ("dark", 390)):
+            context = browser.new_context(
+                viewport={"width": width, "height": 800}, color_scheme=scheme
             )
-        page.keyboard.press("Enter")
-        page.wait_for_url(lambda url: not url.endswith("changelog.html"))
+            tab = context.new_page()
+            tab.on("console", lambda message: messages.append(message.text))
+            tab.on("pageerror", lambda error: messages.append(str(error)))
+            tab.on("request", lambda request: requests.append(request.url))
+            for path in sorted(site.rglob("*.html")):
+                tab.goto(path.as_uri())
+                assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
+                ink, back = tab.evaluate(COLOURS)
+                assert (ink > 0.5 > back) if scheme == "dark" else (ink < 0.5 < back), path
+        for query, place in (
+            ("sampling", "lessons/"),
+            ("attention mask", "lessons/"),
+            ("layer norm", "lessons/"),
+            ("checkpoint file", "recipes/"),
+            ("logits differ", "demos/"),
+            ("functional.softmax", "api/"),
+        ):
+            tab.goto((site / "index.html").as_uri())
+            tab.keyboard.press("/")
+            tab.fill("#search", query)
+            shown = (tab.text_content("#results li") or "").lower()
+            assert all(word in shown for word in query.split()), (query, shown)
+            tab.keyboard.press("Enter")
+            tab.wait_for_url(lambda url, place=place: f"/{place}" in url)
         browser.close()
     assert messages == []
     assert all(url.startswith("file:") for url in requests), requests

@@ -25,7 +25,8 @@ EXAMPLE = """\
     # module                      class      shape    max abs max rel verdict
     0 embeddings.word_embeddings  Embedding  1x6x384  0.0e+00 0.0e+00 ok
   ...
-  All 105 outputs agree."""
+  All 106 outputs agree.
+  ..."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,16 +15,28 @@ START = """\
 A deep-learning engine small enough to read that runs pretrained BERT checkpoints. Every layer is
 written from scratch on NumPy: what you read in these pages is what runs.
 
-Three roads lead through it:
+```console
+$ tinybert similarity "A man eats food." "Someone is having lunch." "The sky is blue."
+       1     2     3
+ 1  1.00  0.55  0.01
+ 2  0.55  1.00  0.13
+ 3  0.01  0.13  1.00
+
+ 1  A man eats food.
+ 2  Someone is having lunch.
+ 3  The sky is blue.
+```
+
+Choose by what you want:
 
 1. **Build the engine**: [sixty exercises](exercises.html), one function each, checked by known
    mistakes. `tinybert exercises start` begins.
-2. **Run pretrained models**: [the commands](commands.html). `tinybert similarity` and
-   `tinybert fill-mask` need no download.
-3. **Read the maths**: [the lessons](lessons.html), one idea each, in code whose results are shown;
-   `tinybert step "The cat sat."` steps through a model, forwards and backwards.
-
-The [API reference](api/tinybert.html) lists every public name.
+2. **Run pretrained models**: [recipes](recipes.html) by what you want to do, [demos](demos.html),
+   and all [commands](commands.html).
+3. **Understand the maths**: [the lessons](lessons.html), one idea each, in code whose results are
+   shown; `tinybert step "The cat sat."` steps through a model, forwards and backwards.
+4. **Look something up**: the [API reference](api/tinybert.html) has every public name, the search
+   above finds it, and the [museum of bugs](museum.html) shows what goes wrong silently.
 """
 
 
@@ -37,21 +49,24 @@ def build(folder: Path) -> int:
     """
     for module in ("markdown_it", "pygments", "pdoc"):
         optional(module, "site", "the site")
+    from tinybert.learn.site.api import api_pages
     from tinybert.learn.site.models import model_pages
-    from tinybert.learn.site.pages import Page, clear, markdown, write_api, write_index, write_site
+    from tinybert.learn.site.page import Page, markdown_page, plain
+    from tinybert.learn.site.pages import clear, write_index, write_site
 
     clear(folder)
-    changes, contributing = _document("CHANGELOG.md"), _document("CONTRIBUTING.md")
+    api = [*api_pages()]
     own = [
-        Page("index.html", "tinybert", markdown(START), START),
+        markdown_page("index.html", "tinybert", START),
         Page("commands.html", "Commands", *_commands()),
         *model_pages(),
-        Page("changelog.html", "Changelog", markdown(changes), changes),
-        Page("contributing.html", "Contributing", markdown(contributing), contributing),
+        markdown_page("changelog.html", "Changelog", _document("CHANGELOG.md")),
+        markdown_page("contributing.html", "Contributing", _document("CONTRIBUTING.md")),
+        *(page for page, _ in api),
     ]
     pages = write_site(folder, own)
-    entries = [{"title": p.title, "path": p.path, "text": p.text} for p in pages]
-    write_index(folder, entries + write_api(folder, tinybert))
+    entries = [{"title": p.title, "path": p.path, "text": plain(p.text)} for p in pages]
+    write_index(folder, entries + [entry for _, names in api for entry in names])
     return len(pages)
 
 

@@ -20,7 +20,8 @@ open  writes a copy of a LESSON to the folder --folder, for you to read, change
       "tinybert[site]"). A file that you have changed is never overwritten.
 run   runs a LESSON from top to bottom and shows its results and pictures.
 build writes a site that works offline into the folder --folder: the lessons
-      with their output, exercises, commands, the API and a search. It needs
+      and demos with their output, exercises, recipes, commands, the API and a
+      search. It runs them all, which takes minutes, and needs
       pip install "tinybert[site]".
 
 LESSON is a number or a part of the file's name."""

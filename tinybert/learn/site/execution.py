@@ -1,4 +1,4 @@
-"""Run a lesson cell by cell, and keep what each cell prints and shows.
+"""Run a lesson cell by cell, or a script as one cell, and keep what each prints and shows.
 
 python -m tinybert.learn.site.execution FILE writes the results as JSON to standard output.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import io
 import json
 import linecache
+import os
 import subprocess
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from tinybert.learn.lessons import read_cells
+from tinybert.learn.lessons import Cell, read_cells
 from tinybert.learn.picture import MARK, collected
 
 SECONDS = 900
@@ -22,13 +23,15 @@ SECONDS = 900
 def outputs_of(path: Path) -> list[list[dict[str, str]]]:
     """Return what the code cells of a lesson show, each {"text": ...} or {"svg": ...}, in order.
 
-    The lesson runs in a process of its own.
+    A script without cells is one cell. It runs in a process of its own, on one processor.
 
     Raises:
         ValueError: a cell raised an exception.
     """
     process = subprocess.run(
         [sys.executable, "-m", __spec__.name, str(path)],
+        # Small products only wait for each other on several threads.
+        env={"OPENBLAS_NUM_THREADS": "1"} | os.environ,
         capture_output=True,
         encoding="utf-8",
         timeout=SECONDS,
@@ -47,7 +50,7 @@ def _execute(path: Path) -> list[list[dict[str, str]]]:
     linecache.cache[str(path)] = (len(source), None, source.splitlines(keepends=True), str(path))
     names = {"__name__": "__main__", "__file__": str(path)}
     results = []
-    for cell in read_cells(source):
+    for cell in [*read_cells(source)] or [Cell(True, source, 1)]:
         if cell.is_code:
             padded = "\n" * (cell.line - 1) + cell.text  # errors name the lines of the file
             with redirect_stdout(io.StringIO()) as printed, collected() as pictures:

@@ -11,7 +11,7 @@ from tinybert import hub
 from tinybert.embedded.card import Card, cards
 from tinybert.embedded.facts import facts_of, size_of
 from tinybert.embedded.markdown import markdown_of
-from tinybert.learn.site.pages import Page, markdown
+from tinybert.learn.site.page import Page, markdown
 
 ABOUT = """\
 # Models

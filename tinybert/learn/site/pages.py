@@ -1,88 +1,41 @@
-"""The pages of the site, and its search.
-
-Markdown is rendered by markdown-it-py, code by Pygments, the API by pdoc: it reads the docstrings
-as they are, and its pages work without a network. Formulas are written in Unicode and need nothing.
-"""
+"""The pages of lessons, exercises, demos, recipes and bugs, and the site that holds all pages."""
 
 from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from tinybert.display import visible
 from tinybert.learn.catalogue import CHAPTERS, task_of
-from tinybert.learn.lessons import Lesson, lessons
+from tinybert.learn.demos import DEMOS, script_of
+from tinybert.learn.lessons import Lesson, lesson_of, lessons
 from tinybert.learn.museum.bugs import rooms
 from tinybert.learn.museum.excerpt import excerpt
+from tinybert.learn.recipes import GROUPS, text_of
+from tinybert.learn.site.api import api_styles
 from tinybert.learn.site.execution import outputs_of
+from tinybert.learn.site.page import (
+    Page,
+    code,
+    code_styles,
+    markdown,
+    markdown_page,
+    printed,
+    render,
+)
 from tinybert.progress import progress_bar
 
-NAVIGATION = {
-    "index.html": "Start",
-    "lessons.html": "Lessons",
-    "exercises.html": "Exercises",
-    "commands.html": "Commands",
-    "models.html": "Models",
-    "museum.html": "Museum",
-    "api/tinybert.html": "API",
-    "changelog.html": "Changelog",
-    "contributing.html": "Contributing",
-}
 _SIDES = {"right": "right |", "wrong": "wrong |", "": "      |"}
 _FILES = resources.files("tinybert.learn.site")
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page of the site.
-
-    Attributes:
-        path: relative to the site, with `/`.
-        title: plain text.
-        body: HTML.
-        text: what the search looks through.
-    """
-
-    path: str
-    title: str
-    body: str
-    text: str
-
-
-def markdown(text: str) -> str:
-    """Return Markdown as HTML; HTML inside of it is shown, not obeyed."""
-    from markdown_it import MarkdownIt
-
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    return str(parser.render(text))
-
-
-def code(source: str, language: str = "python") -> str:
-    """Return highlighted source text."""
-    from pygments import highlight
-    from pygments.lexers import get_lexer_by_name
-
-    return str(highlight(source, get_lexer_by_name(language), _formatter("default")))
-
-
-def _formatter(style: str) -> Any:
-    from pygments.formatters import HtmlFormatter
-
-    return HtmlFormatter(cssclass="code", style=style)
-
-
-def printed(text: str) -> str:
-    """Return the output of a program."""
-    return f'<pre class="output">{html.escape(visible(text.rstrip(), lines=True))}</pre>'
 
 
 def lesson_page(lesson: Lesson) -> Page:
@@ -95,12 +48,14 @@ def lesson_page(lesson: Lesson) -> Page:
             parts.append(markdown(_linked(cell.text)))
             continue
         parts.append(code(cell.text))
-        for output in next(outputs):
-            if "svg" in output:
-                parts.append(f'<figure class="picture">{output["svg"]}</figure>')
-            else:
-                parts.append(printed(output["text"]))
+        parts += map(_shown, next(outputs))
     return Page(_path_of(lesson), lesson.title, "\n".join(parts), " ".join(texts))
+
+
+def _shown(output: dict[str, str]) -> str:
+    if "svg" in output:
+        return f'<figure class="picture">{output["svg"]}</figure>'
+    return printed(output["text"])
 
 
 def _path_of(lesson: Lesson) -> str:
@@ -110,7 +65,14 @@ def _path_of(lesson: Lesson) -> str:
 def _linked(text: str) -> str:
     """Turn the names of lessons and exercises into links."""
     text = re.sub(r"\b(\d\d_\w+)\.py\b", r"[\1](\1.html)", text)
+    text = re.sub(r"\blesson (\d+)\b", lambda found: f"[{found[0]}](../{_path(found[1])})", text)
     return re.sub(r"`([a-z]+/[a-z_0-9]+)`", r"[`\1`](../exercises/\1.html)", text)
+
+
+@cache
+def _path(number: str) -> str:
+    """Return the path of a lesson by its number."""
+    return _path_of(lesson_of(number))
 
 
 def list_of_lessons(known: list[Lesson]) -> Page:
@@ -155,11 +117,53 @@ def _exercise_page(task: Any) -> Page:
     body = (
         f"<h1>{html.escape(task.name)}</h1>"
         f"<p>{html.escape(task.title)}. {exercise.minutes} minutes, level {exercise.level} of 5; "
-        f"lesson {exercise.lesson}.</p>{code(task.blank)}{hints}"
+        f'<a href="../../{_path(str(exercise.lesson))}">lesson {exercise.lesson}</a>.</p>'
+        f"{code(task.blank)}{hints}"
         f"<p>The check knows {len(exercise.mutants)} usual mistakes and names yours if it is "
         f"among them:</p>{code(f'tinybert exercises check {task.name}', 'bash')}"
     )
     return Page(f"exercises/{task.name}.html", task.name, body, task.text)
+
+
+def demo_page(name: str) -> Page:
+    """Run a demo, and return what it prints and shows, and its script."""
+    script = script_of(name)
+    source = script.read_text(encoding="utf-8")
+    about, _, program = source.removeprefix('"""').partition('"""\n')
+    (outputs,) = outputs_of(script)
+    parts = [
+        markdown(f"# {DEMOS[name]}\n\n{about}"),
+        code(f"$ tinybert demo run {name}", "console"),
+        *map(_shown, outputs),
+        markdown(f"## The script\n\n`{script.name}`; `demo run` also says where it is."),
+        code(program.lstrip("\n")),
+    ]
+    printed_text = " ".join(output.get("text", "") for output in outputs)
+    return Page(f"demos/{name}.html", DEMOS[name], "\n".join(parts), f"{source} {printed_text}")
+
+
+def list_of_demos() -> Page:
+    """Return the page that lists the demos."""
+    text = "Short scripts that use the package, with what they print. Nothing is downloaded."
+    rows = "\n".join(f"- [{title}](demos/{name}.html)" for name, title in DEMOS.items())
+    return markdown_page("demos.html", "Demos", f"# Demos\n\n{text}\n\n{rows}")
+
+
+def recipe_pages() -> Iterator[Page]:
+    """Yield a page for each recipe, and one that lists them."""
+    parts = [
+        "# Recipes\n\nWhat you want to do, and the commands that do it, each with its output. All "
+        "run without a network, in an empty folder."
+    ]
+    for group, names in GROUPS.items():
+        parts.append(f"## {group}\n")
+        for name in names.split():
+            text = text_of(name)
+            title = text.partition("\n")[0].removeprefix("# ")
+            parts.append(f"- [{title}](recipes/{name}.html)")
+            yield markdown_page(f"recipes/{name}.html", title, text)
+        parts.append("")
+    yield markdown_page("recipes.html", "Recipes", "\n".join(parts))
 
 
 def museum_page() -> Page:
@@ -173,7 +177,7 @@ def museum_page() -> Page:
     ]
     texts = []
     for subject, bugs in rooms().items():
-        parts.append(f"<h2>{html.escape(subject)}</h2>")
+        parts.append(f"<h2>{html.escape(subject[0].upper() + subject[1:])}</h2>")
         for bug in bugs:
             rows = "".join(
                 f'<span class="{line.side or "both"}">'
@@ -193,31 +197,54 @@ def museum_page() -> Page:
 
 
 def write_site(folder: Path, own_pages: list[Page]) -> list[Page]:
-    """Build all pages but the API's into a folder, and the search over them.
+    """Build all pages into a folder, with the search over them.
 
     Args:
-        own_pages: pages that are made elsewhere, such as those of the commands.
+        own_pages: pages that are made elsewhere, such as those of the commands and the API.
 
     Returns:
         The pages.
     """
-    known = lessons()
-    pages = [list_of_lessons(known), *exercise_pages(), museum_page(), *own_pages]
-    with progress_bar("Running the lessons", len(known), " lessons") as advance:
-        for lesson in known:
-            pages.append(lesson_page(lesson))
-            advance(1)
+    pages = [*exercise_pages(), list_of_demos(), *recipe_pages(), museum_page(), *own_pages]
+    pages += executed_pages()
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("site.css", "site.js"):
         (folder / name).write_text((_FILES / name).read_text("utf-8"), "utf-8")
-    light, dark = (_formatter(s).get_style_defs(".code") for s in ("default", "github-dark"))
-    both = f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
-    (folder / "code.css").write_text(both, "utf-8")
+    (folder / "code.css").write_text(code_styles() + api_styles(), "utf-8")
     for page in pages:
         path = folder / page.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(render(page), "utf-8")
     return pages
+
+
+def executed_pages() -> list[Page]:
+    """Run the lessons and the demos, several at a time, and return their pages.
+
+    Raises:
+        ValueError: one of them stops with an error; those that have not begun are not run.
+    """
+    known = lessons()
+    tasks: list[tuple[Callable[..., Page], Any]] = [(lesson_page, lesson) for lesson in known]
+    tasks += [(demo_page, name) for name in DEMOS]
+    processors = min(os.cpu_count() or 1, 8)
+    print(
+        f"Running {len(known)} lessons and {len(DEMOS)} demos, {processors} at a time; all take "
+        f"about {max(1, round(5 / processors))} min ...",
+        file=sys.stderr,
+    )
+    with (
+        ThreadPoolExecutor(processors) as pool,
+        progress_bar("Running", len(tasks), " scripts") as advance,
+    ):
+        futures = [pool.submit(make, subject) for make, subject in tasks]
+        try:
+            for future in as_completed(futures):
+                advance(1, future.result().title)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [list_of_lessons(known), *(future.result() for future in futures)]
 
 
 def write_index(folder: Path, entries: list[dict[str, str]]) -> None:
@@ -227,56 +254,6 @@ def write_index(folder: Path, entries: list[dict[str, str]]) -> None:
     """
     data = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
     (folder / "search.js").write_text(f"const PAGES = {data};\n", "utf-8")
-
-
-def write_api(folder: Path, package: ModuleType) -> list[dict[str, str]]:
-    """Write the pages of the API, and return an entry of the search for each public name."""
-    import pdoc
-
-    public = ("functional", "nn", "optim", "training", "trace", "search", "weights")
-    pdoc.render.configure(docformat="google", search=False, show_source=False)
-    with warnings.catch_warnings():
-        # It shows annotations that only type checkers can resolve as they are written, and warns.
-        warnings.simplefilter("ignore", UserWarning)
-        left_out = rf"!tinybert\.(?!({'|'.join(public)})$)"
-        pdoc.pdoc("tinybert", left_out, output_directory=folder / "api")
-    entries = []
-    for name in package.__all__:
-        text = (getattr(package, name).__doc__ or "").strip().partition("\n")[0]
-        entries.append({"title": name, "path": f"api/tinybert.html#{name}", "text": text})
-    return entries
-
-
-def render(page: Page) -> str:
-    """Return the whole HTML of a page."""
-    root = "../" * page.path.count("/")
-    links = "".join(
-        f'<a href="{root}{path}"{" aria-current=page" * (path == page.path)}>{name}</a>'
-        for path, name in NAVIGATION.items()
-    )
-    return f"""<!doctype html>
-<html lang="en" data-root="{root}">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(page.title)} - tinybert</title>
-<link rel="stylesheet" href="{root}site.css">
-<link rel="stylesheet" href="{root}code.css">
-<script src="{root}search.js" defer></script>
-<script src="{root}site.js" defer></script>
-</head>
-<body>
-<a class="skip" href="#main">Skip to the text</a>
-<header><nav aria-label="Pages">{links}</nav>
-<form role="search" action="#"><label>Search <input type="search" id="search" autocomplete="off">
-</label></form></header>
-<div id="results" role="region" aria-live="polite" aria-label="Search results" hidden></div>
-<main id="main">
-{page.body}
-</main>
-</body>
-</html>
-"""
 
 
 def clear(folder: Path) -> None:

@@ -21,9 +21,14 @@ function find(query) {
   return found.sort((a, b) => b[0] - a[0]).map(pair => pair[1]);
 }
 
-function excerpt(page, word) {
-  const at = page.text.toLowerCase().indexOf(word.toLowerCase());
-  return at < 0 ? page.text.slice(0, 120) : page.text.slice(Math.max(0, at - 50), at + 90);
+// The text around the words: together if the page has them so, else around the first.
+function excerpt(page, query) {
+  const text = page.text.toLowerCase(), words = query.toLowerCase().split(/\s+/);
+  const phrase = text.indexOf(words.join(" "));
+  const at = phrase < 0 ? text.indexOf(words[0]) : phrase;
+  if (at < 60) return page.text.slice(0, 150);
+  const start = page.text.indexOf(" ", at - 60) + 1;
+  return "… " + page.text.slice(start, start + 150);
 }
 
 function show() {
@@ -40,8 +45,11 @@ function show() {
     link.textContent = page.title;
     const text = document.createElement("div");
     text.className = "quiet";
-    text.textContent = excerpt(page, query.split(/\s+/)[0]);
-    item.append(link, text);
+    text.textContent = excerpt(page, query);
+    const kind = document.createElement("span");
+    kind.className = "quiet";
+    kind.textContent = page.path.includes("/") ? " " + page.path.split("/")[0] : "";
+    item.append(link, kind, text);
     list.append(item);
   }
   results.append(list);
@@ -56,3 +64,7 @@ input.addEventListener("keydown", event => {
 document.addEventListener("keydown", event => {
   if (event.key === "/" && document.activeElement !== input) { event.preventDefault(); input.focus(); }
 });
+
+// The names of an API page: open where they are at the side.
+const contents = document.querySelector("details.contents");
+if (contents && matchMedia("(min-width: 1100px)").matches) contents.open = true;
