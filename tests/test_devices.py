@@ -124,12 +124,12 @@ CASES: dict[str, list[Case]] = {
         ),
     ],
     # packed batches
-    "PackTokens": [((normal(2, 3, 4),), {"places": PLACES})],
-    "UnpackTokens": [((normal(1, 3, 4),), {"places": PLACES, "shape": (2, 3)})],
+    "PackTokens": [((normal(2, 3, 4), PLACES), {})],
+    "UnpackTokens": [((normal(1, 3, 4), PLACES), {"shape": (2, 3)})],
     "SegmentAttention": [
         (
             (normal(1, 6, 8, 4), normal(1, 3, 8, 4), normal(1, 3, 8, 5)),
-            {"segments": [(1, 2), (2, 3)], "dropout_p": 0.0, "is_causal": causal},
+            {**ATTEND, "segments": [(1, 2), (2, 3)], "is_causal": causal},
         )
         for causal in (False, True)
     ],

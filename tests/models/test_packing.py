@@ -188,7 +188,9 @@ PADDED_CALLS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "labels of padding": ("BertForMaskedLM", {}, {"labels": IDS}),
     "labels after padding": (
-        "NemotronForCausalLM", {}, {"attention_mask": LEFT * 1, "labels": IDS * LEFT, "use_cache": False}
+        "NemotronForCausalLM",
+        {},
+        {"attention_mask": LEFT * 1, "labels": IDS * LEFT, "use_cache": False},
     ),
 }  # fmt: skip
 

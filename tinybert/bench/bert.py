@@ -58,7 +58,8 @@ def minilm_forward(
     try:
         model = BertModel.from_pretrained(model_folder("minilm"), device=device)
     except FetchError:
-        return bert_forward(device, batch, length, MINILM)
+        with set_default_device(device):
+            model = BertModel(BertConfig(**MINILM)).eval()
     return _forward(model, device, batch, length, shortest, batches)
 
 

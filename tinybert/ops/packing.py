@@ -18,48 +18,48 @@ from tinybert.ops.embedding import check_range
 
 
 class PackTokens(Function):
-    """y[0, n] = x[places[n]], with the B T tokens of x numbered row by row. dx is 0 at the others.
+    """y[0, n] = x[index[n]], with the B T tokens of x numbered row by row. dx is 0 at the others.
 
-    Shapes   x (B, T, ...)   places (N,) distinct integers   y (1, N, ...)
-    Oracle   x.reshape(B * T, ...)[places][None]
+    Shapes   x (B, T, ...)   index (N,) distinct integers   y (1, N, ...)
+    Oracle   x.reshape(B * T, ...)[index][None]
     """
 
-    def forward(self, x: Any, *, places: Any) -> Any:
-        self.shape, self.places = x.shape, places
-        return _gathered(x, places)
+    def forward(self, x: Any, index: Any) -> Any:
+        self.shape, self.index = x.shape, index
+        return _gathered(x, index)
 
     def backward(self, dy: Any) -> Any:
-        return _scattered(dy, self.places, self.shape)
+        return _scattered(dy, self.index, self.shape), None
 
 
 class UnpackTokens(Function):
-    """y[places[n]] = x[0, n], with the B T tokens of y numbered row by row, and 0 at the others.
+    """y[index[n]] = x[0, n], with the B T tokens of y numbered row by row, and 0 at the others.
 
-    Shapes   x (1, N, ...)   places (N,) distinct integers   y (B, T, ...)
-    Oracle   y = zeros(B * T, ...); y[places] = x[0]
+    Shapes   x (1, N, ...)   index (N,) distinct integers   y (B, T, ...)
+    Oracle   y = zeros(B * T, ...); y[index] = x[0]
     """
 
-    def forward(self, x: Any, *, places: Any, shape: tuple[int, int]) -> Any:
-        self.places = places
-        return _scattered(x, places, (*shape, *x.shape[2:]))
+    def forward(self, x: Any, index: Any, *, shape: tuple[int, int]) -> Any:
+        self.index = index
+        return _scattered(x, index, (*shape, *x.shape[2:]))
 
     def backward(self, dy: Any) -> Any:
-        return _gathered(dy, self.places)
+        return _gathered(dy, self.index), None
 
 
-def _gathered(x: Array, places: Array) -> Array:
+def _gathered(x: Array, index: Array) -> Array:
     rows = x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
-    return array_module(x).take(rows, places, axis=0)[None]
+    return array_module(x).take(rows, index, axis=0)[None]
 
 
-def _scattered(x: Array, places: Array, shape: tuple[int, ...]) -> Array:
+def _scattered(x: Array, index: Array, shape: tuple[int, ...]) -> Array:
     y = array_module(x).zeros((shape[0] * shape[1], *shape[2:]), x.dtype)
-    y[places] = x[0]
+    y[index] = x[0]
     return y.reshape(shape)
 
 
 class SegmentAttention(Function):
-    """y = softmax(query @ key^T / sqrt(K)) @ value, separately within each segment of one row.
+    """y = softmax(query @ key^T * scale) @ value, separately within each segment of one row.
 
     `segments` lists (count, length): `count` segments of `length` tokens, then those of the next
     length. Segments of one length are a batch (count, H, length, K), a view of the row. Formula,
@@ -73,9 +73,9 @@ class SegmentAttention(Function):
 
     def forward(
         self, query: Any, key: Any, value: Any, *,
-        segments: Sequence[tuple[int, int]], dropout_p: float, is_causal: bool,
+        segments: Sequence[tuple[int, int]], scale: float, dropout_p: float, is_causal: bool,
     ) -> Any:  # fmt: skip
-        self.dtype, self.scale = query.dtype, 1 / math.sqrt(max(query.shape[-1], 1))
+        self.dtype, self.scale = query.dtype, scale
         query, key, value = self.inputs = tuple(widened(x) for x in (query, key, value))
         self.views, start = [], 0
         for count, length in segments:
@@ -104,10 +104,10 @@ class SegmentAttention(Function):
 
         def attend(number: int) -> None:
             view = self.views[number]
+            query, key, value = map(view, self.inputs)
             found = attention_backward(
-                *map(view, self.inputs), self.scale, self.seen[number], view(dy),
-                *self.saved[number],
-            )  # fmt: skip
+                query, key, value, self.scale, self.seen[number], view(dy), *self.saved[number]
+            )
             for gradient, values in zip(gradients, found, strict=True):
                 view(gradient)[...] = values
 
@@ -143,7 +143,7 @@ def pack_tokens(input: Any, places: Any) -> Tensor:
     x = as_tensor(input)
     places = as_tensor(places, x.device).data
     check_range(places, x.shape[0] * x.shape[1], "places")
-    return PackTokens.apply(x, places=places)
+    return PackTokens.apply(x, places)
 
 
 def unpack_tokens(input: Any, places: Any, shape: tuple[int, int]) -> Tensor:
@@ -155,7 +155,7 @@ def unpack_tokens(input: Any, places: Any, shape: tuple[int, int]) -> Tensor:
     x = as_tensor(input)
     places = as_tensor(places, x.device).data
     check_range(places, shape[0] * shape[1], "places")
-    return UnpackTokens.apply(x, places=places, shape=tuple(shape))
+    return UnpackTokens.apply(x, places, shape=tuple(shape))
 
 
 def segment_attention(
@@ -189,5 +189,11 @@ def segment_attention(
             f"{query.shape}, {key.shape}, {value.shape} and {list(segments)}"
         )
     return SegmentAttention.apply(
-        query, key, value, segments=segments, dropout_p=dropout_p, is_causal=is_causal
+        query,
+        key,
+        value,
+        segments=segments,
+        scale=1 / math.sqrt(max(size, 1)),
+        dropout_p=dropout_p,
+        is_causal=is_causal,
     )
