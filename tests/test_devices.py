@@ -38,6 +38,7 @@ def spectrum(*shape: int) -> np.ndarray:
 
 IDS = np.array([[3, 0, 3, 1], [4, 4, 2, 3]])
 MASK = np.array([[True, False, True], [False, False, True]])
+PLACES = np.array([4, 0, 5])
 CLASSES = np.array([1, 4, -100, 0, 4, 2])
 BINARY = [(normal(2, 3), normal(3)), (normal(2, 1, 3), normal(4, 1)), (normal(2, 3), 2.5)]
 MEAN = {"reduction": "mean"}
@@ -121,6 +122,16 @@ CASES: dict[str, list[Case]] = {
             (normal(2, 6, 5, 4), *QKV[1:], normal(2, 6, 1, 7)),
             {**ATTEND, "is_causal": True, "first": 2},
         ),
+    ],
+    # packed batches
+    "PackTokens": [((normal(2, 3, 4), PLACES), {})],
+    "UnpackTokens": [((normal(1, 3, 4), PLACES), {"shape": (2, 3)})],
+    "SegmentAttention": [
+        (
+            (normal(1, 6, 8, 4), normal(1, 3, 8, 4), normal(1, 3, 8, 5)),
+            {**ATTEND, "segments": [(1, 2), (2, 3)], "is_causal": causal},
+        )
+        for causal in (False, True)
     ],
     # softmax and normalization
     "Softmax": [((normal(2, 3, 5),), {"axis": -1}), ((normal(2, 3, 5),), {"axis": 0})],

@@ -13,6 +13,8 @@ class ModelOutput(dict):
     among the keys and positions, so `output[0]` is the first result that is present.
     """
 
+    packing: Any = None  # of a base model that packed the tokens: see `nn/packing.py`
+
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)

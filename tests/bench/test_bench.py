@@ -85,7 +85,18 @@ def test_names_are_unique() -> None:
 def test_forward_agrees() -> None:
     prepared = bert_forward("cpu", 2, 7, TINY)
     assert 0 < prepared.differences["torch"] < 1e-5
-    assert prepared.ours(None).shape == prepared.others["torch"](None).shape == (2, 7, 12)
+    (ours,), (theirs,) = prepared.ours(None), prepared.others["torch"](None)
+    assert ours.shape == theirs.shape == (2, 7, 12)
+
+
+def test_ragged_batches_agree_and_say_how_ragged_they_are(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("TINYBERT_HOME", str(tmp_path))
+    forward = minilm_forward("cpu", 2, 6, shortest=2, batches=3)
+    step = train_step("cpu", 4, 9, TINY, shortest=3)
+    for prepared in (forward, step):
+        assert 0 < prepared.differences["torch"] < 1e-4
+        tokens, places = map(int, re.findall(r"\d+", prepared.note))
+        assert 0 < tokens < places
 
 
 def test_forward_of_minilm_with_and_without_weights(minilm: Path, monkeypatch, tmp_path) -> None:

@@ -52,12 +52,12 @@ LATER = {
     ),
     "checking gradients, and modes on generators": "autograd/gradcheck.py autograd/resumed.py",
     "changing, pairing and choosing models": (
-        "models/surgery.py models/pruning.py models/encoder_decoder.py models/auto.py "
-        "models/families.py"
+        "models/surgery.py models/encoder_decoder.py models/auto.py models/families.py"
     ),
     "models larger than the memory": "models/low_memory.py models/memory.py nn/stored.py",
     "gradient checkpointing": "models/recompute.py",
     "low-rank adapters": "models/lora.py nn/low_rank.py",
+    "packed batches, without padding": "nn/packing.py ops/packing.py",
     "arguments and files of other programs": (
         "models/foreign_options.py weights/quantized.py weights/int8.py"
     ),

@@ -16,6 +16,7 @@ from tests.tolerances import BATCH_INVARIANCE, MODEL_FLOAT64
 from tinybert import BaseModelOutputWithPoolingAndCrossAttentions, BertModel, Tensor, no_grad
 from tinybert.backend import manual_seed
 from tinybert.models import activations
+from tinybert.nn.packing import padded
 
 ACTIVATIONS = ["gelu", "gelu_new", "relu", "silu", "swish", "gelu_pytorch_tanh", "relu2", "tanh"]
 EVERYTHING = {"output_attentions": True, "output_hidden_states": True}
@@ -40,8 +41,8 @@ def inputs(model: BertModel, seed: int, batch: int = 3, length: int = 7) -> dict
 
 
 def agree(ours: BertModel, theirs: Any, **call: Any) -> None:
-    """Every field of both outputs, present and equal."""
-    with no_grad():
+    """Every field of both outputs, present and equal, also at padding."""
+    with no_grad(), padded():
         output = ours(**call)
     with torch.no_grad():
         expected = theirs(**{name: as_torch(value) for name, value in call.items()})

@@ -129,6 +129,14 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Permute": (lambda x: F.permute(x, 2, 0, 1), {"x": (2, 3, 4)}),
     "SplitHeads": (F.split_heads, {"input": (2, 3, 4), "heads": 2}),
     "MergeHeads": (F.merge_heads, {"input": (2, 2, 3, 2)}),
+    "PackTokens": (F.pack_tokens, {"input": (2, 3, 2), "places": np.array([4, 0, 5])}),
+    "UnpackTokens": (
+        lambda x: F.unpack_tokens(x, np.array([4, 0, 5]), (2, 3)), {"x": (1, 3, 2)},
+    ),
+    "SegmentAttention": (
+        lambda q, k, v: F.segment_attention(q, k, v, [(1, 1), (2, 2)], is_causal=True),
+        {"q": (1, 4, 5, 2), "k": (1, 2, 5, 2), "v": (1, 2, 5, 3)},
+    ),
     "GetItem": (lambda x: x[1:, None, 0], {"x": (3, 2, 4)}),
     "GetItem with repeats": (lambda x: x[[2, 0, 2, 2]], {"x": (3, 2)}),
     "Expand": (lambda x: F.expand(x, 5, 2, -1), {"x": (2, 1)}),

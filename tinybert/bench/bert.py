@@ -31,7 +31,7 @@ SMALL = {
     "hidden_dropout_prob": 0.1,
     "attention_probs_dropout_prob": 0.1,
 }
-MINILM = {
+MINILM: dict[str, Any] = {
     "hidden_size": 384,
     "num_hidden_layers": 6,
     "num_attention_heads": 12,
@@ -48,36 +48,55 @@ def bert_forward(
     return _forward(model.eval(), device, batch, length)
 
 
-def minilm_forward(device: str, batch: int, length: int) -> Prepared:
-    """Run MiniLM if it has been fetched, else a BERT of its size with random weights."""
+def minilm_forward(
+    device: str, batch: int, length: int, shortest: int | None = None, batches: int = 1
+) -> Prepared:
+    """Run MiniLM if it has been fetched, else a BERT of its size with random weights.
+
+    With `shortest` the sentences have `shortest` to `length` tokens, in padded batches.
+    """
     try:
         model = BertModel.from_pretrained(model_folder("minilm"), device=device)
     except FetchError:
-        return bert_forward(device, batch, length, MINILM)
-    return _forward(model, device, batch, length)
+        with set_default_device(device):
+            model = BertModel(BertConfig(**MINILM)).eval()
+    return _forward(model, device, batch, length, shortest, batches)
 
 
-def _forward(model: BertModel, device: str, batch: int, length: int) -> Prepared:
+def _forward(
+    model: BertModel, device: str, batch: int, length: int, shortest: int | None = None,
+    batches: int = 1,
+) -> Prepared:  # fmt: skip
     import torch
 
     twin = torch_twin(model, device).eval()
-    ids, mask = _inputs(model.config.vocab_size, batch, length)
-    arrays = {
-        "input_ids": Tensor(ids, device=device),
-        "attention_mask": Tensor(mask, device=device),
-    }
-    tensors = {name: torch.from_numpy(t.numpy()).to(device) for name, t in arrays.items()}
+    inputs = [
+        _inputs(model.config.vocab_size, batch, length, shortest, seed) for seed in range(batches)
+    ]
+    arrays = [[Tensor(array, device=device) for array in pair] for pair in inputs]
+    tensors = [[torch.from_numpy(array).to(device) for array in pair] for pair in inputs]
 
-    def ours(_: Any = None) -> np.ndarray:
+    def ours(_: Any = None) -> list[np.ndarray]:
         with no_grad():
-            return model(**arrays).last_hidden_state.numpy()
+            return [model(ids, mask).last_hidden_state.numpy() for ids, mask in arrays]
 
-    def theirs(_: Any = None) -> np.ndarray:
+    def theirs(_: Any = None) -> list[np.ndarray]:
         with torch.inference_mode():
-            return twin(**tensors).last_hidden_state.cpu().numpy()
+            return [twin(ids, mask).last_hidden_state.cpu().numpy() for ids, mask in tensors]
 
-    difference = float(np.abs(ours() - theirs()).max())
-    return Prepared(ours, {"torch": theirs}, {"torch": difference})
+    difference = max(
+        float(np.abs((mine - other) * mask[:, :, None]).max())  # padding means nothing
+        for mine, other, (_, mask) in zip(ours(), theirs(), inputs, strict=True)
+    )
+    return Prepared(
+        ours, {"torch": theirs}, {"torch": difference}, note=_filling(inputs) if shortest else ""
+    )
+
+
+def _filling(inputs: list[tuple[np.ndarray, np.ndarray]]) -> str:
+    """Return a note on how much of some batches is padding."""
+    tokens, places = (sum(f(mask) for _, mask in inputs) for f in (np.sum, np.size))
+    return f"{tokens:,} of {places:,} places hold a token, the others padding"
 
 
 def train_step(
@@ -86,11 +105,13 @@ def train_step(
     length: int,
     config: dict[str, Any] | None = None,
     checkpointing: bool = False,
+    shortest: int | None = None,
 ) -> Prepared:
     """Run a step of fine-tuning a classifier, written as a user of each library would write it.
 
     Losses and gradients are compared without dropout; the timed steps use dropout. With
-    `checkpointing` both use gradient checkpointing, and the note has the memory that it saves.
+    `checkpointing` both use gradient checkpointing, and the note has the memory that it saves. With
+    `shortest` the sentences have `shortest` to `length` tokens, in a padded batch.
     """
     import torch
 
@@ -98,11 +119,11 @@ def train_step(
     with set_default_device(device):
         model = BertForSequenceClassification(sizes)
     twin = torch_twin(model, device)
-    ids, mask = _inputs(sizes.vocab_size, batch, length)
+    ids, mask = _inputs(sizes.vocab_size, batch, length, shortest)
     labels = np.random.default_rng(1).integers(0, CLASSES, batch)
     ours = _our_step(model, [Tensor(array, device=device) for array in (ids, mask, labels)])
     theirs = _torch_step(twin, [torch.from_numpy(a).to(device) for a in (ids, mask, labels)])
-    note = ""
+    note = _filling([(ids, mask)]) if shortest else ""
     if checkpointing:
         model.train()
         ours()
@@ -222,7 +243,16 @@ def gradient_difference(ours: Module, theirs: Any) -> float:
     return largest
 
 
-def _inputs(vocab_size: int, batch: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return random ids (B, T) and a mask of ones: without padding all positions count."""
-    ids = np.random.default_rng(0).integers(1, vocab_size, (batch, length))
-    return ids, np.ones_like(ids)
+def _inputs(
+    vocab_size: int, batch: int, length: int, shortest: int | None = None, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return random ids (B, T) and a mask. It is of ones; or, with `shortest`, of sentences of
+    random length, most of them short, cut after the longest.
+    """
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(1, vocab_size, (batch, length))
+    if shortest is None:
+        return ids, np.ones_like(ids)
+    lengths = shortest + (rng.random(batch) ** 2 * (length + 1 - shortest)).astype(int)
+    mask = (np.arange(lengths.max()) < lengths[:, None]).astype(ids.dtype)
+    return ids[:, : mask.shape[1]] * mask, mask

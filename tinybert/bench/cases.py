@@ -36,6 +36,18 @@ CASES = (
         FEATURES,
     ),
     Case(
+        "ragged",
+        "MiniLM, 256 sentences of 3 to 120 tokens in batches of 32",
+        partial(minilm_forward, batch=32, length=120, shortest=3, batches=8),
+        FEATURES,
+    ),
+    Case(
+        "ragged-train",
+        "a training step of a small BERT, 32 sentences of 3 to 120 tokens",
+        partial(train_step, batch=32, length=120, shortest=3),
+        GRADIENTS,
+    ),
+    Case(
         "train-step",
         "a training step of a small BERT (4 x 256), 8 x 64 tokens",
         partial(train_step, batch=8, length=64),

@@ -14,6 +14,7 @@ from tinybert.ops.gelu import linear_gelu
 from tinybert.ops.heads import merge_heads, split_heads
 from tinybert.ops.layer_norm import layer_norm
 from tinybert.ops.linear import linear
+from tinybert.ops.packing import pack_tokens, segment_attention, unpack_tokens
 from tinybert.ops.rms_norm import rms_norm, scale_norm
 from tinybert.ops.rotary import rotary_embedding
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
+from tinybert.models import call
+
 
 @dataclass(frozen=True)
 class Patch:
@@ -36,10 +38,13 @@ def patched(*patches: Patch) -> Iterator[None]:
     Blocks may be nested or overlap, in one thread or several: the last one entered that is still
     open decides, and when all are left, the original is back.
 
+    Models compute padding inside the block: a replacement may concern the mask.
+
     Raises:
         ValueError: a target does not exist.
     """
     with ExitStack() as stack:
+        stack.enter_context(_replaced(call, "pack_call", lambda model, call, mask: call))
         for patch in patches:
             stack.enter_context(_replaced(*_find(patch.target), patch.replacement))
         yield

@@ -13,6 +13,7 @@ from tinybert.embedding import SentenceEmbedder
 from tinybert.fetch import model_folder
 from tinybert.learn.exercise import Case, Task
 from tinybert.learn.patches import patched
+from tinybert.nn.packing import padded
 from tinybert.tokenizers import BertTokenizer
 
 SENTENCES = (
@@ -68,7 +69,8 @@ def answers_of(model: Any, tokenizer: Any) -> dict[str, Any]:
     batch = tokenizer(list(SENTENCES), padding=True, return_tensors="np")
     model.zero_grad()
     # The mean of two ways: attention as one operation; and, for its weights, as several.
-    whole, steps = (model(**batch, output_attentions=flag) for flag in (False, True))
+    with padded():
+        whole, steps = (model(**batch, output_attentions=flag) for flag in (False, True))
     output = (whole.last_hidden_state + steps.last_hidden_state) / 2
     output.backward(np.random.default_rng(0).normal(size=output.shape).astype(output.dtype))
     mask = batch["attention_mask"][..., None]

@@ -33,7 +33,12 @@ def weights_of(module: Module) -> dict[str, np.ndarray]:
 def layer_call(mask: Any = None) -> Any:
     """Return what a layer of BERT reads of a call: the mask to add to the scores, or None."""
     return SimpleNamespace(
-        mask=mask, is_causal=False, past_length=0, output_attentions=False, encoder_states=None
+        mask=mask,
+        is_causal=False,
+        past_length=0,
+        output_attentions=False,
+        encoder_states=None,
+        packing=None,
     )
 
 

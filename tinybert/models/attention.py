@@ -44,7 +44,8 @@ class SelfAttention(Module):
         """
         query, key, value = (self.split(layer(x)) for layer in (self.query, self.key, self.value))
         if past is not None:
-            key, value = past.append(key, value)
+            append = type(past).append if call.packing is None else call.packing.append
+            key, value = append(past, key, value)
         return self.attend(query, key, value, call, call.mask, call.is_causal, head_mask)
 
     def split(self, x: Tensor) -> Tensor:
@@ -78,6 +79,7 @@ class SelfAttention(Module):
             need_weights=call.output_attentions,
             is_causal=is_causal,
             first=first,
+            packing=call.packing,
         )
         return F.merge_heads(context), weights
 

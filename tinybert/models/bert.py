@@ -23,9 +23,10 @@ from tinybert.models.base import PreTrainedModel
 from tinybert.models.call import BaseModel, Call
 from tinybert.models.config import PretrainedConfig, check_pad_token
 from tinybert.models.past_key_values import CacheShape
-from tinybert.models.pruning import prune_attention_heads
+from tinybert.models.recompute import in_chunks
 from tinybert.models.relative_positions import POSITION_TYPES
 from tinybert.models.stack import LayerOutput, Stack, StackOutput
+from tinybert.models.surgery import prune_attention_heads
 from tinybert.nn import Dropout, Embedding, KeyValueCache, LayerNorm, Linear, Module
 from tinybert.nn.cache import LayerCache
 from tinybert.outputs import BaseModelOutputWithPoolingAndCrossAttentions
@@ -221,7 +222,8 @@ class TransformerLayer(Module):
         cross_weights = None
         if call.encoder_states is not None:
             x, cross_weights = self.crossattention(x, call, past, head_mask)
-        x = in_chunks(self.feed_forward, x, self.chunk_size)
+        size = self.chunk_size
+        x = in_chunks(self.feed_forward, x, size) if size else self.feed_forward(x)
         return LayerOutput(x, weights, cross_weights)
 
     def feed_forward(self, x: Tensor) -> Tensor:
@@ -242,20 +244,6 @@ class BertLayer(TransformerLayer):
 
     def feed_forward(self, x: Tensor) -> Tensor:
         return self.output(self.intermediate(x), x)
-
-
-def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
-    """Return `function(x)` for x (B, T, D), computed `size` tokens at a time to save memory.
-
-    All at once if `size` is 0. Raises ValueError if `size` does not divide T.
-    """
-    if not size:
-        return function(x)
-    if x.shape[1] % size:
-        raise ValueError(
-            f"the sequence length {x.shape[1]} must be a multiple of chunk_size_feed_forward {size}"
-        )
-    return F.concat([function(part) for part in x.split(size, axis=1)], axis=1)
 
 
 # --- the model ------------------------------------------------------------------------------------
@@ -302,7 +290,7 @@ class BertPreTrainedModel(PreTrainedModel):
             input_ids: (B, T) token ids; or `inputs_embeds` (B, T, D), word embeddings.
             attention_mask: (B, P + T) or (B, T, P + T), 1 for tokens and 0 for padding; P is the
                 number of tokens in `past_key_values`. A decoder also hides later tokens, unless the
-                mask has three axes.
+                mask has three axes. Padding gets zeros, or is computed: see `nn/packing.py`.
             token_type_ids: (B, T), 0 for the first segment and 1 for the second; 0 by default.
             position_ids: (B, T); P, P + 1, ... by default, also where there is padding.
             head_mask: (H,) or (L, H), a factor for each attention head.
@@ -380,7 +368,9 @@ class BertModel(BertPreTrainedModel, BaseModel):
         pooled = None if self.pooler is None else self.pooler(x)  # (B, D)
         extras = (run.hidden_states, call.new_cache(), run.attentions, run.cross_attentions)
         if call.return_dict:
-            return BaseModelOutputWithPoolingAndCrossAttentions(x, pooled, *extras)
+            output = BaseModelOutputWithPoolingAndCrossAttentions(x, pooled, *extras)
+            output.packing = call.packing
+            return output
         # transformers' tuple has another order, and an entry for the pooler even without one
         hidden_states, cache, *weights = extras
         return (x, pooled, *(e for e in (cache, hidden_states, *weights) if e is not None))

@@ -16,11 +16,13 @@ from typing import Any
 
 from tinybert.autograd import Tensor
 from tinybert.backend import parse_device
-from tinybert.models.arguments import check_shape, choose, read_ids, read_tokens, tensor_of
+from tinybert.models.arguments import choose, read_ids, read_tokens
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.masks import causal_mask, padding_mask, read_mask, to_scores
-from tinybert.models.past_key_values import CacheShape, read_cache
+from tinybert.models.past_key_values import CacheShape, read_cache, read_encoder_states
 from tinybert.models.stack import Stack
+from tinybert.models.surgery import read_head_mask
+from tinybert.nn.packing import PADDED, pack_call
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Call:
         use_cache: whether the call returns the cache.
         output_attentions, output_hidden_states, return_dict: the call's options, or the config's.
         rotary: cos and sin (B or 1, 1, T, R) of rotary positions, in families that have them.
+        packing: a Packing of the N real tokens: the inputs are then one row, (1, N); or None.
     """
 
     input_ids: Tensor | None
@@ -62,10 +65,13 @@ class Call:
     output_hidden_states: bool
     return_dict: bool
     rotary: tuple[Tensor, Tensor] | None = None
+    packing: Any = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(B, T)."""
+        if self.packing is not None:
+            return self.packing.shape
         tokens = self.input_ids if self.input_ids is not None else self.inputs_embeds
         return tokens.shape[:2]  # type: ignore[union-attr]
 
@@ -124,18 +130,20 @@ class BaseModel(PreTrainedModel):
             attention_mask, (batch, length), cache, use_cache,
             needs_matrix=output_attentions or head_mask is not None,
         )  # fmt: skip
-        states = self._read_encoder_states(encoder_hidden_states, batch)
-        encoder_mask = None
+        heads = None if head_mask is None else read_head_mask(config, head_mask, device, dtype)
+        states, encoder_mask = encoder_hidden_states, None
+        if states is not None:
+            states = read_encoder_states(self, states, batch)
         if states is not None and encoder_attention_mask is not None:
             encoder_mask = self.read_encoder_mask(encoder_attention_mask, states, length)
-        return Call(
+        call = Call(
             input_ids=tokens if name == "input_ids" else None,
             inputs_embeds=tokens if name == "inputs_embeds" else None,
             token_type_ids=read_ids("token_type_ids", token_type_ids, batch, length, device),
             position_ids=read_ids("position_ids", position_ids, batch, length, device),
             mask=mask,
             is_causal=is_causal,
-            head_masks=self._read_head_mask(head_mask),
+            head_masks=heads,
             encoder_states=states,
             encoder_mask=encoder_mask,
             cache=cache,
@@ -146,6 +154,8 @@ class BaseModel(PreTrainedModel):
             output_hidden_states=choose(output_hidden_states, config.output_hidden_states),
             return_dict=choose(return_dict, config.return_dict),
         )
+        padded = attention_mask is None or mask is None or PADDED.get()
+        return call if padded else pack_call(self, call, attention_mask)
 
     # --- what a family defines --------------------------------------------------------------------
 
@@ -210,28 +220,3 @@ class BaseModel(PreTrainedModel):
             warnings.warn("use_cache is off: gradient checkpointing keeps no cache", stacklevel=4)
             return False
         return keeps
-
-    def _read_encoder_states(self, given: Any, batch: int) -> Tensor | None:
-        """Return (B, S, D) for cross-attention; an encoder ignores it."""
-        if given is None or not self.is_decoder:
-            return None
-        if not self.config.add_cross_attention:
-            raise ValueError(
-                "encoder_hidden_states needs cross-attention: set add_cross_attention=True"
-            )
-        states = tensor_of("encoder_hidden_states", given, self.device).to(self.dtype)
-        check_shape("encoder_hidden_states", states, (batch, "S", self.config.hidden_size))
-        return states
-
-    def _read_head_mask(self, given: Any) -> list[Tensor] | None:
-        """Return a head mask (H,) or (L, H) as a factor (1, H, 1, 1) for each layer."""
-        if given is None:
-            return None
-        layers, heads = self.config.num_hidden_layers, self.config.num_attention_heads
-        factors = tensor_of("head_mask", given, self.device).to(self.dtype)
-        if factors.shape not in ((heads,), (layers, heads)):
-            raise ValueError(
-                f"head_mask must have shape ({heads},) or ({layers}, {heads}), got {factors.shape}"
-            )
-        rows = [factors if factors.ndim == 1 else factors[layer] for layer in range(layers)]
-        return [row[None, :, None, None] for row in rows]

@@ -1,4 +1,6 @@
-"""Read `past_key_values`, the cache of an earlier call, and return it in the form it was given."""
+"""Read what only decoders take: `past_key_values`, the cache of an earlier call, and the states of
+an encoder.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +55,19 @@ def read_cache(
     if use_cache and isinstance(given, KeyValueCache):
         return given
     return KeyValueCache.from_legacy(layers, in_place=False)
+
+
+def read_encoder_states(model: Any, given: Any, batch: int) -> Tensor | None:
+    """Return (B, S, D) for the cross-attention of a decoder; None in an encoder."""
+    if not model.is_decoder:
+        return None
+    if not model.config.add_cross_attention:
+        raise ValueError(
+            "encoder_hidden_states needs cross-attention: set add_cross_attention=True"
+        )
+    states = tensor_of("encoder_hidden_states", given, model.device).to(model.dtype)
+    check_shape("encoder_hidden_states", states, (batch, "S", model.config.hidden_size))
+    return states
 
 
 def layers_of(given: Any, allowed: str) -> list[list[Any]]:

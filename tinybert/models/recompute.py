@@ -1,12 +1,15 @@
-"""Gradient checkpointing of a layer: run it without keeping its intermediate results."""
+"""Save memory in a layer: compute it again in backward instead of keeping its intermediate results
+(gradient checkpointing), or compute a part of the tokens at a time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
+from tinybert import functional as F
 from tinybert.autograd import Tensor, checkpoint
 from tinybert.nn import Module
 from tinybert.nn.cache import LayerCache
@@ -53,3 +56,15 @@ def _in_modes(modes: list[tuple[Module, bool]]) -> Iterator[None]:
     finally:
         for part, mode in changed:
             part.__dict__["training"] = mode
+
+
+def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+    """Return `function(x)` for x (B, T, D), computed `size` tokens at a time to save memory.
+
+    Raises ValueError if `size` does not divide T.
+    """
+    if x.shape[1] % size:
+        raise ValueError(
+            f"the sequence length {x.shape[1]} must be a multiple of chunk_size_feed_forward {size}"
+        )
+    return F.concat([function(part) for part in x.split(size, axis=1)], axis=1)

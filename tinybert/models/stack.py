@@ -71,6 +71,8 @@ class Stack(ModuleList):
                 hidden_states.append(x)
         if norm is not None:
             x = hidden_states[-1] = norm(x)
+        if call.packing is not None:
+            x, *hidden_states = map(call.packing.unpack, (x, *hidden_states))
         asked = call.output_attentions
         return StackOutput(
             last_hidden_state=x,

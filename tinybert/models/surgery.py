@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from tinybert.autograd import no_grad, set_default_device
+from tinybert.autograd import Tensor, no_grad, set_default_device
 from tinybert.checks import check, check_integer, is_integer, plain
+from tinybert.models.arguments import tensor_of
 from tinybert.models.config import by_number
 from tinybert.nn import Embedding, Linear, Module, Parameter
 from tinybert.nn.init import full, normal_, skip_init
@@ -154,3 +155,50 @@ def resized(old: Parameter, size: int, std: float | None = None) -> Parameter:
                 new[kept:] = fresh
         new[:kept] = old[:kept]
     return new
+
+
+# --- attention heads ------------------------------------------------------------------------------
+
+
+def prune_attention_heads(attention: Any, output: Linear, heads: set[int]) -> None:
+    """Remove heads, by their original numbers, from a SelfAttention and the layer after it (Michel
+    et al. 2019, arXiv:1905.10650).
+
+    Raises ValueError for heads that never existed, and if no head would be left.
+    """
+    original = attention.query.in_features // attention.head_size
+    wrong = sorted(head for head in heads if not 0 <= head < original)
+    if wrong:
+        raise ValueError(f"heads must be from 0 to {original - 1}, got {wrong}")
+    kept = [index for index, head in enumerate(attention.kept_heads) if head not in heads]
+    if not kept:
+        raise ValueError(f"cannot prune all heads of a layer: {sorted(heads)}")
+    size = attention.head_size
+    features = [head * size + k for head in kept for k in range(size)]
+    for layer in (attention.query, attention.key, attention.value):
+        _keep(layer, "weight", features, 0)
+        _keep(layer, "bias", features, 0)
+        layer.out_features = len(features)
+    _keep(output, "weight", features, 1)
+    output.in_features = len(features)
+    attention.kept_heads = [attention.kept_heads[index] for index in kept]
+
+
+def read_head_mask(config: Any, given: Any, device: str, dtype: Any) -> list[Tensor]:
+    """Return a head mask (H,) or (L, H) as a factor (1, H, 1, 1) for each layer."""
+    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    factors = tensor_of("head_mask", given, device).to(dtype)
+    if factors.shape not in ((heads,), (layers, heads)):
+        raise ValueError(
+            f"head_mask must have shape ({heads},) or ({layers}, {heads}), got {factors.shape}"
+        )
+    rows = [factors if factors.ndim == 1 else factors[layer] for layer in range(layers)]
+    return [row[None, :, None, None] for row in rows]
+
+
+def _keep(layer: Linear, name: str, indices: list[int], axis: int) -> None:
+    """Replace a parameter by its rows (axis 0) or columns (axis 1) at `indices`."""
+    old = getattr(layer, name)
+    with no_grad():
+        kept = old[indices] if axis == 0 else old[:, indices]
+    setattr(layer, name, Parameter(kept.data.copy(), requires_grad=old.requires_grad))

@@ -32,6 +32,7 @@ def attend(
     need_weights: bool = False,
     is_causal: bool = False,
     first: int = 0,
+    packing: Any = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Return softmax((query @ key^T + bias) / sqrt(K) + mask) @ value, and the weights or None.
 
@@ -43,11 +44,14 @@ def attend(
         dropout_p: the dropout probability of the weights.
         head_mask: factors of the weights, broadcast to (B, H, Tq, Tk).
         need_weights: return the weights (B, H, Tq, Tk) as well, after dropout and head_mask.
+        packing: a `nn.packing.Packing` if the tokens are packed in one row; or None.
         is_causal: query i attends to keys 0 to first + i only.
 
     Returns the context (B, H, Tq, K) and the weights or None. Without weights, bias and head_mask
     the matrix of scores is never held in full, unless an observer wants to see every step.
     """
+    if packing is not None:
+        return packing.attend(query, key, value, dropout_p, is_causal), None
     if not need_weights and head_mask is None and bias is None and observer() is None:
         context = F.scaled_dot_product_attention(
             query, key, value, mask, dropout_p, is_causal, enable_gqa=True, first=first

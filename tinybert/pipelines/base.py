@@ -196,15 +196,17 @@ class OnePassPipeline(Pipeline):
 
     def forward(self, rows: list[Row], batch_size: int) -> list[Outputs]:
         """Run the model in batches; return the outputs of each row, without padding."""
-        outputs: list[Outputs] = []
+        outputs: list[Outputs] = [{}] * len(rows)
+        by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # less padding
         with no_grad(), evaluation(self.model):
             for start in range(0, len(rows), batch_size):
-                batch = rows[start : start + batch_size]
+                numbers = by_length[start : start + batch_size]
+                batch = [rows[i] for i in numbers]
                 output = self.call_model(padded(self.tokenizer, batch, "right"))
                 arrays = {k: v.numpy() for k, v in output.items() if isinstance(v, Tensor)}
                 for i, row in enumerate(batch):
                     tokens = slice(len(row)) if self.per_token else slice(None)
-                    outputs.append({name: array[i][tokens] for name, array in arrays.items()})
+                    outputs[numbers[i]] = {name: array[i][tokens] for name, array in arrays.items()}
         return outputs
 
 

@@ -31,7 +31,9 @@ def _self_attention() -> SelfAttention:
 
 def _attention_of(x: np.ndarray) -> np.ndarray:
     """Return the context (1, T, 24) of features (1, T, 24), without mask and positions."""
-    call = SimpleNamespace(mask=None, is_causal=False, past_length=0, output_attentions=False)
+    call = SimpleNamespace(
+        mask=None, is_causal=False, past_length=0, output_attentions=False, packing=None
+    )
     with no_grad():
         return _self_attention()(Tensor(x.astype("float32")), call, None, None)[0].numpy()
 

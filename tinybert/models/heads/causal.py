@@ -13,6 +13,7 @@ from tinybert.generation import GenerationMixin
 from tinybert.models import losses
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.heads.words import LanguageModel
+from tinybert.nn.packing import predicts_at_padding
 from tinybert.outputs import CausalLMOutputWithCrossAttentions, ModelOutput
 
 logger = logging.getLogger("tinybert")
@@ -35,6 +36,9 @@ class CausalLM(GenerationMixin, LanguageModel):
                 "%s attends to the tokens that it should predict, unless is_decoder=True",
                 type(self).__name__,
             )
+
+    def reads_padding(self, given: dict[str, Any]) -> bool:
+        return predicts_at_padding(given)
 
     def answer(
         self,
@@ -64,7 +68,7 @@ class CausalLM(GenerationMixin, LanguageModel):
             if labels is not None:
                 raise ValueError(f"labels need all logits, got logits_to_keep={logits_to_keep}")
             x = x[:, slice(-int(logits_to_keep), None) if last else logits_to_keep]
-        logits = self.word_logits(x)
+        logits = self.on_tokens(self.word_logits, base) if keep_all else self.word_logits(x)
         loss = None
         if labels is not None:
             loss = losses.next_token_loss(logits, labels, num_items_in_batch)

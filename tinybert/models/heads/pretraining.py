@@ -55,7 +55,7 @@ class PreTraining(LanguageModel):
             labels: (B, T) token ids, -100 where a position does not count.
             next_sentence_label: (B,), 0 if the second segment follows the first, 1 if not.
         """
-        words = self.word_logits(base["last_hidden_state"])
+        words = self.on_tokens(self.word_logits, base)
         order = self.order_logits(base["pooler_output"])
         loss = None
         if labels is not None and next_sentence_label is not None:

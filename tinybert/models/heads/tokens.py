@@ -34,7 +34,7 @@ class TokenClassification(ModelWithHead):
             labels: (B, T) class numbers, -100 where a token does not count. Padding counts unless
                 its label is -100: the attention mask is not used.
         """
-        logits = self.token_logits(base["last_hidden_state"])
+        logits = self.on_tokens(self.token_logits, base)
         loss = None if labels is None else losses.token_loss(logits, labels)
         return self.finish(TokenClassifierOutput, base, return_dict, loss=loss, logits=logits)
 
@@ -46,6 +46,9 @@ class QuestionAnswering(ModelWithHead):
         if config.num_labels != 2:
             raise ValueError(f"num_labels must be 2 (start and end), got {config.num_labels}")
         self.qa_outputs = Linear(config.hidden_size, 2)
+
+    def reads_padding(self, given: dict[str, Any]) -> bool:
+        return True  # the loss compares each token's score with those of padding
 
     def answer(
         self, base: ModelOutput, start_positions: Any, end_positions: Any, return_dict: bool | None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, ClassVar
 
-from tinybert.models.arguments import choose
+from tinybert.autograd import Tensor
+from tinybert.models.arguments import argument_names, choose, tensor_of
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig
+from tinybert.models.losses import IGNORED
 from tinybert.nn import Dropout, KeyValueCache
+from tinybert.nn.packing import PADDED
 from tinybert.outputs import ModelOutput
 
 
@@ -48,6 +52,25 @@ class ModelWithHead(PreTrainedModel):
         names = (name for name, _ in self.named_parameters())
         self.init_weights(only={name for name in names if not name.startswith(prefix)})
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward`. Padding is computed if the answer depends on it; see `nn/packing.py`."""
+        names = argument_names(type(self).forward) or ()
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        token = PADDED.set(PADDED.get() or self.reads_padding(given))
+        try:
+            return super().__call__(*args, **kwargs)
+        finally:
+            PADDED.reset(token)
+
+    def reads_padding(self, given: dict[str, Any]) -> bool:
+        """Return whether the answer or its loss depends on padding, for a call's arguments."""
+        mask, labels = given.get("attention_mask"), given.get("labels")
+        if mask is None or labels is None or self.device != "cpu":
+            return False
+        hidden = tensor_of("attention_mask", mask, "cpu").data == 0
+        counts = tensor_of("labels", labels, "cpu").data != IGNORED
+        return hidden.shape == counts.shape and bool((hidden & counts).any())
+
     def make_base(self, config: Any) -> PreTrainedModel:
         """Return a new base model, with a pooler if the head needs one."""
         return self.base_class(config, add_pooling_layer=self.uses_pooler)  # type: ignore[call-arg]
@@ -66,6 +89,11 @@ class ModelWithHead(PreTrainedModel):
         """
         own = getattr(config, "classifier_dropout", None)
         return Dropout(config.hidden_dropout_prob if own is None else own)
+
+    def on_tokens(self, head: Callable[[Tensor], Tensor], base: ModelOutput) -> Tensor:
+        """Return head(features) (B, T, N) of every token, zeros for padding in a packed call."""
+        x, packing = base["last_hidden_state"], base.packing
+        return head(x) if packing is None else packing.on_tokens(head, x)
 
     def finish(
         self,

@@ -55,6 +55,6 @@ class MaskedLM(LanguageModel):
             base: the base model's output.
             labels: (B, T) token ids, -100 where a position does not count; None for no loss.
         """
-        logits = self.word_logits(base["last_hidden_state"])
+        logits = self.on_tokens(self.word_logits, base)
         loss = None if labels is None else losses.token_loss(logits, labels)
         return self.finish(MaskedLMOutput, base, return_dict, loss=loss, logits=logits)

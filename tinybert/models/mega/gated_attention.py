@@ -79,13 +79,17 @@ class MovingAverageGatedAttention(GatedBlock):
         The call's mask is a boolean array (B, P + T), False for padding, with the P tokens of the
         current chunk that are in `past`; or None.
         """
-        h, mask = self.before(x), call.mask
-        real = None if mask is None else mask[:, -x.shape[1] :, None]
-        m, past.state = self.ema_gate(h, real, past.state, want_state=call.use_cache)
+        h, mask, packing = self.before(x), call.mask, call.packing
+        steps = h if packing is None else packing.unpack(h)
+        real = None if mask is None else mask[:, -steps.shape[1] :, None]
+        m, past.state = self.ema_gate(steps, real, past.state, want_state=call.use_cache)
+        m = m if packing is None else packing.pack(m)
         phi, z, gate, i = self.mx_proj(self.dropout(m)).split(self.sizes, axis=-1)
         z = F.silu(z)
         query, key = (z * self.qk_weight[n] + self.qk_bias[n] for n in (0, 1))
         value = self.activation(self.v_proj(h))
+        if packing is not None:
+            query, key, value = map(packing.unpack, (query, key, value))
         key, value = past.tokens.append(key, value)
         if self.chunk_size is not None:
             past.keep_last(key.shape[1] % self.chunk_size)
@@ -94,6 +98,7 @@ class MovingAverageGatedAttention(GatedBlock):
             causal=self.causal, size=self.chunk_size, drop_values=self.hidden_dropout,
             need_weights=call.output_attentions,
         )  # fmt: skip
+        context = context if packing is None else packing.pack(context)
         candidate = self.activation(i + self.h_proj(context * F.silu(gate)))
         return self.update(x, phi.sigmoid(), candidate), weights
 

@@ -98,7 +98,8 @@ class MegaPreTrainedModel(PreTrainedModel):
             input_ids: (B, T) token ids; or `inputs_embeds` (B, T, D), word embeddings. An encoder
                 with chunks takes fewer tokens than a chunk has, or a multiple: pad, with a mask.
             attention_mask: (B, T), with a cache (B, P + T); 1 for tokens, 0 for padding. With
-                chunks, padding on the left must be a multiple of chunk_size.
+                chunks, padding on the left must be a multiple of chunk_size. Padding gets zeros, or
+                is computed: see `nn/packing.py`.
             token_type_ids: (B, T); ignored without `add_token_type_embeddings`.
             encoder_hidden_states: (B, S, D), what cross-attention attends to;
                 `encoder_attention_mask`: (B, S), its mask.
@@ -194,6 +195,7 @@ class MegaModel(MegaPreTrainedModel, BaseModel):
             run.attentions,
             run.cross_attentions,
         )
+        output.packing = call.packing
         if call.return_dict:
             return output
         return (x, output.pooler_output, *(getattr(output, name) for name in SLOTS))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from tinybert.autograd import Tensor
+from tinybert.autograd import Tensor, as_tensor
 from tinybert.backend import array_module
 from tinybert.log import warn_once
 from tinybert.models import heads
@@ -105,6 +105,13 @@ class NemotronForSequenceClassification(NemotronHead, heads.SequenceClassificati
         )  # fmt: skip
         logits = self.score(self.last_token(base["last_hidden_state"], input_ids))
         return self.answer(base, labels, return_dict, logits)
+
+    def reads_padding(self, given: dict[str, Any]) -> bool:
+        mask, ids = given.get("attention_mask"), given.get("input_ids")
+        if mask is None or ids is None:
+            return True
+        real = as_tensor(mask, self.device)[..., None]
+        return real.ndim != 3 or not bool(self.last_token(real, ids).data.all())
 
     def last_token(self, x: Tensor, input_ids: Any) -> Tensor:
         """Return the features (B, D) of the last token that is not padding, of x (B, T, D)."""

@@ -59,13 +59,15 @@ class NemotronAttention(Module):
         value = F.split_heads(self.v_proj(x), self.groups)
         query, key = (F.rotary_embedding(part, *call.rotary) for part in (query, key))
         if past is not None:
-            key, value = past.append(key, value)  # (B, G, P + T, K)
+            append = type(past).append if call.packing is None else call.packing.append
+            key, value = append(past, key, value)  # (B, G, P + T, K)
         context, weights = attend(
             query, key, value, call.mask,
             dropout_p=self.dropout if self.training else 0.0,
             need_weights=call.output_attentions,
             is_causal=call.is_causal,
             first=call.past_length,
+            packing=call.packing,
         )  # fmt: skip
         return self.o_proj(F.merge_heads(context)), weights
 

@@ -47,7 +47,7 @@ class NemotronPreTrainedModel(PreTrainedModel):
                 `past_key_values`. Later tokens are hidden as well. A mask (B, T, P + T) or
                 (B or 1, H or 1, T, P + T) is used as it is, and must hide them itself; with four
                 axes it holds booleans, True where a query may attend, or floats to add to the
-                scores.
+                scores. Padding gets zeros, or is computed: see `nn/packing.py`.
             position_ids: (B, T) or (1, T); P, P + 1, ... by default, also where there is padding.
             past_key_values: the cache of an earlier call: a KeyValueCache, which is changed, or a
                 tuple, which is not. `input_ids` are then the new tokens only.
@@ -107,6 +107,7 @@ class NemotronModel(NemotronPreTrainedModel, BaseModel):
         output = BaseModelOutputWithPast(
             run.last_hidden_state, call.new_cache(), run.hidden_states, run.attentions
         )
+        output.packing = call.packing
         return output if call.return_dict else output.to_tuple()
 
     # --- parts ------------------------------------------------------------------------------------

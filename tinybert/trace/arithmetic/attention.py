@@ -36,8 +36,12 @@ class Heads:
     def _masked(self, work: Work, b: int, scores: Any) -> Any:
         shape = (*work.x("query").shape[:3], scores.shape[-1])
         if work.option("is_causal"):
-            last = work.option("first") + np.arange(shape[2])
+            last = work.options.get("first", 0) + np.arange(shape[2])
             scores = np.where(np.arange(shape[3]) <= last[:, None], scores, -np.inf)
+        if "segments" in work.options:  # a token attends to those of its own segment
+            sizes = [size for count, size in work.option("segments") for _ in range(count)]
+            segment = np.repeat(np.arange(len(sizes)), sizes)
+            scores = np.where(segment == segment[:, None], scores, -np.inf)
         if not work.has("mask"):
             return scores
         mask = work.x("mask")
@@ -58,7 +62,7 @@ def _heads(work: Work) -> tuple[Heads, int, int, int]:
     return Heads(work, b, h // repeats), b, h % repeats, t
 
 
-@forward("ScaledDotProductAttention")
+@forward("ScaledDotProductAttention", "SegmentAttention")
 def attention(work: Work) -> Term:
     """y = the sum of weight_j * value_j; the weight of one key is shown."""
     heads, _, r, t = _heads(work)
@@ -77,6 +81,7 @@ def attention(work: Work) -> Term:
     return total(product, weights, values)
 
 
+@backward("SegmentAttention", "dquery")
 @backward("ScaledDotProductAttention", "dquery")
 def attention_dquery(work: Work) -> Term:
     """Return dquery = scale * the sum of dS_j * key_j; dS of one key is shown."""
@@ -87,6 +92,7 @@ def attention_dquery(work: Work) -> Term:
     return number(heads.scale) * total(product, dscores, keys)
 
 
+@backward("SegmentAttention", "dkey")
 @backward("ScaledDotProductAttention", "dkey")
 def attention_dkey(work: Work) -> Term:
     """Return dkey = scale * the sum of dS_i * query_i over all queries; dS of one is shown."""
@@ -99,6 +105,7 @@ def attention_dkey(work: Work) -> Term:
     return number(heads.scale) * total(product, dscores, queries)
 
 
+@backward("SegmentAttention", "dvalue")
 @backward("ScaledDotProductAttention", "dvalue")
 def attention_dvalue(work: Work) -> Term:
     """Return dvalue = the sum of weight_i * dy_i over all queries."""

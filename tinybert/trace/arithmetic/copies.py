@@ -26,7 +26,8 @@ from tinybert.trace.replay import operation_of, run
 
 COPIES = (
     "Reshape", "Permute", "SplitHeads", "MergeHeads", "GetItem", "Expand", "Concat", "Stack",
-    "Split", "Roll", "Flip", "Gather", "Pad", "Tril", "Triu",
+    "Split", "Roll", "Flip", "Gather", "Pad", "Tril", "Triu", "PackTokens",
+    "UnpackTokens",
 )  # fmt: skip
 
 
