@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 36. Bfloat16: half a float32
+# # 39. Bfloat16: half a float32
 # Most large checkpoints store a number in two bytes instead of four, in the format bfloat16: the
 # first half of a float32. Half the memory, but how much is lost, and how does a writer round?
 #
@@ -125,4 +125,4 @@ assert after_1023 in (None, from_bfloat16(to_bfloat16(np.array([1023], np.float3
 #
 # Exercises: none.
 #
-# Next: 37_memory_mapping.py.
+# Next: 40_memory_mapping.py.
