@@ -89,7 +89,7 @@ rounded, cut = from_bfloat16(to_bfloat16(x)), (x.view(np.uint32) >> 16 << 16).vi
 errors = np.array([rounded / x - 1, cut / x - 1])
 table = np.stack([np.abs(errors).max(axis=1), errors.mean(axis=1)], axis=1) * 2**8
 show(table, "relative errors, in units of 1/256", rows=["round", "cut"], cols=["largest", "mean"])
-print("2⁻⁸ =", 2**-8, " largest error of rounding:", np.abs(errors[0]).max())
+print("2**-8 =", 2**-8, " largest error of rounding:", np.abs(errors[0]).max())
 assert np.abs(errors[0]).max() <= 2**-8
 assert abs(errors[0].mean()) < 1e-4 < 1e-3 < abs(errors[1].mean())
 
