@@ -147,4 +147,4 @@ assert np.median(shares[1]) < 0.7
 # learned, and shuffled labels show what guessing looks like.
 #
 # Exercises: `bert/pooling`.
-# Next: 28_adam_and_warm_up.py.
+# Next: 28_what_freezing_costs.py.

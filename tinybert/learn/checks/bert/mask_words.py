@@ -10,7 +10,7 @@ from tinybert.learn.exercise import Case, Exercise, Mutant
 EXERCISE = Exercise(
     minutes=12,
     level=2,
-    lesson=29,
+    lesson=32,
     hints=(
         "Comparisons of arrays give arrays of True and False; & combines them (with parentheses "
         "around each comparison).",

@@ -14,7 +14,7 @@ from tinybert.models.megatron_bert import MegatronBertModel
 EXERCISE = Exercise(
     minutes=6,
     level=1,
-    lesson=30,
+    lesson=33,
     hints=(
         "A for loop can take a layer apart: for norm_1, attention, norm_2, feed_forward in layers.",
         "Each of the two formulas is one line of Python that can give x a new value. The last norm "

@@ -15,7 +15,7 @@ _RESULT = "return np.fft.irfft(spectrum, n)[..., :length]"
 EXERCISE = Exercise(
     minutes=20,
     level=4,
-    lesson=39,
+    lesson=42,
     hints=(
         "rfft appends the zeros for you: its second argument is the size of the circle.",
         "The circle needs a place for each of the 2T - 1 steps of the full convolution; more is "

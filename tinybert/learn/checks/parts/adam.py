@@ -11,7 +11,7 @@ from tinybert.optim.adam import adam_step
 EXERCISE = Exercise(
     minutes=10,
     level=2,
-    lesson=28,
+    lesson=31,
     hints=(
         "`m = ...` gives the name to a new array; `m *= ...` would change the caller's array.",
         "In Python, beta1 to the power of t is written with **.",

@@ -11,7 +11,7 @@ from tinybert.optim.adam import adam_step
 EXERCISE = Exercise(
     minutes=5,
     level=1,
-    lesson=28,
+    lesson=31,
     hints=(
         "An array has its number of axes in the attribute ndim.",
         "The decay has three factors: the learning rate, decay, and the weight before the step.",

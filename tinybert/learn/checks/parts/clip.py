@@ -11,7 +11,7 @@ _LIST = "[None if g is None else g * scale for g in gradients]"
 EXERCISE = Exercise(
     minutes=10,
     level=2,
-    lesson=28,
+    lesson=31,
     hints=(
         "Add the sums of squares of all gradients first, and take one root at the end.",
         "Where the norm is below max_norm, min makes the scale 1: clipping never makes a gradient "

@@ -9,7 +9,7 @@ _FALL = "max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps))"
 EXERCISE = Exercise(
     minutes=8,
     level=1,
-    lesson=28,
+    lesson=31,
     hints=(
         "Before step w, the factor is the share of the warm-up that is done.",
         "From step w on, it is the number of steps that are left, divided by the number of steps "

@@ -10,7 +10,7 @@ from tinybert.learn.exercise import Case, Exercise, Mutant
 EXERCISE = Exercise(
     minutes=25,
     level=4,
-    lesson=33,
+    lesson=36,
     hints=(
         "The scores as a column plus log_p give all K V totals. argsort with axis=None ranks "
         "them as one flat array; sort the negative totals for best first.",

@@ -17,7 +17,7 @@ from tinybert.models.attention import SelfAttention
 EXERCISE = Exercise(
     minutes=25,
     level=4,
-    lesson=34,
+    lesson=37,
     hints=(
         "How many real tokens are in a row of the mask? The new one is the last of them, so its "
         "position is that number minus 1.",

@@ -13,7 +13,7 @@ from tinybert.learn.small_models import generation_case
 EXERCISE = Exercise(
     minutes=12,
     level=2,
-    lesson=32,
+    lesson=35,
     hints=(
         "Begin with an array of False in the shape of the scores, and set it to True where a token "
         "has been seen.",

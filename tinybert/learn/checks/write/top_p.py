@@ -14,7 +14,7 @@ from tinybert.learn.small_models import generation_case
 EXERCISE = Exercise(
     minutes=20,
     level=3,
-    lesson=31,
+    lesson=34,
     hints=(
         "argsort of -p gives the ranking, most likely token first; kind='stable' keeps equal "
         "tokens in their order. take_along_axis applies it to every row.",

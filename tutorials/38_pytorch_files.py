@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 35. PyTorch files: a zip with a program
+# # 38. PyTorch files: a zip with a program
 # Most older checkpoints are files that `torch.save` wrote: pytorch_model.bin. Such a file is a zip
 # archive with numbers and a *pickle*, a small program that rebuilds the objects. A program from an
 # untrusted source can do anything. How can a reader load the numbers and run nothing?
@@ -137,4 +137,4 @@ assert np.array_equal(load_checkpoint(path)["column"], table[:, 1])
 # program with an allowlist; safetensors has no program at all.
 #
 # Exercises: none.
-# Next: 36_bfloat16.py.
+# Next: 39_bfloat16.py.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 43. Chunks, and what a decoder must keep
+# # 46. Chunks, and what a decoder must keep
 # Attention between all pairs of T tokens has T² scores. MEGA can split a text into chunks, with
 # attention only inside each chunk. Then the number of scores is linear in T. The moving average
 # still carries information from chunk to chunk. A decoder needs little memory: the state of the
@@ -8,7 +8,7 @@
 # **You will be able to** count the scores of chunks, test which inputs an output depends on, and
 # say what a decoder with chunks keeps from step to step.
 #
-# **You need** lessons 34 (cache), 38 (recurrence) and 42 (block of MEGA).
+# **You need** lessons 37 (cache), 41 (recurrence) and 45 (block of MEGA).
 #
 # **Minutes** 15
 #
@@ -147,4 +147,4 @@ assert held in (None, past[0][0].shape[1])
 #
 # Exercises: `attn/causal`, `write/cache_step`.
 #
-# Next: 44_rotary.py.
+# Next: 47_rotary.py.

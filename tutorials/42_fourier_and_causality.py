@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 39. Convolution by Fourier transform, and is it causal?
+# # 42. Convolution by Fourier transform, and is it causal?
 # A convolution of T steps takes about T²/2 products. With the fast Fourier transform (FFT) it takes
 # about T log T. But the transform treats the sequence as a circle, so that late inputs can leak
 # into early outputs. A language model with such a leak sees the token that it should predict.
 #
 # **You will be able to** convolve two sequences by FFT, choose its size, and test for causality.
 #
-# **You need** lesson 38 (kernel and convolution), complex numbers and NumPy's `fft`.
+# **You need** lesson 41 (kernel and convolution), complex numbers and NumPy's `fft`.
 #
 # **Minutes** 20
 #
@@ -99,7 +99,7 @@ def by_fft(x: np.ndarray, k: np.ndarray, n: int) -> np.ndarray:
 
 late = np.eye(1, T, T - 3)[0]  # a single 1, three steps before the end
 outputs = [direct(late, k), by_fft(late, k, 2 * T), by_fft(late, k, T)]
-show(outputs, "output for a late input", rows=["lag by lag", "n = 2T", "n = T: leak"])
+show(np.round(outputs, 9), "output for a late input", rows=["lag by lag", "n = 2T", "n = T: leak"])
 print("y[0] of the three:", np.abs([output[0] for output in outputs]).round(4))
 assert np.allclose(outputs[0], outputs[1])
 assert np.allclose(by_fft(x, k, T), product[:T] + np.append(product[T:], 0))
@@ -147,4 +147,4 @@ assert wrong in (None, (~np.isclose(by_fft(seven, three, 8), direct(seven, three
 #
 # Exercises: `long/ema_fft`.
 #
-# Next: 40_ema_backward.py.
+# Next: 43_ema_backward.py.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 47. What the key/value cache saves
+# # 50. What the key/value cache saves
 # A decoder generates one token at a time. Without a cache it computes the whole text again for each
 # new token. The key/value cache keeps the keys and values of earlier tokens. We count how much work
 # it saves, and how much memory it costs.
@@ -7,7 +7,7 @@
 # **You will be able to** say why earlier keys and values never change, predict the multiply-adds of
 # a step with and without a cache, and compare a cache that copies with one that grows.
 #
-# **You need** lesson 20 (causal masks) and lesson 45 (grouped-query attention).
+# **You need** lesson 20 (causal masks) and lesson 48 (grouped-query attention).
 #
 # **Minutes** 20
 #
@@ -41,7 +41,7 @@ ids = rng.integers(60, size=(1, 9))
 # ## Earlier keys do not change
 # In a causal decoder a token attends only to itself and to earlier tokens. So a new token changes
 # no earlier feature, key or value. We read 5 tokens, then all 9, and compare the keys of layer 1.
-# The model stores keys after their rotation (lesson 44), each rotated by its own position.
+# The model stores keys after their rotation (lesson 47), each rotated by its own position.
 
 # %%
 with no_grad():
@@ -140,4 +140,4 @@ assert (copies[1] < 2 * np.array(steps)).all()
 # memory that grows with the text: 2·L·G·K numbers for each token.
 #
 # Exercises: `write/cache_step`.
-# Next: 48_step_through_a_sentence.py.
+# Next: 51_step_through_a_sentence.py.

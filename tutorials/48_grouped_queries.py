@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 45. Grouped-query attention
+# # 48. Grouped-query attention
 # A decoder keeps the keys and values of all tokens in memory. For many users at once they need more
 # memory than the weights. Grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245) lets
 # several query heads share one head of keys and values. Which head belongs to which?
@@ -137,4 +137,4 @@ assert key_head in (None, 13 // (24 // 8))
 # before, and a token needs G/H of the memory.
 #
 # Exercises: `attn/heads`.
-# Next: 46_nemotron_block.py.
+# Next: 49_nemotron_block.py.

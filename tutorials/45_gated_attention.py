@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 42. Gated attention: a block of MEGA
+# # 45. Gated attention: a block of MEGA
 # In the first layer of BERT each query and key is made from one token and its position. MEGA (Ma et
 # al. 2022, arXiv:2209.10655) makes them from a moving average, which contains earlier tokens too.
 # It has one head, and gates decide how much of the output of that head is used.
 #
 # **You will be able to** compute a block of MEGA, and say what its average and its gates do.
 #
-# **You need** lessons 18 (scores), 21 (relative positions) and 38 (moving average, silu).
+# **You need** lessons 18 (scores), 21 (relative positions) and 41 (moving average, silu).
 #
 # **Minutes** 20
 #
@@ -48,7 +48,7 @@ def mega(function: str) -> MegaModel:
 # %% [markdown]
 # ## Norm and average
 # A word has the same x in each position. *Scalenorm* divides x by √(mean x²) and multiplies it by
-# one learned number. The layer of lesson 38 gives m, which also depends on the words before.
+# one learned number. The layer of lesson 41 gives m, which also depends on the words before.
 
 # %%
 model = mega("softmax")
@@ -147,4 +147,4 @@ assert np.allclose(closed, x)
 #
 # Exercises: `attn/scores`, `parts/rms_norm`.
 #
-# Next: 43_chunks_and_decoding.py.
+# Next: 46_chunks_and_decoding.py.

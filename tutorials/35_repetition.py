@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 32. Repetition
+# # 35. Repetition
 # Greedy search tends to repeat itself: a phrase that has occurred makes its own repetition more
 # likely. Two methods change the scores before a token is chosen. Both are crude, and we see why.
 #
 # **You will be able to** forbid repeated n-grams and apply a repetition penalty to scores of either
 # sign, and name a flaw of each.
 #
-# **You need** lesson 31 (greedy search) and NumPy's `isin` and `where`.
+# **You need** lesson 34 (greedy search) and NumPy's `isin` and `where`.
 #
 # **Minutes** 15
 #
@@ -48,7 +48,7 @@ def generate(row: list[int], change=lambda row, scores: scores) -> list[int]:
 
 # %% [markdown]
 # ## A model that repeats
-# In the rhyme of lesson 31 a wheel goes "round and round". Six lines say so: one has "round" twice,
+# In the rhyme of lesson 34 a wheel goes "round and round". Six lines say so: one has "round" twice,
 # one three times, and four have it four times. So after two or three "and" is more likely than the
 # end of the line.
 
@@ -142,4 +142,4 @@ assert penalized in (None, float(penalize([5, 5], np.full(V, -3.0))[5]))
 #
 # Exercises: `write/penalty`.
 #
-# Next: 33_beams.py.
+# Next: 36_beams.py.

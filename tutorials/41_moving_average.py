@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 38. A moving average is a convolution
+# # 41. A moving average is a convolution
 # A moving average carries information from earlier tokens to later ones. MEGA (Ma et al. 2022,
 # arXiv:2209.10655) computes the queries and keys of its attention from such an average. Generation
 # computes it step by step, as a recurrence. Training computes all steps at once, as a convolution.
@@ -147,4 +147,4 @@ assert oldest in (None, (average(impulse, 0.5) < 0.001).argmax())
 #
 # Exercises: none.
 #
-# Next: 39_fourier_and_causality.py.
+# Next: 42_fourier_and_causality.py.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 41. An average in both directions meets padding
+# # 44. An average in both directions meets padding
 # A decoder may use earlier tokens only. An encoder may use all, so MEGA gives it a moving average
 # that runs in both directions. Then the padding after a short text changes the text's outputs, and
 # a mask of the attention does not prevent it.
@@ -7,7 +7,7 @@
 # **You will be able to** write an average in both directions as a matrix, and mask the padding of
 # a batch for attention *and* average.
 #
-# **You need** lessons 20 (padding mask) and 38 (kernel of an average).
+# **You need** lessons 20 (padding mask) and 41 (kernel of an average).
 #
 # **Minutes** 12
 #
@@ -37,7 +37,7 @@ def silu(z: np.ndarray) -> np.ndarray:
 # ## Two kernels
 # A second set of states runs from the end to the beginning, with a kernel of its own: the average
 # is (A + B) x. Both kernels contain lag 0: input t has the weight back[0] + ahead[0] in output t,
-# as in the authors' code. The layer adds the input times a weight, and applies silu (lesson 38).
+# as in the authors' code. The layer adds the input times a weight, and applies silu (lesson 41).
 
 # %%
 manual_seed(0)
@@ -124,4 +124,4 @@ assert errors[2].max() > 0.01
 #
 # Exercises: none.
 #
-# Next: 42_gated_attention.py.
+# Next: 45_gated_attention.py.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 31. Greedy search and sampling
+# # 34. Greedy search and sampling
 # A language model gives a probability to every token that can come next. To generate text, choose
 # one, append it, and repeat. Which one? The most likely token, or a random one?
 #
@@ -147,4 +147,4 @@ for seed in range(3):
 #
 # Exercises: `write/top_p`.
 #
-# Next: 32_repetition.py.
+# Next: 35_repetition.py.

@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 34. The key/value cache and left padding
+# # 37. The key/value cache and left padding
 # So far every step of generation has read the whole text again. A cache avoids that: a step reads
 # one token. And a batch of texts of different lengths is padded at the left. What changes then?
 #
 # **You will be able to** generate with a key/value cache, count what it saves, and give a
 # left-padded batch the right positions.
 #
-# **You need** lesson 20 (masks), lesson 31 (greedy search), and NumPy's `cumsum`.
+# **You need** lesson 20 (masks), lesson 34 (greedy search), and NumPy's `cumsum`.
 #
 # **Minutes** 20
 #
@@ -141,4 +141,4 @@ assert without_cache in (None, sum(range(len([BEGIN]), len([BEGIN]) + 100)))
 #
 # Exercises: `write/cache_step`.
 #
-# Next: 35_pytorch_files.py.
+# Next: 38_pytorch_files.py.

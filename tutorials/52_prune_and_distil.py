@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 49. Prune and distil
+# # 52. Prune and distil
 # A small model can be made of a large one: keep the most important parts, then train them with the
 # large model as the teacher (Minitron, Muralidharan et al. 2024, arXiv:2407.14679). We do this with
 # tiny models, and compare with a new model.
@@ -7,7 +7,7 @@
 # **You will be able to** measure the importance of neurons and layers, cut a model to a smaller
 # shape, and write the loss of distillation.
 #
-# **You need** lesson 15 (softmax and cross-entropy) and lesson 29 (pre-training).
+# **You need** lesson 15 (softmax and cross-entropy) and lesson 32 (pre-training).
 #
 # **Minutes** 15
 #

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 48. Step through a sentence
+# # 51. Step through a sentence
 # The engine can write down what it computes: every operation with its inputs and its result, and
 # the gradients that come back. We read such a record of the model inside the package, check its
 # numbers, find a head that links "it" to its noun, and see where the gradient of this word splits.
@@ -139,4 +139,4 @@ assert softmax in wrong
 #
 # Exercises: `attn/backward`, `bert/layer_backward`.
 #
-# Next: 49_prune_and_distil.py.
+# Next: 52_prune_and_distil.py.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 30. Pre-LN and post-LN: layer norm before or after the block
+# # 33. Pre-LN and post-LN: layer norm before or after the block
 # A Transformer adds the output of each block to its input. BERT normalizes the sum (*post-LN*).
 # MegatronBERT normalizes the input of the block (*pre-LN*), as most later models do. The choice
 # decides whether a deep model trains without warm-up (Xiong et al. 2020, arXiv:2002.04745).
@@ -7,7 +7,7 @@
 # **You will be able to** derive how states and gradients change with depth in both forms, and say
 # what goes wrong in deep post-LN models.
 #
-# **You need** lessons 17 (layer norm), 24 (a layer backward) and 28 (Adam and warm-up).
+# **You need** lessons 17 (layer norm), 24 (a layer backward) and 31 (Adam and warm-up).
 #
 # **Minutes** 20
 #
@@ -82,7 +82,7 @@ assert all(np.allclose(measured[form], expected[form], rtol=0.2) for form in BLO
 
 # %% [markdown]
 # ## Training without warm-up
-# Now we train deep models of both forms without warm-up, on the masked words of lesson 28. A model
+# Now we train deep models of both forms without warm-up, on the masked words of lesson 31. A model
 # that has learnt only how often each word occurs has a loss equal to the entropy of the words. At
 # the end we measure |dx[k]| after k layers, and the mean correlation of the last states of words.
 
@@ -143,8 +143,8 @@ assert reach[0][0] < -1 < 0 < reach[1][0]
 # The post-LN models know only how often words occur. Adam's first large steps have made their last
 # states the same for all words. Blocks with the same output for all words send almost no gradient
 # back, and the rest shrinks with depth, as in "no f". In pre-LN the gradient also passes along the
-# sum, which no LN divides. With warm-up, deep post-LN models learn as well (lesson 28).
+# sum, which no LN divides. It is largest at k = 0, since the first states, the embeddings, are the
+# smallest. With warm-up, deep post-LN models learn as well (lesson 31).
 #
 # Exercises: `bert/pre_ln`.
-#
-# Next: 31_greedy_and_sampling.py.
+# Next: 34_greedy_and_sampling.py.

@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 40. The gradient of a moving average runs back in time
+# # 43. The gradient of a moving average runs back in time
 # In a moving average an output depends on earlier inputs. So the gradient of an input depends on
 # *later* outputs. Backward, the recurrence runs from the end to the beginning, and the matrix of
 # the convolution is transposed.
 #
 # **You will be able to** derive the gradient of a linear recurrence and of a convolution.
 #
-# **You need** lessons 2 (gradients of a value used twice), 38 (kernel) and 39 (Fourier transform).
+# **You need** lessons 2 (gradients of a value used twice), 41 (kernel) and 42 (Fourier transform).
 #
 # **Minutes** 20
 #
@@ -125,4 +125,4 @@ for name, way in ways.items():
 #
 # Exercises: `long/ema_fft`.
 #
-# Next: 41_both_directions.py.
+# Next: 44_both_directions.py.

@@ -1,11 +1,11 @@
 # %% [markdown]
-# # 33. Beam search
+# # 36. Beam search
 # Greedy search keeps one text, and misses the most likely line if it begins with a less likely
 # word. Beam search keeps several. It finds more likely texts. Are those better texts?
 #
 # **You will be able to** write beam search, and say what its length penalty does.
 #
-# **You need** lesson 31 (greedy search) and Python's `sorted` on tuples.
+# **You need** lesson 34 (greedy search) and Python's `sorted` on tuples.
 #
 # **Minutes** 20
 #
@@ -131,4 +131,4 @@ assert count in (None, 3 * 1000)
 #
 # Exercises: `write/beam_step`.
 #
-# Next: 34_cache_and_left_padding.py.
+# Next: 37_cache_and_left_padding.py.

@@ -1,13 +1,13 @@
 # %% [markdown]
-# # 46. A block of Nemotron, one token by hand
-# Nemotron is a modern decoder. It has the rotary positions of lesson 44 and the grouped queries of
-# lesson 45, and two parts of its own: a layer norm whose weights are stored minus 1, and a squared
+# # 49. A block of Nemotron, one token by hand
+# Nemotron is a modern decoder. It has the rotary positions of lesson 47 and the grouped queries of
+# lesson 48, and two parts of its own: a layer norm whose weights are stored minus 1, and a squared
 # ReLU. We decode one token with a cache in NumPy, and get the logits of the engine.
 #
 # **You will be able to** compute a step of a decoder from its weights and its cache, and find a
 # norm that adds 1 twice.
 #
-# **You need** lessons 17 (layer norm), 34 (cache), 44 (rotary) and 45 (grouped queries).
+# **You need** lessons 17 (layer norm), 37 (cache), 47 (rotary) and 48 (grouped queries).
 #
 # **Minutes** 18
 #
@@ -127,4 +127,4 @@ assert np.abs(twice - engine).max() > 1
 # bias, the norm adds 1 to its weights, and the activation is max(x, 0)².
 #
 # Exercises: `parts/silu_relu2`.
-# Next: 47_what_the_cache_saves.py.
+# Next: 50_what_the_cache_saves.py.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 37. Memory mapping: weights that stay in their file
+# # 40. Memory mapping: weights that stay in their file
 # A model of 8 GB loads in a moment, before 8 GB have been read. How? The numbers in a safetensors
 # file are laid out as in memory. So the operating system can show the file *as* memory, and reads a
 # part when the program uses it.
@@ -7,7 +7,7 @@
 # **You will be able to** make an array of a mapped file from offset, dtype and shape, and say
 # when a write to it changes the file.
 #
-# **You need** lesson 6 (safetensors by hand); lesson 36 (bfloat16) for the last part.
+# **You need** lesson 6 (safetensors by hand); lesson 39 (bfloat16) for the last part.
 #
 # **Minutes** 12
 #
@@ -95,7 +95,7 @@ assert path.read_bytes() == before
 
 # %% [markdown]
 # ## Numbers of another type
-# A processor computes in float32, but the file may hold bfloat16 (lesson 36). Then each number has
+# A processor computes in float32, but the file may hold bfloat16 (lesson 39). Then each number has
 # to be converted, and the converted weights are twice as large as the file. With `low_memory=True`
 # a weight stays in the file, and is converted when a layer uses it, block by block.
 
@@ -123,4 +123,4 @@ assert own[1] < own[0] / 10
 #
 # Exercises: none.
 #
-# Next: 38_moving_average.py.
+# Next: 41_moving_average.py.

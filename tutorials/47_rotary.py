@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 44. Rotary position embeddings
+# # 47. Rotary position embeddings
 # BERT adds a vector for each position to its input. Modern decoders rotate queries and keys instead
 # (RoPE, Su et al. 2021, arXiv:2104.09864). Why does a rotation tell attention how far apart two
 # tokens are? And which mistakes keep all shapes right, but make the scores wrong?
@@ -132,4 +132,4 @@ assert number_of_pairs in (None, angles(1, 128 // 4).size)
 # their distance. It has no parameters and keeps the length of every vector.
 #
 # Exercises: none.
-# Next: 45_grouped_queries.py.
+# Next: 48_grouped_queries.py.

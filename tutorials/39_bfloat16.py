@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 36. Bfloat16: half a float32
+# # 39. Bfloat16: half a float32
 # Most large checkpoints store a number in two bytes instead of four, in the format bfloat16: the
 # first half of a float32. Half the memory, but how much is lost, and how does a writer round?
 #
@@ -89,7 +89,7 @@ rounded, cut = from_bfloat16(to_bfloat16(x)), (x.view(np.uint32) >> 16 << 16).vi
 errors = np.array([rounded / x - 1, cut / x - 1])
 table = np.stack([np.abs(errors).max(axis=1), errors.mean(axis=1)], axis=1) * 2**8
 show(table, "relative errors, in units of 1/256", rows=["round", "cut"], cols=["largest", "mean"])
-print("2⁻⁸ =", 2**-8, " largest error of rounding:", np.abs(errors[0]).max())
+print("2**-8 =", 2**-8, " largest error of rounding:", np.abs(errors[0]).max())
 assert np.abs(errors[0]).max() <= 2**-8
 assert abs(errors[0].mean()) < 1e-4 < 1e-3 < abs(errors[1].mean())
 
@@ -125,4 +125,4 @@ assert after_1023 in (None, from_bfloat16(to_bfloat16(np.array([1023], np.float3
 #
 # Exercises: none.
 #
-# Next: 37_memory_mapping.py.
+# Next: 40_memory_mapping.py.

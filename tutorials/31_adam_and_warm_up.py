@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 28. Adam and warm-up: steps of one size
+# # 31. Adam and warm-up: steps of one size
 # Gradients of different weights can differ by a factor of a thousand, and no learning rate fits all
 # of them. Adam gives each weight a step size of its own. Its first steps are too large for a deep
 # network, and warm-up makes them small.
@@ -147,4 +147,4 @@ assert medians[1][-1] < entropy - 0.8
 #
 # Exercises: `parts/adam`, `parts/adamw`, `parts/warmup`, `parts/clip`.
 #
-# Next: 29_pre_training.py.
+# Next: 32_pre_training.py.

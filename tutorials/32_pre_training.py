@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 29. Pre-training: a tiny BERT from scratch
+# # 32. Pre-training: a tiny BERT from scratch
 # BERT learns from plain text without labels. Two tasks make labels from the text itself: predict
 # hidden words, and decide whether the second sentence follows the first (Devlin et al. 2018,
 # arXiv:1810.04805). We train a tiny BERT from random weights on both tasks.
@@ -7,7 +7,7 @@
 # **You will be able to** prepare the inputs and labels of both tasks, run the training, and tell
 # what a model can learn from a text and what it cannot.
 #
-# **You need** lesson 26 (losses and labels) and lesson 28 (Adam and warm-up).
+# **You need** lesson 26 (losses and labels) and lesson 31 (Adam and warm-up).
 #
 # **Minutes** 20
 #
@@ -147,4 +147,4 @@ assert best in (None, 3 / 4)
 # the text determines, and cannot learn what is random.
 #
 # Exercises: `bert/mask_words`.
-# Next: 30_where_the_norm_stands.py.
+# Next: 33_where_the_norm_stands.py.
