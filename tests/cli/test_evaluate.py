@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +185,93 @@ def test_help_has_a_line_for_each_task(tinybert: Any, command: str) -> None:
         line.split()[0].rstrip(",") for line in tinybert(command, "--help").out.split("\n") if line
     ]
     assert {*TASKS, "masked"} <= set(lines)
+
+
+# --- the card of a model -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def carded(folder: Path, tinybert: Any, tmp_path: Path) -> Path:
+    """A masked model of random weights with a card of its own values; and held-out texts."""
+    model, held_out = tmp_path / "model", tmp_path / "held-out"
+    shutil.copytree(folder / "masked", model)
+    held_out.mkdir()
+    shutil.copy(folder / "a.txt", held_out)
+    command = "tinybert evaluate masked tiny a.txt --length 24"
+    ran = tinybert("evaluate", "masked", model, held_out / "a.txt", "--length", 24, "--json")
+    metrics = json.loads(ran.out)["metrics"]
+    best = tb.pipeline("fill-mask", model)("a [MASK]", top_k=2)
+    card = json.loads((tb.hub.resolve("embedded") / "card.json").read_text("utf-8"))
+    whole = {"spread": None, "seeds": 1, "baseline": None, "command": command}
+    card |= {
+        "name": "tiny",
+        "data": [{"file": "a.txt", "about": "", "made_by": "make.py", "sha256": hashlib.sha256(
+            (held_out / "a.txt").read_bytes()).hexdigest()}],
+        "scores": [
+            {"figure": "share", "metric": "accuracy", "unit": "%", "decimals": 1,
+             "value": round(100 * metrics["accuracy"], 1), **whole},
+            {"figure": "loss", "metric": "loss", "decimals": 3,
+             "value": round(metrics["loss"], 3), **whole},
+        ],
+        "examples": {"about": "", "prompts": [{"prompt": "a [MASK]", "answers": [
+            {"text": word["token_str"], "score": round(word["score"], 2)} for word in best]}]},
+    }  # fmt: skip
+    (model / "card.json").write_text(json.dumps(card))
+    return model
+
+
+def test_a_card_is_computed_again(tinybert: Any, carded: Path, tmp_path: Path) -> None:
+    ran = tinybert("evaluate", "card", carded, tmp_path / "held-out")
+    assert ran.code == 0, ran.err
+    heads, share, loss, _, examples = ran.out.splitlines()
+    assert heads.split() == ["figure", "card", "now", "difference"]
+    assert share.count("%") == 2
+    assert abs(float(loss.split()[3])) <= 0.0005
+    assert examples == "examples: 1 of 1 have the answers of the card"
+    assert "$ tinybert evaluate masked tiny a.txt --length 24\n" in ran.err
+    assert ran.err.count("$ tinybert") == 1, "two scores of one command are computed at once"
+
+
+def test_a_card_that_says_too_much_fails(tinybert: Any, carded: Path, tmp_path: Path) -> None:
+    card = json.loads((carded / "card.json").read_text())
+    card["scores"][1]["value"] -= 0.002
+    card["examples"]["prompts"][0]["answers"][0]["text"] = "zebra"
+    (carded / "card.json").write_text(json.dumps(card))
+    ran = tinybert("evaluate", "card", carded, tmp_path / "held-out")
+    assert ran.code == 1
+    assert [line.endswith("differs") for line in ran.out.splitlines()[:3]] == [False, False, True]
+    assert "examples: 0 of 1" in ran.out
+    assert "card: zebra" in ran.out
+    found = json.loads(tinybert("evaluate", "card", carded, tmp_path / "held-out", "--json").out)
+    assert [score["equal"] for score in found["scores"]] == [True, False]
+    assert found["examples"][0]["equal"] is False
+
+
+def test_a_card_is_measured_on_its_own_data_only(
+    refused: Any, carded: Path, tmp_path: Path
+) -> None:
+    held_out = tmp_path / "held-out"
+    assert "DATA must be the folder with" in refused("evaluate", "card", carded, "a.txt")
+    assert "DATA must be one folder" in refused("evaluate", "card", carded, held_out, "b")
+    with (held_out / "a.txt").open("a") as file:
+        file.write("One more.\n")
+    error = refused("evaluate", "card", carded, held_out)
+    assert "a.txt is not the held-out file of tiny: its SHA-256 is" in error
+    assert "make.py makes the file" in error
+    (held_out / "a.txt").unlink()
+    assert "has no a.txt; make.py makes it" in refused("evaluate", "card", carded, held_out)
+
+
+def test_similarities_are_compared_with_a_teachers(
+    tinybert: Any, refused: Any, folder: Path, classifier: Path
+) -> None:
+    words = ["evaluate", "masked", folder / "masked", folder / "a.txt", "--length", 24]
+    ran = tinybert(*words, "--teacher", folder / "masked", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)["metrics"]
+    assert found.pop("similarity") == pytest.approx(1, abs=1e-3)  # it is its own teacher
+    assert found == json.loads(tinybert(*words, "--json").out)["metrics"]
+    error = refused(
+        "evaluate", "classification", classifier, folder / "data.csv", "--teacher", "minilm"
+    )
+    assert "--teacher is an option of masked, not of classification" in error

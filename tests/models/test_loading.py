@@ -19,6 +19,7 @@ from tests.tolerances import FLOAT32_EPS
 from tinybert import (
     BertConfig,
     BertForMaskedLM,
+    BertForSequenceClassification,
     BertModel,
     CheckpointError,
     load_checkpoint,
@@ -297,6 +298,19 @@ def test_the_report_counts_all_names_and_lists_the_first() -> None:
         *(f"    cls.{i:02d}" for i in range(20)),
         "    ... and 3 more",
     ]
+
+
+def test_a_pooler_that_is_not_in_the_file_can_be_left_out(caplog) -> None:
+    """Vectors of tokens and sentences do not need it; the logits of a head do."""
+    BertModel.from_pretrained("embedded")
+    assert (
+        "at random (only pooler_output needs it; add_pooling_layer=False leaves it" in caplog.text
+    )
+    caplog.clear()
+    BertModel.from_pretrained("embedded", add_pooling_layer=False)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    BertForSequenceClassification.from_pretrained("embedded")
+    assert "train the model before you use its results" in caplog.text
 
 
 def test_a_head_that_is_not_used_is_no_mistake(tmp_path, caplog):

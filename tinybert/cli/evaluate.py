@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tinybert.checks import check_integer
+from tinybert.cli.card_scores import answers_now, check_data, is_equal, is_same, scores_now
 from tinybert.cli.command import (
     Command,
     add_device_argument,
@@ -30,14 +31,20 @@ from tinybert.cli.task_arguments import (
 )
 from tinybert.cli.terminal import print_json, table
 from tinybert.cli.training_arguments import RUN_NAME, finite, say
+from tinybert.embedded.card import read_card
+from tinybert.embedded.markdown import answers_of
+from tinybert.embedding import SentenceEmbedder
 from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.models import AutoConfig
 from tinybert.models.config import read_json_object
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import Task
+from tinybert.training.distillation import SentenceDistillation, SentenceVectors
 from tinybert.training.metrics import by_class
 from tinybert.training.tasks.classification import kind_of
 from tinybert.weights import atomic_write
+
+CARD = "card"
 
 DETAILS = f"""\
 Measures a model on examples that it was not trained on: .csv, .tsv, .jsonl or
@@ -49,21 +56,30 @@ MODEL is a folder, or a name on the Hub. If `tinybert finetune` or `pretrain`
 made it, the columns and lengths of that run are the defaults. masked hides
 the same words each time; causal cuts the text into windows, and predicts every
 token of a window but the first. --predictions writes what the model answers to
-each example, with the right answer, as JSON lines."""
+each example, with the right answer, as JSON lines. --teacher compares the
+similarities of sentence vectors with those of another model.
+
+card computes all figures of a model's card again, from the folder with the
+held-out files that the recipe makes; exit code 1 if one differs."""
 
 EXAMPLE = """\
   $ tinybert evaluate classification my-model test.csv
   $ tinybert evaluate classification my-model test.csv \\
       --column text=review --predictions answers.jsonl
-  $ tinybert evaluate masked my-bert held-out.txt --json"""
+  $ tinybert evaluate masked my-bert held-out.txt --json
+  $ tinybert evaluate card embedded work"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add TASK, MODEL, DATA, --predictions, and the options of tasks."""
-    parser.add_argument("task", choices=TASK_NAMES, metavar="TASK", help=", ".join(TASK_NAMES))
+    """Add TASK, MODEL, DATA, --predictions, --teacher, and the options of tasks."""
+    names = (*TASK_NAMES, CARD)
+    parser.add_argument("task", choices=names, metavar="TASK", help=", ".join(names))
     parser.add_argument("model", metavar="MODEL", help="a model's folder, or its name on the Hub")
     parser.add_argument("data", nargs="+", metavar="DATA", help="a file with examples")
     add_task_arguments(parser)
+    parser.add_argument(
+        "--teacher", metavar="MODEL", help="of masked: compare similarities with this model's"
+    )
     parser.add_argument(
         "--predictions", metavar="FILE", help="write the answers, one a line: .jsonl"
     )
@@ -77,10 +93,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, write the predictions, and print the metrics."""
-    check_integer("batch_size", args.batch_size, 1)
+    if args.task == CARD:
+        return _check_card(args)
     path = None if args.predictions is None else Path(args.predictions)
     if path is not None:
         check_output_file("--predictions", path, (".jsonl",))
+    counts, metrics, classes = measure(args, path)
+    if path is not None:
+        say(f"predictions: {path}")
+    if args.json:
+        found = {"metrics": finite(metrics)} | ({"classes": classes} if classes else {})
+        print_json({"task": args.task, "model": args.model, "data": args.data, **counts, **found})
+    else:
+        _print(counts, metrics, classes)
+    return 0
+
+
+def measure(
+    args: argparse.Namespace, path: Path | None = None
+) -> tuple[dict[str, int], dict[str, float], dict[str, dict[str, float]]]:
+    """Return counts, metrics and the metrics of each class; write the answers to a file."""
+    check_integer("batch_size", args.batch_size, 1)
+    if args.teacher is not None and args.task != "masked":
+        raise ValueError(f"--teacher is an option of masked, not of {args.task}")
     folder = resolve(args.model, WEIGHT_FILES)
     options = _options(args, folder)
     task = make_task(options, AutoTokenizer.from_pretrained(folder))
@@ -92,14 +127,16 @@ def run(args: argparse.Namespace) -> int:
         model = trained(lambda: _load(task.auto, folder, args.device), args.task, args).model
         with nullcontext() if path is None else atomic_write(path, "w") as file:
             counts, metrics, classes = _evaluate(task, model, data, args.batch_size, file)
-    if path is not None:
-        say(f"predictions: {path}")
-    if args.json:
-        found = {"metrics": finite(metrics)} | ({"classes": classes} if classes else {})
-        print_json({"task": args.task, "model": args.model, "data": args.data, **counts, **found})
-    else:
-        _print(counts, metrics, classes)
-    return 0
+        if args.teacher is not None:
+            metrics["similarity"] = _similarity(args, task, model, data, Path(temporary, "vectors"))
+    return counts, metrics, classes
+
+
+def _similarity(args: argparse.Namespace, task: Any, model: Any, tokens: Any, path: Path) -> float:
+    """Return the correlation of similarities with those of --teacher, whose vectors `path` gets."""
+    teacher = SentenceEmbedder.from_pretrained(resolve(args.teacher, WEIGHT_FILES), args.device)
+    vectors = SentenceVectors.build(path, tokens, args.data, task.tokenizer, teacher)
+    return SentenceDistillation(task, vectors).similarity(model, vectors)
 
 
 def _evaluate(
@@ -131,6 +168,48 @@ def _evaluate(
 
     metrics = task.evaluate(model, data, batch_size, record=record, **options)
     return counts, metrics, by_class(*decisions)
+
+
+def _check_card(args: argparse.Namespace) -> int:
+    """Print the figures of a card beside those of today; return 1 if they differ."""
+    if len(args.data) != 1:
+        raise ValueError(f"DATA must be one folder for a card, got {len(args.data)} names")
+    model = resolve(args.model)
+    card, folder = read_card(model), Path(args.data[0])
+    check_data(card, folder)
+    parser = argparse.ArgumentParser(prog="tinybert evaluate")
+    add_arguments(parser)
+    values = scores_now(
+        card, str(model), folder, parser, lambda each: measure(each)[1], args.device
+    )
+    answers = answers_now(card, str(model))
+    equal = [is_equal(s, v) for s, v in zip(card.scores, values, strict=True)]
+    same = [is_same(e, found) for e, found in zip(card.examples.prompts, answers, strict=True)]
+    if args.json:
+        print_json({
+            "model": args.model,
+            "scores": [
+                {"figure": s.figure, "card": s.value, "now": v, "equal": e}
+                for s, v, e in zip(card.scores, values, equal, strict=True)
+            ],
+            "examples": [
+                {"prompt": e.prompt, "now": [vars(answer) for answer in found], "equal": fits}
+                for e, found, fits in zip(card.examples.prompts, answers, same, strict=True)
+            ],
+        })  # fmt: skip
+    else:
+        rows = [
+            [s.figure, s.show(s.value), s.show(v), f"{v - s.value:+.{s.decimals + 1}f}",
+             "" if e else "differs"]
+            for s, v, e in zip(card.scores, values, equal, strict=True)
+        ]  # fmt: skip
+        print("\n".join(table(["figure", "card", "now", "difference", ""], rows, "lrrrl")))
+        print(f"\nexamples: {sum(same)} of {len(same)} have the answers of the card")
+        for example, found, fits in zip(card.examples.prompts, answers, same, strict=True):
+            if not fits:
+                print(f"  {example.prompt}\n    card: {answers_of(example.answers)}")
+                print(f"    now:  {answers_of(found)}")
+    return 0 if all(equal + same) else 1
 
 
 def _options(args: argparse.Namespace, folder: Path) -> dict[str, Any]:

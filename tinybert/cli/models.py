@@ -30,7 +30,7 @@ DETAILS = """\
 Lists the models inside the package: what each can do, its size, and its most
 important score beside that of a simpler method. With NAME, prints the card of
 one: shape, scores, examples, training, limits, sources and licences. NAME can
-also be a folder with a card.json. `tinybert evaluate --card NAME FOLDER`
+also be a folder with a card.json. `tinybert evaluate card NAME FOLDER`
 computes the scores again."""
 
 EXAMPLE = """\
@@ -121,7 +121,7 @@ def _card(card: Card, facts: dict[str, str], folder: Path, width: int) -> Iterat
     yield from ("", "EXAMPLES", "", _filled(card.examples.about, width), "")
     for example in card.examples.prompts:
         yield _filled(prompt_of(example), width, "  ")
-        yield _filled(answers_of(example), width, "      ")
+        yield _filled(answers_of(example.answers), width, "      ")
 
     yield from ("", "TRAINING")
     for text in card.training:

@@ -5,7 +5,7 @@ To add a model to the package:
 1. put its folder into `tinybert/embedded/`: the folder `tags` is the model "embedded-tags";
 2. write its `card.json`, with the fields of `Card` (`encoder/card.json` is an example);
 3. name in `default_of` the pipeline tasks, and in `commands` the commands, that shall use it;
-4. check it: `tinybert models embedded-tags`, then `tinybert evaluate --card embedded-tags FOLDER`;
+4. check it: `tinybert models embedded-tags`, then `tinybert evaluate card embedded-tags FOLDER`;
 5. write its page: `tinybert models embedded-tags --markdown > tinybert/embedded/tags/README.md`.
 
 `card.json` is an object with a member for each field of `Card`. A member is text, a number, a list
@@ -111,7 +111,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Score:
-    """One figure of the model, which `tinybert evaluate --card` computes again.
+    """One figure of the model, which `tinybert evaluate card` computes again.
 
     Attributes:
         figure: what is measured, in words.

@@ -30,23 +30,27 @@ def _parts(card: Card, facts: Mapping[str, str]) -> Iterator[str]:
 
     yield "## Evaluation"
     yield from map(_paragraph, card.evaluation)
-    rows = [
-        (score.figure, score.show(score.value), spread_of(score), baseline_of(score))
-        for score in card.scores
-    ]
-    yield _table(("figure", "value", "spread", "baseline"), rows)
+    yield _table(
+        ("figure", "value", "spread", "baseline"),
+        (
+            (score.figure, score.show(score.value), spread_of(score), baseline_of(score))
+            for score in card.scores
+        ),
+    )
     for data in card.data:
         yield _paragraph(
             f"`{data.file}`: {data.about} Made by `{data.made_by}`; SHA-256 `{data.sha256}`."
         )
     yield "In the folder of the held-out files, this computes all values again, or one:"
-    commands = [f"tinybert evaluate --card {card.name} .", *commands_of(card)]
+    commands = [f"tinybert evaluate card {card.name} .", *commands_of(card)]
     yield _code("bash", (shell(command, 100) for command in commands))
 
     yield "## Examples"
     yield _paragraph(card.examples.about)
-    rows = [(prompt_of(example), answers_of(example)) for example in card.examples.prompts]
-    yield _table(("prompt", "answers"), rows)
+    yield _table(
+        ("prompt", "answers"),
+        ((prompt_of(each), answers_of(each.answers)) for each in card.examples.prompts),
+    )
 
     yield "## Training"
     yield from map(_paragraph, card.training)
@@ -61,8 +65,10 @@ def _parts(card: Card, facts: Mapping[str, str]) -> Iterator[str]:
 
     yield "## Sources and licences"
     yield _paragraph(card.licence)
-    rows = [(source.name, source.share, source.licence, source.where) for source in card.sources]
-    yield _table(("source", "part", "licence", "from"), rows)
+    yield _table(
+        ("source", "part", "licence", "from"),
+        ((each.name, each.share, each.licence, each.where) for each in card.sources),
+    )
 
 
 def spread_of(score: Score) -> str:
@@ -91,9 +97,9 @@ def prompt_of(example: Example) -> str:
     return example.prompt if example.context is None else f"{example.context} {example.prompt}"
 
 
-def answers_of(example: Example) -> str:
-    """Return the answers of an example in one line."""
-    return " · ".join(map(answer_of, example.answers))
+def answers_of(answers: Sequence[Answer]) -> str:
+    """Return answers in one line."""
+    return " · ".join(map(answer_of, answers))
 
 
 def answer_of(answer: Answer) -> str:

@@ -50,7 +50,10 @@ class LoadingReport:
             return []
         missing = [f"{name}{self._similar(name)}" for name in self.missing_keys[:LISTED]]
         mismatched = [f"{n}: {a} in the file, {b} in the model" for n, a, b in self.mismatched_keys]
-        fresh = "initialized at random (train the model before you use its results)"
+        advice = "train the model before you use its results"
+        if not mismatched and all(name.startswith("pooler.") for name in self.missing_keys):
+            advice = "only pooler_output needs it; add_pooling_layer=False leaves it out"
+        fresh = f"initialized at random ({advice})"
         return [
             f"{self.model} was loaded from {self.source}, but some weights do not match:",
             *_section(f"missing from the file, {fresh}", missing, len(self.missing_keys)),

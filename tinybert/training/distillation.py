@@ -183,14 +183,12 @@ class SentenceDistillation:
         """
         scores = self.task.evaluate(model, tokens)
         if self.held_out is not None:
-            scores["similarity"] = self._similarity(model, self.held_out)
+            scores["similarity"] = self.similarity(model, self.held_out)
         return scores
 
-    def _similarity(self, model: Any, held_out: SentenceVectors) -> float:
-        rng = np.random.default_rng(0)
-        count = len(held_out.vectors)
-        chosen = rng.choice(count, min(count, EVALUATED), replace=False)
-        chosen = chosen[np.argsort(np.diff(held_out.tokens.sentences)[chosen], kind="stable")]
+    def similarity(self, model: Any, held_out: SentenceVectors) -> float:
+        """Return the correlation of the similarities of sentences with the teacher's."""
+        chosen = evaluated_sentences(held_out)
         rows = [self._rows(held_out, chosen[i : i + 32]) for i in range(0, len(chosen), 32)]
         with no_grad(), evaluation(model):
             found = [
@@ -200,6 +198,13 @@ class SentenceDistillation:
         ours, teacher = np.concatenate(found), np.concatenate([row["teacher"] for row in rows])
         pairs = np.triu_indices(len(chosen), 1)
         return metrics.pearson((ours @ ours.T)[pairs], (teacher @ teacher.T)[pairs])
+
+
+def evaluated_sentences(vectors: SentenceVectors) -> np.ndarray:
+    """Return the numbers of 1,000 random sentences, always the same ones, the shortest first."""
+    count = len(vectors.vectors)
+    chosen = np.random.default_rng(0).choice(count, min(count, EVALUATED), replace=False)
+    return chosen[np.argsort(np.diff(vectors.tokens.sentences)[chosen], kind="stable")]
 
 
 def sentence_vectors(model: Any, ids: np.ndarray, mask: np.ndarray) -> Tensor:
