@@ -46,10 +46,10 @@ def adapted(family: str, folder: Path, **options: Any) -> Any:
     return add_adapters(model, LoraConfig(r=3, modules_to_save=[head(family)], **options))
 
 
-def train(model: Any, steps: int = 2) -> None:
+def train(model: Any, labels: Any = LABELS, steps: int = 2) -> None:
     optimizer = AdamW((p for p in model.parameters() if p.requires_grad), lr=0.05)
     for _ in range(steps):
-        model(IDS, labels=LABELS).loss.backward()
+        model(IDS, labels=labels).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -182,3 +182,43 @@ def test_shared_weights_second_adapters_and_an_unknown_base_are_refused(tmp_path
     with pytest.raises(ValueError, match="base_model_name_or_path of LoraConfig is needed"):
         model.save_pretrained(tmp_path / "head")
     assert not (tmp_path / "head").exists()
+
+
+def test_changes_of_the_base_are_refused() -> None:
+    model = add_adapters(tinybert.BertForSequenceClassification(oracle.config()), LoraConfig())
+    for change in (lambda: model.resize_token_embeddings(29), lambda: model.prune_heads({0: [1]})):
+        with pytest.raises(ValueError, match="needs a model without adapters: call merge_adapters"):
+            change()
+    merge_adapters(model).prune_heads({0: [1]})
+
+
+def test_a_decoder_generates_with_the_options_of_its_base(tmp_path: Path) -> None:
+    config = tinybert.NemotronConfig(**nemotron_oracle.TOY, initializer_range=0.5)
+    model = tinybert.NemotronForCausalLM(config)
+    model.generation_config.max_new_tokens = 3
+    model.save_pretrained(tmp_path / "base")
+    model = tinybert.NemotronForCausalLM.from_pretrained(tmp_path / "base")
+    add_adapters(model, LoraConfig(r=2, target_modules=["q_proj", "up_proj"]))
+    train(model, IDS)
+    model.save_pretrained(tmp_path / "head")
+    (tmp_path / "head" / "generation_config.json").unlink()  # PEFT does not save it
+    loaded = tinybert.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "head", use_safetensors=True, low_memory=True
+    )
+    assert loaded.generation_config.max_new_tokens == 3
+    assert (loaded.generate(IDS).numpy() == model.eval().generate(IDS).numpy()).all()
+
+
+def test_a_record_shows_the_steps_of_an_adapter() -> None:
+    model = tinybert.BertForSequenceClassification(oracle.config()).eval()
+    add_adapters(model, LoraConfig(r=2))
+    with tinybert.record(model) as trace:
+        model(IDS, labels=LABELS[:1] * 2).loss.backward()
+    layer = "bert.encoder.layer.1.attention.self.query"
+    steps = [str(step).split(": ")[0].split(maxsplit=1)[1] for step in trace.steps]
+    own = [step.replace(layer + ".", "") for step in steps if layer in step]
+    assert own == [
+        *("forward Linear", "forward lora_A.Linear", "forward Mul", "forward lora_B.Linear"),
+        *("forward Add", "backward Add", "backward lora_B.Linear", "backward Mul"),
+        *("backward lora_A.Linear", "backward Linear"),
+    ]

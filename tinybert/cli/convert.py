@@ -20,6 +20,7 @@ from tinybert.cli.verification import check_model
 from tinybert.formats.difference import BLOCK, EQUAL, difference
 from tinybert.formats.nemo.checkpoint import is_nemo
 from tinybert.formats.nemo.files import OPTIONS
+from tinybert.hub import resolve
 from tinybert.progress import progress_bar
 from tinybert.tokenizers.config import MORE_TEMPLATES, TEMPLATE_FILE
 from tinybert.weights import CheckpointError, open_checkpoint, save_sharded
@@ -112,7 +113,8 @@ def run(args: argparse.Namespace) -> int:
         config = find_config(source, checkpoint)
         checked = check_model(config.options if config else None, checkpoint)
         origins: dict[str, str] = {}
-        companions = _companions(folder_of(source))
+        origin = resolve(folder_of(source), COMPANIONS)  # an adapter's base, if it has none
+        companions = _companions(origin)
 
         def replaced(folder: Path) -> list[Path]:
             older = [folder / name for name in _companions(folder)] if companions else []
@@ -125,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
                 _write_config(config.options, folder, args.dtype or plain)
                 origins[CONFIG] = "copied" if config.origin == CONFIG else f"from {config.origin}"
             for name in companions:
-                _copy(folder_of(source) / name, folder / name)
+                _copy(origin / name, folder / name)
             origins |= dict.fromkeys(companions, "copied")
             files = {
                 file.relative_to(folder).as_posix(): file.stat().st_size

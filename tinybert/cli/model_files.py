@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinybert.fetch import known_names, named_folder
+from tinybert.hub import resolve
 from tinybert.models.config import read_json_object
 from tinybert.weights.reader import TensorReader
+
+CONFIGS = ("config.json", "bert_config.json")
 
 
 class FoundConfig(NamedTuple):
@@ -42,15 +45,16 @@ def folder_of(path: Path) -> Path:
 
 
 def find_config(path: Path, checkpoint: TensorReader) -> FoundConfig | None:
-    """Return the configuration stored in the checkpoint or in its folder; None if there is none.
+    """Return the configuration stored in the checkpoint or in its folder (or, for an adapter, in
+    that of its base model); None if there is none.
 
     `model_type` is added to Google's `bert_config.json`, which lacks it.
     """
     stored = getattr(checkpoint, "model_config", None)
     if stored is not None:
         return FoundConfig(stored(), "the checkpoint")
-    for name in ("config.json", "bert_config.json"):
-        file = folder_of(path) / name
+    for name in CONFIGS:
+        file = resolve(folder_of(path), CONFIGS) / name
         if file.is_file():
             options = read_json_object(file)
             if name == "bert_config.json":

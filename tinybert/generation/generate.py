@@ -27,6 +27,7 @@ from tinybert.generation.logits_processors import LogitsProcessor, processors_fo
 from tinybert.generation.outputs import OutputCollector
 from tinybert.generation.prompt import Prompt, read_encoder_prompt, read_prompt
 from tinybert.generation.streamers import BaseStreamer
+from tinybert.hub_cache import ADAPTER, base_with
 
 logger = logging.getLogger("tinybert")
 
@@ -60,7 +61,8 @@ class GenerationMixin:
         self._generation_config = value
 
     def load_extras(self, folder: Path) -> None:
-        """Load `generation_config.json`, if the folder has one."""
+        """Load `generation_config.json`, if the folder (or an adapter's base model) has one."""
+        folder = base_with((CONFIG_NAME,), folder) if (folder / ADAPTER).exists() else folder
         if (folder / CONFIG_NAME).is_file():
             self.generation_config = GenerationConfig.from_pretrained(folder)
 

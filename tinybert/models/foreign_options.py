@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.checks import check_choice, check_flag
+from tinybert.hub_cache import ADAPTER
 
 logger = logging.getLogger("tinybert")
 
@@ -39,7 +40,8 @@ def take_foreign(options: dict[str, Any], path: Path) -> Path:
     """Remove these arguments from `options`, and return the path of the weights to load.
 
     Args:
-        path: the model folder, or a file of weights, which is returned as it is.
+        path: the model folder; or a file of weights, or a folder with an adapter, which is returned
+            as it is.
 
     Logs a warning for a value without effect. Raises ValueError for a value that is not allowed and
     for arguments that contradict each other, FileNotFoundError if the folder lacks the weights.
@@ -54,7 +56,7 @@ def take_foreign(options: dict[str, Any], path: Path) -> Path:
     asked = [(n, bool(v)) for n, v in given.items() if (n, bool(v)) in FILES]
     if len(asked) > 1:
         raise ValueError(f"{' and '.join(f'{n}={v}' for n, v in sorted(asked))}: give one of them")
-    if not asked or path.is_file():
+    if not asked or path.is_file() or (path / ADAPTER).exists():
         return path
     (name, value), files = asked[0], FILES[asked[0]]
     found = [file for pattern in files for file in sorted(path.glob(pattern))]

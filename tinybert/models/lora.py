@@ -122,6 +122,7 @@ class Adapters:
         with saving(folder, weight_files) as new:
             save_file(state, new / WEIGHTS, {"format": "pt"}, dtype)
             (new / ADAPTER).write_text(config.to_json_string(), encoding="utf-8")
+            model.save_extras(new)
             model.config.save_pretrained(new)
 
     def load(self, model: Any, folder: Path) -> dict[str, np.ndarray]:

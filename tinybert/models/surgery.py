@@ -42,6 +42,7 @@ class Surgery(Module):
 
         Returns the token embeddings. Rows of tokens that remain are not changed.
         """
+        self._check_plain("resize_token_embeddings")
         check_integer("new_num_tokens", new_num_tokens, 1, optional=True)
         check_integer("pad_to_multiple_of", pad_to_multiple_of, 1, optional=True)
         old = self.get_input_embeddings()
@@ -75,6 +76,7 @@ class Surgery(Module):
         so a saved model is pruned again before its weights are loaded. Raises ValueError for other
         layers and heads, and if no head would be left.
         """
+        self._check_plain("prune_heads")
         base = self.base_model
         layers = self.config.num_hidden_layers
         for layer, heads in _read_heads(heads_to_prune).items():
@@ -88,6 +90,11 @@ class Surgery(Module):
 
     def _prune_layer(self, layer: int, heads: set[int]) -> None:
         raise NotImplementedError(f"{type(self).__name__} does not support prune_heads")
+
+    def _check_plain(self, method: str) -> None:
+        """Raise ValueError if the model has adapters, which do not save a changed base model."""
+        if getattr(self, "adapters", None) is not None:
+            raise ValueError(f"{method} needs a model without adapters: call merge_adapters first")
 
     # --- gradient checkpointing -----------------------------------------------------------------
 

@@ -56,8 +56,9 @@ class LowRankLinear(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y (..., O) for x (..., I)."""
+        y = super().forward(x)
         low = self.lora_A(self.lora_dropout(x)) * self.scaling  # (..., r)
-        return super().forward(x) + self.lora_B(low)
+        return y + self.lora_B(low)
 
     @property
     def is_watched(self) -> bool:
