@@ -9,15 +9,8 @@ from pathlib import Path
 
 from tinybert.atomic import settle
 from tinybert.hub_cache import (
-    ADAPTER,
-    EMBEDDED,
-    FETCHED,
-    WEIGHTS,
-    base_with,
-    cached_folder,
-    download,
-    holds,
-)
+    ADAPTER, EMBEDDED, FETCHED, WEIGHTS, base_with, cached_folder, download, holds,
+)  # fmt: skip
 
 WEIGHT_FILES = (*WEIGHTS, "tf_model.h5", "flax_model.msgpack", "*.ckpt.index", "*.pt")
 
