@@ -9,8 +9,15 @@ from pathlib import Path
 
 from tinybert.atomic import settle
 from tinybert.hub_cache import (
-    ADAPTER, EMBEDDED, FETCHED, WEIGHTS, base_with, cached_folder, download, holds,
-)  # fmt: skip
+    ADAPTER,
+    EMBEDDED,
+    FETCHED,
+    WEIGHTS,
+    base_with,
+    cached_folder,
+    download,
+    holds,
+)
 
 WEIGHT_FILES = (*WEIGHTS, "tf_model.h5", "flax_model.msgpack", "*.ckpt.index", "*.pt")
 
@@ -30,10 +37,9 @@ def resolve(
 
     "embedded" and the other names of `tinybert models` are models of this package, "minilm" is the
     one that `tinybert fetch` downloads; a folder of such a name is "./embedded". Another folder is
-    returned as it is. A name on the Hub,
-    such as "google-bert/bert-base-uncased", is looked up in the local cache (HF_HUB_CACHE,
-    HF_HOME), then downloaded if `huggingface_hub` is installed and HF_HUB_OFFLINE is not set; from
-    HF_ENDPOINT, if that is set. What a folder with an adapter lacks is in its base model's folder.
+    returned as it is. A name on the Hub, such as "google-bert/bert-base-uncased", is looked up in
+    the local cache (HF_HUB_CACHE, HF_HOME), then downloaded if `huggingface_hub` is installed and
+    HF_HUB_OFFLINE is not set; from HF_ENDPOINT, if that is set. What a folder with an adapter lacks is in its base model's folder.
 
     Args:
         folder_or_name: a path or a name.
