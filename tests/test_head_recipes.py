@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from recipes.heads import baseline, data, pack
+from tinybert.cli.main import main
 from tinybert.files import FileError
 from tinybert.weights import load_file, save_file
 
@@ -195,3 +196,28 @@ def test_packed_weights_are_float16(tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == [
         "adapter_config.json", "adapter_model.safetensors", "config.json"
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_torch_trains_the_same_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the same first weights: after 30 steps both have nearly the same loss."""
+    from recipes.heads import compare_with_torch
+
+    words = ["good", "great", "fine", "bad", "poor", "dull"]
+    rng = np.random.default_rng(0)
+    rows = ["text,label"] + [
+        f"the {words[i]} film {' '.join(rng.choice(['was', 'so', 'long'], 3))},{'ab'[i // 3]}"
+        for i in rng.integers(0, 6, 64)
+    ]
+    (tmp_path / "rows.csv").write_text("\n".join(rows) + "\n")
+    run = str(tmp_path / "run")
+    command = ["finetune", "classification", "--train", str(tmp_path / "rows.csv")]
+    options = ["--rank", "2", "--targets", "query", "output.dense", "--learning-rate", "1e-3"]
+    assert main([*command, *options, "--steps", "30", "--output", run]) == 0
+    capsys.readouterr()
+    compare_with_torch.main(run, str(tmp_path / "rows.csv"))
+    ours, theirs = (line.split() for line in capsys.readouterr().out.splitlines()[-2:])
+    assert (ours[0], theirs[0], ours[1]) == ("tinybert", "torch", "loss")
+    assert float(ours[2]) < 0.4
+    assert float(theirs[2]) == pytest.approx(float(ours[2]), rel=0.01)
+    assert ours[3:] == theirs[3:]

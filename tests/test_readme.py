@@ -117,6 +117,9 @@ def test_examples_were_found() -> None:
     assert [command.split()[1] for command, _ in transcripts()] == [
         "similarity",
         "fill-mask",
+        "classify",
+        "tag",
+        "answer",
         "search",
         "tokenize",
         "plot",

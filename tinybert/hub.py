@@ -8,16 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinybert.atomic import settle
-from tinybert.hub_cache import (
-    ADAPTER,
-    EMBEDDED,
-    FETCHED,
-    WEIGHTS,
-    base_with,
-    cached_folder,
-    download,
-    holds,
-)
+from tinybert.hub_cache import ADAPTER, NAMES, WEIGHTS, base_with, cached_folder, download, holds
 
 WEIGHT_FILES = (*WEIGHTS, "tf_model.h5", "flax_model.msgpack", "*.ckpt.index", "*.pt")
 
@@ -39,7 +30,8 @@ def resolve(
     one that `tinybert fetch` downloads; a folder of such a name is "./embedded". Another folder is
     returned as it is. A name on the Hub, such as "google-bert/bert-base-uncased", is looked up in
     the local cache (HF_HUB_CACHE, HF_HOME), then downloaded if `huggingface_hub` is installed and
-    HF_HUB_OFFLINE is not set; from HF_ENDPOINT, if that is set. What a folder with an adapter lacks is in its base model's folder.
+    HF_HUB_OFFLINE is not set; from HF_ENDPOINT, if that is set. What a folder with an adapter lacks
+    is in its base model's folder.
 
     Args:
         folder_or_name: a path or a name.
@@ -51,7 +43,7 @@ def resolve(
 
     Raises FileNotFoundError, which says where the model was looked for and what to do.
     """
-    if isinstance(folder_or_name, str) and folder_or_name.startswith((EMBEDDED, FETCHED)):
+    if isinstance(folder_or_name, str) and folder_or_name.startswith(NAMES):
         from tinybert.fetch import named_folder  # pip and archives, which other models do not need
 
         if (named := named_folder(folder_or_name)) is not None:

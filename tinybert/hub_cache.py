@@ -14,7 +14,7 @@ from tinybert.files import read_regular
 
 # Names that are not on the Hub: "embedded" and "embedded-...", the models of this package, and the
 # model of `tinybert fetch`.
-EMBEDDED, FETCHED = "embedded", "minilm"
+NAMES = EMBEDDED, FETCHED = ("embedded", "minilm")
 ADAPTER = "adapter_config.json"  # in a folder with low-rank adapters, see `lora_config.py`
 # f(folder with an adapter): it, its base model's folder, and so on; `tinybert.formats` adds it.
 find_bases: list[Callable[[Path], list[Path]]] = []

@@ -18,7 +18,7 @@ from tinybert.checks import check, check_flag, check_integer, check_number
 from tinybert.doctor import diagnose_json
 from tinybert.files import FileError, check_nesting, read_regular
 from tinybert.hub import resolve
-from tinybert.hub_cache import ADAPTER, EMBEDDED, FETCHED
+from tinybert.hub_cache import ADAPTER, NAMES
 
 MOST_BASES = 8  # adapters in a row, each over the model that the one before it makes
 # Methods that compute something else than W + scaling B A. A file that uses one is refused.
@@ -151,7 +151,7 @@ def bases(folder: Path) -> list[Path]:
             raise FileError(path, "base_model_name_or_path is missing: the model to adapt")
         near = chain[-1] / name
         try:
-            is_near = name not in (EMBEDDED, FETCHED) and near.is_dir()
+            is_near = name not in NAMES and near.is_dir()
             chain.append(resolve(near if is_near else name, revision=config.revision))
         except (FileNotFoundError, ValueError) as error:
             raise FileNotFoundError(f"{path}: base_model_name_or_path: {error}") from error

@@ -184,7 +184,8 @@ def longest_phrase(sentence: str, question: str) -> str:
             runs.append([])
         else:
             runs[-1].append(token)
-    return " ".join(max(runs, key=len))
+    longest = max(runs, key=len)
+    return " ".join(longest)
 
 
 HEADS: dict[str, Callable[[Parts], Iterator[Score]]] = {

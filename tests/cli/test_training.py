@@ -101,6 +101,21 @@ def test_finetuning_classifies(tinybert, made: Path) -> None:
     assert {label["label"] for label in labels} == {"bad", "good"}
 
 
+def test_a_new_head_and_adapters_are_seeded(tinybert, made: Path) -> None:
+    (made / "train.csv").write_text("text,label\nthe cat sat,good\na dog ran,bad\n")
+    command = (
+        "finetune", "classification", "--train", made / "train.csv", "--model", made / "bert",
+        "--steps", 1, "--rank", 2, "--output",
+    )  # fmt: skip
+    weights = []
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        assert tinybert(*command, made / name, "--seed", seed).code == 0
+        weights.append(load_file(made / name / "adapter_model.safetensors"))
+    for name, array in weights[0].items():
+        np.testing.assert_array_equal(array, weights[1][name])
+        assert not np.array_equal(array, weights[2][name])
+
+
 def test_adapters_are_trained_resumed_and_used(tinybert, made: Path) -> None:
     rows = ["text,label", "the cat sat,good", "a dog ran,bad", "the mat,good", "in the park,bad"]
     (made / "train.csv").write_text("\n".join(rows) + "\n")

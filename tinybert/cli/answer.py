@@ -38,12 +38,11 @@ and end are character offsets. --plot draws the probabilities that the answer
 starts and ends at each token."""
 
 EXAMPLE = """\
-  $ tinybert answer "Where did she live?" --context "Ada lived in London." \\
-      --model my-qa-model
+  $ tinybert answer "Where did she live?" --context "Ada lived in London."
   answer   score  start  end  context
-  London  0.9713     13   19  Ada lived in [London].
+  London  0.7630     13   19  Ada lived in [London].
 
-  $ tinybert answer "Who fell?" --file novel.txt --model my-qa-model --top-k 3"""
+  $ tinybert answer "Who fell?" --file novel.txt --top-k 3"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -115,8 +115,10 @@ def _classes(classify: Any, example: Example, count: int) -> list[Answer]:
 
 
 def _tags(tag: Any, example: Example, count: int) -> list[Answer]:
-    found = tag(example.prompt, aggregation_strategy="first", ignore_labels=[])
-    return [Answer(f"{e['word']} {e['entity_group']}", e["score"]) for e in found]
+    """Return one answer, the words with their tags, and the probability of the least certain."""
+    found = tag(example.prompt, aggregation_strategy="first", ignore_labels=[], join=False)
+    words = [f"{example.prompt[e['start'] : e['end']]}/{e['entity_group']}" for e in found]
+    return [Answer(" ".join(words), min(e["score"] for e in found))]
 
 
 def _spans(answer: Any, example: Example, count: int) -> list[Answer]:

@@ -14,21 +14,22 @@ from tinybert.cli.terminal import print_json, score_bar, shorten, table, termina
 from tinybert.pipelines.text_classification import FUNCTIONS
 
 DETAILS = """\
-Predicts the class of each text, or a number, with a model trained for
-sequence classification (BertForSequenceClassification). One text is shown
-with all classes, most likely first; several texts with the best class of
-each. --top-k N shows the N best classes of each text. A text that is longer
-than the model's limit is truncated."""
+Predicts the class of each text, or a number, with a model trained for sequence
+classification (BertForSequenceClassification). Without --model it is the
+sentiment. One text is shown with all classes, most likely first; several texts
+with the best class of each. --top-k N shows the N best classes of each text. A
+text that is longer than the model's limit is truncated."""
 
 EXAMPLE = """\
-  $ tinybert classify "What a film!" --model my-sentiment-model
+  $ tinybert classify "What a film!"
   What a film!
 
   label      score
-  positive  0.9874  ███████████████████████▋
-  negative  0.0126  ▎
+  positive  0.7495  ██████████████████
+  neutral   0.1680  ████
+  negative  0.0825  ██
 
-  $ tinybert classify --file reviews.txt --model my-sentiment-model --json
+  $ tinybert classify --file reviews.txt --json
   $ tinybert classify "Who?" --pair "Me." --model my-pair-model"""
 
 

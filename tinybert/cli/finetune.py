@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tinybert.backend import manual_seed
 from tinybert.checks import check_integer
 from tinybert.cli.command import Command, add_device_argument, add_json_argument
 from tinybert.cli.task_arguments import (
@@ -105,13 +106,14 @@ def run(args: argparse.Namespace) -> int:
         held_out = read_data(options["validation"], options, task, path)
         say(describe(options["validation"], held_out))
     own = task.config() if isinstance(task, Task) else {}
-    model, report = task.auto.from_pretrained(
-        folder, device=options["device"], output_loading_info=True, **own
-    )
+    with manual_seed(options["seed"]):  # of a new head, and of adapters
+        model, report = task.auto.from_pretrained(
+            folder, device=options["device"], output_loading_info=True, **own
+        )
+        if options["rank"] is not None:
+            _add_adapters(model, report, options)
     if not isinstance(task, Task):
         task.check_model(model)
-    if options["rank"] is not None:
-        _add_adapters(model, report, options)
     return train(model, task, data, held_out, tokenizer, options, args)
 
 

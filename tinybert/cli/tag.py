@@ -19,14 +19,26 @@ STYLES = ("bold cyan", "bold magenta", "bold green", "bold yellow", "bold blue",
 
 DETAILS = """\
 Labels parts of speech, named entities, or other classes, with a model trained
-for token classification (BertForTokenClassification). start and end are
-character offsets. --strategy says how tokens are grouped: simple joins
-adjacent tokens of one class; first, average and max first give each word one
-class; none does not group. The default is simple; for a model that tags every
-word, without a class O, it is first, with each word on its own. A long text is
-split into overlapping windows."""
+for token classification (BertForTokenClassification). Without --model these
+are parts of speech. start and end are character offsets. --strategy says how
+tokens are grouped: simple joins adjacent tokens of one class; first, average
+and max first give each word one class; none does not group. The default is
+simple; for a model that tags every word, without a class O, it is first, with
+each word on its own. A long text is split into overlapping windows."""
 
 EXAMPLE = """\
+  $ tinybert tag "She will book a table."
+  [She pronoun] [will auxiliary] [book verb] [a determiner] [table noun][.
+  punctuation]
+
+  start  end  class         score  text
+      0    3  pronoun      0.9998  She
+      4    8  auxiliary    0.9990  will
+      9   13  verb         0.9982  book
+     14   15  determiner   0.9986  a
+     16   21  noun         0.9971  table
+     21   22  punctuation  0.9999  .
+
   $ tinybert tag "Ada Lovelace lived in London." --model my-ner-model
   [Ada Lovelace PER] lived in [London LOC].
 
