@@ -142,9 +142,9 @@ assert max(plain, distilled) < new
 assert abs(distillation_loss(teacher, test).item()) < 1e-5  # the teacher agrees with itself
 
 # %% [markdown]
-# At equal text the pruned models are far ahead of the new one, which starts with random weights. In
-# this small language the teacher adds little to the words themselves. In real text many words are
-# possible at a place, and it adds more: `recipes/minitron` measures it with `embedded`.
+# At equal text the pruned models are far ahead of the new one, which has random weights. The
+# teacher does not help here: the words alone show all that this text determines. In real text many
+# words are possible at a place, and it helps: see `recipes/minitron`.
 #
 # Exercises: none.
 # This is the last lesson.

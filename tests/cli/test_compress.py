@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def pruned(tinybert: Any, made: Path, tmp_path: Path) -> Path:
     assert ran.code == 0, ran.err
     assert ran.out.startswith("BertForMaskedLM: ")
     assert "hidden 6 of 12" in ran.out
+    assert re.search(r"layers 2 of 3: \d, \d\n", ran.out)
     return output
 
 
@@ -91,16 +93,20 @@ def test_what_was_kept_as_json(tinybert: Any, made: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("family", "sizes"),
     [
+        ("bert", ("--hidden", 6)),  # the number of heads follows
         ("nemotron", ("--heads", 4, "--groups", 2, "--hidden", 8)),
         ("mega", ("--hidden", 8, "--intermediate", 4, "--nffn", 5)),
     ],
 )
-def test_other_families(
+def test_other_sizes_and_families(
     tinybert: Any, made: Path, tmp_path: Path, family: str, sizes: tuple
 ) -> None:
     text, small = made / "a.txt", tmp_path / "small"
     ran = tinybert("prune", made / family, "--output", small, "--text", text, *sizes, *SHORT)
     assert ran.code == 0, ran.err
+    if family == "bert":
+        assert "heads 2 of 4" in ran.out
+        return
     ran = tinybert("distill", made / family, small, text, *RUN, "--output", tmp_path / "out")
     assert ran.code == 0, ran.err
 

@@ -46,7 +46,7 @@ run after an interruption."""
 
 EXAMPLE = """\
   $ tinybert prune embedded --output small --text corpus.txt --layers 3 \\
-      --hidden 192 --heads 6 --intermediate 768
+      --hidden 192 --intermediate 768
   $ tinybert distill embedded small corpus.txt --validation held-out.txt \\
       --steps 1000 --output small-distilled
   $ tinybert fill-mask "The [MASK] of the ship." --model small-distilled"""

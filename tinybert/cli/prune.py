@@ -21,7 +21,7 @@ from tinybert.compress.importance import (
     layers_left_out,
 )
 from tinybert.compress.pruning import check_target, choose, cut
-from tinybert.compress.structure import structure_of
+from tinybert.compress.structure import head_size, structure_of
 from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.models import AutoConfig, AutoModel
 from tinybert.tokenizers import AutoTokenizer
@@ -35,14 +35,19 @@ The result is an ordinary model folder of the same family. `tinybert distill`
 then trains it, with the large model as its teacher.
 
 A size that is not given stays as it is. Heads keep their size: in BERT and
-MegatronBERT, --heads must be --hidden divided by it. In a Nemotron with
-grouped queries, each head of keys and values that stays (--groups) keeps the
-same number of query heads. MEGA has one head; its values (--intermediate) and
-its feed-forward part (--nffn) are pruned."""
+MegatronBERT, --heads follows from --hidden. In a Nemotron with grouped queries,
+each head of keys and values that stays (--groups) keeps the same number of
+query heads. MEGA has one head; its values (--intermediate) and its feed-forward
+part (--nffn) are pruned."""
 
 EXAMPLE = """\
   $ tinybert prune embedded --output small --text corpus.txt --layers 3 \\
-      --hidden 192 --heads 6 --intermediate 768
+      --hidden 192 --intermediate 768
+  BertForMaskedLM: 6,682,104 of 21,388,536 parameters (31%)
+    layers 3 of 6: 0, 1, 5
+    hidden 192 of 384
+    heads 6 of 12
+    intermediate 768 of 1,536
   $ tinybert distill embedded small corpus.txt --output small-distilled"""
 
 SIZES = {
@@ -120,9 +125,9 @@ def run(args: argparse.Namespace) -> int:
         })  # fmt: skip
         return 0
     print(f"{type(small).__name__}: {after:,} of {before:,} parameters ({after / before:.0%})")
-    print("  layers", ", ".join(map(str, kept.layers)))
     for name, (size, most) in sizes.items():
-        print(f"  {name} {size:,} of {most:,}")
+        which = f": {', '.join(map(str, kept.layers))}" if name == "layers" else ""
+        print(f"  {name} {size:,} of {most:,}{which}")
     return 0
 
 
@@ -135,17 +140,20 @@ def _load(folder: Path, device: str) -> Any:
 
 def _target(model: Any, args: argparse.Namespace) -> Any:
     """Return the config of the pruned model."""
-    config, known = model.config, structure_of(model).sizes.values()
+    config, sizes = model.config, structure_of(model).sizes
     given = {}
     for name, (option, _) in SIZES.items():
         size = getattr(args, name)
-        if size is not None and option not in known:
-            allowed = ", ".join(f"--{n}" for n, (o, _) in SIZES.items() if o in known)
+        if size is not None and option not in sizes.values():
+            allowed = ", ".join(f"--{n}" for n, (o, _) in SIZES.items() if o in sizes.values())
             raise ValueError(f"--{name} is no size of a {config.model_type}, which has {allowed}")
         if size is not None:
             given[option] = size
     if not given:
         raise ValueError("give the size to cut to: " + ", ".join(f"--{name}" for name in SIZES))
+    follows = "heads" in sizes and not hasattr(config, "head_dim")
+    if follows and args.hidden is not None and args.heads is None:
+        given["num_attention_heads"] = args.hidden // head_size(config)
     groups = getattr(config, "num_key_value_heads", None)
     if args.groups is None and groups == config.num_attention_heads and args.heads is not None:
         given["num_key_value_heads"] = args.heads  # each query head has its own
