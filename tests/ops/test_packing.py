@@ -77,6 +77,7 @@ def test_dropout_differs_between_segments_and_follows_the_seed() -> None:
     assert (first != other[0]).any()
     assert (first[:, :, 4:9] != first[:, :, 9:]).any()
     assert (first[:, :, :4] != first[:, :, 4:8]).any()
+    assert not F.segment_attention(x, x, x, [(1, 4), (2, 5)], dropout_p=1.0).numpy().any()
 
 
 def test_the_mean_over_dropout_is_attention_without_it() -> None:

@@ -18,10 +18,12 @@ from tinybert.ops.embedding import check_range
 
 
 class PackTokens(Function):
-    """y[0, n] = x[index[n]], with the B T tokens of x numbered row by row. dx is 0 at the others.
+    """y[0, n] = x[index[n]], with the B T tokens of x numbered row by row.
 
     Shapes   x (B, T, ...)   index (N,) distinct integers   y (1, N, ...)
     Oracle   x.reshape(B * T, ...)[index][None]
+
+        dx[index[n]] = dy[0, n], and 0 for the other tokens
     """
 
     def forward(self, x: Any, index: Any) -> Any:
@@ -37,6 +39,8 @@ class UnpackTokens(Function):
 
     Shapes   x (1, N, ...)   index (N,) distinct integers   y (B, T, ...)
     Oracle   y = zeros(B * T, ...); y[index] = x[0]
+
+        dx[0, n] = dy[index[n]]
     """
 
     def forward(self, x: Any, index: Any, *, shape: tuple[int, int]) -> Any:
@@ -69,6 +73,10 @@ class SegmentAttention(Function):
     Shapes   query (1, H, N, K)   key (1, G, N, K)   value (1, G, N, Kv)   y (1, H, N, Kv)
     Source   Vaswani et al. 2017, arXiv:1706.03762, eq. 1
     Oracle   torch.nn.functional.scaled_dot_product_attention, segment by segment
+
+    With the weights P of a segment, dP = dy @ value^T and dS = P * (dP - rowsum(dy * y)):
+
+        dvalue = P^T @ dy          dquery = scale * dS @ key          dkey = scale * dS^T @ query
     """
 
     def forward(

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from tinybert.checks import is_integer
 from tinybert.generation import GenerationMixin
 from tinybert.models import losses
+from tinybert.models.arguments import tensor_of
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.heads.words import LanguageModel
 from tinybert.nn.packing import predicts_at_padding
@@ -38,7 +39,9 @@ class CausalLM(GenerationMixin, LanguageModel):
             )
 
     def reads_padding(self, given: dict[str, Any]) -> bool:
-        return predicts_at_padding(given)
+        names = ("attention_mask", "labels")
+        read = {n: tensor_of(n, given[n], self.device) for n in names if given.get(n) is not None}
+        return predicts_at_padding(read)
 
     def answer(
         self,
