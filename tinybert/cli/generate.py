@@ -118,20 +118,24 @@ def run(args: argparse.Namespace) -> int:
     generator = load_generator(args)
     if isinstance(generator, Text2TextGenerationPipeline):
         options["return_full_text"] = False
-    if plot is not None:
-        check_tokens(len(generator.tokenizer(texts[0])["input_ids"]) + options["max_new_tokens"])
     at_end = args.json or args.no_stream or args.count > 1 or args.beams > 1
     streams = sys.stdout.isatty() and not at_end
     results: list[list[GeneratedText]] = []
     for i, text in enumerate(texts):
-        ends = _sentence_end(args, generator, text, options["max_new_tokens"])
+        end = _sentence_end(args, generator, text, options["max_new_tokens"])
+        asked = options | end
+        if plot is not None:
+            check_tokens(len(generator.tokenizer(text)["input_ids"]) + asked["max_new_tokens"])
         if streams:
             print(end="\n" if i else "")
-            generated = _stream(generator, text, options | ends)
+            generated = _stream(generator, text, asked)
         else:
-            generated = generator.generate(text, **options | ends)
+            generated = generator.generate(text, **asked)
         results.append(
-            [_generated_text(generator, generated, k, args.top) for k in range(args.count)]
+            [
+                _generated_text(generator, generated, k, args.top, bool(end))
+                for k in range(args.count)
+            ]
         )
         if streams and args.top:
             print("\n" + _table(results[-1][0].steps))
@@ -223,11 +227,17 @@ class GeneratedText:
     steps: list[Step]
 
 
-def _generated_text(generator: Any, generated: Generated, i: int, top: int | None) -> GeneratedText:
+def _generated_text(
+    generator: Any, generated: Generated, i: int, top: int | None, ended: bool
+) -> GeneratedText:
+    """Return text i; if `SentenceEnd` ended it, the token that it chose is not a step."""
     text = generated.records[i]["generated_text"]
     if not isinstance(generated.output, ModelOutput):
         return GeneratedText(text, [])
-    ids = new_token_ids(generated.output, i, generator.model.generation_config.eos_ids)
+    eos_ids = generator.model.generation_config.eos_ids
+    ids = new_token_ids(generated.output, i, eos_ids)
+    if ended and ids[-1] in eos_ids:
+        ids = ids[:-1]
     steps = generation_steps(generated.output, i, ids, generator.tokenizer, top or 0)
     return GeneratedText(text, steps)
 
