@@ -71,7 +71,7 @@ MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 def floor_of(module: str) -> str:
     parts = module.split(".")
-    if parts[1:3] in (["learn", "exercises"], ["learn", "demos"]):
+    if parts[1:3] in (["learn", "exercises"], ["learn", "demos"]) and len(parts) > 3:
         return "exercises"
     return parts[1] if len(parts) > 1 else "tinybert"
 
@@ -231,9 +231,9 @@ def test_cupy_without_a_gpu_gives_one_clear_error() -> None:
     code = (
         f"import sys, types; sys.path.insert(0, {str(ROOT.parent)!r})\n"
         "import tinybert\n"
-        "def probe():\n    raise RuntimeError('cudaErrorInsufficientDriver: too old')\n"
+        "def tried_library():\n    raise RuntimeError('cudaErrorInsufficientDriver: too old')\n"
         "cuda = types.ModuleType('tinybert.backend.cuda')\n"
-        "cuda.probe = probe\n"
+        "cuda.tried_library = tried_library\n"
         "sys.modules['tinybert.backend.cuda'] = cuda\n"
         "import tinybert.backend\ntinybert.backend.cuda = cuda\n"
         "assert not tinybert.cuda_is_available()\n"
@@ -243,4 +243,4 @@ def test_cupy_without_a_gpu_gives_one_clear_error() -> None:
     result = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
     )
-    assert "CuPy is installed but finds no usable GPU (cudaErrorInsufficientDriver" in result.stdout
+    assert "CuPy finds no usable GPU (cudaErrorInsufficientDriver" in result.stdout

@@ -12,7 +12,7 @@ from typing import Any
 MAX_BYTES = 16 << 20  # of a configuration; a normal one has a few kilobytes
 MAX_NESTING = 100  # lists and dicts inside each other; a normal configuration has three
 
-_VERBS = ("does", "has", "holds", "is", "lacks", "must", "refers", "was")
+_VERBS = ("does ", "has ", "holds ", "is ", "lacks ", "must ", "refers ", "was ")
 
 
 class FileError(ValueError):
@@ -21,8 +21,7 @@ class FileError(ValueError):
     Attributes
     ----------
     path : the file or folder, as a string.
-    fault : what is wrong with it, in one line: a sentence about the file without its name ("is
-        truncated"), or words that follow a colon ("bad header").
+    fault : what is wrong with it, in one line: "is truncated", or "bad header".
     """
 
     def __init__(self, path: str | os.PathLike[str], fault: str) -> None:
@@ -31,8 +30,7 @@ class FileError(ValueError):
         super().__init__(self.path, fault)
 
     def __str__(self) -> str:
-        verb = self.fault.partition(" ")[0] in _VERBS
-        return f"{self.path}{' ' if verb else ': '}{self.fault}"
+        return f"{self.path}{' ' if self.fault.startswith(_VERBS) else ': '}{self.fault}"
 
 
 def open_regular(

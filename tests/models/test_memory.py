@@ -107,8 +107,11 @@ def test_long_inputs_never_hold_a_whole_matrix(long_model):
     assert used < MATRIX / 8
     assert used_full > MATRIX
     # sums over 2,048 keys in another order
+    tokens = slice(0, LENGTH - 300)  # features of padding are zeros in the first
     assert_close(
-        output.last_hidden_state.numpy(), full.last_hidden_state.numpy(), rtol=64 * FLOAT32_EPS
+        output.last_hidden_state.numpy()[:, tokens],
+        full.last_hidden_state.numpy()[:, tokens],
+        rtol=64 * FLOAT32_EPS,
     )
 
 

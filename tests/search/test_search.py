@@ -397,7 +397,7 @@ def test_unreadable_files_and_folders(notes: Path, look, monkeypatch) -> None:
 def test_pipes_are_not_read(notes: Path, look) -> None:
     os.mkfifo(notes / "pipe")
     assert dict(look().skipped) == {"not regular": 1}
-    with pytest.raises(ValueError, match="pipe: is not a regular file"):
+    with pytest.raises(ValueError, match="pipe is not a regular file"):
         look(QUERY, notes / "pipe")
 
 

@@ -23,8 +23,8 @@ Array = Any
 RANDOM_STATES = 1 << 16
 
 
-def probe() -> None:
-    """Compile and run a kernel and a product; raises an error of CuPy's where they do not work.
+def tried_library() -> tuple[Any, ...]:
+    """Return what `Backend` needs, after a kernel and a product; raises CuPy's errors if they fail.
 
     A driver alone is not enough: CuPy may lack the compiler (NVRTC), the CUDA headers or cuBLAS,
     which its wheels do not contain.
@@ -33,6 +33,7 @@ def probe() -> None:
     twice = cupy.ElementwiseKernel("T x", "T y", "y = x + x", "tinybert_probe")(one)
     if float((twice @ one)[0, 0]) != 2:
         raise RuntimeError("1 + 1 is not 2 on it")
+    return ("cuda", cupy, cupy.ndarray, new_generator, from_host, to_host, index_of)
 
 
 def from_host(array: np.ndarray, index: int) -> Array:

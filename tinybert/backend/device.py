@@ -173,20 +173,7 @@ def _load_cuda() -> Backend:
             '(or "tinybert[cuda13]" for CUDA 13)'
         ) from error
     try:
-        cuda.probe()
-    except Exception as error:  # of CuPy, the driver or the compiler, whose types CuPy has hidden
-        raise DeviceError(
-            f'device "cuda": CuPy is installed but finds no usable GPU ({error})'
-        ) from error
-    register_backend(
-        Backend(
-            "cuda",
-            cuda.cupy,
-            cuda.cupy.ndarray,
-            cuda.new_generator,
-            cuda.from_host,
-            cuda.to_host,
-            cuda.index_of,
-        )
-    )
+        register_backend(Backend(*cuda.tried_library()))
+    except Exception as error:  # of CuPy, the driver or the compiler, whose types CuPy hides
+        raise DeviceError(f'device "cuda": CuPy finds no usable GPU ({error})') from error
     return _backends["cuda"]

@@ -62,7 +62,7 @@ class BertForNextSentencePrediction(BertLabelsHead, heads.NextSentencePrediction
             if labels is not None:
                 raise ValueError("next_sentence_label is the old name of labels; give one of them")
             warnings.warn(
-                "next_sentence_label is the old name of labels", FutureWarning, stacklevel=4
+                "next_sentence_label is the old name of labels", FutureWarning, stacklevel=5
             )
             labels = next_sentence_label
         return super().forward(

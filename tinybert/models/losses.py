@@ -113,4 +113,4 @@ def _in_shape(name: str, labels: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def _warn_if_all_ignored(name: str, labels: Tensor, ignored: int) -> None:
     if labels.size and bool((labels.data == ignored).all()):
-        warnings.warn(f"all {name} are ignored, so the loss is nan", stacklevel=5)
+        warnings.warn(f"all {name} are ignored, so the loss is nan", stacklevel=6)

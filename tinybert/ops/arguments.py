@@ -154,10 +154,7 @@ def trailing_shape(
     shape: Any = normalized_shape
     shape = (shape,) if is_integer(shape) else tuple(shape)
     if not all(map(is_integer, shape)):
-        raise TypeError(
-            f"{name}: normalized_shape must be an integer or integers, such as {x.shape[-1:]}, got "
-            f"{type(normalized_shape).__name__}"
-        )
+        raise TypeError(f"{name}: normalized_shape must be integers, such as {x.shape[-1:]}")
     if x.shape[x.ndim - len(shape) :] != shape or (weight is not None and weight.shape != shape):
         found = "" if weight is None else f" and weight of shape {weight.shape}"
         raise ValueError(
