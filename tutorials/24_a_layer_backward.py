@@ -11,8 +11,7 @@
 #
 # | symbol | shape | meaning |
 # |---|---|---|
-# | B, T, D, F | | texts, tokens, features, features inside the feed-forward block |
-# | H, K | | heads, features of a head |
+# | B, T, D, F, H, K | | texts, tokens, features, those of the feed-forward block, heads, theirs |
 # | w | | the 16 parameters of the layer, by name |
 # | x, y | (B, T, D) | input and output of the layer |
 # | q, k, v | (B, H, T, K) | queries, keys, values |
@@ -34,8 +33,9 @@ H, eps = model.config.num_attention_heads, model.config.layer_norm_eps
 tokenizer = BertTokenizer.from_pretrained("embedded")
 inputs = tokenizer(["The cat sat.", "Look!"], padding=True, return_tensors="np")
 tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
-states = model(**inputs, output_hidden_states=True).hidden_states  # layer 0 maps [0] to [1]
-states[0].retain_grad()  # keep .grad of this tensor, which is not a leaf
+# The engine skips padding unless it is asked for attention weights. We compute it, so we ask.
+states = model(**inputs, output_hidden_states=True, output_attentions=True).hidden_states
+states[0].retain_grad()  # keep .grad, though it is not a leaf; layer 0 maps states[0] to states[1]
 x = states[0].numpy()
 (B, T, D), padded = x.shape, inputs["attention_mask"] == 0  # (B, T)
 K, mask = D // H, np.where(padded, np.finfo(x.dtype).min, 0)[:, None, None, :]  # (B, 1, 1, T)

@@ -41,14 +41,14 @@ query heads. MEGA has one head; its values (--intermediate) and its feed-forward
 part (--nffn) are pruned."""
 
 EXAMPLE = """\
-  $ tinybert prune embedded --output small --text corpus.txt --layers 3 \\
+  $ tinybert prune embedded --output small --text LICENSE --layers 3 \\
       --hidden 192 --intermediate 768
   BertForMaskedLM: 6,682,104 of 21,388,536 parameters (31%)
     layers 3 of 6: 0, 1, 5
     hidden 192 of 384
     heads 6 of 12
     intermediate 768 of 1,536
-  $ tinybert distill embedded small corpus.txt --output small-distilled"""
+  $ tinybert distill embedded small LICENSE --output small-distilled"""
 
 SIZES = {
     "layers": ("num_hidden_layers", "layers"),
