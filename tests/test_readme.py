@@ -88,7 +88,7 @@ def test_commands_without_output_work(tmp_path: Path) -> None:
         (tmp_path / name).write_text(ROWS, "utf-8")
     joined = "".join(blocks("bash")).replace("\\\n", " ")
     commands = [line for line in joined.splitlines() if line and not ELSEWHERE.search(line)]
-    assert len(commands) == 10
+    assert len(commands) == 14
     for command in commands:
         ran = run_command(command, tmp_path)
         assert ran.returncode == 0, f"$ {command}\n{ran.stdout}"
