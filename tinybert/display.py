@@ -1,10 +1,12 @@
-"""Values and texts of others in a form that is safe to show: bounded in length, without control
-characters.
+"""What users see: values and texts of others in a safe form, bounded in length and without control
+characters; and warnings, which point to the line of the user's call.
 """
 
 from __future__ import annotations
 
 import math
+import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -64,3 +66,11 @@ def _listed(opening: str, members: Any, closing: str, length: int) -> Iterator[s
             yield ": "
             yield from _pieces(members[member], length)
     yield closing
+
+
+def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
+    """Give a Python warning that points to the first line of the call stack outside tinybert."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] == "tinybert":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

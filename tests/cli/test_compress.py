@@ -127,7 +127,7 @@ FAULTS = {
     ),
     "not of MEGA": (
         ["prune", "mega", "--text", "a.txt", "--heads", "1"],
-        "--heads is no size of a mega, which has --layers, --hidden, --intermediate, --nffn",
+        "--heads does not exist in mega; it has --layers, --hidden, --intermediate, --nffn",
     ),
     "samples": (
         ["prune", "bert", "--text", "a.txt", "--layers", "1", "--samples", "0"],

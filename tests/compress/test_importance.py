@@ -140,7 +140,7 @@ def test_a_layer_left_out_gives_the_model_without_it() -> None:
 
 def test_faults_name_the_argument() -> None:
     model = make_model("bert")
-    with pytest.raises(ValueError, match="there is no calibration text"):
+    with pytest.raises(ValueError, match="batches must not be empty"):
         importance(model, [])
     with pytest.raises(ValueError, match="over_tokens must be"):
         importance(model, make_batches(), over_tokens="sum")

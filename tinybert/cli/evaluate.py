@@ -171,7 +171,7 @@ def _evaluate(
 
 
 def _check_card(args: argparse.Namespace) -> int:
-    """Print the figures of a card beside those of today; return 1 if they differ."""
+    """Compute the figures of a card again and print both; return 1 if one differs."""
     if len(args.data) != 1:
         raise ValueError(f"DATA must be one folder for a card, got {len(args.data)} names")
     model = resolve(args.model)

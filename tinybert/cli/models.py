@@ -27,8 +27,8 @@ from tinybert.embedded.markdown import (
 from tinybert.hub import resolve
 
 DETAILS = """\
-Lists the models inside the package: what each can do, its size, and its most
-important score beside that of a simpler method. With NAME, prints the card of
+Lists the models of the package: what each can do, its size, and its main
+score with the score of a baseline, a simpler method. With NAME, prints the card of
 one: shape, scores, examples, training, limits, sources and licences. NAME can
 also be a folder with a card.json. `tinybert evaluate card NAME FOLDER`
 computes the scores again."""

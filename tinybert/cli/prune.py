@@ -146,7 +146,7 @@ def _target(model: Any, args: argparse.Namespace) -> Any:
         size = getattr(args, name)
         if size is not None and option not in sizes.values():
             allowed = ", ".join(f"--{n}" for n, (o, _) in SIZES.items() if o in sizes.values())
-            raise ValueError(f"--{name} is no size of a {config.model_type}, which has {allowed}")
+            raise ValueError(f"--{name} does not exist in {config.model_type}; it has {allowed}")
         if size is not None:
             given[option] = size
     if not given:

@@ -88,7 +88,7 @@ def importance(
             "attention_mask" (B, T). Other entries but "token_type_ids" are ignored.
         over_tokens, over_texts: "mean" or "l2".
 
-    Raises ValueError if there is no text.
+    Raises ValueError if `batches` is empty.
     """
     check_choice("over_tokens", over_tokens, AGGREGATES)
     check_choice("over_texts", over_texts, AGGREGATES)
@@ -202,7 +202,7 @@ class _Recorder:
     def result(self) -> Importance:
         """Return the scores by unit."""
         if not self.tokens:
-            raise ValueError("batches: there is no calibration text")
+            raise ValueError("batches must not be empty: importance is measured on text")
         found = Importance(layers=1 - self.cosines / self.tokens)
         units: dict[str, list[np.ndarray]] = {}
         for name, score in self.scores.items():

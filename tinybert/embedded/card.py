@@ -122,7 +122,7 @@ class Score:
         spread: over several seeds, the largest value minus the smallest; null for one seed.
         seeds: how many models were trained, with different seeds.
         unit: "%", for a share from 0 to 1 that is shown in per cent, or "".
-        baseline: null if there is no simpler method.
+        baseline: null if none was measured.
     """
 
     figure: str

@@ -10,13 +10,13 @@ Shapes   B batch, T tokens, D hidden, F feed-forward, L layers, P tokens in the 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor
 from tinybert.checks import check_choice, check_flag, check_integer, check_number
+from tinybert.display import warn_caller
 from tinybert.models.activations import activation
 from tinybert.models.attention import CrossAttention, SelfAttention
 from tinybert.models.base import PreTrainedModel
@@ -445,10 +445,9 @@ class BertModel(BertPreTrainedModel, BaseModel):
         ):
             hidden = (mask.data[:, 0] == 0) & (ids.data[:, 0] != self.config.pad_token_id)
             if hidden.size and bool(hidden.all()):
-                warnings.warn(
+                warn_caller(
                     "attention_mask hides the first token of every text; if it holds "
                     "token_type_ids, pass them by name: model(input_ids, token_type_ids=...)",
-                    stacklevel=4,
                 )
         return call
 

@@ -10,10 +10,10 @@ Shapes   B batch, T tokens, D hidden
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from tinybert.autograd import Tensor
+from tinybert.display import warn_caller
 from tinybert.models import heads
 from tinybert.models.bert_heads import BertHead, PreTrainingHeads
 
@@ -61,9 +61,7 @@ class BertForNextSentencePrediction(BertLabelsHead, heads.NextSentencePrediction
         if next_sentence_label is not None:
             if labels is not None:
                 raise ValueError("next_sentence_label is the old name of labels; give one of them")
-            warnings.warn(
-                "next_sentence_label is the old name of labels", FutureWarning, stacklevel=5
-            )
+            warn_caller("next_sentence_label is the old name of labels", FutureWarning)
             labels = next_sentence_label
         return super().forward(
             input_ids, attention_mask, token_type_ids, position_ids, head_mask, inputs_embeds,

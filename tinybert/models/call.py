@@ -9,13 +9,13 @@ Shapes   B batch, T tokens, P tokens in the cache, D hidden, H heads, L layers, 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tinybert.autograd import Tensor
 from tinybert.backend import parse_device
+from tinybert.display import warn_caller
 from tinybert.models.arguments import choose, read_ids, read_tokens
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.masks import causal_mask, padding_mask, read_mask, to_scores
@@ -217,6 +217,6 @@ class BaseModel(PreTrainedModel):
     def _keeps_cache(self, asked: bool | None) -> bool:
         keeps = self.is_decoder and choose(asked, self.config.use_cache)
         if keeps and self.stack.recomputes:
-            warnings.warn("use_cache is off: gradient checkpointing keeps no cache", stacklevel=4)
+            warn_caller("use_cache is off: gradient checkpointing keeps no cache")
             return False
         return keeps

@@ -6,11 +6,11 @@ nan, as in torch, and there is a warning.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor
+from tinybert.display import warn_caller
 from tinybert.models.arguments import integers, tensor_of
 
 IGNORED = -100
@@ -113,4 +113,4 @@ def _in_shape(name: str, labels: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def _warn_if_all_ignored(name: str, labels: Tensor, ignored: int) -> None:
     if labels.size and bool((labels.data == ignored).all()):
-        warnings.warn(f"all {name} are ignored, so the loss is nan", stacklevel=6)
+        warn_caller(f"all {name} are ignored, so the loss is nan")
