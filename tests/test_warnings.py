@@ -29,17 +29,17 @@ def recomputed(name: str, **options: Any) -> Any:
 
 
 CALLS: dict[str, Callable[[], Any]] = {
-    "the mask hides the first token": lambda: made("BertModel")(IDS, IDS * 0),
-    "the same of a head": lambda: made("BertForMaskedLM")(IDS, IDS * 0),
-    "no label of a token": lambda: made("BertForMaskedLM")(IDS, labels=IDS * 0 - 100),
-    "no label of a text": lambda: made("BertForSequenceClassification")(IDS, labels=[-100, -100]),
-    "no cache": lambda: recomputed("BertModel", is_decoder=True)(IDS, use_cache=True),
-    "no cache of a head": lambda: recomputed("NemotronForCausalLM")(IDS, use_cache=True),
+    "hides the first token": lambda: made("BertModel")(IDS, IDS * 0),
+    "hides the first token of": lambda: made("BertForMaskedLM")(IDS, IDS * 0),
+    "all labels are ignored": lambda: made("BertForMaskedLM")(IDS, labels=IDS * 0 - 100),
+    "so the loss is nan": lambda: made("BertForSequenceClassification")(IDS, labels=[-100, -100]),
+    "use_cache is off": lambda: recomputed("BertModel", is_decoder=True)(IDS, use_cache=True),
+    "use_cache is off:": lambda: recomputed("NemotronForCausalLM")(IDS, use_cache=True),
 }
 
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_a_warning_points_to_the_call(call: Callable[[], Any]) -> None:
-    with pytest.warns(UserWarning) as seen:
+@pytest.mark.parametrize(("words", "call"), CALLS.items(), ids=CALLS)
+def test_a_warning_points_to_the_call(words: str, call: Callable[[], Any]) -> None:
+    with pytest.warns(UserWarning, match=words) as seen:
         call()
     assert {warning.filename for warning in seen} == {__file__}
