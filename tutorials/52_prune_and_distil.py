@@ -144,8 +144,7 @@ assert abs(distillation_loss(teacher, test).item()) < 1e-5  # the teacher agrees
 # %% [markdown]
 # At equal text the pruned models are far ahead of the new one, which has random weights. The
 # teacher does not help here: the words alone show all that this text determines. In real text, many
-# words can fill a masked position, and there the teacher helps: see the experiment in
-# recipes/minitron.
+# words can fill a masked position, and there the teacher helps: see recipes/minitron.
 #
 # Exercises: none.
 # This is the last lesson.
