@@ -4,12 +4,14 @@ allowed and what was given.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
 from tinybert.display import short_repr
+
+MOST = sys.float_info.max
 
 
 def check_integer(name: str, value: Any, least: int, optional: bool = False) -> None:
@@ -22,13 +24,11 @@ def check_integer(name: str, value: Any, least: int, optional: bool = False) -> 
 
 
 def check_number(
-    name: str, value: Any, most: float = math.inf, least: float = 0, optional: bool = False
+    name: str, value: Any, most: float = MOST, least: float = 0, optional: bool = False
 ) -> None:
     """Raise unless `value` is a finite number from `least` to `most`, or None if `optional`."""
-    fits = is_number(value) and least <= value <= most and value < math.inf
-    allowed = (
-        f"a number >= {least:g}" if most == math.inf else f"a number from {least:g} to {most:g}"
-    )
+    fits = is_number(value) and least <= plain(value) <= most
+    allowed = f"a number >= {least:g}" if most == MOST else f"a number from {least:g} to {most:g}"
     check(name, value, fits, allowed, optional)
 
 

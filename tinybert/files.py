@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import os
 import stat
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from tinybert.doctor import diagnose_json
 
 MAX_BYTES = 16 << 20  # of a configuration; a normal one has a few kilobytes
 MAX_NESTING = 100  # lists and dicts inside each other; a normal configuration has three
@@ -18,10 +22,9 @@ _VERBS = ("does ", "has ", "holds ", "is ", "lacks ", "must ", "refers ", "was "
 class FileError(ValueError):
     """A file cannot be used. The message names the file and the fault.
 
-    Attributes
-    ----------
-    path : the file or folder, as a string.
-    fault : what is wrong with it, in one line: "is truncated", or "bad header".
+    Attributes:
+        path: the file or folder, as a string.
+        fault: what is wrong with it, in one line: "is truncated", or "bad header".
     """
 
     def __init__(self, path: str | os.PathLike[str], fault: str) -> None:
@@ -54,9 +57,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def read_regular(
-    path: str | os.PathLike[str],
-    most: int = MAX_BYTES,
-    error: Callable[..., Exception] = FileError,
+    path: str | os.PathLike[str], most: int = MAX_BYTES, error: Callable[..., Exception] = FileError
 ) -> bytes:
     """Return the content of a regular file. Raises `error` if it has over `most` bytes."""
     with io.BufferedReader(open_regular(path, error)) as file:
@@ -64,6 +65,19 @@ def read_regular(
         if size > most:
             raise error(path, f"{size} bytes are too many; at most {most} are allowed")
         return file.read(size)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises FileError, naming the file and the fault."""
+    raw = read_regular(path)
+    try:
+        value = json.loads(raw.decode("utf-8"))
+        check_nesting(value)
+    except (ValueError, RecursionError) as error:
+        raise FileError(path, diagnose_json(path, error)) from error
+    if not isinstance(value, dict):
+        raise FileError(path, f"expected a JSON object, got {type(value).__name__}")
+    return value
 
 
 def check_nesting(value: Any, most: int = MAX_NESTING) -> None:

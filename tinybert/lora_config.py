@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinybert.checks import check, check_flag, check_integer, check_number
-from tinybert.doctor import diagnose_json
-from tinybert.files import FileError, check_nesting, read_regular
+from tinybert.checks import check, check_flag, check_integer, check_number, plain
+from tinybert.files import FileError, read_object
 from tinybert.hub import resolve
 from tinybert.hub_cache import ADAPTER, NAMES
 
@@ -27,8 +26,9 @@ OTHER_METHODS = (
     "lora_bias", "lora_ga_config", "monteclora_config", "target_parameters",
     "trainable_token_indices", "use_bdlora", "use_dora", "use_qalora", "velora_config",
 )  # fmt: skip
-# How A and B began; other beginnings (PiSSA, OLoRA, LoftQ) change the base model too.
-BEGINNINGS = (True, False, None, "gaussian", "eva", "orthogonal")
+# Initializations of A and B that leave the base model unchanged; others (PiSSA, OLoRA, LoftQ)
+# change it too.
+INITIALIZATIONS = (True, False, None, "gaussian", "eva", "orthogonal")
 _NAME = re.compile(r"\^?[\w.-]+", re.ASCII)
 
 
@@ -101,7 +101,7 @@ class LoraConfig:
     def to_json_string(self) -> str:
         """Return the text of `adapter_config.json`, which PEFT can load."""
         fixed = {"peft_type": "LORA", "task_type": None, "bias": "none", "inference_mode": True}
-        return json.dumps({**fixed, **asdict(self)}, indent=2, sort_keys=True) + "\n"
+        return json.dumps({**fixed, **plain(asdict(self))}, indent=2, sort_keys=True) + "\n"
 
     @classmethod
     def from_folder(cls, folder: Path) -> LoraConfig:
@@ -111,19 +111,20 @@ class LoraConfig:
         any kind. Raises FileError, naming the file and the option, for what cannot be used.
         """
         path = folder / ADAPTER
-        found = _read_object(path)
+        found = read_object(path)
         if found.get("peft_type") != "LORA":
             raise FileError(path, f"peft_type is {found.get('peft_type')!r:.80}, not 'LORA'")
         for name in OTHER_METHODS:
             if found.get(name):
                 raise FileError(path, f"{name} is not supported: only plain low-rank adapters are")
-        if found.get("init_lora_weights", True) not in BEGINNINGS:
+        if found.get("init_lora_weights", True) not in INITIALIZATIONS:
             raise FileError(
                 path,
                 f"init_lora_weights is {found['init_lora_weights']!r:.80}, which changes the base "
                 "model: convert the adapter with PEFT (path_initial_model_for_weight_conversion)",
             )
-        known = {name: found[name] for name in cls.__dataclass_fields__ if found.get(name)}
+        options = {name: found.get(name) for name in cls.__dataclass_fields__}
+        known = {name: value for name, value in options.items() if value is not None}
         known.pop("target_modules", None)
         try:
             return cls(**known)
@@ -152,9 +153,10 @@ def bases(folder: Path) -> list[Path]:
         near = chain[-1] / name
         try:
             is_near = name not in NAMES and near.is_dir()
-            chain.append(resolve(near if is_near else name, revision=config.revision))
-        except (FileNotFoundError, ValueError) as error:
-            raise FileNotFoundError(f"{path}: base_model_name_or_path: {error}") from error
+            chain.append(resolve(near if is_near else name, revision=config.revision or None))
+        except (OSError, ValueError) as error:  # OSError: the name is too long for a path
+            fault = f"base_model_name_or_path: {error!s:.1000}"
+            raise FileNotFoundError(f"{path}: {fault}") from error
     return chain
 
 
@@ -168,16 +170,3 @@ def _of_module(pattern: Mapping[str, Any], module: str, default: Any) -> Any:
         if f"^{module}" == name or f".{module}".endswith(f".{name}"):
             return value
     return default
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file."""
-    raw = read_regular(path)
-    try:
-        value = json.loads(raw.decode("utf-8"))
-        check_nesting(value)
-    except (ValueError, RecursionError) as error:
-        raise FileError(path, diagnose_json(path, error)) from error
-    if not isinstance(value, dict):
-        raise FileError(path, f"expected a JSON object, got {type(value).__name__}")
-    return value

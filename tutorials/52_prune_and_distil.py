@@ -14,9 +14,9 @@
 # | symbol | shape | meaning |
 # |---|---|---|
 # | N, T, V | | sentences, tokens of a sentence, words of the vocabulary |
-# | inputs, labels | (N, T) | ids with hidden words; the hidden words, elsewhere −100 |
+# | inputs, labels | (N, T) | ids with masked words; the masked words, elsewhere −100 |
 # | a | (N, T, F) | activations of the F neurons of a layer |
-# | p, q | (M, V) | probabilities of the teacher and of the student at M hidden words |
+# | p, q | (M, V) | probabilities of the teacher and of the student at M masked words |
 
 # %%
 import numpy as np
@@ -36,7 +36,7 @@ V, MASK, ANIMAL, FOOD, HOME, SIZE = len(WORDS), 3, 7, 13, 19, 25  # the first wo
 # %% [markdown]
 # ## The text and the large model
 # In "the old cat eats milk in the house" the animal determines the food, and in half of the
-# sentences the home. Size and the other homes are random. We hide 30% of the words.
+# sentences the home. Size and the other homes are random. We mask 30% of the words.
 
 
 # %%
@@ -85,7 +85,7 @@ assert after < 1 < 3 < before
 # %%
 batch = {"input_ids": draw(np.random.default_rng(7), 64)["input_ids"]}
 found, recorded = importance(teacher, [batch]), []  # of all parts; and layer 0 by hand:
-matrix = teacher.bert.encoder.layer[0].output.dense  # its input are the activations
+matrix = teacher.bert.encoder.layer[0].output.dense  # its inputs are the activations
 hook = matrix.register_forward_pre_hook(lambda module, args: recorded.append(args[0].numpy()))
 teacher(**batch)
 hook.remove()
@@ -115,7 +115,7 @@ assert rows in (None, len(pruned.bert.encoder.layer[0].intermediate.dense.weight
 
 # %% [markdown]
 # ## Distillation
-# A hidden word gives the student one right answer. The teacher's probabilities p tell more: which
+# A masked word gives the student one right answer. The teacher's probabilities p tell more: which
 # other words are possible here. The loss is KL(p, q) = Σ p (log p − log q).
 
 
@@ -143,8 +143,8 @@ assert abs(distillation_loss(teacher, test).item()) < 1e-5  # the teacher agrees
 
 # %% [markdown]
 # At equal text the pruned models are far ahead of the new one, which has random weights. The
-# teacher does not help here: the words alone show all that this text determines. In real text many
-# words are possible at a place, and it helps: see the experiment in recipes/minitron.
+# teacher does not help here: the words alone show all that this text determines. In real text, many
+# words can fill a masked position, and there the teacher helps: see recipes/minitron.
 #
 # Exercises: none.
 # This is the last lesson.

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.compress.small_models import make_model
-from tinybert import AutoTokenizer, BertForMaskedLM, load_checkpoint
+from tests.compress.small_models import make_config, make_model
+from tinybert import (
+    AutoTokenizer,
+    BertForMaskedLM,
+    BertLMHeadModel,
+    BertModel,
+    load_checkpoint,
+)
 from tinybert.tokenizers import BertTokenizerFast, save_vocab
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -109,6 +116,43 @@ def test_other_sizes_and_families(
         return
     ran = tinybert("distill", made / family, small, text, *RUN, "--output", tmp_path / "out")
     assert ran.code == 0, ran.err
+
+
+@pytest.mark.parametrize("names", ["BertForMaskedLM", ["add_adapters"], [7], ["MegaModel"]])
+def test_an_unknown_class_is_refused(refused: Any, made: Path, tmp_path: Path, names: Any) -> None:
+    folder = shutil.copytree(made / "bert", tmp_path / "bert")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": names}))
+    words = ("prune", folder, "--output", tmp_path / "out", "--text", made / "a.txt")
+    error = refused(*words, "--layers", 1)
+    assert "architectures must be a list of one of BertForMaskedLM, " in error
+    assert ", BertLMHeadModel, " in error
+
+
+def test_a_model_without_a_head_has_no_perplexity(refused: Any, made: Path, tmp_path: Path) -> None:
+    """It is refused before the text is read."""
+    BertModel(make_config("bert")).save_pretrained(tmp_path / "bare")
+    AutoTokenizer.from_pretrained(made / "bert").save_pretrained(tmp_path / "bare")
+    words = ("prune", tmp_path / "bare", "--output", tmp_path / "out", "--text", tmp_path / "none")
+    message = "--layers-by perplexity needs a language model, got BertModel"
+    assert message in refused(*words, "--layers", 1, "--layers-by", "perplexity")
+
+
+def test_a_decoder_is_distilled_as_a_causal_model(
+    tinybert: Any, made: Path, tmp_path: Path
+) -> None:
+    decoder = make_model("bert", kind=BertLMHeadModel, is_decoder=True).to(np.float32)
+    decoder.save_pretrained(tmp_path / "large")
+    AutoTokenizer.from_pretrained(made / "bert").save_pretrained(tmp_path / "large")
+    text, small, output = made / "a.txt", tmp_path / "small", tmp_path / "distilled"
+    words = ("prune", tmp_path / "large", "--output", small, "--text", text, *SIZES, *SHORT)
+    ran = tinybert(*words)
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith("BertLMHeadModel: ")
+    words = ("distill", tmp_path / "large", small, text, "--validation", text, *RUN)
+    ran = tinybert(*words, "--output", output)
+    assert ran.code == 0, ran.err
+    assert "bits per character" in ran.out
 
 
 FAULTS = {

@@ -145,6 +145,7 @@ def test_verified_means_that_the_model_was_found(tinybert, model: Path, tmp_path
             "tensor": "cls.predictions.bias"
         },
         "the config does not fit the weights": {"hidden_size": 18},
+        "architectures must be a list of one of Bert": {"architectures": ["add_adapters"]},
         "model_type 'llama' is unknown": {"model_type": "llama"},
         "BertForPreTraining lacks 4 weights: bert.pooler.dense.bias": {
             "architectures": ["BertForPreTraining"]

@@ -142,6 +142,11 @@ def test_faults_name_the_argument() -> None:
     model = make_model("bert")
     with pytest.raises(ValueError, match="batches must not be empty"):
         importance(model, [])
+    empty = {"input_ids": np.ones((2, 3), int), "attention_mask": np.array([[1, 1, 0], [0, 0, 0]])}
+    with pytest.raises(
+        ValueError, match="each text must have a token, but attention_mask is 0 in all"
+    ):
+        importance(model, [empty])
     with pytest.raises(ValueError, match="over_tokens must be"):
         importance(model, make_batches(), over_tokens="sum")
     assert not model.get_submodule("bert.embeddings.LayerNorm")._forward_hooks

@@ -267,6 +267,11 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "shared": (
         "mega", {"shared_representation_size": 4}, "shared_representation_size.*must be 6, got 4"
     ),
+    "activation": ("bert", {"hidden_act": "relu"}, "hidden_act.*must be 'gelu', got 'relu'"),
+    "epsilon": ("nemotron", {"norm_eps": 0.1}, "norm_eps is not pruned: it must be 1e-05, got 0.1"),
+    "tied": ("bert", {"tie_word_embeddings": False}, "tie_word_embeddings is not pruned: .*True"),
+    "vocabulary": ("mega", {"vocab_size": 22}, "vocab_size is not pruned: it must be 23, got 22"),
+    "missing heads": ("bert", {"pruned_heads": {0: [1]}}, "pruned_heads.*must be {}, got"),
 }  # fmt: skip
 
 
@@ -275,6 +280,20 @@ def test_sizes_that_cannot_be_are_refused(name: str) -> None:
     family, options, message = FAULTS[name]
     with pytest.raises(ValueError, match=message):
         prune(make_model(family), make_config(family, **options), make_batches())
+
+
+def test_options_without_effect_on_the_outputs_can_differ() -> None:
+    free = {"hidden_dropout_prob": 0.3, "initializer_range": 0.5, "output_attentions": True}
+    small = prune(make_model("bert"), make_config("bert", **free, **TARGETS["bert"]), [BATCH])
+    assert small.config.hidden_dropout_prob == 0.3
+
+
+def test_options_of_generation_are_copied() -> None:
+    model = make_model("nemotron")
+    small = prune(model, make_config("nemotron", **TARGETS["nemotron"]), [BATCH])
+    assert small.generation_config == model.generation_config
+    small.generation_config.max_new_tokens = 3
+    assert small.generation_config != model.generation_config
 
 
 def test_another_family_is_refused() -> None:

@@ -80,5 +80,8 @@ def test_what_cannot_be_pruned_is_refused() -> None:
     pruned = make_model("bert", pruned_heads={0: [1]})
     with pytest.raises(ValueError, match="model has pruned_heads"):
         structure_of(pruned)
+    adapted = tinybert.add_adapters(make_model("bert"), tinybert.LoraConfig())
+    with pytest.raises(ValueError, match="prune needs a model without adapters"):
+        structure_of(adapted)
     with pytest.raises(ValueError, match="no table of structure"):
         STRUCTURES["bert"].units_of("layer.new.weight")

@@ -195,7 +195,7 @@ FAULTS = {
     "not JSON": ("{", "config.json: not valid JSON"),
     "a list": ("[]", "expected a JSON object, got list"),
     "deep": ("[" * 100_000, "config.json: not valid JSON"),
-    "UTF-16": (b"\xff\xfe", "config.json: is UTF-16 text"),
+    "UTF-16": (b"\xff\xfe", "config.json is UTF-16 text"),
     "not UTF-8": (b"\x80", "config.json: not valid JSON .*utf-8"),
     "another model": ('{"model_type": "nemotron"}', "model_type is 'nemotron'.*BertConfig.*'bert'"),
     "a problem": ('{"problem_type": "guess"}', "problem_type must be one of.*'guess'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,22 @@ def test_options_of_single_layers_and_float16(tmp_path: Path) -> None:
     assert {array.dtype for array in stored.values()} == {np.dtype("float16")}
     loaded = type(model).from_pretrained(tmp_path / "head")
     assert_close(loaded(IDS).logits.numpy(), model(IDS).logits.numpy(), rtol=2e-3)
+
+
+def test_numbers_of_numpy_are_saved() -> None:
+    config = LoraConfig(r=np.int64(8), rank_pattern={"query": np.int64(2)})
+    assert json.loads(config.to_json_string())["rank_pattern"] == {"query": 2}
+
+
+def test_a_scaling_of_0_is_the_base_model(tmp_path: Path) -> None:
+    model = adapted("Bert", tmp_path / "base", lora_alpha=0)
+    for parameter in model.parameters():
+        parameter.data[...] += parameter.requires_grad  # B is 1
+    model.save_pretrained(tmp_path / "head")
+    loaded = type(model).from_pretrained(tmp_path / "head")
+    base = type(model).from_pretrained(tmp_path / "base", num_labels=3)
+    base.classifier.load_state_dict(model.classifier.state_dict())
+    assert_close(loaded(IDS).logits.numpy(), base(IDS).logits.numpy(), rtol=1e-6)
 
 
 def test_a_pattern_is_the_end_of_a_name_in_whole_words() -> None:

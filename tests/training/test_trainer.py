@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import tinybert
 from tests.training.conftest import bert_config
 from tinybert.training import Batches, Trainer, TrainingConfig
 from tinybert.training.checkpoint import checkpoints
+from tinybert.training.language_modeling import LanguageModeling
 from tinybert.training.log import read_log
 
 VOCAB, LENGTH = 40, 9
@@ -107,6 +109,40 @@ def test_batches_of_a_step_are_one_large_batch(tmp_path: Path) -> None:
             before[name] * (1 - 1e-2 * (0.01 if ours.ndim > 1 else 0)) - 1e-2 * theirs.grad.numpy()
         )
         assert np.allclose(ours.numpy(), step, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("objective", "count"), [("masked", 4), ("causal", 2)])
+def test_labels_are_counted(objective: str, count: int) -> None:
+    task = LanguageModeling(SimpleNamespace(mask_token_id=4), objective)
+    labels = np.array([[7, 8, -100, -100], [9, 10, -100, -100]])
+    assert task.count({"input_ids": labels, "labels": labels}) == count
+
+
+def test_causal_batches_of_a_step_are_one_large_batch(tmp_path: Path) -> None:
+    """Rows of different lengths have different numbers of labels."""
+    config = tinybert.NemotronConfig(
+        vocab_size=VOCAB, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=8, max_position_embeddings=LENGTH,
+    )  # fmt: skip
+    with tinybert.manual_seed(5), tinybert.set_default_dtype("float64"):
+        model, whole = (tinybert.NemotronForCausalLM(config) for _ in range(2))
+    whole.load_state_dict(model.state_dict())
+    ids = Rows().ids[:4]
+    labels = np.where(np.arange(LENGTH) < np.array([9, 3, 4, 2])[:, None], ids, -100)
+    parts = [{"input_ids": ids[i : i + 2], "labels": labels[i : i + 2]} for i in (0, 2)]
+    task = LanguageModeling(None, "causal")
+    task.loss(whole, {"input_ids": ids, "labels": labels}).backward()
+    options = TrainingConfig(
+        steps=1, learning_rate=1.0, warmup=0, optimizer="sgd", accumulation=2, weight_decay=0,
+        max_grad_norm=None,
+    )  # fmt: skip
+    before = {name: p.numpy().copy() for name, p in model.named_parameters()}
+    batches: Any = iter(parts)
+    run = Trainer(model, batches, options, tmp_path, loss=task.loss, count=task.count)
+    run._train_step()
+    for name, parameter in whole.named_parameters():
+        change = before[name] - dict(model.named_parameters())[name].numpy()
+        np.testing.assert_allclose(change, parameter.grad.numpy(), rtol=1e-9, atol=1e-13)
 
 
 def test_biases_and_norms_do_not_decay(tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--column", action="append", metavar="text=NAME", help="of CSV and JSON lines files"
     )
-    parser.add_argument("--objective", choices=OBJECTIVES, help="default: by the model's family")
+    parser.add_argument(
+        "--objective", choices=OBJECTIVES, help="default: causal for decoders, else masked"
+    )
     parser.add_argument("--length", type=int, metavar="N", help="tokens in a row (default: 128)")
     parser.add_argument(
         "--mask-share", type=float, metavar="X", help="share of masked tokens (default: 0.15)"
@@ -36,10 +38,11 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def make_language_task(options: Mapping[str, Any], tokenizer: Any, config: Any) -> LanguageModeling:
-    """Return the language modeling of the options, by default the one of the model's family."""
+    """Return the language modeling of the options, by default causal for decoders, else masked."""
     objective = options["objective"]
     if objective is None:
-        objective = "causal" if config.model_type == "nemotron" else "masked"
+        causal = config.is_decoder or config.model_type == "nemotron"
+        objective = "causal" if causal else "masked"
     return LanguageModeling(
         tokenizer, objective, options["length"], options["mask_share"], not options["plain_masks"]
     )

@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tinybert import models
 from tinybert.checks import check_integer
 from tinybert.cli.command import Command, add_device_argument, add_json_argument
 from tinybert.cli.corpus_arguments import CORPUS_DEFAULTS, make_language_task
@@ -23,7 +22,8 @@ from tinybert.compress.importance import (
 from tinybert.compress.pruning import check_target, choose, cut
 from tinybert.compress.structure import head_size, structure_of
 from tinybert.hub import WEIGHT_FILES, resolve
-from tinybert.models import AutoConfig, AutoModel
+from tinybert.models import AutoConfig
+from tinybert.models.auto import class_of
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import TokenFile
 
@@ -56,7 +56,10 @@ SIZES = {
     "heads": ("num_attention_heads", "attention heads"),
     "groups": ("num_key_value_heads", "heads of keys and values (Nemotron)"),
     "intermediate": ("intermediate_size", "neurons of the feed-forward part"),
-    "nffn": ("nffn_hidden_size", "of MEGA; there --intermediate is of values"),
+    "nffn": (
+        "nffn_hidden_size",
+        "neurons of MEGA's feed-forward part (for MEGA, --intermediate is the number of values)",
+    ),
 }
 BATCH = 16  # texts
 
@@ -71,8 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (_, text) in SIZES.items():
         parser.add_argument(f"--{name}", type=int, metavar="N", help=text)
     parser.add_argument(
-        "--samples", type=int, default=1024, metavar="N", help="texts to use (default: 1024)"
-    )
+        "--samples", type=int, default=1024, metavar="N",
+        help="texts to use, rounded up to batches of 16 (default: 1024)",
+    )  # fmt: skip
     parser.add_argument(
         "--length", type=int, default=128, metavar="N", help="tokens in a text (default: 128)"
     )
@@ -100,6 +104,10 @@ def run(args: argparse.Namespace) -> int:
     folder = resolve(args.model, WEIGHT_FILES)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = _load(folder, args.device)
+    if args.layers_by == "perplexity" and not hasattr(model, "word_logits"):
+        raise ValueError(
+            f"--layers-by perplexity needs a language model, got {type(model).__name__}"
+        )
     target = _target(model, args)
     check_target(model.config, target, structure_of(model))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
@@ -133,9 +141,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _load(folder: Path, device: str) -> Any:
     """Return the model of a folder, of the class that saved it."""
-    names = AutoConfig.from_pretrained(folder).architectures
-    kind = getattr(models, str(names[0]), None) if names else None
-    return (kind or AutoModel).from_pretrained(folder, device=device)
+    return class_of(AutoConfig.from_pretrained(folder)).from_pretrained(folder, device=device)
 
 
 def _target(model: Any, args: argparse.Namespace) -> Any:
@@ -168,10 +174,6 @@ def _measure(model: Any, tokenizer: Any, tokens: TokenFile, args: argparse.Names
     count = min(-(-args.samples // BATCH), len(batches))
     found = importance(model, islice(batches, count), args.over_tokens, args.over_texts)
     if args.layers_by == "perplexity":
-        if not hasattr(model, "word_logits"):
-            raise ValueError(
-                f"--layers-by perplexity needs a language model, got {type(model).__name__}"
-            )
         found["layers"] = layers_left_out(
             model, lambda m: task.evaluate(m, tokens, BATCH, count)["perplexity"]
         )

@@ -18,7 +18,7 @@ from tinybert.models.config import read_json_object
 from tinybert.training import Batches, Trainer, TrainingConfig
 from tinybert.training.checkpoint import checkpoints
 from tinybert.training.log import LOG_NAME, read_log
-from tinybert.training.trainer import readable
+from tinybert.training.trainer import readable, task_trainer
 from tinybert.weights import atomic_write
 
 RUN_NAME = "run.json"
@@ -148,19 +148,8 @@ def train(
         raise ValueError("--patience needs --validation: without it there are no evaluations")
     folder = Path(options["output"])
     batches = task.batches(data, options["batch_size"], options["seed"])
-    trainer = Trainer(
-        model,
-        batches,
-        training_config(options, batches),
-        folder,
-        evaluate=None if held_out is None else lambda model: task.evaluate(model, held_out),
-        best=task.best,
-        loss=task.loss,
-        count=task.count,
-        save=tokenizer.save_pretrained,
-        report=say,
-        extra=getattr(task, "projection", None),
-    )
+    config = training_config(options, batches)
+    trainer = task_trainer(model, task, batches, held_out, config, folder, tokenizer, say)
     if args.resume:
         if trainer.resume():
             say(f"resumed after step {trainer.step} of {trainer.config.steps}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tinybert import models
-from tinybert.models import AutoConfig, AutoModel
+from tinybert.models import AutoConfig
+from tinybert.models.auto import class_of
 from tinybert.models.loading import load_weights
 from tinybert.nn.init import hollow_init
 from tinybert.weights.reader import TensorReader
@@ -34,12 +34,10 @@ def check_model(options: dict[str, Any] | None, checkpoint: TensorReader) -> Mod
     layers = options.get("num_hidden_layers")
     if isinstance(layers, int) and layers > len(checkpoint):  # before so many layers are made
         raise ValueError(f"num_hidden_layers is {layers}, but there are {len(checkpoint)} tensors")
-    names = options.get("architectures")
-    named = getattr(models, str(names[0]), None) if isinstance(names, list) and names else None
     try:
         config = AutoConfig.for_model(**options)
         with hollow_init():
-            model = AutoModel.from_config(config) if named is None else named(config)
+            model = class_of(config)(config)
         report, _ = load_weights(
             model, checkpoint, "it", model.base_model_prefix, False, lambda *_: None
         )

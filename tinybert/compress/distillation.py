@@ -1,8 +1,9 @@
-"""`Distillation`: train a language model, the student, to compute what a larger one computes.
+"""`Distillation`: train a language model (the student) to match the output probabilities of a
+larger one (the teacher).
 
-For each token that has to be predicted, the teacher gives a probability to every word of the
-vocabulary. They say more than the one right word. With p the probabilities of the teacher's logits
-divided by a temperature t, and q those of the student's:
+The teacher's probabilities (soft targets) tell the student which other tokens are likely, not only
+the correct one. With p the probabilities of the teacher's logits divided by a temperature t, and q
+those of the student's:
 
     L_logits = t^2 * mean(KL(p, q)),     KL(p, q) = sum_v p_v (log p_v - log q_v)
     L_hidden = mean over layers of mean((h W - h')^2),     L_embeddings the same of the embeddings
@@ -12,7 +13,7 @@ divided by a temperature t, and q those of the student's:
 h are the hidden states of a layer of the student, h' those of the teacher's layer at the same share
 of the depth. Where their widths differ, W is learned, one for all layers; it is not a part of the
 student. The ratio of the losses counts as a constant: with a weight of 1 hidden states and logits
-have the same loss, and different gradients.
+have the same loss, and different gradients. An L below 1e-7 counts as 1e-7 in the ratio.
 
 Source   Hinton, Vinyals and Dean 2015, arXiv:1503.02531 (temperature; with t^2 the gradient stays
          of the same size); Muralidharan et al. 2024, arXiv:2407.14679, section 3 (hidden states,
@@ -33,11 +34,12 @@ from tinybert.autograd import Tensor, as_tensor, no_grad, set_default_device, se
 from tinybert.checks import check_number
 from tinybert.nn import Linear, Module
 from tinybert.pipelines.base import evaluation
-from tinybert.training import Trainer, TrainingConfig
+from tinybert.training import TrainingConfig
 from tinybert.training.batches import Batch, Batches
 from tinybert.training.language_modeling import LanguageModeling
 from tinybert.training.masking import IGNORED
 from tinybert.training.token_file import TokenFile
+from tinybert.training.trainer import task_trainer
 
 
 class Distillation:
@@ -95,7 +97,7 @@ class Distillation:
         wide, narrow = (model.config.hidden_size for model in (teacher, student))
         self.projection: Module | None = None
         if wide != narrow and (hidden or embeddings):
-            with set_default_device(student.device), set_default_dtype(np.float32):
+            with set_default_device(student.device), set_default_dtype(student.dtype):
                 self.projection = Linear(narrow, wide, bias=False)
 
     def batches(self, tokens: TokenFile, batch_size: int, seed: int) -> Batches:
@@ -120,7 +122,7 @@ class Distillation:
         for name, pairs in (("hidden", self.pairs), ("embeddings", [(0, 0)])):
             if weights[name]:
                 part = self._distance(states, target_states, pairs, batch)
-                ratio = float(base) / max(float(part), float(np.finfo(np.float32).tiny))
+                ratio = float(base) / max(float(part), float(np.finfo(np.float32).eps))
                 loss = loss + part * (weights[name] * ratio)
         return loss
 
@@ -157,8 +159,8 @@ class Distillation:
 
 
 def layer_pairs(teacher: int, student: int) -> list[tuple[int, int]]:
-    """Return for each layer of the student the teacher's layer at the same share of the depth, as
-    numbers of hidden states, which begin with 1: the last layers form a pair.
+    """Return (teacher layer, student layer) pairs at the same relative depth, as indices into
+    `hidden_states`, where 0 is the embeddings. The last layers form a pair.
     """
     return [(round(layer * teacher / student), layer) for layer in range(1, student + 1)]
 
@@ -182,16 +184,7 @@ def distill(
         config, folder: see `Trainer`.
     """
     distillation = Distillation(task, teacher, student, **options)
-    trainer = Trainer(
-        student,
-        distillation.batches(tokens, batch_size, config.seed),
-        config,
-        folder,
-        evaluate=None if held_out is None else lambda model: task.evaluate(model, held_out),
-        best=distillation.best,
-        loss=distillation.loss,
-        count=distillation.count,
-        save=task.tokenizer.save_pretrained,
-        extra=distillation.projection,
-    )
-    return trainer.train()
+    batches = distillation.batches(tokens, batch_size, config.seed)
+    return task_trainer(
+        student, distillation, batches, held_out, config, folder, task.tokenizer
+    ).train()

@@ -43,11 +43,12 @@ class Importance(dict[str, np.ndarray]):
 
     Attributes:
         texts: how many texts were used.
-        spread: for each norm, the mean square (D,) of what it divides by its root: by channel.
+        spread: for each norm by name, the mean square (D,) of each input channel over all tokens;
+            for LayerNorm, after the mean is subtracted.
     """
 
-    def __init__(self, *scores: Any, **named: np.ndarray) -> None:
-        super().__init__(*scores, **named)
+    def __init__(self, **scores: np.ndarray) -> None:
+        super().__init__(**scores)
         self.texts = 0
         self.spread: dict[str, np.ndarray] = {}
 
@@ -88,7 +89,7 @@ def importance(
             "attention_mask" (B, T). Other entries but "token_type_ids" are ignored.
         over_tokens, over_texts: "mean" or "l2".
 
-    Raises ValueError if `batches` is empty.
+    Raises ValueError if `batches` is empty or a text has no tokens.
     """
     check_choice("over_tokens", over_tokens, AGGREGATES)
     check_choice("over_texts", over_texts, AGGREGATES)
@@ -139,6 +140,12 @@ class _Recorder:
         ids = np.asarray(inputs["input_ids"])
         mask = inputs.get("attention_mask")
         self.real = np.ones(ids.shape, bool) if mask is None else np.asarray(mask) != 0
+        empty = np.flatnonzero(~self.real.any(axis=1))
+        if empty.size:
+            raise ValueError(
+                f"batches: each text must have a token, but attention_mask is 0 in all of row "
+                f"{empty[0]}"
+            )
         self.tokens += int(self.real.sum())
         self.model.base_model(**inputs, use_cache=False)
 

@@ -9,8 +9,9 @@ needs much less text than a new model (see `distillation`).
 
 A norm divides by the root of the mean square of its channels. Those that stay have a larger mean
 square than all, since they are the important ones, so their outputs would shrink. The weights of
-the norm are multiplied by the ratio of the two roots on the calibration text: then a model whose
-other channels are 0 stays the same.
+the norm are multiplied by the ratio of the two roots on the calibration text: then the hidden
+states stay the same if the other channels are 0 (and, for LayerNorm, the mean of the others too).
+This is done in the base model; the norm in the head of a masked language model is only cut.
 
 Source   Muralidharan et al. 2024, arXiv:2407.14679 (Minitron). The scales of the norms are not from
          the paper. The paper also adds a part of the pruned heads to the heads that stay; this does
@@ -19,6 +20,7 @@ Source   Muralidharan et al. 2024, arXiv:2407.14679 (Minitron). The scales of th
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -29,14 +31,21 @@ from tinybert.autograd import set_default_device, set_default_dtype
 from tinybert.checks import check_integer
 from tinybert.compress.importance import Importance, importance
 from tinybert.compress.structure import STRUCTURES, Structure, head_size, structure_of
+from tinybert.display import short_repr
 from tinybert.models.mega.feed_forward import WeightOnly
 from tinybert.models.nemotron.nemotron_layers import LayerNorm1P
 from tinybert.nn import BatchNorm, Module, ScaleNorm
 from tinybert.nn.init import skip_init
 
+# Options that can differ from the model's, since its outputs do not depend on them.
+FREE = {
+    "architectures", "chunk_size_feed_forward", "initializer_range", "output_attentions",
+    "output_hidden_states", "problem_type", "return_dict", "use_cache",
+}  # fmt: skip
+
 
 class Kept(NamedTuple):
-    """The numbers of the parts that stay, in ascending order.
+    """The indices of the kept layers, channels and units, in ascending order.
 
     Attributes:
         layers: of the layers.
@@ -90,11 +99,14 @@ def check_target(config: Any, target: Any, structure: Structure) -> None:
             raise ValueError(f"{option} must be at most {most}, that of the model, got {size}")
     if "heads" in structure.sizes:
         _check_heads(config, target)
-    elif target.shared_representation_size != config.shared_representation_size:
-        raise ValueError(
-            "shared_representation_size, of queries and keys, is not pruned: it must be "
-            f"{config.shared_representation_size}, got {target.shared_representation_size}"
-        )
+    pruned = {o for unit, o in structure.sizes.items() if unit != "shared"}
+    own, wanted = config.to_dict(), target.to_dict()
+    for option in sorted(own.keys() & wanted.keys() - pruned - FREE):
+        if own[option] != wanted[option] and "dropout" not in option:
+            raise ValueError(
+                f"{option} is not pruned: it must be {short_repr(own[option])}, got "
+                f"{short_repr(wanted[option])}"
+            )
 
 
 def _check_heads(config: Any, target: Any) -> None:
@@ -211,7 +223,7 @@ def cut(model: Any, target: Any, kept: Kept) -> Any:
         if old in kept.scales:
             _scale(getattr(module, "norm", module), kept.scales[old])
     if hasattr(model, "generation_config"):
-        small.generation_config = model.generation_config
+        small.generation_config = copy.deepcopy(model.generation_config)
     return small.eval()
 
 

@@ -194,6 +194,7 @@ STRUCTURES = {
 def structure_of(model: Any) -> Structure:
     """Return the structure of a model. Raises ValueError for one that cannot be pruned."""
     config = model.config
+    model._check_plain("prune")
     if config.model_type not in STRUCTURES:
         raise ValueError(
             f"model must be of one of the families {', '.join(STRUCTURES)}, "

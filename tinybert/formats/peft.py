@@ -57,7 +57,7 @@ class AdaptedCheckpoint(TensorReader):
             self._base = opened.enter_context(open_checkpoint(bases(folder)[1]))
             self._adapter = opened.enter_context(open_file(path))
             layers, others = self._sorted_names()
-            self._begin = self._beginnings(next(iter(layers)))
+            self._prefix = self._prefixes(next(iter(layers)))
             self._factors = {
                 self._of_base(name + ".weight"): self._checked(name, layer, config)
                 for name, layer in layers.items()
@@ -94,8 +94,8 @@ class AdaptedCheckpoint(TensorReader):
             raise self._fault("has no low-rank matrices lora_A and lora_B")
         return layers, others
 
-    def _beginnings(self, layer: str) -> tuple[str, str]:
-        """Return what the names of the adapter and of the base begin with, where they differ.
+    def _prefixes(self, layer: str) -> tuple[str, str]:
+        """Return the prefixes of the names of the adapter and of the base, where they differ.
 
         A head calls its base model "bert"; the file of a model without a head has no such prefix.
         """
@@ -112,7 +112,7 @@ class AdaptedCheckpoint(TensorReader):
 
     def _of_base(self, name: str) -> str:
         """Return the base model's name of a tensor."""
-        own, base = self._begin
+        own, base = self._prefix
         return base + name.removeprefix(own)
 
     def _kept(self) -> list[str]:

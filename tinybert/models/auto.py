@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from tinybert.checks import check_choice
+from tinybert.checks import check, check_choice
 from tinybert.models import heads
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig, read_config
@@ -178,6 +178,20 @@ class AutoModelForQuestionAnswering(_AutoModel):
     """The model that predicts the start and the end of the answer in a text."""
 
     head = heads.QuestionAnswering
+
+
+def class_of(config: PretrainedConfig) -> type[PreTrainedModel]:
+    """Return the class of the model that the config's `architectures` name, its family's model
+    without a head if there are none. Raises ValueError for one that is not of the family.
+    """
+    kinds = {auto.classes.get(type(config)) for auto in _AutoModel.__subclasses__()} - {None}
+    named = {kind.__name__: kind for kind in kinds if kind is not None}
+    found = config.architectures
+    if found in (None, []):
+        return AutoModel._class_for(config)
+    fits = isinstance(found, list) and isinstance(found[0], str) and found[0] in named
+    check("architectures", found, fits, f"a list of one of {', '.join(sorted(named))}")
+    return named[found[0]]
 
 
 def register_family(members: Iterable[Any]) -> None:

@@ -13,19 +13,13 @@ from typing import Any
 
 from tinybert.checks import check, check_choice, check_integer, is_integer, plain
 from tinybert.display import short_repr
-from tinybert.doctor import diagnose_json
-from tinybert.files import check_nesting, read_regular
+from tinybert.files import read_object
 from tinybert.hub import resolve
 from tinybert.weights import atomic_write
 
 CONFIG_NAME = "config.json"
 MAX_LABELS = 10**6  # each has a name, so a number from a file could use up all memory
-PROBLEM_TYPES = (
-    None,
-    "regression",
-    "single_label_classification",
-    "multi_label_classification",
-)
+PROBLEM_TYPES = (None, "regression", "single_label_classification", "multi_label_classification")
 
 
 class PretrainedConfig:
@@ -250,12 +244,4 @@ def read_json_object(path: Path) -> dict[str, Any]:
         foreign = (path.parent / "model_config.yaml").is_file()
         hint = "; `tinybert convert` turns a NeMo model into one" if foreign else ""
         raise FileNotFoundError(f"{path}: no such file; a model folder needs a {path.name}{hint}")
-    raw = read_regular(path)
-    try:
-        value = json.loads(raw.decode("utf-8"))
-        check_nesting(value)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: {diagnose_json(path, error)}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
-    return value
+    return read_object(path)

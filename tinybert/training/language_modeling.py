@@ -99,8 +99,8 @@ class LanguageModeling:
 
     def count(self, batch: Batch) -> int:
         """Return the number of labels that the loss is the mean of."""
-        labels = batch["labels"]
-        return int((labels[:, 1:] if self.objective == "causal" else labels != IGNORED).sum())
+        labels = batch["labels"][:, 1:] if self.objective == "causal" else batch["labels"]
+        return int((labels != IGNORED).sum())
 
     def evaluate(
         self,

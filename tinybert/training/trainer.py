@@ -277,6 +277,38 @@ class Trainer:
         self.save(folder)
 
 
+def task_trainer(
+    model: PreTrainedModel,
+    task: Any,
+    batches: Batches,
+    held_out: Any,
+    config: TrainingConfig,
+    folder: str | os.PathLike[str],
+    tokenizer: Any,
+    report: Callable[[str], object] = lambda line: None,
+) -> Trainer:
+    """Return the trainer of a model for a task: its loss, and its metrics on `held_out`, if given.
+
+    Args:
+        task: a `Task`, or the objective of a language model.
+        batches: of the task.
+        tokenizer: is saved with the model.
+    """
+    return Trainer(
+        model,
+        batches,
+        config,
+        folder,
+        evaluate=None if held_out is None else lambda model: task.evaluate(model, held_out),
+        best=task.best,
+        loss=task.loss,
+        count=task.count,
+        save=tokenizer.save_pretrained,
+        report=report,
+        extra=getattr(task, "projection", None),
+    )
+
+
 def readable(metrics: Mapping[str, float]) -> str:
     """Return metrics as a line of text."""
     return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
