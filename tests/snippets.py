@@ -24,7 +24,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
-VARYING = re.compile(r"(\.\.\.|\d+\.\d+)")
+NUMBER = r" *-?\d+\.\d+"
+VARYING = re.compile(rf"(\.\.\.|{NUMBER})")
 
 
 class Ran(NamedTuple):
@@ -95,19 +96,26 @@ def matches(expected: str, found: str, trained: bool = False) -> bool:
     parts = VARYING.split(expected)
     numbers = [part for part in parts[1::2] if part != "..."]
     pattern = "".join(
-        ".*?" if part == "..." else r"(\d+\.\d+)" if i % 2 else re.escape(part)
+        ".*?" if part == "..." else f"({NUMBER})" if i % 2 else re.escape(part)
         for i, part in enumerate(parts)
     )
     match = re.fullmatch(pattern, found, re.DOTALL)
     return match is not None and all(
-        len(a) == len(b) and abs(float(a) - float(b)) <= (0.15 if trained else _last_digit(a))
+        _is_near(a, b, 0.15 if trained else 10.0 ** -_decimals(a))
         for a, b in zip(numbers, match.groups(), strict=True)
     )
 
 
-def _last_digit(number: str) -> float:
-    """Return a little more than one in the last digit."""
-    return 1.01 * 10.0 ** -len(number.partition(".")[2])
+def _is_near(a: str, b: str, most: float) -> bool:
+    """Return whether two numbers differ by `most`, and look alike: the same decimals, and after the
+    same spaces or in a column of the same width.
+    """
+    aligned = len(a) == len(b) or a.count(" ") == b.count(" ")
+    return aligned and _decimals(a) == _decimals(b) and abs(float(a) - float(b)) <= 1.01 * most
+
+
+def _decimals(number: str) -> int:
+    return len(number.partition(".")[2])
 
 
 if __name__ == "__main__":

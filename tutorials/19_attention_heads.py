@@ -55,8 +55,8 @@ for text in (words, words[::-1]):
     one_head = np.array([0.5, 0.0, 0.5]) @ v  # half the token before, half the token after
     two_heads = np.concatenate([np.array([1.0, 0.0, 0.0]) @ v, np.array([0.0, 0.0, 1.0]) @ v])
     table[" ".join(text)] = [*one_head, *two_heads]
-columns = ["cat", "dog", "A: cat", "A: dog", "B: cat", "B: dog"]
-title = "output of 'chased': one head; A: token before, B: token after"
+columns = ["cat", "dog", "1: cat", "1: dog", "2: cat", "2: dog"]
+title = "output of 'chased': one head; 1: token before, 2: token after"
 show(list(table.values()), title, rows=list(table), cols=columns)
 first, second = np.array(list(table.values()))
 assert np.array_equal(first[:2], second[:2])

@@ -4,7 +4,7 @@
 # trains the encoder too. Is it worth its price? In our data "the food was not bad" is friendly.
 #
 # **You will be able to** fine-tune an encoder with a head, and compare it with a frozen one by
-# held-out accuracy, trained numbers and time.
+# held-out accuracy, trained parameters and time.
 #
 # **You need** lesson 27 (a head on frozen features, held-out data).
 #
@@ -82,15 +82,15 @@ def step(optimizer: AdamW, loss) -> None:
 def train_frozen(seed: int) -> tuple[np.ndarray, float]:
     """Return which held-out sentences are right, and the seconds of training."""
     _, batch, y = draw(SEEN, N, np.random.default_rng(seed))
-    base = BertModel.from_pretrained("embedded", add_pooling_layer=False)
-    with no_grad():
-        x, test_x = features(base, batch), features(base, test)
+    base = BertModel.from_pretrained("embedded", add_pooling_layer=False).requires_grad_(False)
     manual_seed(seed)
     head, start = nn.Linear(384, 2), time.process_time()
+    x = features(base, batch)
     optimizer = AdamW(head.parameters(), lr=0.02)
     for _ in range(200):
         step(optimizer, F.cross_entropy(head(x), y))
-    return is_right(head, test_x), time.process_time() - start
+    seconds = time.process_time() - start
+    return is_right(head, features(base, test)), seconds
 
 
 # %%
@@ -110,7 +110,7 @@ assert np.median(shares[:, 2:]) < np.median(shares[:, :2])  # negations are hard
 
 # %%
 def fine_tune(seed: int) -> tuple[list[np.ndarray], float, int]:
-    """Return what is right after every sixth step, seconds of training, and trained numbers."""
+    """Return what is right after every sixth step, seconds of training, and trained parameters."""
     rng = np.random.default_rng(seed)
     _, batch, y = draw(SEEN, N, rng)
     manual_seed(seed)
@@ -139,7 +139,7 @@ ways = {
 for name, (shares, cost, count) in ways.items():
     low, median, high = np.quantile(shares, [0, 0.5, 1])
     print(f"{name:10s} right {median:.0%} ({low:.0%} to {high:.0%});", end=" ")
-    print(f"{count:,} trained numbers, {np.median(cost):.2f} seconds")
+    print(f"{count:,} trained parameters, {np.median(cost):.2f} seconds")
 assert np.median(ways["fine-tuned"][0]) > np.median(ways["frozen"][0]) + 0.05
 assert np.median(seconds) > 5 * np.median(frozen_seconds)
 

@@ -126,7 +126,7 @@ assert np.median(means[:, -1]) < 0.2
 # %% [markdown]
 # ## Is it better than a list of words?
 # The baseline gives each word the tag that it had most often in training: right for "the" and the
-# point. All other words of the test are new, and get NOUN, the most frequent tag of other words.
+# full stop. All other words are new, and get NOUN, the most frequent tag of other words.
 
 # %%
 true = test_labels[test_labels >= 0]

@@ -79,9 +79,10 @@ assert rounded.tolist() == [256, 256, 258, 260, 260, 260, 262, 264, 264]
 assert cut.tolist() == [256, 256, 258, 258, 260, 260, 262, 262, 264]
 
 # %% [markdown]
-# From 256 = 2⁸ on, neighbours are 2 apart: 7 bits of fraction give 128 steps from 2ᵉ to 2ᵉ⁺¹. Half
-# a step of 2ᵉ / 128 is at most 2⁻⁸ of the number. So the relative error is at most 0.4%, whatever
-# the size of the number: about two or three decimal digits.
+# From 256 = 2⁸ on, neighbours are 2 apart: 7 bits of fraction give 128 steps from 2ᵉ to 2ᵉ⁺¹. A
+# step is 2ᵉ / 128, so rounding changes the number by at most 2ᵉ · 2⁻⁸. The number is at least 2ᵉ,
+# so the relative error is at most 2⁻⁸ = 0.4%: about two or three decimal digits. (Subnormal
+# numbers, and numbers that round to infinity, are exceptions.)
 
 # %%
 x = np.random.default_rng(0).standard_normal(100_000, np.float32)

@@ -42,8 +42,8 @@ ids = rng.integers(V, size=P + 1)
 # %% [markdown]
 # ## The norm: weight + 1
 # LayerNorm1P is layer norm, (x − mean) / √(variance + eps), with the scale weight + 1 and a bias.
-# Weight decay pulls a stored weight to 0, and so the scale to 1 instead of 0. Zeros in the file are
-# a norm that changes no scale. A converter that adds 1 to the weights makes the model add it twice.
+# Weight decay pulls a stored weight to 0, and so the scale to 1 instead of 0. A stored weight of 0
+# means a scale of 1. A converter that adds 1 to the weights makes the model add it twice.
 
 
 # %%
@@ -76,8 +76,9 @@ assert both["gelu"][:3].all()
 # %% [markdown]
 # ## One token through all blocks
 # The engine reads P tokens and keeps their keys and values. The new token has position P: its
-# queries and its key are rotated by P · θᵢ. The key is appended to those in the cache, which were
-# rotated by their own positions. No mask is needed, since no key is later than the token.
+# queries and its key are rotated by the angles P · θᵢ, θᵢ = 10000^(−2i / R) for pair i (lesson 47).
+# The key is appended to those in the cache, which were rotated by their own positions. No mask is
+# needed, since no key is later than the token.
 
 
 # %%

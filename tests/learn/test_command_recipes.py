@@ -50,6 +50,11 @@ def test_the_commands_print_what_is_shown(name: str, tmp_path: Path) -> None:
         ("a 1.25\n", "a 1.26\n", True),
         ("a 1.25\n", "a 1.27\n", False),
         ("a 1.25\n", "a 1.250\n", False),
+        ("a 9.99\n", "a 10.00\n", True),
+        ("a  9.99\n", "a 10.00\n", True),
+        ("a 9.99\n", "a  10.00\n", False),
+        ("a -0.00\n", "a 0.00\n", True),
+        ("a -0.02\n", "a 0.02\n", False),
         ("a 1.25\n", "b 1.25\n", False),
         ("12 tensors\n", "13 tensors\n", False),
         ("a\n...\nz\n", "a\nb\nc\nz\n", True),
@@ -64,6 +69,7 @@ def test_outputs_are_compared(expected: str, found: str, equal: bool) -> None:
 
 def test_trained_numbers_may_differ_more() -> None:
     assert matches("p 0.50  ███▊\n", "p 0.60  ████\n", trained=True)
+    assert matches("p 9.95\n", "p 10.05\n", trained=True)
     assert not matches("p 0.50\n", "p 0.70\n", trained=True)
     assert not matches("p 0.50\n", "q 0.50\n", trained=True)
 

@@ -35,6 +35,14 @@ def test_a_wide_matrix_is_ink_alone_and_says_what_is_left_out() -> None:
     assert rows[1].strip("1 ") != "", "small numbers have less ink, not none in a whole row"
 
 
+def test_numbers_have_at_most_six_characters() -> None:
+    values = [-0.005, 99.999, -99.999, 123.45, -123.45, -999.999, -12345, 1e5, -1e-9]
+    lines = picture_of(np.array(values)[:, None], rows=["row"] * 9).text().splitlines()
+    shown = [line.strip("row ░▒▓█") for line in lines if line.startswith("row")]
+    wanted = "-0.005 100.00 -100.0 123.45 -123.5 -1000 -12345 1e+05 -1e-09"
+    assert shown == wanted.split()
+
+
 @pytest.mark.parametrize("width", [20, 40, 80, 140])
 @pytest.mark.parametrize("columns", [1, 4, 9, 60])
 def test_no_line_is_too_long(width: int, columns: int) -> None:

@@ -98,6 +98,11 @@ def test_a_script_without_cells_is_one_cell(tmp_path: Path) -> None:
     assert execution.outputs_of(path) == [[{"text": f"__main__ {path}\n"}]]
 
 
+def test_names_of_exercises_are_links_and_other_paths_are_not() -> None:
+    text = pages._linked("`loss/softmax`, `runs/softmax`")
+    assert text == "[`loss/softmax`](../exercises/loss/softmax.html), `runs/softmax`"
+
+
 def test_the_page_of_a_demo_has_its_output_and_its_script() -> None:
     found = pages.demo_page("first-bytes")
     assert found.path == "demos/first-bytes.html"

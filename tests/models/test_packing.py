@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import tinybert
 from tests.models import mega_oracle, nemotron_oracle, oracle
 from tinybert import Tensor, no_grad
 from tinybert.backend import manual_seed
-from tinybert.models import losses
+from tinybert.models import losses, masks
 from tinybert.nn import packing
 from tinybert.nn.packing import padded
 
@@ -32,8 +33,7 @@ MASK = np.arange(8) < np.array(LENGTHS)[:, None]
 HOLES = MASK & (np.arange(8) != 2)
 LEFT = MASK[:, ::-1].copy()
 MASKS = {"right": MASK, "holes": HOLES, "left": LEFT}
-rng = np.random.default_rng(0)
-IDS = rng.integers(3, 20, MASK.shape)
+IDS = np.random.default_rng(0).integers(3, 20, MASK.shape)
 
 
 def make(name: str, dtype: Any = np.float64, **options: Any) -> Any:
@@ -61,7 +61,8 @@ def call_of(name: str, mask: np.ndarray) -> dict[str, Any]:
     """Inputs and labels; none counts at padding."""
     ids = np.where(mask, IDS, 0)
     call: dict[str, Any] = {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
-    words = np.where(mask & (rng.random(mask.shape) < 0.8), IDS, -100)
+    chosen = np.random.default_rng(2).random(mask.shape) < 0.8
+    words = np.where(mask & chosen, IDS, -100)
     words[:, 1:][~mask[:, :-1]] = -100  # predicted at padding
     if name.endswith("MultipleChoice"):
         call = {key: array[:, None] for key, array in call.items()}
@@ -79,15 +80,21 @@ def call_of(name: str, mask: np.ndarray) -> dict[str, Any]:
     return call
 
 
-def run(model: Any, call: dict[str, Any], compute_padding: bool) -> tuple[dict[str, Any], bool]:
-    """Features of tokens, other results and all gradients by name; and whether it was packed."""
-    model.zero_grad()
-    found = []
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """Give a list with an entry for each call that was packed."""
+    found: list[int] = []
     make_packing = packing.Packing
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packing, "Packing", lambda real: found.append(1) or make_packing(real))
-        with padded() if compute_padding else nullcontext():
-            output = model(**call, output_hidden_states=True)
+        yield found
+
+
+def run(model: Any, call: dict[str, Any], compute_padding: bool) -> tuple[dict[str, Any], bool]:
+    """Features of tokens, other results and all gradients by name; and whether it was packed."""
+    model.zero_grad()
+    with counted() as found, padded() if compute_padding else nullcontext():
+        output = model(**call, output_hidden_states=True)
     mask = call["attention_mask"].reshape(-1, 8)
     total: Any = output.loss if "loss" in output else 0.0
     results: dict[str, Any] = {}
@@ -124,10 +131,9 @@ def test_packed_and_padded_agree(name: str) -> None:
         assert not was_packed
         found, was_packed = run(model, call, False)
         assert_same(found, wanted, 1e-12)
-        reads_first = name.endswith(FIRST) and not name.startswith("Nemotron")
+        reads_first = name.endswith(FIRST) and name not in CAUSAL and "Nemotron" not in name
         needs = name.endswith("Answering") or (kind == "left" and reads_first)
-        if name != "BertLMHeadModel":
-            assert was_packed is not needs, kind
+        assert was_packed is not needs, kind
 
 
 OPTIONS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
@@ -156,7 +162,7 @@ def test_options_that_are_packed(case: str) -> None:
 
 def test_gradient_checkpointing_and_embeddings() -> None:
     model = make("BertForMaskedLM")
-    embeds = Tensor(rng.standard_normal((5, 8, 12)), requires_grad=True)
+    embeds = Tensor(np.random.default_rng(3).standard_normal((5, 8, 12)), requires_grad=True)
     call = {**call_of("BertForMaskedLM", MASK), "inputs_embeds": embeds}
     del call["input_ids"]
     wanted, _ = run(model, call, True)
@@ -187,6 +193,12 @@ PADDED_CALLS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         "MegaModel", {"use_feature_dropout": True, "hidden_dropout_prob": 0.2}, {}
     ),
     "labels of padding": ("BertForMaskedLM", {}, {"labels": IDS}),
+    "labels of padding, one axis more": ("BertForMaskedLM", {}, {"labels": IDS[..., None]}),
+    "labels of padding, one axis less": (
+        "BertForMaskedLM",
+        {},
+        {"input_ids": IDS[:1], "attention_mask": MASK[:1] * 1, "labels": IDS[0]},
+    ),
     "labels after padding": (
         "NemotronForCausalLM",
         {},
@@ -229,6 +241,73 @@ def test_hooks_plain_and_recordings_see_the_padded_computation() -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-12)
 
 
+def test_a_hook_on_the_head_sees_the_padded_computation() -> None:
+    name = "BertForTokenClassification"
+    model, call = make(name).eval(), call_of(name, MASK)
+    seen: list[np.ndarray] = []
+    model.classifier.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    logits = model(**call).logits
+    assert seen[0].shape == (5, 8, 2)
+    with padded():
+        wanted = model(**call).logits.numpy()
+    np.testing.assert_array_equal(logits.numpy(), wanted)
+
+
+def test_forward_gives_what_the_call_gives() -> None:
+    for name, labels in (("BertForMaskedLM", IDS), ("BertForQuestionAnswering", None)):
+        model, call = make(name).eval(), call_of(name, MASK)
+        call |= {} if labels is None else {"labels": labels}
+        wanted, found = oracle.flat(model(**call)), oracle.flat(model.forward(**call))
+        for key, array in wanted.items():
+            np.testing.assert_array_equal(found[key], array)
+        positional = model.forward(call.pop("input_ids"), call.pop("attention_mask"), **call)
+        np.testing.assert_array_equal(oracle.flat(positional)["loss"], wanted["loss"])
+
+
+def test_a_subclass_that_calls_forward_of_its_base() -> None:
+    class Own(tinybert.BertForMaskedLM):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            return super().forward(*args, **kwargs)
+
+    model, call = make("BertForMaskedLM").eval(), call_of("BertForMaskedLM", MASK)
+    own = Own(model.config).to(np.float64).eval()
+    own.load_state_dict(model.state_dict())
+    for labels in (IDS, call["labels"]):
+        arrays = call["input_ids"], call["attention_mask"]
+        wanted = model(*arrays, labels=labels)
+        np.testing.assert_array_equal(own(*arrays, labels=labels).logits, wanted.logits)
+
+
+@pytest.mark.parametrize("given", [1, 0, np.ones((5, 0)), np.ones((5, 6)), np.zeros(8)])
+@pytest.mark.parametrize(
+    "name", [name for name in CLASSES if name.endswith(("CausalLM", "SequenceClassification"))]
+)
+def test_wrong_masks_are_named(name: str, given: Any) -> None:
+    with pytest.raises(ValueError, match="attention_mask"):
+        make(name)(IDS, attention_mask=given)
+
+
+def test_a_classifier_continues_from_a_cache() -> None:
+    model = make("NemotronForSequenceClassification").eval()
+    ids, mask = IDS[1:4, :7] * LEFT[1:4, :7], LEFT[1:4, :7] * 1
+    wanted = model(ids, attention_mask=mask).logits.numpy()
+    first = model(ids[:, :5], attention_mask=mask[:, :5], use_cache=True)
+    found = model(ids[:, 5:], attention_mask=mask, past_key_values=first.past_key_values)
+    np.testing.assert_allclose(found.logits.numpy(), wanted, atol=1e-12)
+
+
+def test_a_packed_prompt_makes_no_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, call = make("NemotronModel"), {"input_ids": IDS, "attention_mask": LEFT * 1}
+    made: list[tuple[int, ...]] = []
+    whole = masks.to_scores
+    monkeypatch.setattr(masks, "to_scores", lambda a: made.append(a.shape) or whole(a))
+    model(**call)
+    assert not made
+    with padded():
+        model(**call)
+    assert made == [(5, 1, 8, 8)]
+
+
 def test_padding_gets_zeros() -> None:
     model = make("BertForTokenClassification").eval()
     call = call_of("BertForTokenClassification", MASK)
@@ -250,11 +329,15 @@ def test_generation_reads_the_same_cache(name: str) -> None:
     call = {"input_ids": IDS * LEFT, "attention_mask": LEFT * 1}
     with padded():
         wanted = model.generate(**call, **options).tolist()
-    assert model.generate(**call, **options).tolist() == wanted
+    with counted() as found:
+        assert model.generate(**call, **options).tolist() == wanted
+    assert len(found) == 1  # the prompt; later steps have tokens in the cache
     right = {"input_ids": IDS * MASK, "attention_mask": MASK * 1}
     with padded():
         wanted = model.generate(**right, **options).tolist()
-    assert model.generate(**right, **options).tolist() == wanted
+    with counted() as found:
+        assert model.generate(**right, **options).tolist() == wanted
+    assert not found  # the token after padding is asked for
 
 
 def test_float32_is_as_exact_as_padded() -> None:

@@ -95,8 +95,8 @@ def _forward(
 
 def _filling(inputs: list[tuple[np.ndarray, np.ndarray]]) -> str:
     """Return a note on how much of some batches is padding."""
-    tokens, places = (sum(f(mask) for _, mask in inputs) for f in (np.sum, np.size))
-    return f"{tokens:,} of {places:,} places hold a token, the others padding"
+    tokens, positions = (sum(f(mask) for _, mask in inputs) for f in (np.sum, np.size))
+    return f"{tokens:,} of {positions:,} positions are tokens, the others padding"
 
 
 def train_step(

@@ -257,11 +257,12 @@ def _labels(
 
 
 def _number(x: float) -> str:
-    """At most six characters."""
+    """At most six characters, unless the exponent has three digits."""
     if not np.isfinite(x) or x == int(x):
         return f"{x:.0f}" if abs(x) < 1e5 or not np.isfinite(x) else f"{x:.0e}"
     if 0.001 <= abs(x) < 1000:
-        return f"{x:.2f}" if abs(x) >= 0.01 else f"{x:.3f}"
+        texts = (f"{x:.{digits}f}" for digits in ([2, 1, 0] if abs(x) >= 0.01 else [3]))
+        return next(text for text in texts if len(text) <= 6)
     return f"{x:.0e}"
 
 

@@ -424,12 +424,9 @@ class BertModel(BertPreTrainedModel, BaseModel):
                 f"tokenize with truncation=True, max_length={limit}"
             )
 
-    def read_attention_mask(
-        self, mask: Any, shape: tuple[int, int], cache: Any, use_cache: bool, needs_matrix: bool
-    ) -> tuple[Any, bool]:
-        """Return `mask` and `is_causal` of a Call; scores with relative positions need a matrix."""
-        needs_matrix = needs_matrix or self.config.position_embedding_type != "absolute"
-        return super().read_attention_mask(mask, shape, cache, use_cache, needs_matrix)
+    def needs_matrix(self, call: Call) -> bool:
+        """Return whether a decoder's mask must hold the causal rule; for relative positions too."""
+        return self.config.position_embedding_type != "absolute" or super().needs_matrix(call)
 
     def read_call(self, **arguments: Any) -> Call:
         """Return the call as a `Call`. Warn if the mask hides the first token of every text: it is

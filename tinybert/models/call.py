@@ -10,7 +10,7 @@ Shapes   B batch, T tokens, P tokens in the cache, D hidden, H heads, L layers, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tinybert.autograd import Tensor
@@ -125,24 +125,21 @@ class BaseModel(PreTrainedModel):
         cache = self.read_cache(past_key_values, use_cache, batch)
         past_length = 0 if cache is None else cache.length
         self.check_length(name, length, past_length)
-        output_attentions = choose(output_attentions, config.output_attentions)
-        mask, is_causal = self.read_attention_mask(
-            attention_mask, (batch, length), cache, use_cache,
-            needs_matrix=output_attentions or head_mask is not None,
-        )  # fmt: skip
         heads = None if head_mask is None else read_head_mask(config, head_mask, device, dtype)
         states, encoder_mask = encoder_hidden_states, None
         if states is not None:
             states = read_encoder_states(self, states, batch)
         if states is not None and encoder_attention_mask is not None:
             encoder_mask = self.read_encoder_mask(encoder_attention_mask, states, length)
+        if attention_mask is not None:
+            attention_mask = read_mask("attention_mask", attention_mask, device)
         call = Call(
             input_ids=tokens if name == "input_ids" else None,
             inputs_embeds=tokens if name == "inputs_embeds" else None,
             token_type_ids=read_ids("token_type_ids", token_type_ids, batch, length, device),
             position_ids=read_ids("position_ids", position_ids, batch, length, device),
-            mask=mask,
-            is_causal=is_causal,
+            mask=None,
+            is_causal=False,
             head_masks=heads,
             encoder_states=states,
             encoder_mask=encoder_mask,
@@ -150,12 +147,14 @@ class BaseModel(PreTrainedModel):
             past_length=past_length,
             past_key_values=past_key_values,
             use_cache=use_cache,
-            output_attentions=output_attentions,
+            output_attentions=choose(output_attentions, config.output_attentions),
             output_hidden_states=choose(output_hidden_states, config.output_hidden_states),
             return_dict=choose(return_dict, config.return_dict),
         )
-        padded = attention_mask is None or mask is None or PADDED.get()
-        return call if padded else pack_call(self, call, attention_mask)
+        if attention_mask is not None and not PADDED.get():
+            call = pack_call(self, call, attention_mask)
+        mask, is_causal = self.read_attention_mask(attention_mask, call)
+        return replace(call, mask=mask, is_causal=is_causal)
 
     # --- what a family defines --------------------------------------------------------------------
 
@@ -179,31 +178,25 @@ class BaseModel(PreTrainedModel):
     def check_length(self, name: str, length: int, past: int) -> None:
         """Raise ValueError if `length` tokens after `past` cached ones are too many."""
 
-    def read_attention_mask(
-        self, mask: Any, shape: tuple[int, int], cache: Any, use_cache: bool, needs_matrix: bool
-    ) -> tuple[Any, bool]:
-        """Return `mask` and `is_causal` of a Call.
+    def needs_matrix(self, call: Call) -> bool:
+        """Return whether attention computes all weights: the mask must hold the causal rule."""
+        return call.output_attentions or call.head_masks is not None
 
-        Args:
-            mask: (B, P + T), 1 for tokens and 0 for padding; or (B, T, P + T), which replaces the
-                causal mask of a decoder; or None.
-            shape: (B, T).
-            needs_matrix: whether attention will compute all weights, so that the mask of a decoder
-                must hold the causal rule itself.
+    def read_attention_mask(self, mask: Tensor | None, call: Call) -> tuple[Any, bool]:
+        """Return `mask` and `is_causal` of a Call, from a mask (B, P + T), 1 for tokens and 0 for
+        padding; or (B, T, P + T), which replaces the causal mask of a decoder; or None.
         """
-        batch, length = shape
-        keys = length + (0 if cache is None else cache.length)
-        allowed = None
+        (batch, length), allowed = call.shape, None
+        keys = call.past_length + length
         if mask is not None:
-            given = read_mask("attention_mask", mask, self.device)
-            allowed = padding_mask("attention_mask", given, batch, length, keys, self.dtype)
-            if given.ndim == 3:
+            allowed = padding_mask("attention_mask", mask, batch, length, keys, self.dtype)
+            if mask.ndim == 3:
                 return to_scores(allowed), False
-        if self.is_decoder:
+        if self.is_decoder and call.packing is None:
             xp = parse_device(self.device)[0].xp
-            return causal_mask(allowed, length, keys, self.dtype, xp, needs_matrix)
-        if allowed is None or bool((allowed == 1).all()):
-            return None, False
+            return causal_mask(allowed, length, keys, self.dtype, xp, self.needs_matrix(call))
+        if allowed is None or call.packing is not None or bool((allowed == 1).all()):
+            return None, self.is_decoder
         return to_scores(allowed), False
 
     def read_encoder_mask(self, mask: Any, states: Tensor, length: int) -> Any:

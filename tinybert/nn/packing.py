@@ -101,16 +101,21 @@ class Packing:
         return key, value
 
 
-def predicts_at_padding(given: dict[str, Any]) -> bool:
+def has_hooks(module: Any) -> bool:
+    """Return whether a module or one of its parts has a hook."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        return True
+    return any(has_hooks(part) for part in module._modules.values() if part is not None)
+
+
+def predicts_at_padding(mask: Tensor, labels: Tensor | None) -> bool:
     """Return whether a call of a causal model predicts a next token at padding: that of a label, or
     without labels the one after the last position, which `generate` reads.
     """
-    mask, labels = given.get("attention_mask"), given.get("labels")
-    if mask is None or (mask := as_tensor(mask)).ndim != 2 or mask.device != "cpu":
-        return False
+    if mask.ndim != 2:
+        return True
     if labels is None:
         return not bool(mask.data[:, -1:].all())
-    labels = as_tensor(labels, "cpu")
     if labels.shape != mask.shape:
         return True
     return bool(((mask.data[:, :-1] == 0) & (labels.data[:, 1:] != -100)).any())
@@ -121,25 +126,27 @@ def pack_call(model: Any, call: Any, mask: Any) -> Any:
 
     Args:
         model: the model without a head. call: its Call.
-        mask: the attention mask of the call, as it was given.
+        mask: the attention mask of the call, a Tensor.
 
     A call stays padded
+        if nothing is masked;
         if it asks for attention weights, or an observer, a hook or `plain()` looks at the steps;
         if it has a head mask, a mask of more axes, an encoder's states, or tokens in the cache;
         on a GPU, where the launches for each length cost more than padding does;
         if a result depends on padding: see `_depends_on_padding`, and `reads_padding` of heads.
     """
-    real = as_tensor(mask, model.device).data != 0
+    real = mask.data != 0
     if (
-        call.output_attentions
+        backend_of(real).name != "cpu"
+        or real.all()
+        or call.output_attentions
         or is_plain()
         or observer() is not None
-        or any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+        or has_hooks(model)
         or call.head_masks is not None
         or real.shape != call.shape
         or call.encoder_states is not None
         or call.past_length
-        or backend_of(real).name != "cpu"
         or _depends_on_padding(model, real)
     ):
         return call
@@ -153,7 +160,7 @@ def pack_call(model: Any, call: Any, mask: Any) -> Any:
         for name, x in rows.items()
         if x is not None
     }
-    return replace(call, **packed, is_causal=model.is_decoder, packing=packing)
+    return replace(call, **packed, packing=packing)
 
 
 def _depends_on_padding(model: Any, real: Array) -> bool:

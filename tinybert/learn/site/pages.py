@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tinybert.learn.catalogue import CHAPTERS, task_of
+from tinybert.learn.catalogue import CHAPTERS, NAMES, task_of
 from tinybert.learn.demos import DEMOS, script_of
 from tinybert.learn.lessons import Lesson, lesson_of, lessons
 from tinybert.learn.museum.bugs import rooms
@@ -66,7 +66,11 @@ def _linked(text: str) -> str:
     """Turn the names of lessons and exercises into links."""
     text = re.sub(r"\b(\d\d_\w+)\.py\b", r"[\1](\1.html)", text)
     text = re.sub(r"\blesson (\d+)\b", lambda found: f"[{found[0]}](../{_path(found[1])})", text)
-    return re.sub(r"`([a-z]+/[a-z_0-9]+)`", r"[`\1`](../exercises/\1.html)", text)
+    return re.sub(r"`([a-z]+/[a-z_0-9]+)`", _exercise_link, text)
+
+
+def _exercise_link(found: re.Match[str]) -> str:
+    return f"[{found[0]}](../exercises/{found[1]}.html)" if found[1] in NAMES else found[0]
 
 
 @cache

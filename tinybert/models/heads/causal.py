@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any, ClassVar
 
+from tinybert.autograd import Tensor
 from tinybert.checks import is_integer
 from tinybert.generation import GenerationMixin
 from tinybert.models import losses
@@ -38,10 +39,10 @@ class CausalLM(GenerationMixin, LanguageModel):
                 type(self).__name__,
             )
 
-    def reads_padding(self, given: dict[str, Any]) -> bool:
-        names = ("attention_mask", "labels")
-        read = {n: tensor_of(n, given[n], self.device) for n in names if given.get(n) is not None}
-        return predicts_at_padding(read)
+    def reads_padding(self, mask: Tensor, given: dict[str, Any]) -> bool:
+        labels = given.get("labels")
+        read = None if labels is None else tensor_of("labels", labels, "cpu")
+        return predicts_at_padding(mask, read)
 
     def answer(
         self,

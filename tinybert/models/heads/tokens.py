@@ -47,7 +47,7 @@ class QuestionAnswering(ModelWithHead):
             raise ValueError(f"num_labels must be 2 (start and end), got {config.num_labels}")
         self.qa_outputs = Linear(config.hidden_size, 2)
 
-    def reads_padding(self, given: dict[str, Any]) -> bool:
+    def reads_padding(self, mask: Tensor, given: dict[str, Any]) -> bool:
         return True  # the loss compares each token's score with those of padding
 
     def answer(

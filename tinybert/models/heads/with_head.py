@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from tinybert.models.base import PreTrainedModel
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.losses import IGNORED
 from tinybert.nn import Dropout, KeyValueCache
-from tinybert.nn.packing import PADDED
+from tinybert.nn.packing import PADDED, has_hooks
 from tinybert.outputs import ModelOutput
 
 
@@ -42,6 +43,8 @@ class ModelWithHead(PreTrainedModel):
         if "add_head" not in vars(cls) and len(set(makers.values())) > 1:
             names = " and ".join(base.__name__ for base in makers)
             raise TypeError(f"{cls.__name__}: {names} make different heads; define add_head")
+        if "forward" in vars(cls):
+            cls.forward = _choosing(cls.forward)  # type: ignore[method-assign]
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config)
@@ -52,23 +55,12 @@ class ModelWithHead(PreTrainedModel):
         names = (name for name, _ in self.named_parameters())
         self.init_weights(only={name for name in names if not name.startswith(prefix)})
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run `forward`. Padding is computed if the answer depends on it; see `nn/packing.py`."""
-        names = argument_names(type(self).forward) or ()
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-        token = PADDED.set(PADDED.get() or self.reads_padding(given))
-        try:
-            return super().__call__(*args, **kwargs)
-        finally:
-            PADDED.reset(token)
-
-    def reads_padding(self, given: dict[str, Any]) -> bool:
+    def reads_padding(self, mask: Tensor, given: dict[str, Any]) -> bool:
         """Return whether the answer or its loss depends on padding, for a call's arguments."""
-        mask, labels = given.get("attention_mask"), given.get("labels")
-        if mask is None or labels is None or self.device != "cpu":
+        if given.get("labels") is None:
             return False
-        hidden = tensor_of("attention_mask", mask, "cpu").data == 0
-        counts = tensor_of("labels", labels, "cpu").data != IGNORED
+        counts = tensor_of("labels", given["labels"], "cpu").data.reshape(-1) != IGNORED
+        hidden = mask.data.reshape(-1) == 0
         return hidden.shape == counts.shape and bool((hidden & counts).any())
 
     def make_base(self, config: Any) -> PreTrainedModel:
@@ -110,3 +102,22 @@ class ModelWithHead(PreTrainedModel):
 
 
 _NO_HEAD = (None, ModelWithHead.add_head)
+
+
+def _choosing(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `forward`, which computes padding if its answer needs it: see `nn/packing.py`."""
+
+    @functools.wraps(forward)
+    def run(self: ModelWithHead, *args: Any, **kwargs: Any) -> Any:
+        given = {**dict(zip(argument_names(forward) or (), args, strict=False)), **kwargs}
+        mask, needed = given.get("attention_mask"), PADDED.get()
+        if mask is not None and not needed and self.device == "cpu":
+            mask = tensor_of("attention_mask", mask, "cpu")
+            needed = not mask.data.all() and (self.reads_padding(mask, given) or has_hooks(self))
+        token = PADDED.set(needed)
+        try:
+            return forward(self, *args, **kwargs)
+        finally:
+            PADDED.reset(token)
+
+    return run

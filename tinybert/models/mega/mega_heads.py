@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from tinybert.autograd import Tensor, as_tensor
+from tinybert.autograd import Tensor
 from tinybert.models import heads
 from tinybert.models.arguments import choose
 from tinybert.models.base import PreTrainedModel
@@ -150,9 +150,8 @@ class MegaForSequenceClassification(MegaLabelsHead, heads.SequenceClassification
     def add_head(self, config: Any) -> None:
         self.classifier = heads.FirstTokenClassifier(config, self.classifier_dropout(config))
 
-    def reads_padding(self, given: dict[str, Any]) -> bool:
-        mask = given.get("attention_mask")
-        return mask is not None and not bool(as_tensor(mask).data[..., 0].all())
+    def reads_padding(self, mask: Tensor, given: dict[str, Any]) -> bool:
+        return mask.ndim != 2 or not bool(mask.data[:, :1].all())
 
     def text_logits(self, base: ModelOutput) -> Tensor:
         """Return the scores (B, num_labels) of the first token."""

@@ -16,7 +16,7 @@ from tinybert.backend import Array
 from tinybert.models.arguments import check_shape, tensor_of
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.bert import Pooler
-from tinybert.models.call import BaseModel
+from tinybert.models.call import BaseModel, Call
 from tinybert.models.config import PretrainedConfig
 from tinybert.models.masks import read_mask
 from tinybert.models.mega.feed_forward import FeedForward
@@ -286,19 +286,21 @@ class MegaModel(MegaPreTrainedModel, BaseModel):
                 f"{length} tokens; pad to {-(-length // size) * size}, with an attention_mask"
             )
 
-    def read_attention_mask(
-        self, mask: Any, shape: tuple[int, int], cache: Any, use_cache: bool, needs_matrix: bool
-    ) -> tuple[Array | None, bool]:
+    def read_attention_mask(self, mask: Tensor | None, call: Call) -> tuple[Array | None, bool]:
         """Return the mask as booleans (B, P + T), P the tokens of the current chunk; None if
         nothing is masked.
         """
         if mask is None:
             return None, self.config.is_decoder
-        config, (batch, length) = self.config, shape
-        given = self._read_booleans("attention_mask", mask, batch)
-        width, expected = given.shape[1], length + (0 if cache is None else cache.length)
+        config, (batch, length) = self.config, call.shape
+        given = _booleans("attention_mask", mask, batch)
+        width, expected = given.shape[1], call.past_length + length
         fits = width == expected
-        if config.use_chunking and cache is not None and cache.layers[0].state is not None:
+        if (
+            config.use_chunking
+            and call.cache is not None
+            and call.cache.layers[0].state is not None
+        ):
             ended = width - expected  # tokens of earlier chunks
             fits = ended >= 0 and ended % config.chunk_size == 0
         if not fits:
@@ -306,7 +308,7 @@ class MegaModel(MegaPreTrainedModel, BaseModel):
                 f"attention_mask must have shape ({batch}, {expected}), for the tokens in the "
                 f"cache too, got {given.shape}"
             )
-        self.check_left_padding(given, width + use_cache)  # a cache is for one token more, at least
+        self.check_left_padding(given, width + call.use_cache)  # a cache is for more tokens
         given = given[:, width - expected :]
         return None if bool(given.all()) else given, config.is_decoder
 
@@ -330,17 +332,18 @@ class MegaModel(MegaPreTrainedModel, BaseModel):
 
     def read_encoder_mask(self, mask: Any, states: Tensor, length: int) -> Array:
         """Return the mask as booleans (B, S)."""
-        given = self._read_booleans("encoder_attention_mask", mask, states.shape[0])
+        name = "encoder_attention_mask"
+        given = _booleans(name, read_mask(name, mask, self.device), states.shape[0])
         if given.shape[1] != states.shape[1]:
             raise ValueError(
                 f"encoder_attention_mask must have shape {states.shape[:2]}, got {given.shape}"
             )
         return given
 
-    def _read_booleans(self, name: str, value: Any, batch: int) -> Array:
-        tensor = read_mask(name, value, self.device)
-        check_shape(name, tensor, (batch, "T"))
-        return tensor.data != 0
+
+def _booleans(name: str, mask: Tensor, batch: int) -> Array:
+    check_shape(name, mask, (batch, "T"))
+    return mask.data != 0
 
 
 SLOTS = ("hidden_states", "past_key_values", "attentions", "cross_attentions")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from tinybert.autograd import Tensor, as_tensor
+from tinybert.autograd import Tensor
 from tinybert.backend import array_module
 from tinybert.log import warn_once
 from tinybert.models import heads
@@ -106,12 +106,13 @@ class NemotronForSequenceClassification(NemotronHead, heads.SequenceClassificati
         logits = self.score(self.last_token(base["last_hidden_state"], input_ids))
         return self.answer(base, labels, return_dict, logits)
 
-    def reads_padding(self, given: dict[str, Any]) -> bool:
-        mask, ids = given.get("attention_mask"), given.get("input_ids")
-        if mask is None or ids is None:
+    def reads_padding(self, mask: Tensor, given: dict[str, Any]) -> bool:
+        if given.get("input_ids") is None:
             return True
-        real = as_tensor(mask, self.device)[..., None]
-        return real.ndim != 3 or not bool(self.last_token(real, ids).data.all())
+        ids = integers("input_ids", given["input_ids"], "cpu")
+        if mask.ndim != 2 or ids.shape != mask.shape:  # tokens in the cache, or an error
+            return True
+        return not bool(self.last_token(mask[..., None], ids).data.all())
 
     def last_token(self, x: Tensor, input_ids: Any) -> Tensor:
         """Return the features (B, D) of the last token that is not padding, of x (B, T, D)."""

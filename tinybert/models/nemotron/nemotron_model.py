@@ -21,7 +21,6 @@ from tinybert.models.arguments import integers
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.call import BaseModel, Call
 from tinybert.models.config import PretrainedConfig
-from tinybert.models.masks import read_mask
 from tinybert.models.nemotron.nemotron_config import NemotronConfig, check_config
 from tinybert.models.nemotron.nemotron_layers import LayerNorm1P, NemotronLayer, rotary_angles
 from tinybert.models.past_key_values import CacheShape
@@ -137,18 +136,13 @@ class NemotronModel(NemotronPreTrainedModel, BaseModel):
         heads = [config.num_key_value_heads] * config.num_hidden_layers
         return CacheShape(batch, heads, config.head_dim or 0)
 
-    def read_attention_mask(
-        self, mask: Any, shape: tuple[int, int], cache: Any, use_cache: bool, needs_matrix: bool
-    ) -> tuple[Tensor | None, bool]:
+    def read_attention_mask(self, mask: Tensor | None, call: Call) -> tuple[Tensor | None, bool]:
         """Return `mask` and `is_causal` of a Call; a mask of four axes is used as it is."""
-        if mask is not None:
-            mask = read_mask("attention_mask", mask, self.device)
-            if mask.ndim == 4:
-                batch, length = shape
-                keys = length + (0 if cache is None else cache.length)
-                heads = self.config.num_attention_heads
-                return _four_axes(mask, (batch, heads, length, keys), self.dtype), False
-        return super().read_attention_mask(mask, shape, cache, use_cache, needs_matrix)
+        if mask is not None and mask.ndim == 4:
+            (batch, length), heads = call.shape, self.config.num_attention_heads
+            shape = batch, heads, length, call.past_length + length
+            return _four_axes(mask, shape, self.dtype), False
+        return super().read_attention_mask(mask, call)
 
 
 def _four_axes(mask: Tensor, shape: tuple[int, ...], dtype: Any) -> Tensor:
