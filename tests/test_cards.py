@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
@@ -12,7 +13,9 @@ import pytest
 
 import tinybert
 from tinybert import embedded, hub
-from tinybert.cli.registry import COMMANDS
+from tinybert.cli import attention, embedding_map, graph_chart
+from tinybert.cli.main import main
+from tinybert.cli.registry import COMMANDS, load_command
 from tinybert.embedded.card import CardError, cards, read_card
 from tinybert.embedded.facts import facts_of
 from tinybert.embedded.markdown import markdown_of, shell
@@ -61,6 +64,8 @@ def test_what_a_card_names_is_in_the_repository(name: str) -> None:
     baselines = [score.baseline.command for score in card.scores if score.baseline]
     for command in [*card.recipe.commands, *baselines]:
         assert " ".join(command.split()) in known, f"{card.recipe.folder}/README.md: {command}"
+    for data in card.data:
+        assert data.made_by in card.recipe.commands
     for path in [curve.file for curve in card.curves]:
         assert (ROOT / path).is_file()
     for folder in (hub.resolve(name), ROOT / card.recipe.folder):
@@ -76,6 +81,28 @@ def test_a_task_and_a_command_have_one_default(kind: str) -> None:
     assert len(named) == len(set(named))
 
 
+def test_the_commands_of_a_card_have_it_as_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = {}
+    for command in COMMANDS:
+        parser = argparse.ArgumentParser()
+        load_command(command).add_arguments(parser)
+        defaults[command] = parser.get_default("model")
+    asked = []
+
+    def resolve(name: str, _: Any) -> Path:
+        asked.append(name)
+        raise ValueError
+
+    for module in (attention, embedding_map, graph_chart):  # the kinds of `plot` with a default
+        monkeypatch.setattr(module, "resolve", resolve)
+    for kind in ("attention", "embeddings", "graph"):
+        assert main(["plot", kind, *["A text."] * (3 if kind == "embeddings" else 1)]) == 2
+    assert len(asked) == 3
+    (defaults["plot"],) = set(asked)
+    for card in cards():
+        assert set(card.commands) == {name for name in COMMANDS if defaults[name] == card.name}
+
+
 # --- the catalogue --------------------------------------------------------------------------------
 
 
@@ -87,9 +114,15 @@ def test_a_folder_with_a_card_is_a_model(package: Path, monkeypatch: pytest.Monk
     assert embedded.default_of("token-classification") == "embedded-tags"
     assert embedded.default_of("fill-mask") == "embedded"
     assert embedded.default_of("question-answering") is None
-    for name in ("embedded-unfinished", "embedded-encoder", "embedded-../tags", "embedded-"):
-        with pytest.raises(FileNotFoundError, match=r"no folder or model .*\(known: embedded or"):
+    for name in ("embedded-unfinished", "embedded-encoder", "embedded-"):
+        with pytest.raises(FileNotFoundError, match=r"nor a known model name \(embedded or"):
             hub.resolve(name)
+    with pytest.raises(FileNotFoundError, match="not a valid name of a model on the Hub"):
+        hub.resolve("embedded-../tags")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(package))
+    with pytest.raises(FileNotFoundError, match=r"has no model of that name; .* to download it"):
+        hub.resolve("embedded-ai/bert")
     monkeypatch.chdir(package)
     (package / "embedded-mine").mkdir()
     assert hub.resolve("embedded-mine") == Path("embedded-mine")
@@ -113,14 +146,16 @@ def test_a_task_without_a_model_says_so() -> None:
         ({"recipe": []}, r"recipe must be an object, got \[\]"),
         ({"recipe": {"folder": "x"}}, r"recipe\.commands is missing"),
         ({"default_of": ["ner"]}, "default_of: 'ner' is not one of tasks"),
-        ({"examples": {"about": "", "prompts": [{"prompt": "", "answers": [{"text": ""}]}]}}, None),
+        ({"examples": {"about": "", "prompts": [{"prompt": "", "answers": []}]}}, None),
+        ({"scores": []}, "scores must have at least one member"),
+        ({"name": "embedded-tags"}, r"scores\[0\]\.command must be .* TASK embedded-tags` with"),
         ({"scores": [{"value": True}]}, r"scores\[0\]\.baseline is missing"),
     ],
 )
 def test_a_wrong_card_is_refused(package: Path, members: dict[str, Any], message: str) -> None:
     add(package, "tags", **members)
     if message is None:  # what has a default may be left out
-        assert read_card(package / "tags").examples.prompts[0].answers[0].score is None
+        assert read_card(package / "tags").examples.prompts[0].context is None
         return
     with pytest.raises(CardError, match=r"card\.json: " + message):
         read_card(package / "tags")

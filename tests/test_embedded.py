@@ -19,7 +19,6 @@ TEXTS = [
     "A man eats food.", "Someone is having lunch.", "The sky is blue.",
     "How do I reset my password?", "I cannot log in to my account.", "The invoice is wrong.",
 ]  # fmt: skip
-CARD = read_card(model_folder())
 HEADS = [name for name in embedded.names() if (hub.resolve(name) / ADAPTER).exists()]
 
 
@@ -33,23 +32,16 @@ def test_its_similarities_are_those_of_its_teacher(minilm: Path) -> None:
     assert np.corrcoef(ours[others], teacher[others])[0, 1] > 0.95
 
 
-def test_the_card_has_what_the_model_predicts() -> None:
-    """With the probabilities: two processors may order nearly equal ones differently."""
-    fill = tinybert.pipeline("fill-mask")
-    for example in CARD.examples.prompts:
-        expected = {word["token_str"]: word["score"] for word in fill(example.prompt, top_k=8)}
-        assert len(example.answers) == 5
-        for answer in example.answers:
-            assert answer.score == pytest.approx(expected[answer.text], abs=0.006), example.prompt
+@pytest.mark.parametrize("name", embedded.names())
+def test_the_card_has_what_the_model_answers(name: str) -> None:
+    card = read_card(hub.resolve(name))
+    for example, found in zip(card.examples.prompts, answers_now(card, name), strict=True):
+        assert is_same(example, found), (example, found)
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_the_card_of_a_head_has_what_it_answers(name: str) -> None:
-    folder = hub.resolve(name)
-    assert sum(path.stat().st_size for path in folder.glob("*.safetensors")) < 1.2e6
-    card = read_card(folder)
-    for example, found in zip(card.examples.prompts, answers_now(card, name), strict=True):
-        assert is_same(example, found), (example, found)
+def test_a_head_is_small(name: str) -> None:
+    assert sum(path.stat().st_size for path in hub.resolve(name).glob("*.safetensors")) < 1.2e6
 
 
 @pytest.mark.parametrize("name", HEADS)

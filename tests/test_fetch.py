@@ -373,7 +373,7 @@ def test_the_model_folder_may_be_any_folder(home, tmp_path):
     assert model_folder(tmp_path) == tmp_path
     with pytest.raises(FetchError, match="run `tinybert fetch minilm`"):
         model_folder("minilm")
-    with pytest.raises(ValueError, match="'bert-base' is neither a folder nor a model's name"):
+    with pytest.raises(ValueError, match="'bert-base' is neither a folder nor a known model name"):
         model_folder("bert-base")
 
 

@@ -220,4 +220,6 @@ def test_torch_trains_the_same_head(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (ours[0], theirs[0], ours[1]) == ("tinybert", "torch", "loss")
     assert float(ours[2]) < 0.4
     assert float(theirs[2]) == pytest.approx(float(ours[2]), rel=0.01)
-    assert ours[3:] == theirs[3:]
+    assert ours[3::2] == theirs[3::2]  # names of metrics
+    found, expected = ([float(value) for value in line[4::2]] for line in (ours, theirs))
+    assert found == pytest.approx(expected, abs=0.04)  # two of 64 examples: processors differ

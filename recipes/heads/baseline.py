@@ -117,7 +117,6 @@ NUMBER = (
     r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|hundred)\b"
 )
 DATE = rf"(?:(?:\d{{1,2}} )?(?:{MONTH})(?: \d{{1,2}})?,? ?)?\b1?\d{{3}}s?\b|\b20\d\d\b"
-PHRASE = r"[^\s,.;:()\"“”]+(?: [^\s,.;:()\"“”]+)*"
 TYPES = (
     (r"\b(when|what year|which year|what date|what century|what decade)\b", DATE),
     (r"\b(how many|how much|how long|how old|how far|what percent\w*|what number)\b", NUMBER),

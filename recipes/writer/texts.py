@@ -14,7 +14,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from recipes.embedded_model.corpus import TEXTS, documents
+from recipes.embedded_model.corpus import TEXTS, documents, find_packages
+from tinybert.atomic import atomic_write
 from tinybert.files import FileError
 
 SHARE = 0.03
@@ -28,14 +29,16 @@ def split(texts: list[bytes]) -> tuple[list[bytes], list[bytes]]:
 
 def main(downloads: str, out: str) -> None:
     """Write both texts, and print the size of each source in them."""
+    sources = TEXTS["corpus.txt"]
+    packages = find_packages(Path(downloads), sources)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "train.txt", "wb") as train, open(folder / "held_out.txt", "wb") as held_out:
-        for source in TEXTS["corpus.txt"]:
-            found = sorted(Path(downloads).glob(source.package))
-            if len(found) != 1:
-                raise FileError(downloads, f"must have one {source.package}: {source.download}")
-            parts = split(list(documents(source, found[0])))
+    with (
+        atomic_write(folder / "train.txt") as train,
+        atomic_write(folder / "held_out.txt") as held_out,
+    ):
+        for source in sources:
+            parts = split(list(documents(source, packages[source.package])))
             for name, file, part in zip(
                 ("trained on", "held out"), (train, held_out), parts, strict=True
             ):

@@ -16,6 +16,9 @@ import transformers
 
 import tinybert as tb
 from tests.training.conftest import SENTENCES, bert_config
+from tinybert.cli import card_scores, evaluate
+from tinybert.cli.card_scores import is_same
+from tinybert.embedded.card import Answer, Example
 from tinybert.tokenizers import save_vocab
 from tinybert.training import TASKS
 
@@ -250,6 +253,33 @@ def test_a_card_that_says_too_much_fails(tinybert: Any, carded: Path, tmp_path: 
     assert found["examples"][0]["equal"] is False
 
 
+def test_other_answers_are_not_the_same() -> None:
+    example = Example("x", [Answer("a", 0.5), Answer("b", 0.2)])
+    a, b = Answer("a", 0.505), Answer("b", 0.195)
+    assert is_same(example, [a, b, Answer("c", 0.19)])
+    assert is_same(example, [a, Answer("c", 0.205), b]), "nearly equal ones may change places"
+    assert not is_same(example, [a, Answer("b", 0.18)])
+    assert not is_same(example, [a])
+    assert not is_same(example, [Answer("c", 0.6), a, b])
+    assert not is_same(example, [a, Answer("c", 0.3), b])
+
+
+def test_a_card_has_few_options(
+    tinybert: Any, refused: Any, carded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("evaluate", "card", carded, tmp_path / "held-out")
+    message = refused(*words, "--length", 9, "--predictions", "x.jsonl", "--plain-masks", "--json")
+    assert "--device and --json only: remove --max-length, --plain-masks, --predictions" in message
+    real, devices = card_scores.pipeline, []
+    monkeypatch.setattr(evaluate, "scores_now", lambda card, *_: [s.value for s in card.scores])
+    monkeypatch.setattr(
+        card_scores, "pipeline",
+        lambda task, model, device: devices.append(device) or real(task, model),
+    )  # fmt: skip
+    assert tinybert(*words, "--device", "cuda").code == 0
+    assert devices == ["cuda"]
+
+
 def test_a_card_is_measured_on_its_own_data_only(
     refused: Any, carded: Path, tmp_path: Path
 ) -> None:
@@ -260,9 +290,9 @@ def test_a_card_is_measured_on_its_own_data_only(
         file.write("One more.\n")
     error = refused("evaluate", "card", carded, held_out)
     assert "a.txt is not the held-out file of tiny: its SHA-256 is" in error
-    assert "make.py makes the file" in error
+    assert "`make.py` makes the file" in error
     (held_out / "a.txt").unlink()
-    assert "has no a.txt; make.py makes it" in refused("evaluate", "card", carded, held_out)
+    assert "has no a.txt; `make.py` makes it" in refused("evaluate", "card", carded, held_out)
 
 
 def test_similarities_are_compared_with_a_teachers(

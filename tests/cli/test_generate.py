@@ -201,6 +201,8 @@ def test_a_text_can_end_with_a_sentence(ask, refused, folder, model_folder, monk
     assert tokens("--max-new-tokens", 4) == words[:4]
     message = refused("generate", TEXT, "--model", folder, "--whole-sentences")
     assert "needs a model with an eos_token_id" in message
+    message = refused("generate", TEXT, "--model", own, "--whole-sentences", "--max-new-tokens", 0)
+    assert "--max-new-tokens must be an integer >= 1, got 0" in message
 
 
 def test_labels_are_readable() -> None:

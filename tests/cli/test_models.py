@@ -82,6 +82,7 @@ def test_models_that_have_no_card(refused) -> None:
     assert "NAME: minilm has no card.json; the models with one are embedded" in refused(
         "models", "minilm"
     )
+    assert "NAME: tags has no card.json" in refused("models", "tags")  # not looked up on the Hub
     assert "--markdown needs NAME" in refused("models", "--markdown")
 
 

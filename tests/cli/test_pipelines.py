@@ -135,10 +135,11 @@ def test_tag_without_a_class_o_tags_each_word(
     config["id2label"] = dict.fromkeys(config["id2label"], "noun")
     path.write_text(json.dumps(config), "utf-8")
     words = ("tag", TEXT, "--json", "--model", tmp_path / "tags")
-    (result,) = as_json(tinybert(*words))["results"]
-    found = [TEXT[e["start"] : e["end"]] for e in result["entities"]]
-    assert found == re.findall(r"\w+|[^\w\s]", TEXT)
-    (joined,) = as_json(tinybert(*words, "--strategy", "first"))["results"]
+    for strategy in ((), ("--strategy", "first"), ("--strategy", "average"), ("--strategy", "max")):
+        (result,) = as_json(tinybert(*words, *strategy))["results"]
+        found = [TEXT[e["start"] : e["end"]] for e in result["entities"]]
+        assert found == re.findall(r"\w+|[^\w\s]", TEXT)
+    (joined,) = as_json(tinybert(*words, "--strategy", "simple"))["results"]
     assert len(joined["entities"]) == 1
 
 

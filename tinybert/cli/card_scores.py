@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tinybert.checks import check_choice
 from tinybert.cli.training_arguments import say
 from tinybert.embedded.card import Answer, Card, Example, Score
 from tinybert.hub import resolve
 from tinybert.pipelines import pipeline
 
 MORE = 3  # answers that are asked for beyond those of the card: nearly equal ones may change places
-NEW_TOKENS, SEED = 60, 0  # of the examples of text generation
 DECIMALS = 2  # of the probability of an answer
 
 
@@ -26,12 +26,12 @@ def check_data(card: Card, folder: Path) -> None:
     for data in card.data:
         path = folder / data.file
         if not path.is_file():
-            raise ValueError(f"DATA: {folder} has no {data.file}; {data.made_by} makes it")
+            raise ValueError(f"DATA: {folder} has no {data.file}; `{data.made_by}` makes it")
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != data.sha256:
             raise ValueError(
                 f"DATA: {path} is not the held-out file of {card.name}: its SHA-256 is {found}, "
-                f"expected {data.sha256}; {data.made_by} makes the file"
+                f"expected {data.sha256}; `{data.made_by}` makes the file"
             )
 
 
@@ -55,7 +55,7 @@ def scores_now(
     commands = {}
     for command in dict.fromkeys(score.command for score in card.scores):
         args = parser.parse_args([*shlex.split(command)[2:], "--device", device])
-        args.model = model if args.model == card.name else args.model
+        args.model = model
         args.data = [str(folder / name) for name in args.data]
         commands[command] = args
         if args.teacher is not None:
@@ -81,29 +81,31 @@ def is_equal(score: Score, value: float) -> bool:
     return abs(value - score.value) <= 10.0**-score.decimals
 
 
-def answers_now(card: Card, model: str) -> list[list[Answer]]:
+def answers_now(card: Card, model: str, device: str = "cpu") -> list[list[Answer]]:
     """Return what the model answers to each example of its card, the most likely answer first.
 
     There are a few more answers than in the card.
     """
-    answer = _ANSWERS[card.tasks[0]]
-    run = pipeline(card.tasks[0], model)
+    task = card.tasks[0]
+    check_choice("tasks[0] of a card with examples", task, tuple(_ANSWERS))
+    answer, run = _ANSWERS[task], pipeline(task, model, device=device)
     return [answer(run, example, len(example.answers) + MORE) for example in card.examples.prompts]
 
 
 def is_same(example: Example, found: list[Answer]) -> bool:
-    """Return whether the answers of an example are among those found, with equal scores."""
+    """Return whether a model still gives the answers of an example, with equal scores, as its most
+    likely ones.
+    """
+    rounding = 10.0**-DECIMALS
+    expected = {answer.text: answer.score for answer in example.answers}
     scores = {answer.text: answer.score for answer in found}
-    return all(
-        answer.text in scores and _near(answer.score, scores[answer.text])
-        for answer in example.answers
+    are_equal = all(
+        text in scores and abs(score - scores[text]) <= rounding for text, score in expected.items()
     )
-
-
-def _near(expected: float | None, found: float | None) -> bool:
-    if expected is None or found is None:
-        return expected is found
-    return abs(expected - found) <= 10.0**-DECIMALS
+    least = min(expected.values(), default=1.0)
+    return are_equal and all(
+        text in expected or score <= least + rounding for text, score in scores.items()
+    )
 
 
 def _words(fill: Any, example: Example, count: int) -> list[Answer]:
@@ -126,17 +128,9 @@ def _spans(answer: Any, example: Example, count: int) -> list[Answer]:
     return [Answer(span["answer"], span["score"]) for span in found]
 
 
-def _texts(generate: Any, example: Example, count: int) -> list[Answer]:
-    (found,) = generate(
-        example.prompt, max_new_tokens=NEW_TOKENS, seed=SEED, return_full_text=False
-    )
-    return [Answer(found["generated_text"])]
-
-
 _ANSWERS: dict[str, Callable[[Any, Example, int], list[Answer]]] = {
     "fill-mask": _words,
     "text-classification": _classes,
     "token-classification": _tags,
     "question-answering": _spans,
-    "text-generation": _texts,
 }

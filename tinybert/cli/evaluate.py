@@ -75,7 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = (*TASK_NAMES, CARD)
     parser.add_argument("task", choices=names, metavar="TASK", help=", ".join(names))
     parser.add_argument("model", metavar="MODEL", help="a model's folder, or its name on the Hub")
-    parser.add_argument("data", nargs="+", metavar="DATA", help="a file with examples")
+    parser.add_argument(
+        "data", nargs="+", metavar="DATA",
+        help="a file with examples; for card, the folder of the held-out files",
+    )  # fmt: skip
     add_task_arguments(parser)
     parser.add_argument(
         "--teacher", metavar="MODEL", help="of masked: compare similarities with this model's"
@@ -174,15 +177,21 @@ def _check_card(args: argparse.Namespace) -> int:
     """Compute the figures of a card again and print both; return 1 if one differs."""
     if len(args.data) != 1:
         raise ValueError(f"DATA must be one folder for a card, got {len(args.data)} names")
+    parser = argparse.ArgumentParser(prog="tinybert evaluate")
+    add_arguments(parser)
+    kept = ("task", "model", "data", "device", "json")
+    plain = vars(parser.parse_args([CARD, "MODEL", "DATA"]))
+    others = [name for name in plain if name not in kept and getattr(args, name) != plain[name]]
+    if others:
+        flags = ", ".join(args.flags[name] for name in others)
+        raise ValueError(f"card has the options --device and --json only: remove {flags}")
     model = resolve(args.model)
     card, folder = read_card(model), Path(args.data[0])
     check_data(card, folder)
-    parser = argparse.ArgumentParser(prog="tinybert evaluate")
-    add_arguments(parser)
     values = scores_now(
         card, str(model), folder, parser, lambda each: measure(each)[1], args.device
     )
-    answers = answers_now(card, str(model))
+    answers = answers_now(card, str(model), args.device)
     equal = [is_equal(s, v) for s, v in zip(card.scores, values, strict=True)]
     same = [is_same(e, found) for e, found in zip(card.examples.prompts, answers, strict=True)]
     if args.json:

@@ -167,8 +167,10 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         )
     if args.top is not None:
         check_integer("--top", args.top, 1)
+    count = NEW_TOKENS if args.max_new_tokens is None else args.max_new_tokens
+    check_integer("--max-new-tokens", count, 1)
     options: dict[str, Any] = {
-        "max_new_tokens": NEW_TOKENS if args.max_new_tokens is None else args.max_new_tokens,
+        "max_new_tokens": count,
         "do_sample": not (args.greedy or (args.beams > 1 and not sampling)),
         "num_beams": args.beams,
         "num_return_sequences": args.count,

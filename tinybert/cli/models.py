@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import textwrap
 from collections.abc import Iterator
@@ -27,10 +28,10 @@ from tinybert.embedded.markdown import (
 from tinybert.hub import resolve
 
 DETAILS = """\
-Lists the models of the package: what each can do, its size, and its main
-score with the score of a baseline, a simpler method. With NAME, prints the card of
-one: shape, scores, examples, training, limits, sources and licences. NAME can
-also be a folder with a card.json. `tinybert evaluate card NAME FOLDER`
+Lists the models of the package: what each can do, its size, its main score,
+and the score of a baseline (a simpler method). With NAME, prints the card of
+that model: shape, scores, examples, training, limits, sources and licences.
+NAME can also be a folder with a card.json. `tinybert evaluate card NAME FOLDER`
 computes the scores again."""
 
 EXAMPLE = """\
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError("--markdown needs NAME, the model whose card to print")
         _list(args.json)
         return 0
-    folder = resolve(args.name)
+    folder = embedded.folder_of(args.name) or Path(os.path.expanduser(args.name))
     if not (folder / embedded.CARD).is_file():
         raise ValueError(
             f"NAME: {args.name} has no {embedded.CARD}; the models with one are "

@@ -21,10 +21,11 @@ DETAILS = """\
 Labels parts of speech, named entities, or other classes, with a model trained
 for token classification (BertForTokenClassification). Without --model these
 are parts of speech. start and end are character offsets. --strategy says how
-tokens are grouped: simple joins adjacent tokens of one class; first, average
-and max first give each word one class; none does not group. The default is
-simple; for a model that tags every word, without a class O, it is first, with
-each word on its own. A long text is split into overlapping windows."""
+tokens are grouped: simple merges adjacent tokens of the same class; first,
+average and max first give each word one class; none does not group. The
+default is simple. For a model without the label O the default is first, and
+only simple merges adjacent words. A long text is split into overlapping
+windows."""
 
 EXAMPLE = """\
   $ tinybert tag "She will book a table."
@@ -60,12 +61,9 @@ def run(args: argparse.Namespace) -> int:
     texts = read_texts(args)
     options: dict[str, Any] = {"ignore_labels": []} if args.all else {}
     tag = load_pipeline("token-classification", args, **options)
-    strategy, join = args.strategy, True
-    if strategy is None:
-        strategy = "simple"
-        if tag.tokenizer.is_fast and "O" not in tag.model.config.id2label.values():
-            strategy, join = "first", False
-    options |= {"aggregation_strategy": strategy, "join": join}
+    has_o = "O" in tag.model.config.id2label.values()
+    strategy = args.strategy or ("simple" if has_o or not tag.tokenizer.is_fast else "first")
+    options |= {"aggregation_strategy": strategy, "join": has_o or strategy == "simple"}
     if strategy != "none" and tag.tokenizer.is_fast:
         options["stride"] = min(64, tag.max_length // 4)
     entities_of_texts = tag(texts, **options)

@@ -4,7 +4,8 @@ To add a model to the package:
 
 1. put its folder into `tinybert/embedded/`: the folder `tags` is the model "embedded-tags";
 2. write its `card.json`, with the fields of `Card` (`encoder/card.json` is an example);
-3. name in `default_of` the pipeline tasks, and in `commands` the commands, that shall use it;
+3. list in `default_of` the pipeline tasks whose default it is, and in `commands` the commands that
+   follow from this, for display;
 4. check it: `tinybert models embedded-tags`, then `tinybert evaluate card embedded-tags FOLDER`;
 5. write its page: `tinybert models embedded-tags --markdown > tinybert/embedded/tags/README.md`.
 
@@ -118,7 +119,8 @@ class Score:
         metric: its name among the metrics that `command` prints.
         value: of the model of the package.
         decimals: how many decimals of the value are shown, and compared.
-        command: `tinybert evaluate TASK NAME FILE ...`, where FILE is a file of `Card.data`.
+        command: `tinybert evaluate TASK NAME FILE ...`, where NAME is the card's name, and FILE a
+            file of `Card.data`.
         spread: over several seeds, the largest value minus the smallest; null for one seed.
         seeds: how many models were trained, with different seeds.
         unit: "%", for a share from 0 to 1 that is shown in per cent, or "".
@@ -142,10 +144,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer of the model: a text, with its probability if it has one."""
+    """An answer of the model: a text, with its probability."""
 
     text: str
-    score: float | None = None
+    score: float
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ class Card:
         usage: lines of a Python example.
         tasks: the tasks of `tinybert.pipeline` that it can do.
         default_of: those of them for which it is the default.
-        commands: the commands that use it if no --model is given.
+        commands: the commands that use it if no --model is given, for display.
         licence: of the weights, with the files that have attributions.
         sources: what it was made from.
         training: paragraphs: how it was trained, what was tried.
@@ -248,13 +250,16 @@ def _check(card: Card) -> None:
     for task in card.default_of:
         if task not in card.tasks:
             raise CardError(f"default_of: {task!r} is not one of tasks, {card.tasks}")
+    if not card.scores:
+        raise CardError("scores must have at least one member")
     files = {data.file for data in card.data}
     for i, score in enumerate(card.scores):
         words = score.command.split()
-        if words[:2] != ["tinybert", "evaluate"] or not files & set(words):
+        begins = words[:2] == ["tinybert", "evaluate"] and words[3:4] == [card.name]
+        if not (begins and files & set(words[4:])):
             raise CardError(
-                f"scores[{i}].command must be `tinybert evaluate` with a file of data, "
-                f"got {score.command!r}"
+                f"scores[{i}].command must be `tinybert evaluate TASK {card.name}` with a file of "
+                f"data, got {score.command!r}"
             )
         if (score.spread is None) != (score.seeds == 1):
             raise CardError(f"scores[{i}].spread must be null if seeds is 1, and only then")

@@ -97,13 +97,8 @@ def prompt_of(example: Example) -> str:
 
 
 def answers_of(answers: Sequence[Answer]) -> str:
-    """Return answers in one line."""
-    return " · ".join(map(answer_of, answers))
-
-
-def answer_of(answer: Answer) -> str:
-    """Return an answer, with its probability if it has one."""
-    return answer.text if answer.score is None else f"{answer.text} {answer.score:.2f}"
+    """Return answers with their probabilities in one line."""
+    return " · ".join(f"{answer.text} {answer.score:.2f}" for answer in answers)
 
 
 def shell(command: str, width: int) -> str:

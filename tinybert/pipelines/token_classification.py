@@ -49,7 +49,8 @@ class TokenClassificationPipeline(OnePassPipeline):
             other strategies first give each word one class: "first" that of its first token, "max"
             that of the token with the highest score, "average" the class with the highest mean.
             A tokenizer that does not know words (no pre-tokenizer) has words split at whitespace.
-        join: False gives each token or word a group of its own, as parts of speech need it.
+        join: whether adjacent tokens or words of the same class are merged into one group
+            (default: True); False for part-of-speech tags.
         ignore_labels: classes that are left out; ["O"] by default.
         stride: split a text that exceeds the model's limit into windows that share this number of
             tokens; needs a strategy. Without it the text is truncated, as in transformers.
