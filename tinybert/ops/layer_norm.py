@@ -10,7 +10,7 @@ import numpy as np
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import Array, array_module, cpu, kernel
-from tinybert.ops.arguments import check_shape, converted, trailing_shape
+from tinybert.ops.arguments import check_shape, converted, trailing_shape, widened
 
 
 class LayerNorm(Function):
@@ -33,21 +33,15 @@ class LayerNorm(Function):
     """
 
     def forward(self, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
-        xp = array_module(x)
-        if weight is not None and x.shape[x.ndim - weight.ndim :] != weight.shape:
+        if x.shape[x.ndim - weight.ndim :] != weight.shape:
             raise ValueError(
                 f"layer_norm: x of shape {x.shape} must end in the normalised shape {weight.shape}"
             )
-        wide = x.dtype if x.dtype != "float16" else xp.float32
         self.shape, self.weight_shape = x.shape, weight.shape
-        self.weight = weight.reshape(-1).astype(wide, copy=False)
-        shift = (
-            xp.zeros_like(self.weight)
-            if bias is None
-            else bias.reshape(-1).astype(wide, copy=False)
-        )
-        count = math.prod(x.shape[: x.ndim - weight.ndim])
-        rows = x.reshape(count, weight.size).astype(wide, copy=False)
+        rows = widened(x).reshape(math.prod(x.shape[: x.ndim - weight.ndim]), weight.size)
+        self.weight = weight.reshape(-1).astype(rows.dtype, copy=False)
+        shift = array_module(x).zeros_like(self.weight) if bias is None else bias.reshape(-1)
+        shift = shift.astype(rows.dtype, copy=False)
         y, self.x_hat, self.rstd = layer_norm_forward(rows, self.weight, shift, eps)
         return converted(y.reshape(x.shape), x.dtype)
 
