@@ -18,6 +18,7 @@ from tinybert.backend.device import (
 )
 from tinybert.backend.kernels import Kernel, is_plain, kernel, plain
 from tinybert.backend.random import (
+    Drawing,
     Rewind,
     draw_seed,
     generator,
@@ -32,6 +33,7 @@ __all__ = [
     "Array",
     "Backend",
     "DeviceError",
+    "Drawing",
     "Kernel",
     "Rewind",
     "array_module",

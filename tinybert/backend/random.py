@@ -74,15 +74,35 @@ def generator_for(array: Array) -> Any:
 
 def draw_seed() -> int:
     """Return a 63-bit seed from the CPU's generator, to draw the same numbers again in backward."""
-    return int(generator("cpu").integers(2**63))
+    seed = generator("cpu").integers(2**63)
+    return seed if isinstance(seed, int) else int(seed)
 
 
-def seeded_generator(array: Array, *seed: int) -> Any:
-    """Return a new generator on the device of `array` whose stream depends on `seed` alone."""
-    return backend_of(array).new_generator(seed)
+def seeded_generator(array: Array, seed: int, *place: int) -> Any:
+    """Return a new generator on the device of `array` whose stream depends on the integers alone.
+
+    A seed of a rank's share of the numbers has the method `shared` (`parallel/streams.py`).
+    """
+    new = backend_of(array).new_generator((seed, *place))
+    return seed.shared(new) if hasattr(seed, "shared") else new
 
 
-class Rewind:
+class Drawing:
+    """`with Drawing({"cpu:0": generator}): ...`: this thread draws from these generators."""
+
+    def __init__(self, generators: dict[str, Any]) -> None:
+        self._now = generators
+
+    def __enter__(self) -> Any:
+        self._streams, self._before = _streams, _streams.generators
+        _streams.generators = {**self._before, **self._now}
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._streams.generators = self._before
+
+
+class Rewind(Drawing):
     """A record of this thread's generators: `with rewind: ...` draws the same numbers again.
 
     The numbers may be drawn in another thread, and do not change its stream. A generator that
@@ -97,16 +117,11 @@ class Rewind:
             _streams.generators[self._key] = self._new(self._seed)
         self._cpu = copy.deepcopy(generator("cpu"))
 
-    def __enter__(self) -> Rewind:
-        self._streams, self._before = _streams, _streams.generators
-        again = {"cpu:0": copy.deepcopy(self._cpu)}
-        if self._key not in again:
-            again[self._key] = self._new(self._seed)
-        _streams.generators = {**self._before, **again}
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._streams.generators = self._before
+    def __enter__(self) -> Any:
+        self._now = {"cpu:0": copy.deepcopy(self._cpu)}
+        if self._key not in self._now:
+            self._now[self._key] = self._new(self._seed)
+        return super().__enter__()
 
 
 def generator_state() -> dict[str, Any]:
