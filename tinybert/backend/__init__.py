@@ -18,9 +18,8 @@ from tinybert.backend.device import (
 )
 from tinybert.backend.kernels import Kernel, is_plain, kernel, plain
 from tinybert.backend.random import (
-    Drawing,
-    Rewind,
     draw_seed,
+    drawing_from,
     generator,
     generator_for,
     generator_state,
@@ -33,14 +32,13 @@ __all__ = [
     "Array",
     "Backend",
     "DeviceError",
-    "Drawing",
     "Kernel",
-    "Rewind",
     "array_module",
     "backend_of",
     "cuda_is_available",
     "device_of",
     "draw_seed",
+    "drawing_from",
     "generator",
     "generator_for",
     "generator_state",

@@ -8,10 +8,10 @@ has its own stream, so threads cannot disturb each other: the first thread that 
 
 from __future__ import annotations
 
-import copy
 import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -79,49 +79,20 @@ def draw_seed() -> int:
 
 
 def seeded_generator(array: Array, seed: int, *place: int) -> Any:
-    """Return a new generator on the device of `array` whose stream depends on the integers alone.
-
-    A seed of a rank's share of the numbers has the method `shared` (`parallel/streams.py`).
-    """
+    """Return a new generator on the device of `array` whose stream depends on integers alone."""
     new = backend_of(array).new_generator((seed, *place))
-    return seed.shared(new) if hasattr(seed, "shared") else new
+    return seed.shared(new) if hasattr(seed, "shared") else new  # see `parallel/streams.py`
 
 
-class Drawing:
-    """`with Drawing({"cpu:0": generator}): ...`: this thread draws from these generators."""
-
-    def __init__(self, generators: dict[str, Any]) -> None:
-        self._now = generators
-
-    def __enter__(self) -> Any:
-        self._streams, self._before = _streams, _streams.generators
-        _streams.generators = {**self._before, **self._now}
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._streams.generators = self._before
-
-
-class Rewind(Drawing):
-    """A record of this thread's generators: `with rewind: ...` draws the same numbers again.
-
-    The numbers may be drawn in another thread, and do not change its stream. A generator that
-    cannot be copied (CuPy's) is replaced by a new one, whose seed is stored.
-    """
-
-    def __init__(self, device: str) -> None:
-        backend, index = parse_device(device)
-        self._key, self._new = f"{backend.name}:{index}", backend.new_generator
-        if backend.name != "cpu":  # its new seed comes from the CPU's generator, so this is first
-            self._seed = draw_seed()
-            _streams.generators[self._key] = self._new(self._seed)
-        self._cpu = copy.deepcopy(generator("cpu"))
-
-    def __enter__(self) -> Any:
-        self._now = {"cpu:0": copy.deepcopy(self._cpu)}
-        if self._key not in self._now:
-            self._now[self._key] = self._new(self._seed)
-        return super().__enter__()
+@contextmanager
+def drawing_from(generators: dict[str, Any]) -> Iterator[None]:
+    """Let this thread draw from these generators, by device, in the `with` block."""
+    streams, before = _streams, _streams.generators
+    streams.generators = {**before, **generators}
+    try:
+        yield
+    finally:
+        streams.generators = before
 
 
 def generator_state() -> dict[str, Any]:

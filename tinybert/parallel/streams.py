@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tinybert.backend import Drawing, generator, parse_device
+from tinybert.backend import drawing_from, generator, parse_device
 from tinybert.parallel.grid import Grid
 
 HEADS = 1  # the axis of attention weights (B, H, Tq, Tk), also in groups (B, G, R, Tq, Tk)
@@ -98,7 +98,7 @@ def micro_batch(grid: Grid, seed: int, step: int, number: int, device: str) -> I
     """Draw the numbers of dropout for one micro-batch of one step in the `with` block."""
     name = "{}:{}".format(*((backend := parse_device(device))[0].name, backend[1]))
     streams = {key: Stream((seed, step, number), grid, key) for key in ("cpu:0", name)}
-    with Drawing(streams):
+    with drawing_from(streams):
         yield
 
 
