@@ -10,8 +10,8 @@ Packages, from the ground up: `backend` (arrays and devices); `text` (text to to
 `weights` (safetensors files and model folders); `autograd`; `ops` (every operation, forward and
 backward, and its kernels); `functional` and `methods` (the lists of them); `nn`, `optim`;
 `generation`; `models`; `formats` (weight files of other frameworks); `embedding`, `comparison`;
-`pipelines`; `search`, `training`, `trace`; `learn`; `bench`; `cli`. A package imports only from
-those before it.
+`pipelines`; `search`, `training`, `trace`; `export`; `learn`; `bench`; `cli`. A package imports
+only from those before it.
 """
 
 from importlib import import_module as _import
@@ -44,6 +44,7 @@ from tinybert.backend import DeviceError, cuda_is_available, manual_seed, plain
 from tinybert.comparison import compare
 from tinybert.deviations import deviations
 from tinybert.embedding import SentenceEmbedder
+from tinybert.export import export_onnx
 from tinybert.functional import concat, einsum, stack, where
 from tinybert.generation import (
     GenerationConfig,
