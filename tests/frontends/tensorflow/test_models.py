@@ -230,6 +230,21 @@ def test_the_arguments_are_in_the_order_of_tensorflow() -> None:
         assert set(defaults) == {None, False}
 
 
+def test_labels_may_be_lists() -> None:
+    model = build("TFBertForMaskedLM")
+    found = model(IDS, labels=cases.WORD_LABELS.tolist()).loss.numpy()
+    np.testing.assert_array_equal(found, model(IDS, labels=cases.WORD_LABELS).loss.numpy())
+    model = build("TFBertForSequenceClassification", num_labels=1)
+    found = model(IDS, labels=[0.5, -2, 3]).loss.numpy()
+    logits = model(IDS).logits.numpy()[:, 0]
+    np.testing.assert_allclose(found, (logits - [0.5, -2, 3]) ** 2, rtol=1e-5)
+
+
+def test_spans_need_two_labels() -> None:
+    with pytest.raises(ValueError, match="num_labels must be 2"):
+        build("TFBertForQuestionAnswering", num_labels=3)
+
+
 def test_a_constructor_takes_a_config_and_a_name() -> None:
     config = tinybert.BertConfig(**cases.SIZES)
     assert tinybert.TFBertModel(config, name="mine").weights[0].name.startswith("mine/bert/")
