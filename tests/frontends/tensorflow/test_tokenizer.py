@@ -130,13 +130,20 @@ def test_a_model_reads_texts_and_is_saved_with_its_tokenizer(tmp_path: Path) -> 
             "max_length cannot be changed in a call with text_pair",
         ),
         ([["a"]], {"padding": True}, "padding must be one of 'longest', 'max_length'"),
-        ([["a"]], {"max_length": 2}, "max_length must be"),
+        ([["a"]], {"max_length": 1}, "max_length must be"),
         ([[1, 2]], {}, "text must be str or bytes"),
     ],
 )
 def test_what_is_refused(args: Any, options: Any, message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         tokenizer(True)(*args, **options)
+
+
+def test_pairs_need_three_special_tokens() -> None:
+    cut = tokenizer(True, max_length=2)
+    assert cut(["a b", ""])["input_ids"].tolist() == [[2, 3], [2, 3]]
+    with pytest.raises(ValueError, match="max_length of pairs must be"):
+        cut([["a", "b"]])
 
 
 def test_no_texts() -> None:

@@ -76,7 +76,7 @@ class TFBertTokenizer:
         self.cls_token_id = self._id("cls_token_id", cls_token_id, "[CLS]")
         self.sep_token_id = self._id("sep_token_id", sep_token_id, "[SEP]")
         self.pad_token_id = self._id("pad_token_id", pad_token_id, "[PAD]")
-        check_integer("max_length", max_length, 3)
+        check_integer("max_length", max_length, 2)
         self.padding, self.truncation, self.max_length = padding, truncation, max_length
         self.pad_to_multiple_of = pad_to_multiple_of
         self.return_token_type_ids = return_token_type_ids
@@ -188,7 +188,7 @@ class TFBertTokenizer:
                 "max_length cannot be changed in a call with text_pair; give it to the constructor"
             )
         max_length = self.max_length if max_length is None else max_length
-        check_integer("max_length", max_length, 3)
+        check_integer("max_length", max_length, 2)
         multiple = self.pad_to_multiple_of if pad_to_multiple_of is None else pad_to_multiple_of
         check_integer("pad_to_multiple_of", multiple, 1, optional=True)
         truncation = self.truncation if truncation is None else truncation
@@ -238,6 +238,7 @@ class TFBertTokenizer:
         if truncation and second is None:
             del first[max_length - 2 :]
         elif truncation and second is not None:
+            check_integer("max_length of pairs", self.max_length, 3)
             while len(first) + len(second) > self.max_length - 3:
                 (first if len(first) >= len(second) else second).pop()
         ids = [self.cls_token_id, *first, self.sep_token_id]
