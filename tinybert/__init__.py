@@ -8,12 +8,14 @@
 
 Packages, from the ground up: `backend` (arrays and devices); `text` (text to tokens), `tokenizers`;
 `weights` (safetensors files and model folders); `autograd`; `ops` (every operation, forward and
-backward, and its kernels); `functional` and `methods` (the lists of them); `nn`, `optim`;
-`generation`; `models`; `formats` (weight files of other frameworks); `embedding`, `comparison`;
-`pipelines`; `search`, `training`, `trace`; `learn`; `bench`; `cli`. A package imports only from
-those before it.
+backward, and its kernels); `functional` and `methods` (the lists of them); `nn`, `optim`,
+`transforms` (gradients as functions); `generation`; `models`; `formats` (weight files of other
+frameworks); `embedding`, `comparison`;
+`pipelines`; `search`, `training`, `trace`; `frontends` (BERT as other frameworks call it; imported
+when first used); `learn`; `bench`; `cli`. A package imports only from those before it.
 """
 
+import typing as _typing
 from os import environ as _environ
 
 from tinybert import interruption as _interruption  # before the imports that take time
@@ -95,6 +97,7 @@ from tinybert.tokenizers import (
     train_wordpiece,
 )
 from tinybert.trace import Trace, load_trace, record
+from tinybert.transforms import functional_call, grad, jit, value_and_grad, vmap
 from tinybert.weights import CheckpointError, load_checkpoint, load_file, save_file
 
 _attach_methods()
@@ -104,3 +107,17 @@ for _name in ("tb", "pt", "tf", "jax"):  # examples for other frameworks get thi
 __version__ = "0.1.0"
 # All of the above, and its modules, but for one that `import *` would put before Python's own.
 __all__ = [name for name in dir() if not name.startswith("_") and name != "trace"]
+
+if _typing.TYPE_CHECKING:
+    from tinybert.frontends.flax.bert import *
+else:
+    _LAZY = {"FlaxBert": "tinybert.frontends.flax"}
+
+    def __getattr__(name: str) -> object:
+        """Import a class of another framework."""
+        from importlib import import_module
+
+        for prefix, module in _LAZY.items():
+            if name.startswith(prefix) and hasattr(import_module(module), name):
+                return getattr(import_module(module), name)
+        raise AttributeError(f"module 'tinybert' has no attribute {name!r}")

@@ -6,7 +6,8 @@ at a time. The cost is a second forward pass (Chen et al. 2016, arXiv:1604.06174
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tinybert.autograd.function import Function
@@ -59,7 +60,7 @@ class Checkpoint(Function):
                 leaf.accumulate_grad(grad, fresh)
 
         known = set(leaves)
-        with enable_grad(), self.rewind:
+        with enable_grad(), self.rewind, _as_leaves(self.weights):
             outputs = self.function(*inputs)
             if len(outputs) == 1:
                 outputs[0]._backward(dy[0], False, deliver)
@@ -69,3 +70,16 @@ class Checkpoint(Function):
                 total = sum(products[1:], products[0])
                 total._backward(array_module(dy[0]).ones((), total.dtype), False, deliver)
         return tuple(found.get(leaf) for leaf in leaves)
+
+
+@contextmanager
+def _as_leaves(weights: list[Tensor]) -> Iterator[None]:
+    """Cut the graph behind weights that are results of operations: here it ends with them."""
+    graphs = [weight.grad_fn for weight in weights]
+    for weight in weights:
+        weight.grad_fn = None
+    try:
+        yield
+    finally:
+        for weight, graph in zip(weights, graphs, strict=True):
+            weight.grad_fn = graph

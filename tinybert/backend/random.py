@@ -83,15 +83,19 @@ def seeded_generator(array: Array, *seed: int) -> Any:
 
 
 class Rewind:
-    """A record of this thread's generators: `with rewind: ...` draws the same numbers again.
+    """A record of this thread's generators: `with rewind: ...` draws the same numbers again, or
+    those of a seed.
 
     The numbers may be drawn in another thread, and do not change its stream. A generator that
     cannot be copied (CuPy's) is replaced by a new one, whose seed is stored.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, seed: Any = None) -> None:
         backend, index = parse_device(device)
-        self._key, self._new = f"{backend.name}:{index}", backend.new_generator
+        self._key, self._new, self._seed = f"{backend.name}:{index}", backend.new_generator, seed
+        if seed is not None:
+            self._cpu = parse_device("cpu")[0].new_generator(seed)
+            return
         if backend.name != "cpu":  # its new seed comes from the CPU's generator, so this is first
             self._seed = draw_seed()
             _streams.generators[self._key] = self._new(self._seed)
