@@ -35,7 +35,7 @@ FLOORS: list[set[str]] = [
     {"functional"},
     {"methods"},
     {"nn", "optim", "model_output"},
-    {"outputs"},
+    {"outputs", "transforms"},
     {"generation"},
     {"models"},
     {"comparison", "embedding"},

@@ -8,10 +8,11 @@
 
 Packages, from the ground up: `backend` (arrays and devices); `text` (text to tokens), `tokenizers`;
 `weights` (safetensors files and model folders); `autograd`; `ops` (every operation, forward and
-backward, and its kernels); `functional` and `methods` (the lists of them); `nn`, `optim`;
-`generation`; `models`; `formats` (weight files of other frameworks); `embedding`, `comparison`;
-`pipelines`; `search`, `training`, `trace`; `export`; `learn`; `bench`; `cli`. A package imports
-only from those before it.
+backward, and its kernels); `functional` and `methods` (the lists of them); `nn`, `optim`,
+`transforms` (gradients as functions); `generation`; `models`; `formats` (weight files of other
+frameworks); `embedding`, `comparison`; `pipelines`; `search`, `training`, `trace`; `export`;
+`frontends` (BERT as other frameworks call it; imported when first used); `parallel`; `learn`;
+`bench`; `cli`. A package imports only from those before it.
 """
 
 from importlib import import_module as _import
@@ -98,6 +99,7 @@ from tinybert.tokenizers import (
     train_wordpiece,
 )
 from tinybert.trace import Trace, load_trace, record
+from tinybert.transforms import functional_call, grad, jit, value_and_grad, vmap
 from tinybert.weights import CheckpointError, load_checkpoint, load_file, save_file
 
 _attach_methods()
@@ -105,7 +107,8 @@ for _name in ("tb", "pt", "tf", "jax"):  # examples for other frameworks get thi
     register_tensor_type(_name, as_tensor)
 
 __version__ = "0.1.0"
-_FRONTENDS = {"TFBert": "tensorflow"}  # imported when a name that begins so is used
+# Imported when a name that begins so is used.
+_FRONTENDS = {"TFBert": "tensorflow", "FlaxBert": "flax"}
 
 
 def __getattr__(name: str) -> _Any:
