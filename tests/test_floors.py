@@ -34,7 +34,7 @@ FLOORS: list[set[str]] = [
     {"ops"},
     {"functional"},
     {"methods"},
-    {"nn", "optim", "model_output"},
+    {"nn", "optim", "model_output", "torch_names"},
     {"outputs", "transforms"},
     {"generation"},
     {"models"},
