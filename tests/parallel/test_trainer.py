@@ -75,6 +75,7 @@ def assert_close(found, expected, tolerance=1e-10):
         np.testing.assert_allclose(found[key], array, rtol=0, atol=tolerance, err_msg=key)
 
 
+@pytest.mark.slow
 def test_the_loop_equals_the_trainer_of_one_process(tmp_path):
     """Without dropout, whose numbers differ, the whole run is that of `Trainer`."""
     name = "nemotron"
@@ -119,6 +120,7 @@ def test_a_run_resumes_on_another_grid(tmp_path):
     assert_close(weights(tmp_path / "moved"), weights(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_a_run_resumes_bit_for_bit_on_the_same_grid(tmp_path):
     name, grid = "bert-mlm", {"tensor": 2, "data": 2, "zero": True}
     train(tmp_path / "whole", name, **grid)
@@ -130,6 +132,7 @@ def test_a_run_resumes_bit_for_bit_on_the_same_grid(tmp_path):
         np.testing.assert_array_equal(array, expected[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["forward", "backward", "update", "write"])
 def test_a_rank_that_fails_ends_all_and_leaves_a_checkpoint(tmp_path, phase):
     name, grid = "bert-mlm", {"pipeline": 2, "data": 2}
