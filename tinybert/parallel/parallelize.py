@@ -22,7 +22,7 @@ from tinybert.parallel.embedding import VocabularyParallelEmbedding
 from tinybert.parallel.grid import Grid
 from tinybert.parallel.linear import ColumnParallelLinear, Sharded
 from tinybert.parallel.shard import shard_layer
-from tinybert.parallel.stage import cut_stage
+from tinybert.parallel.stage import Inbox, cut_stage
 from tinybert.parallel.streams import start_part
 from tinybert.parallel.words import divide_words
 
@@ -41,12 +41,13 @@ class Part:
 
     Attributes:
         model: with the parameters of this rank only. Without pipeline stages it is called as
-            before; with stages `training.py` runs it.
+            before; with stages `step.py` runs it.
         grid: the groups of this rank.
         sequence: whether tensor-parallel ranks divide the tokens between blocks.
         placements: for each name of the full model's state: its shape, and how it is divided.
         partial: parameters whose gradient is the sum over tensor-parallel ranks.
-        tied: the word embeddings, if the first and the last stage each have a copy.
+        inbox: where a stage after the first finds its input.
+        tied: this rank's copy of the word embeddings, if the first and the last stage have one.
     """
 
     model: Any
@@ -54,6 +55,7 @@ class Part:
     sequence: bool
     placements: dict[str, Placement]
     partial: list[Parameter] = field(default_factory=list)
+    inbox: Inbox = field(default_factory=Inbox)
     tied: Parameter | None = None
 
 
@@ -76,7 +78,7 @@ def parallelize(model: PreTrainedModel, grid: Grid, sequence: bool = False) -> P
         sequence = False
     shapes = {name: tensor.shape for name, tensor in model.named_state()}
     part = Part(model, grid, sequence, {})
-    tied = cut_stage(model, grid)
+    tied = cut_stage(model, grid, part.inbox)
     if grid.tensor.size > 1:
         _divide(part)
     _start_streams(part)
@@ -87,10 +89,12 @@ def parallelize(model: PreTrainedModel, grid: Grid, sequence: bool = False) -> P
         for name, axis in module.axes.items()
     }
     own = {name: axes.get(id(tensor)) for name, tensor in model.named_state()}
+    for others in grid.pipeline.gather_objects(own):
+        own.update(others)
     part.placements = {name: Placement(shape, own.get(name)) for name, shape in shapes.items()}
-    if tied:
-        head = model.get_output_embeddings()
-        part.tied = (model.get_input_embeddings() if grid.is_first else head).weight  # type: ignore[union-attr]
+    if tied and grid.ends is not None:
+        words: Any = model.get_input_embeddings if grid.is_first else model.get_output_embeddings
+        part.tied = words().weight
     return part
 
 
@@ -157,7 +161,8 @@ def _divide_tokens(part: Part) -> None:
 def last_norm(model: Any) -> Module:
     """Return the norm after the last layer; an empty module in a family without one."""
     base = model.base_model
-    return getattr(base, "norm", None) or getattr(getattr(base, "encoder", None), "ln", Module())
+    owner = base if hasattr(base, "norm") else getattr(base, "encoder", None)
+    return getattr(owner, "norm", None) or getattr(owner, "ln", None) or Module()
 
 
 def _start_streams(part: Part) -> None:
