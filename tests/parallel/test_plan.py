@@ -167,7 +167,8 @@ def test_bytes_sent_by_hand() -> None:
     # 2 layers with 4 all-reduces, one at the embeddings; 2 n (t - 1) / t = n bytes for each.
     assert found["tensor"][0].sent == 2 * (2 * 4 + 1) * size
     sends, tied = found["pipeline"]
-    assert (sends.sent, tied.sent) == (2 * 2 * size / 2, 2 * 32 * 8 / 2)
+    assert (sends.sent, tied.sent) == (2 * 2 * size, 2 * 32 * 8 / 2)
+    assert step_messages(shape, replace(job, scatter=True))["pipeline"][0].sent == 2 * 2 * size / 2
     assert found["data"][0].sent == pytest.approx(2 * rank_parameters(shape, job) * 2 * 2 / 3)
     full = step_messages(shape, replace(job, recompute="full"))
     assert full["tensor"][0].sent == 2 * (2 * 6 + 1) * size
