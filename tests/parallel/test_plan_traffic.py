@@ -16,21 +16,22 @@ from tinybert.parallel.simulated import run
 SHAPE = Shape("megatron-bert", 4, 24, 4, 32, 8)
 
 
-def sent(job: Job) -> list[dict[str, float]]:
-    """The bytes of float32 arrays that each rank sends in one step, by group."""
+def sent(job: Job) -> list[dict[str, Any]]:
+    """The bytes that each rank sends in one step, by group, and the number of its stage."""
 
-    def measure(world: Any) -> dict[str, float]:
+    def measure(world: Any) -> dict[str, Any]:
         runner = Runner(SHAPE, job, world)
-        groups = {name: getattr(runner.grid, name) for name in ("tensor", "pipeline", "data")}
-        if runner.grid.ends is not None:
-            groups["ends"] = runner.grid.ends
+        grid = runner.grid
+        groups = {"tensor": grid.tensor, "pipeline": grid.pipeline, "data": grid.data}
+        if grid.ends is not None:
+            groups["ends"] = grid.ends
         for group in groups.values():
             group.traffic.clear()
         runner()
-        return {
+        return {"stage": grid.pipeline.rank} | {
             name: sum(bytes_sent(kind, t.bytes, group.size) for kind, t in group.traffic.items())
             for name, group in groups.items()
-        } | {"place": runner.grid.place}  # type: ignore[dict-item]
+        }
 
     return run(job.ranks, measure)
 
@@ -38,15 +39,22 @@ def sent(job: Job) -> list[dict[str, float]]:
 @pytest.mark.parametrize(
     ("t", "p", "d"), [(2, 1, 1), (4, 1, 1), (1, 1, 2), (1, 2, 1), (2, 2, 1), (1, 2, 2), (1, 4, 1)]
 )
-def test_bytes_of_a_step(t: int, p: int, d: int) -> None:
-    """Within the few numbers of a row or of a parameter: losses, maxima, norms."""
-    job = Job(t, p, d, batch=4 * d, micro=2, precision="float32")
-    plan = {
-        kind: [m.sent for m in messages] for kind, messages in step_messages(SHAPE, job).items()
-    }
+@pytest.mark.parametrize("zero", [False, True])
+def test_bytes_of_a_step(t: int, p: int, d: int, zero: bool) -> None:
+    """All bytes but the few numbers for the loss and for the norm of the gradients."""
+    job = Job(t, p, d, batch=4 * d, micro=2, precision="float32", zero=zero)
+    plan = step_messages(SHAPE, job)
+    tensor, data = (sum(m.sent for m in plan[kind]) for kind in ("tensor", "data"))
+    sends, tied = (m.sent for m in plan["pipeline"])
     found = sent(job)
-    for kind in ("tensor", "data"):
-        most = max(rank[kind] for rank in found)
-        print(kind, most, sum(plan[kind]))
-    print("pipeline", [r["pipeline"] for r in found], plan["pipeline"], [r.get("ends") for r in found])
-    assert False
+    few = 80  # bytes: some numbers of 8
+    fullest = max(rank["data"] for rank in found)
+    assert data <= fullest <= data + few + (4 * 2 * d if zero else 0)  # ZeRO pads to d parts
+    for rank in found:
+        if rank["stage"] == p - 1:
+            assert tensor <= rank["tensor"] <= tensor + few * (t > 1)
+        neighbours = (rank["stage"] > 0) + (rank["stage"] < p - 1)
+        expected = sends * neighbours / 2
+        assert expected <= rank["pipeline"] <= expected + few
+        if "ends" in rank:
+            assert rank["ends"] == tied
