@@ -30,6 +30,7 @@ STEPS = (
     (16, Shape("megatron-bert", 2, 64, 4, 256, 32)),
 )
 MESSAGES = tuple(4**k for k in range(5, 12))  # bytes of the measured all-reduces
+ROW, INNER = 512, 128  # of the measured product
 CHAIN = 16  # measured in a row: one all-reduce alone may find all ranks running by luck
 REPEATS = 10
 # The runs that the prediction is compared with.
@@ -44,7 +45,8 @@ def calibrate(world: Communicator, say: Callable[[str], object]) -> Machine:
     least squares of the relative errors over `STEPS`; latency and bandwidth those of `MESSAGES`.
     """
     say("matrix products ...")
-    matmul = 2 * 512 * 128 * 512 / seconds_of(_product(world), world, REPEATS)
+    product = seconds_of(_product(world), world, REPEATS)
+    matmul = 2 * ROW * INNER * ROW / product
     say("training steps on each rank alone ...")
     rows, times = [], []
     for count, shape in STEPS:
@@ -56,7 +58,7 @@ def calibrate(world: Communicator, say: Callable[[str], object]) -> Machine:
         times.append(1 - step_flops(shape, job) / matmul / seconds)
     each, overhead = _positive(np.array(rows), np.array(times))
     say("messages ...")
-    latency, bandwidth = _link(world)
+    latency, bandwidth = _link(world, product)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(
         name=f"measured on {world.size} rank(s)", matmul=matmul, memory=1 / each,
@@ -67,8 +69,12 @@ def calibrate(world: Communicator, say: Callable[[str], object]) -> Machine:
     )  # fmt: skip
 
 
+def _factors() -> tuple[np.ndarray, np.ndarray]:
+    return np.ones((ROW, INNER), np.float32), np.ones((INNER, ROW), np.float32)
+
+
 def _product(world: Communicator) -> Callable[[], float]:
-    x, w = np.ones((512, 128), np.float32), np.ones((128, 512), np.float32)
+    x, w = _factors()
 
     def run() -> float:
         world.barrier()
@@ -92,11 +98,16 @@ def _positive(rows: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     return float(a), float(b)
 
 
-def _link(world: Communicator) -> tuple[float, float]:
-    """Return latency and bandwidth, from all-reduces of several sizes."""
+def _link(world: Communicator, product: float) -> tuple[float, float]:
+    """Return latency and bandwidth, from all-reduces of several sizes.
+
+    Before each the ranks compute a product, whose time is taken off: a rank waits in an all-reduce
+    for the slowest one, and where ranks share cores with others that is most of its time.
+    """
     p = world.size
     if p == 1:
         return 1e-9, 1e15  # nothing is ever sent
+    x, w = _factors()
     rows, ones = [], []
     for size in MESSAGES:
         array = np.ones(size // 4, np.float32)
@@ -105,10 +116,11 @@ def _link(world: Communicator) -> tuple[float, float]:
             world.barrier()
             start = time.perf_counter()
             for _ in range(CHAIN):
+                x @ w
                 world.allreduce(array)
             return (time.perf_counter() - start) / CHAIN
 
-        seconds = seconds_of(run, world, REPEATS)
+        seconds = seconds_of(run, world, REPEATS) - product
         rows.append([2 * (p - 1) * size / p / seconds, 2 * (p - 1) / seconds])
         ones.append(1.0)
     each, latency = _positive(np.array(rows), np.array(ones))
