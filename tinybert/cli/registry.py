@@ -27,6 +27,7 @@ COMMANDS = {
     "step": "Step through a model, forwards and backwards",
     "inspect": "List the configuration and tensors of a checkpoint",
     "convert": "Convert a checkpoint of any format to safetensors",
+    "export": "Write a model as an ONNX file",
     "train-tokenizer": "Learn the vocabulary of a tokenizer",
     "pretrain": "Train a language model on text",
     "finetune": "Train a model for a task on examples",
