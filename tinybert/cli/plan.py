@@ -177,11 +177,14 @@ def _job(args: argparse.Namespace) -> Job:
 
 
 def _lines(shape: Shape, job: Job, machine: Machine, step: Step, used: Memory) -> list[str]:
+    work = (
+        f"{job.batch:,} sequences of {shape.positions:,} tokens in a step, in {job.microbatches:,} "
+        f"micro-batch(es) of {job.micro} on each rank; {step_flops(shape, job):.3g} FLOPs"
+    )
     lines = [
         f"{shape.parameters / 1e9:.2f} billion parameters on {job.ranks:,} ranks: "
         f"tensor {job.tensor}, pipeline {job.pipeline}, data {job.data}",
-        f"{job.batch:,} sequences of {shape.positions:,} tokens in a step, in {job.microbatches:,} "
-        f"micro-batch(es) of {job.micro} on each rank; {step_flops(shape, job):.3g} FLOPs",
+        *wrap(work.split(" "), terminal_width()),
         f"machine: {machine.name}",
         "",
     ]
