@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
-from tinybert.backend import generator_for
+from tinybert.backend import Array, draw_seed, generator_for, kernel
 
 
 class Dropout(Function):
@@ -18,12 +19,12 @@ class Dropout(Function):
     """
 
     def forward(self, x: Any, *, p: float) -> Any:
-        self.keep = generator_for(x).random(x.shape, dtype="float32") >= p
         self.scale = 1 / (1 - p) if p < 1 else 0.0
-        return x * self.keep * self.scale
+        y, self.keep = dropout_forward(x, p, self.scale, draw_seed)
+        return y
 
     def backward(self, dy: Any) -> Any:
-        return dy * self.keep * self.scale
+        return dropout_backward(dy, self.keep, self.scale)
 
 
 def dropout(input: Any, p: float = 0.5, training: bool = True) -> Tensor:
@@ -32,3 +33,21 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Tensor:
         raise ValueError(f"dropout: p must be from 0 to 1, got {p}")
     x = as_tensor(input)
     return Dropout.apply(x, p=p) if training and p else x
+
+
+# --- kernels --------------------------------------------------------------------------------------
+
+
+@kernel
+def dropout_forward(
+    x: Array, p: float, scale: float, seed: Callable[[], int]
+) -> tuple[Array, Array]:
+    """Return y = x * keep * scale, and keep, drawn on the device of x, or from a `seed()`."""
+    keep = generator_for(x).random(x.shape, dtype="float32") >= p
+    return x * keep * scale, keep
+
+
+@kernel
+def dropout_backward(dy: Array, keep: Array, scale: float) -> Array:
+    """Return dx = dy * keep * scale."""
+    return dy * keep * scale
