@@ -1,0 +1,1 @@
+"""Training on several ranks: tensor, pipeline and data parallelism on MPI."""
