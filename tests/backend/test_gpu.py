@@ -6,9 +6,13 @@ costs the host 6 to 10 microseconds, whatever it computes: for small batches tha
 
 from __future__ import annotations
 
+import ast
+import pydoc
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -217,10 +221,22 @@ def test_the_budget_of_a_token(cuda: Any) -> None:
         with counting() as counted:
             model.generate(Tensor(IDS[:1], device="cuda"), max_new_tokens=length, do_sample=False)
         counts.append(counted)
-    launches, waits = (total(counts[1]) - total(counts[0])), counts[1].waits - counts[0].waits
+    launches, waits = total(counts[1]) - total(counts[0]), counts[1].waits - counts[0].waits
     print(f"Nemotron, 12 layers: a token {launches}")
     assert launches <= 240
     assert waits.total() <= 3
+    mask = np.ones(IDS.shape, int)
+    mask[0, :3] = 0
+    padded = {"attention_mask": Tensor(mask, device="cuda")}
+    ids, steps = Tensor(IDS, device="cuda"), []
+    with counting() as forward, no_grad():
+        model(ids, **padded)
+    for length in (2, 3):
+        with counting() as counted:
+            model.generate(ids, **padded, max_new_tokens=length, do_sample=True, top_k=5)
+        steps.append(counted)
+    assert forward.waits.total() <= 3
+    assert (steps[1].waits - steps[0].waits).total() <= 3
 
 
 # --- the compiler ---------------------------------------------------------------------------------
@@ -238,7 +254,8 @@ def every_elementwise_kernel(dtype: str) -> None:
     few = Tensor(rng.integers(0, 2, 70), device="cuda")
     labels = Tensor(np.array([3, -100, 9]), device="cuda")
     for y in (
-        F.gelu(x(3)), F.relu2(x(3)), F.dropout(x(3), 0.5), F.layer_norm(x(3, 5), (5,)),
+        F.gelu(x(3)), F.relu2(x(3)), x(3).sigmoid(),
+        F.dropout(x(3), 0.5), F.layer_norm(x(3, 5), (5,)),
         F.embedding(ids, x(40, 3)), F.embedding(few, x(2, 3)), F.cross_entropy(x(3, 11), labels),
         F.rotary_embedding(x(2, 3, 4), x(3, 2).data, x(3, 2).data), F.linear_gelu(x(3, 4), x(5, 4)),
         F.linear_gelu(x(3, 4), x(5, 4), x(5)),
@@ -279,6 +296,23 @@ def test_nvrtc_compiles_every_kernel(cuda: Any) -> None:
 
 def launch_module() -> Any:
     return sys.modules["tinybert.backend.cuda.launch"]
+
+
+def test_cupy_has_every_name_that_is_used() -> None:
+    """What the double has under a name, CuPy must have as well."""
+    pytest.importorskip("cupy", reason="CuPy is not installed")
+    folder = Path(tinybert.__file__).parent / "backend" / "cuda"
+    for path in sorted(folder.glob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        known = {"cupy": "cupy"}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cupy"):
+                known |= {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        for node in ast.walk(tree):
+            name = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+            first, _, rest = name.partition(".")
+            if first in known and re.fullmatch(r"[\w.]+", rest):
+                assert pydoc.locate(f"{known[first]}.{rest}") is not None, (path.name, name)
 
 
 # --- the double -----------------------------------------------------------------------------------

@@ -51,8 +51,6 @@ def modules() -> dict[str, ModuleType]:
     cupy.random.Philox4x3210 = lambda seed, size: seed
     cuda: Any = made["cupy.cuda"]
     cuda.cublas, cuda.runtime, cuda.device = cublas, ModuleType("runtime"), ModuleType("device")
-    cuda.compiler = ModuleType("compiler")
-    cuda.compiler.get_cache_dir = lambda: "/"
     cuda.runtime.getDeviceCount = lambda: 1
     cuda.runtime.CUDA_R_32F, cuda.runtime.CUDA_R_64F, cuda.runtime.CUDA_R_16F = 0, 1, 2
     cuda.device.get_cublas_handle = lambda: 1

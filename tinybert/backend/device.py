@@ -8,7 +8,7 @@ CuPy is imported only when a GPU is requested.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -175,7 +175,7 @@ def _load_cuda() -> Backend:
             '(or "tinybert[cuda13]" for CUDA 13)'
         ) from error
     try:
-        register_backend(Backend(*cuda.tried_library(), kernels=cuda.KERNELS))
+        register_backend(replace(Backend(*cuda.tried_library()), kernels=cuda.KERNELS))
     except Exception as error:  # of CuPy, the driver or the compiler, whose types CuPy hides
         raise DeviceError(f'device "cuda": CuPy finds no usable GPU ({error})') from error
     return _backends["cuda"]

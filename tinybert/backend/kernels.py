@@ -59,7 +59,7 @@ class Kernel(Generic[P, R]):
 
     def __init__(self, formula: Callable[P, R]) -> None:
         functools.update_wrapper(self, formula)
-        self.formula = formula
+        self.formula, self.name = formula, formula.__name__
         self.versions: dict[str, Callable[P, R]] = {}
 
     def on(self, *devices: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -76,7 +76,7 @@ class Kernel(Generic[P, R]):
             return self.formula(*args, **kwargs)
         first: Any = args[0]  # an array, or a list of arrays
         backend = backend_of(first[0] if type(first) is list else first)
-        version = self.versions.get(backend.name) or backend.kernels.get(self.__name__)
+        version = self.versions.get(backend.name) or backend.kernels.get(self.name)
         return (version or self.formula)(*args, **kwargs)
 
 

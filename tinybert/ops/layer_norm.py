@@ -82,7 +82,7 @@ def layer_norm(
     check_shape("layer_norm", "bias", bias, shape)
     if weight is None:
         weight = as_tensor(array_module(x.data).ones(shape, x.dtype))
-    return LayerNorm.apply(x, weight, bias, eps=eps, plus=plus)
+    return LayerNorm.apply(x, weight, bias, eps=eps, **({"plus": plus} if plus else {}))
 
 
 # --- kernels --------------------------------------------------------------------------------------

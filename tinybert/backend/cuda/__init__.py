@@ -7,10 +7,13 @@ kernel on first use and keeps it in its cache. No kernel adds atomically: the sa
 gives the same bits. Only the files of this folder import CuPy. A process uses its first GPU alone.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from tinybert.backend.cuda import attention, elements, products, rows, sums, tensors
 from tinybert.backend.cuda.library import tried_library
 
-KERNELS = {
+KERNELS: dict[str, Callable[..., Any]] = {
     **attention.KERNELS,
     **elements.KERNELS,
     **products.KERNELS,

@@ -47,6 +47,11 @@ _GELU_AND_SLOPE = """
 """
 
 
+def sigmoid_forward(x: Array) -> Array:
+    """Compute 1 / (1 + exp(-x)) in one pass."""
+    return elementwise("T x", "T y", "y = T(W(1) / (W(1) + exp(-W(x))));", "sigmoid")(x)
+
+
 def relu2_forward(x: Array) -> tuple[Array, Array]:
     """Compute both results in one pass."""
     code = "positive = x > T(0) || x != x ? x : T(0); y = T(W(positive) * W(positive));"
@@ -122,7 +127,7 @@ def cross_entropy_backward(logits: Array, targets: Array, log_total: Array, scal
 KERNELS = {
     function.__name__: function
     for function in (
-        erf_forward, gelu_forward, linear_gelu_forward, relu2_forward, dropout_forward,
-        dropout_backward, rotated, cross_entropy_backward,
+        erf_forward, sigmoid_forward, gelu_forward, linear_gelu_forward, relu2_forward,
+        dropout_forward, dropout_backward, rotated, cross_entropy_backward,
     )
 }  # fmt: skip

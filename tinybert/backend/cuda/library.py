@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,8 @@ def tried_library() -> tuple[Any, ...]:
 
 def announce_compilation() -> None:
     """Say on a terminal that the first use will be slow, if CuPy's cache of kernels is empty."""
-    folder = Path(cupy.cuda.compiler.get_cache_dir())
-    if sys.stderr.isatty() and not any(folder.glob("*.cubin")):
+    folder = Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
+    if sys.stderr.isatty() and not any(folder.glob("*")):
         print(
             f"The GPU's kernels are compiled when they are first used, 10 to 20 s in all, and kept "
             f"in {folder}.",

@@ -29,7 +29,9 @@ class LayerNorm1P(LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (..., D) to (..., D)."""
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps, plus=1)
+        if x.device != "cpu":  # where each operation is a launch
+            return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps, plus=1)
+        return F.layer_norm(x, self.normalized_shape, self.weight + 1, self.bias, self.eps)
 
 
 class NemotronAttention(Module):

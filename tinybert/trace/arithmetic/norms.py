@@ -28,7 +28,7 @@ def mean(form: Any, *columns: Any) -> Term:
 @forward("LayerNorm")
 def layer_norm(work: Work) -> Term:
     """y = (x - mean) * rstd * weight + bias."""
-    weight = work.x("weight")
+    weight = work.x("weight") + work.options.get("plus", 0.0)
     own = work.index[len(work.index) - weight.ndim :]
     x = row(work, work.x(), weight.ndim)
     centre = work.let("mean", mean(lambda x: x, x))
@@ -42,7 +42,7 @@ def layer_norm(work: Work) -> Term:
 @backward("LayerNorm", "dx")
 def layer_norm_dx(work: Work) -> Term:
     """Return dx = rstd * (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat))."""
-    weight = work.x("weight")
+    weight = work.x("weight") + work.options.get("plus", 0.0)
     lead = work.index[: len(work.index) - weight.ndim]
     own = work.index[len(lead) :]
     number_of = int(np.ravel_multi_index(lead, work.x().shape[: len(lead)])) if lead else 0
