@@ -26,6 +26,7 @@ from tinybert.backend import Kernel, cpu
 from tinybert.ops import attention, convolution
 from tinybert.ops.attention import Visibility, attention_backward, attention_forward
 from tinybert.ops.convolution import transposed
+from tinybert.ops.linear import product_on_cpu
 from tinybert.optim.adam import adam_step
 
 EPS = {"float16": FLOAT16_EPS, "float32": FLOAT32_EPS, "float64": FLOAT64_EPS}
@@ -605,3 +606,21 @@ def test_versions_for_the_cpu_are_faster_than_their_formulas(name: str) -> None:
         found.append(speedup(name))
     print(f"{name}: {max(found):.2f}")
     assert max(found) >= SPEEDUPS[name], f"{name} is {found} times as fast as its formula"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not cpu.HAS_AVX512, reason="OpenBLAS needs AVX-512 for products without copies")
+@pytest.mark.parametrize("rows", [2, 12, 32])
+def test_a_few_rows_are_multiplied_faster_in_parts(rows: int) -> None:
+    x, weight = draw((rows, 768), "float32"), draw((3072, 768), "float32", 1)
+    ratios: list[float] = []
+    while len(ratios) < TRIES and max(ratios, default=0.0) < 1.1:
+        times: list[list[float]] = [[], []]
+        for _ in range(20):
+            for taken, product in zip(times, (np.inner, product_on_cpu), strict=True):
+                start = time.process_time()
+                product(x, weight)
+                taken.append(time.process_time() - start)
+        ratios.append(min(times[0]) / min(times[1]))
+    print(f"{rows} rows: {max(ratios):.2f}")
+    assert max(ratios) >= 1.1

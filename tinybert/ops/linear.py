@@ -82,7 +82,7 @@ def product_on_cpu(x: Array, weight: Array) -> Array:
     """
     rows, width = x.shape
     step = min(1_000_000 // max(rows * width, 1), 1200 // max(rows, 1))  # rows of weight in a part
-    few = cpu.HAS_AVX512 and 1 < rows <= 40 and step >= 8
+    few = cpu.HAS_AVX512 and 1 < rows <= 40 and 8 <= step < len(weight)
     if not few or x.dtype != np.float32 or weight.dtype != np.float32:
         return x @ weight.T
     y, parts = np.empty((rows, len(weight)), np.float32), range(0, len(weight), step)
@@ -99,6 +99,9 @@ def linear_on_cpu(x: Array, weight: Array, bias: Array | None) -> Array:
     """Add the bias to the product in place, in blocks over the cores."""
     y = product_on_cpu(x, weight)
     if bias is None:
+        return y
+    if y.size <= cpu.BLOCK:
+        y += bias
         return y
 
     def work(block: slice) -> None:
