@@ -20,7 +20,7 @@ from tinybert.backend.cuda.products import batched, has_one_stride, joined
 
 Array = Any
 
-SCORES = 1 << 28  # 1 GiB of float32 in forward, twice as much in backward
+SCORES = 1 << 27  # 0.5 GiB of float32 in forward, twice as much in backward
 
 
 class Part(NamedTuple):
