@@ -113,5 +113,5 @@ def in_shape(name: str, labels: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _warn_if_all_ignored(name: str, labels: Tensor, ignored: int) -> None:
-    if labels.size and bool((labels.data == ignored).all()):
+    if labels.data.size and bool((labels.data == ignored).all()):
         warn_caller(f"all {name} are ignored, so the loss is nan")

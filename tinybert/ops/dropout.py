@@ -15,11 +15,15 @@ class Dropout(Function):
     Source   Srivastava et al. 2014, JMLR 15; dividing by 1 - p keeps the expected value
     Oracle   torch.nn.functional.dropout (the same distribution, not the same stream)
 
-    dx = dy * keep / (1 - p). Saved: keep, one byte an element.
+    dx = dy * keep / (1 - p). Saved: keep, one byte an element; it has size 1 on `shared` axes.
     """
 
-    def forward(self, x: Any, *, p: float) -> Any:
+    def forward(self, x: Any, *, p: float, shared: tuple[int, ...] = ()) -> Any:
         self.scale = 1 / (1 - p) if p < 1 else 0.0
+        if shared:
+            shape = [1 if axis in shared else size for axis, size in enumerate(x.shape)]
+            self.keep = generator_for(x).random(shape, dtype="float32") >= p
+            return x * self.keep * self.scale
         y, self.keep = dropout_forward(x, p, self.scale, draw_seed)
         return y
 
@@ -27,12 +31,15 @@ class Dropout(Function):
         return dropout_backward(dy, self.keep, self.scale)
 
 
-def dropout(input: Any, p: float = 0.5, training: bool = True) -> Tensor:
-    """Return input, in training with elements set to 0 with probability p, the others / (1 - p)."""
+def dropout(input: Any, p: float = 0.5, training: bool = True, *, shared: Any = ()) -> Tensor:
+    """Return input, in training with elements set to 0 with probability p, the others / (1 - p).
+
+    shared: axes along which all elements are kept or dropped together.
+    """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must be from 0 to 1, got {p}")
     x = as_tensor(input)
-    return Dropout.apply(x, p=p) if training and p else x
+    return Dropout.apply(x, p=p, shared=shared) if training and p else x
 
 
 # --- kernels --------------------------------------------------------------------------------------
