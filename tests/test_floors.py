@@ -41,7 +41,7 @@ FLOORS: list[set[str]] = [
     {"comparison", "embedding"},
     {"pipelines", "formats"},
     {"training", "search", "trace"},
-    {"compress", "export"},
+    {"compress", "export", "frontends"},
     {"learn"},
     {"tinybert"},  # the package's own __init__.py
     {"exercises"},  # learn/exercises, learn/demos: files as learners write them

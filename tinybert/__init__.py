@@ -14,7 +14,9 @@ backward, and its kernels); `functional` and `methods` (the lists of them); `nn`
 only from those before it.
 """
 
+from importlib import import_module as _import
 from os import environ as _environ
+from typing import Any as _Any
 
 from tinybert import interruption as _interruption  # before the imports that take time
 
@@ -103,5 +105,15 @@ for _name in ("tb", "pt", "tf", "jax"):  # examples for other frameworks get thi
     register_tensor_type(_name, as_tensor)
 
 __version__ = "0.1.0"
+_FRONTENDS = {"TFBert": "tensorflow"}  # imported when a name that begins so is used
+
+
+def __getattr__(name: str) -> _Any:
+    for start, package in _FRONTENDS.items():
+        if name.startswith(start):
+            return getattr(_import(f"tinybert.frontends.{package}"), name)
+    raise AttributeError(f"module 'tinybert' has no attribute {name!r}")
+
+
 # All of the above, and its modules, but for one that `import *` would put before Python's own.
 __all__ = [name for name in dir() if not name.startswith("_") and name != "trace"]

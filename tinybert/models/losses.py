@@ -52,7 +52,7 @@ def position_loss(logits: Tensor, positions: Any, name: str) -> Tensor:
     Positions from T on are ignored, and negative ones count as 0 (as in transformers).
     """
     batch, length = logits.shape
-    target = _in_shape(name, integers(name, positions, logits.device), (batch,))
+    target = in_shape(name, integers(name, positions, logits.device), (batch,))
     target = as_tensor(target.data.clip(0, length))
     _warn_if_all_ignored(name, target, length)
     return F.cross_entropy(logits, target, ignore_index=length)
@@ -75,7 +75,7 @@ def sequence_loss(logits: Tensor, labels: Any, config: Any) -> Tensor:
         kind = "regression" if logits.shape[-1] == 1 else kind + "_label_classification"
     if kind == "single_label_classification":
         return class_loss(logits, given)
-    given = _in_shape("labels", given, logits.shape).to(logits.dtype)
+    given = in_shape("labels", given, logits.shape).to(logits.dtype)
     if kind == "regression":
         return F.mse_loss(logits, given)
     wrong = ~((given.data >= 0) & (given.data <= 1))  # nan too
@@ -93,7 +93,7 @@ def _class_numbers(
     name: str, labels: Any, shape: tuple[int, ...], classes: int, device: str
 ) -> Tensor:
     """Return labels as integers in `shape`, each from 0 to classes - 1 or -100."""
-    ids = _in_shape(name, integers(name, labels, device), shape)
+    ids = in_shape(name, integers(name, labels, device), shape)
     array = ids.data
     wrong = (array != IGNORED) & ((array < 0) | (array >= classes))
     if bool(wrong.any()):
@@ -104,7 +104,7 @@ def _class_numbers(
     return ids
 
 
-def _in_shape(name: str, labels: Tensor, shape: tuple[int, ...]) -> Tensor:
+def in_shape(name: str, labels: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return labels in `shape`; axes of size 1 may be added or missing."""
     if [n for n in labels.shape if n != 1] != [n for n in shape if n != 1]:
         raise ValueError(f"{name} must have shape {shape}, got {labels.shape}")

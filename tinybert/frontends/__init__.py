@@ -1,0 +1,1 @@
+"""The models under the calling conventions of other frameworks; nothing of them is needed."""
