@@ -31,6 +31,7 @@ COMMANDS = {
     "train-tokenizer": "Learn the vocabulary of a tokenizer",
     "pretrain": "Train a language model on text",
     "finetune": "Train a model for a task on examples",
+    "plan": "Predict memory and time of training on many GPUs",
     "prune": "Cut a model to its most important parts",
     "distill": "Train a small model with a large one as its teacher",
     "evaluate": "Measure a model on labelled examples or text",
