@@ -8,12 +8,15 @@
 
 Packages, from the ground up: `backend` (arrays and devices); `text` (text to tokens), `tokenizers`;
 `weights` (safetensors files and model folders); `autograd`; `ops` (every operation, forward and
-backward, and its kernels); `functional` and `methods` (the lists of them); `nn`, `optim`;
+backward, and its kernels); `functional` and `methods` (the lists of them); `torch_names` (torch's
+spelling of them, exported here); `nn`, `optim`; `transforms` (gradients as functions);
 `generation`; `models`; `formats` (weight files of other frameworks); `embedding`, `comparison`;
-`pipelines`; `search`, `training`, `trace`; `export`; `learn`; `bench`; `cli`. A package imports
-only from those before it.
+`pipelines`; `search`, `training`, `trace`; `export`; `frontends` (BERT as other frameworks call it;
+imported when first used); `parallel`; `learn`; `bench`; `cli`. A package imports only from those
+before it.
 """
 
+import builtins as _builtins
 from importlib import import_module as _import
 from os import environ as _environ
 from typing import Any as _Any
@@ -44,7 +47,7 @@ from tinybert.backend import DeviceError, cuda_is_available, manual_seed, plain
 from tinybert.comparison import compare
 from tinybert.deviations import deviations
 from tinybert.embedding import SentenceEmbedder
-from tinybert.export import export_onnx
+from tinybert.export import export_onnx, load_onnx
 from tinybert.functional import concat, einsum, stack, where
 from tinybert.generation import (
     GenerationConfig,
@@ -97,15 +100,22 @@ from tinybert.tokenizers import (
     train_bpe,
     train_wordpiece,
 )
+from tinybert.torch_names import *
+from tinybert.torch_names.methods import TorchMethods as _TorchMethods
+from tinybert.torch_names.methods import count_elements as _count_elements
 from tinybert.trace import Trace, load_trace, record
+from tinybert.transforms import functional_call, grad, jit, value_and_grad, vmap
 from tinybert.weights import CheckpointError, load_checkpoint, load_file, save_file
 
 _attach_methods()
+_attach_methods(_TorchMethods)
+Tensor.size = property(_count_elements)  # type: ignore[assignment,method-assign]
 for _name in ("tb", "pt", "tf", "jax"):  # examples for other frameworks get this one's Tensors
     register_tensor_type(_name, as_tensor)
 
 __version__ = "0.1.0"
-_FRONTENDS = {"TFBert": "tensorflow"}  # imported when a name that begins so is used
+# Imported when a name that begins so is used.
+_FRONTENDS = {"TFBert": "tensorflow", "FlaxBert": "flax"}
 
 
 def __getattr__(name: str) -> _Any:
@@ -115,5 +125,6 @@ def __getattr__(name: str) -> _Any:
     raise AttributeError(f"module 'tinybert' has no attribute {name!r}")
 
 
-# All of the above, and its modules, but for one that `import *` would put before Python's own.
-__all__ = [name for name in dir() if not name.startswith("_") and name != "trace"]
+# All of the above, and its modules, but for what `import *` would put before Python's own.
+_PYTHONS = {*dir(_builtins), "trace", "chunk"}
+__all__ = [name for name in dir() if not name.startswith("_") and name not in _PYTHONS]

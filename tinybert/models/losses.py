@@ -86,7 +86,8 @@ def sequence_loss(logits: Tensor, labels: Any, config: Any) -> Tensor:
 
 def _cross_entropy(logits: Tensor, ids: Tensor, name: str) -> Tensor:
     _warn_if_all_ignored(name, ids, IGNORED)
-    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), ids.reshape(-1))
+    rows = logits.reshape(-1, logits.shape[-1])
+    return F.cross_entropy(rows, ids.reshape(-1), is_checked=True)
 
 
 def _class_numbers(
@@ -112,5 +113,5 @@ def in_shape(name: str, labels: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _warn_if_all_ignored(name: str, labels: Tensor, ignored: int) -> None:
-    if labels.size and bool((labels.data == ignored).all()):
+    if labels.data.size and bool((labels.data == ignored).all()):
         warn_caller(f"all {name} are ignored, so the loss is nan")
