@@ -8,15 +8,18 @@
 
 Packages, from the ground up: `backend` (arrays and devices); `text` (text to tokens), `tokenizers`;
 `weights` (safetensors files and model folders); `autograd`; `ops` (every operation, forward and
-backward, and its kernels); `functional` and `methods` (the lists of them); `nn`, `optim`,
-`transforms` (gradients as functions); `generation`; `models`; `formats` (weight files of other
-frameworks); `embedding`, `comparison`;
-`pipelines`; `search`, `training`, `trace`; `frontends` (BERT as other frameworks call it; imported
-when first used); `learn`; `bench`; `cli`. A package imports only from those before it.
+backward, and its kernels); `functional` and `methods` (the lists of them); `torch_names` (torch's
+spelling of them, exported here); `nn`, `optim`; `transforms` (gradients as functions);
+`generation`; `models`; `formats` (weight files of other frameworks); `embedding`, `comparison`;
+`pipelines`; `search`, `training`, `trace`; `export`; `frontends` (BERT as other frameworks call it;
+imported when first used); `parallel`; `learn`; `bench`; `cli`. A package imports only from those
+before it.
 """
 
-import typing as _typing
+import builtins as _builtins
+from importlib import import_module as _import
 from os import environ as _environ
+from typing import Any as _Any
 
 from tinybert import interruption as _interruption  # before the imports that take time
 
@@ -44,6 +47,7 @@ from tinybert.backend import DeviceError, cuda_is_available, manual_seed, plain
 from tinybert.comparison import compare
 from tinybert.deviations import deviations
 from tinybert.embedding import SentenceEmbedder
+from tinybert.export import export_onnx
 from tinybert.functional import concat, einsum, stack, where
 from tinybert.generation import (
     GenerationConfig,
@@ -96,28 +100,31 @@ from tinybert.tokenizers import (
     train_bpe,
     train_wordpiece,
 )
+from tinybert.torch_names import *
+from tinybert.torch_names.methods import TorchMethods as _TorchMethods
+from tinybert.torch_names.methods import count_elements as _count_elements
 from tinybert.trace import Trace, load_trace, record
 from tinybert.transforms import functional_call, grad, jit, value_and_grad, vmap
 from tinybert.weights import CheckpointError, load_checkpoint, load_file, save_file
 
 _attach_methods()
+_attach_methods(_TorchMethods)
+Tensor.size = property(_count_elements)  # type: ignore[assignment,method-assign]
 for _name in ("tb", "pt", "tf", "jax"):  # examples for other frameworks get this one's Tensors
     register_tensor_type(_name, as_tensor)
 
 __version__ = "0.1.0"
-# All of the above, and its modules, but for one that `import *` would put before Python's own.
-__all__ = [name for name in dir() if not name.startswith("_") and name != "trace"]
+# Imported when a name that begins so is used.
+_FRONTENDS = {"TFBert": "tensorflow", "FlaxBert": "flax"}
 
-if _typing.TYPE_CHECKING:
-    from tinybert.frontends.flax.bert import *
-else:
-    _LAZY = {"FlaxBert": "tinybert.frontends.flax"}
 
-    def __getattr__(name: str) -> object:
-        """Import a class of another framework."""
-        from importlib import import_module
+def __getattr__(name: str) -> _Any:
+    for start, package in _FRONTENDS.items():
+        if name.startswith(start):
+            return getattr(_import(f"tinybert.frontends.{package}"), name)
+    raise AttributeError(f"module 'tinybert' has no attribute {name!r}")
 
-        for prefix, module in _LAZY.items():
-            if name.startswith(prefix) and hasattr(import_module(module), name):
-                return getattr(import_module(module), name)
-        raise AttributeError(f"module 'tinybert' has no attribute {name!r}")
+
+# All of the above, and its modules, but for what `import *` would put before Python's own.
+_PYTHONS = {*dir(_builtins), "trace", "chunk"}
+__all__ = [name for name in dir() if not name.startswith("_") and name not in _PYTHONS]

@@ -170,8 +170,8 @@ class Methods:
     __format__ = conversions.formatted
 
 
-def attach_methods() -> None:
+def attach_methods(methods: type = Methods) -> None:
     """Copy the operators and methods to Tensor."""
-    for name, member in vars(Methods).items():
+    for name, member in vars(methods).items():
         if callable(member) or isinstance(member, property):
             setattr(Tensor, name, member)

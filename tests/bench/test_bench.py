@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from tinybert.bench import CASES, Case, Prepared, Result, nemotron, pretraining, run_case
-from tinybert.bench.bert import bert_forward, generate, minilm_forward, train_step
+from tinybert.bench import (
+    CASES,
+    SUITES,
+    CannotRun,
+    Case,
+    Prepared,
+    Result,
+    memory,
+    nemotron,
+    pretraining,
+    run_case,
+)
+from tinybert.bench.bert import additions, bert_forward, generate, minilm_forward, train_step
 from tinybert.bench.loading import load
 from tinybert.bench.machine import blas_threads, cores, describe, share_threads
-from tinybert.bench.moving_average import convolution, moving_average
+from tinybert.bench.moving_average import convolution, mega_step, moving_average
 from tinybert.bench.timing import interleave
 from tinybert.bench.tokenizer import byte_level_tokenizer, tokenizer
 from tinybert.cli import bench as command
@@ -33,8 +45,9 @@ TINY = {
 
 
 @pytest.fixture(autouse=True)
-def same_threads_as_before(monkeypatch) -> Iterator[None]:
+def fast_and_with_the_same_threads_as_before(monkeypatch) -> Iterator[None]:
     monkeypatch.setenv("RAYON_NUM_THREADS", os.environ.get("RAYON_NUM_THREADS", "2"))
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # a third of a second when torch is imported
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -68,7 +81,13 @@ def test_work_that_differs_is_not_timed() -> None:
     def never(_: object) -> None:
         raise AssertionError("timed")
 
-    case = Case("wrong", "", lambda device: Prepared(never, {"torch": never}, {"torch": 0.2}), 0.1)
+    case = Case(
+        "forward",
+        "wrong",
+        "",
+        lambda device: Prepared(never, {"torch": never}, {"torch": 0.2}),
+        0.1,
+    )
     (result,) = run_case(case)
     assert (result.agrees, result.ours, result.others) == (False, [], [])
     assert "ratio" not in result.as_dict()
@@ -80,6 +99,29 @@ def test_work_that_differs_is_not_timed() -> None:
 def test_names_are_unique() -> None:
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names) > 10
+    assert {*SUITES} == {case.suite for case in CASES}
+
+
+def test_a_case_is_compared_with_the_libraries_asked_for() -> None:
+    built: list[str] = []
+
+    def build() -> tuple[Callable[[object], object], float]:
+        built.append("onnxruntime")
+        return id, 0.0
+
+    sides = {"torch": id, "tokenizers, Rust": id}
+    prepared = Prepared(id, sides, dict.fromkeys(sides, 0.0), on_request={"onnxruntime": build})
+    case = Case("forward", "c", "", lambda device: prepared, 0.0)
+
+    def names(*against: str) -> list[str]:
+        return [result.other for result in run_case(case, runs=1, against=against)]
+
+    assert names() == ["torch", "tokenizers, Rust"]
+    assert not built
+    assert names("tokenizers") == ["tokenizers, Rust"]
+    assert names("torch", "onnxruntime") == ["torch", "onnxruntime"]
+    with pytest.raises(CannotRun, match="compares with onnxruntime, tokenizers, torch"):
+        names("transformers")
 
 
 def test_forward_agrees() -> None:
@@ -122,8 +164,7 @@ def test_checkpointing_agrees_and_says_what_it_saves() -> None:
     assert result.as_dict()["note"] == prepared.note
 
 
-def test_pretraining_agrees_step_by_step(monkeypatch) -> None:
-    monkeypatch.setattr(pretraining, "_peak", lambda name, *sizes: len(name) * 1_000_000)
+def test_pretraining_agrees_step_by_step() -> None:
     options = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     prepared = pretraining.pretrain("cpu", 4, 16, {**TINY, **options})
     assert {*prepared.differences} == {*prepared.others} == {"torch", "transformers"}
@@ -132,18 +173,36 @@ def test_pretraining_agrees_step_by_step(monkeypatch) -> None:
     losses = [prepared.ours() for _ in range(10)]
     for theirs in prepared.others.values():
         assert [theirs() for _ in range(10)] == pytest.approx(losses, rel=1e-5)
-    if Path("/proc/self/status").exists():
-        sizes = "ours 4 MB, torch 5 MB, transformers 12 MB"
-        assert prepared.note == f"memory that training adds at most: {sizes}"
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
-@pytest.mark.parametrize("name", ["ours", pytest.param("torch", marks=pytest.mark.slow)])
-def test_the_peak_of_pretraining_counts_the_parameters_and_their_state(name: str) -> None:
+@pytest.mark.parametrize("work", ["pretrain", "train"])
+@pytest.mark.parametrize("side", ["ours", pytest.param("torch", marks=pytest.mark.slow)])
+def test_the_peak_of_training_counts_the_parameters_and_their_state(work: str, side: str) -> None:
     """Weights, gradients and AdamW's two moments: 4 times the table of words, and more."""
     sizes = {**TINY, "hidden_size": 96, "vocab_size": 40_000}
     table = 96 * 40_000 * 4
-    assert 4 * table < pretraining._peak(name, 2, 8, sizes) < 8 * table + 100e6
+    options = {"batch": 2, "length": 8, "config": sizes}
+    assert 4 * table < memory._peak(work, side, options) < 8 * table + 100e6
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+def test_memory_is_compared_after_the_results(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "_peak", lambda work, side, options, _: len(side) * 1000)
+    case = partial(memory.memory, work="train", batch=8, length=128, config={})
+    (result,) = run_case(Case("memory", "m", "", case, 1e-4, "bytes"), runs=2)
+    assert 0 < result.difference < 1e-5
+    assert (result.ours, result.others, result.ratio) == ([4000, 4000], [5000, 5000], 0.8)
+    assert result.as_dict()["ours"]["bytes"] == [4000, 4000]
+    with pytest.raises(CannotRun, match="on the CPU"):
+        memory.memory("cuda", "train")
+
+
+def test_loading_in_a_process_of_its_own(capsys) -> None:
+    folder = memory.memory("cpu", "load", **TINY).ours.args[2]
+    for side in ("ours", "transformers"):
+        memory.measure(json.dumps(["load", side, folder]))
+        assert int(capsys.readouterr().out.split()[-1]) >= 0
 
 
 def test_generated_tokens_are_the_same() -> None:
@@ -171,10 +230,18 @@ def test_moving_averages_agree(train: bool) -> None:
     assert 0 < convolution("cpu", 100, 5).differences["torch"] < 1e-5
 
 
-def test_loading_is_exact_and_says_what_it_takes() -> None:
+def test_a_mega_and_its_gradients_agree() -> None:
+    sizes = {"hidden_size": 8, "chunk_size": 4, "vocab_size": 20}
+    assert 0 < mega_step("cpu", 16, sizes).differences["torch"] < 1e-5
+
+
+def test_additions_agree() -> None:
+    assert additions("cpu", 3).differences == {"torch": 0}
+
+
+def test_loading_is_exact() -> None:
     prepared = load("cpu", TINY)
     assert prepared.differences == {"transformers": 0}
-    assert re.fullmatch(r"ours adds \d+ MB to hold \d+ MB of weights", prepared.note)
     (ours, total), (theirs, other_total) = (
         side(None) for side in (prepared.ours, prepared.others["transformers"])
     )
@@ -219,13 +286,19 @@ def test_machine_and_threads(monkeypatch) -> None:
 # --- the command ---------------------------------------------------------------------------------
 
 
-def test_command(monkeypatch, capsys) -> None:
+def test_command(monkeypatch, capsys, tmp_path) -> None:
     def absent(device: str) -> Prepared:
         raise FetchError("not here")
 
     cases = (
-        Case("tiny", "a tiny BERT", partial(bert_forward, batch=1, length=3, config=TINY), 1e-4),
-        Case("absent", "no weights", absent, 1e-4),
+        Case(
+            "forward",
+            "tiny",
+            "a tiny BERT",
+            partial(bert_forward, batch=1, length=3, config=TINY),
+            1e-4,
+        ),
+        Case("forward", "absent", "no weights", absent, 1e-4),
     )
     monkeypatch.setattr(command, "CASES", cases)
     assert main(["bench", "--runs", "2"]) == 0
@@ -246,20 +319,27 @@ def test_command(monkeypatch, capsys) -> None:
         r"^\| `tiny`, against torch \| [\d.]+ \(.*\) \| .* \| \d+\.\d\d \|$", out, re.M
     )
     assert "`absent`: skipped, not here." in out
+    assert main(["bench", "forward", "--runs", "1", "--plot", str(tmp_path / "r.svg")]) == 0
+    assert "tiny, torch" in (tmp_path / "r.svg").read_text()
+    capsys.readouterr()
     assert main(["bench", "--only", "absent"]) == 2
     assert "absent: not here" in capsys.readouterr().err
 
 
 def test_command_says_when_results_disagree(monkeypatch, capsys) -> None:
     prepared = Prepared(id, {"torch": id}, {"torch": 0.5})
-    monkeypatch.setattr(command, "CASES", (Case("wrong", "", lambda device: prepared, 0.1),))
+    monkeypatch.setattr(
+        command, "CASES", (Case("forward", "wrong", "", lambda device: prepared, 0.1),)
+    )
     assert main(["bench"]) == 1
     assert "DISAGREES" in capsys.readouterr().out
 
 
 def test_command_says_tokens_per_second_and_a_note_once(monkeypatch, capsys) -> None:
     prepared = Prepared(id, {"a": id, "b": id}, {"a": 0.0, "b": 0.0}, note="a note", tokens=100)
-    monkeypatch.setattr(command, "CASES", (Case("many", "", lambda device: prepared, 0.1),))
+    monkeypatch.setattr(
+        command, "CASES", (Case("forward", "many", "", lambda device: prepared, 0.1),)
+    )
     assert main(["bench", "--runs", "1"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^many: [\d,]+ tokens/s, a [\d,]+ tokens/s$", out, re.M)
@@ -270,6 +350,10 @@ def test_command_says_tokens_per_second_and_a_note_once(monkeypatch, capsys) -> 
 def test_command_refuses(capsys) -> None:
     assert main(["bench", "--only", "nope"]) == 2
     assert "--only must be cases of bert-base-forward" in capsys.readouterr().err
+    assert main(["bench", "nope"]) == 2
+    assert "SUITE must be of forward, latency" in capsys.readouterr().err
+    assert main(["bench", "--against", "jax"]) == 2
+    assert "--against must be of torch, transformers" in capsys.readouterr().err
     assert main(["bench", "--runs", "0"]) == 2
     assert "--runs must be an integer >= 1" in capsys.readouterr().err
     assert main(["bench", "--device", "cuda:99"]) == 2

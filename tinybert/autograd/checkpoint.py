@@ -6,14 +6,23 @@ at a time. The cost is a second forward pass (Chen et al. 2016, arXiv:1604.06174
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from tinybert.autograd.function import Function
 from tinybert.autograd.modes import enable_grad, no_grad
 from tinybert.autograd.tensor import Tensor
-from tinybert.backend import Rewind, array_module, device_of
+from tinybert.backend import (
+    array_module,
+    device_of,
+    draw_seed,
+    drawing_from,
+    generator,
+    parse_device,
+    set_generator_state,
+)
 
 
 def checkpoint(
@@ -60,7 +69,7 @@ class Checkpoint(Function):
                 leaf.accumulate_grad(grad, fresh)
 
         known = set(leaves)
-        with enable_grad(), self.rewind, _as_leaves(self.weights):
+        with enable_grad(), self.rewind.again(), _as_leaves(self.weights):
             outputs = self.function(*inputs)
             if len(outputs) == 1:
                 outputs[0]._backward(dy[0], False, deliver)
@@ -70,6 +79,29 @@ class Checkpoint(Function):
                 total = sum(products[1:], products[0])
                 total._backward(array_module(dy[0]).ones((), total.dtype), False, deliver)
         return tuple(found.get(leaf) for leaf in leaves)
+
+
+class Rewind:
+    """A record of this thread's generators: `with rewind.again():` draws the same numbers.
+
+    The numbers may be drawn in another thread, and do not change its stream. A generator that
+    cannot be copied (CuPy's) is replaced by a new one, whose seed is stored.
+    """
+
+    def __init__(self, device: str) -> None:
+        backend, index = parse_device(device)
+        self._key, self._new = f"{backend.name}:{index}", backend.new_generator
+        if backend.name != "cpu":  # its new seed comes from the CPU's generator, so this is first
+            self._seed = draw_seed()
+            set_generator_state({self._key: self._seed})
+        self._cpu = copy.deepcopy(generator("cpu"))
+
+    def again(self) -> AbstractContextManager[None]:
+        """Return a context manager; in its block this thread draws the recorded numbers."""
+        again = {"cpu:0": copy.deepcopy(self._cpu)}
+        if self._key not in again:
+            again[self._key] = self._new(self._seed)
+        return drawing_from(again)
 
 
 @contextmanager

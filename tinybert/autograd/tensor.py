@@ -25,7 +25,7 @@ from tinybert.backend import (
 )
 
 if TYPE_CHECKING:
-    from tinybert.methods import Methods
+    from tinybert.torch_names.methods import TorchMethods as Methods
 else:
     Methods = object  # `attach_methods` adds them to Tensor when the package is imported
 
@@ -195,7 +195,7 @@ class Tensor(Methods):
                 "(no input did, or it was made under no_grad())"
             )
         if grad is None:
-            if self.size != 1:
+            if self.data.size != 1:
                 raise RuntimeError(
                     f"backward() of a tensor of shape {self.shape} needs grad, "
                     "a tensor of that shape"

@@ -18,8 +18,8 @@ from tinybert.backend.device import (
 )
 from tinybert.backend.kernels import Kernel, is_plain, kernel, plain
 from tinybert.backend.random import (
-    Rewind,
     draw_seed,
+    drawing_from,
     generator,
     generator_for,
     generator_state,
@@ -33,12 +33,12 @@ __all__ = [
     "Backend",
     "DeviceError",
     "Kernel",
-    "Rewind",
     "array_module",
     "backend_of",
     "cuda_is_available",
     "device_of",
     "draw_seed",
+    "drawing_from",
     "generator",
     "generator_for",
     "generator_state",

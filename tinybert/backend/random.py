@@ -8,10 +8,10 @@ has its own stream, so threads cannot disturb each other: the first thread that 
 
 from __future__ import annotations
 
-import copy
 import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -74,43 +74,25 @@ def generator_for(array: Array) -> Any:
 
 def draw_seed() -> int:
     """Return a 63-bit seed from the CPU's generator, to draw the same numbers again in backward."""
-    return int(generator("cpu").integers(2**63))
+    seed = generator("cpu").integers(2**63)
+    return seed if isinstance(seed, int) else int(seed)
 
 
-def seeded_generator(array: Array, *seed: int) -> Any:
-    """Return a new generator on the device of `array` whose stream depends on `seed` alone."""
-    return backend_of(array).new_generator(seed)
+def seeded_generator(array: Array, seed: int, *place: int) -> Any:
+    """Return a new generator on the device of `array` whose stream depends on integers alone."""
+    new = backend_of(array).new_generator((seed, *place))
+    return seed.shared(new) if hasattr(seed, "shared") else new  # see `parallel/streams.py`
 
 
-class Rewind:
-    """A record of this thread's generators: `with rewind: ...` draws the same numbers again, or
-    those of a seed.
-
-    The numbers may be drawn in another thread, and do not change its stream. A generator that
-    cannot be copied (CuPy's) is replaced by a new one, whose seed is stored.
-    """
-
-    def __init__(self, device: str, seed: Any = None) -> None:
-        backend, index = parse_device(device)
-        self._key, self._new, self._seed = f"{backend.name}:{index}", backend.new_generator, seed
-        if seed is not None:
-            self._cpu = parse_device("cpu")[0].new_generator(seed)
-            return
-        if backend.name != "cpu":  # its new seed comes from the CPU's generator, so this is first
-            self._seed = draw_seed()
-            _streams.generators[self._key] = self._new(self._seed)
-        self._cpu = copy.deepcopy(generator("cpu"))
-
-    def __enter__(self) -> Rewind:
-        self._streams, self._before = _streams, _streams.generators
-        again = {"cpu:0": copy.deepcopy(self._cpu)}
-        if self._key not in again:
-            again[self._key] = self._new(self._seed)
-        _streams.generators = {**self._before, **again}
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._streams.generators = self._before
+@contextmanager
+def drawing_from(generators: dict[str, Any]) -> Iterator[None]:
+    """Let this thread draw from these generators, by device, in the `with` block."""
+    streams, before = _streams, _streams.generators
+    streams.generators = {**before, **generators}
+    try:
+        yield
+    finally:
+        streams.generators = before
 
 
 def generator_state() -> dict[str, Any]:

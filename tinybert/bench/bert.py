@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinybert.autograd import Tensor, no_grad, set_default_device
 from tinybert.backend import DeviceError
-from tinybert.bench.timing import Prepared, peak_megabytes
+from tinybert.bench.machine import share_threads
+from tinybert.bench.timing import Prepared, Work, peak_megabytes
 from tinybert.fetch import FetchError, model_folder
 from tinybert.models import (
     BertConfig,
@@ -40,12 +43,12 @@ MINILM: dict[str, Any] = {
 
 
 def bert_forward(
-    device: str, batch: int, length: int, config: dict[str, Any] | None = None
+    device: str, batch: int, length: int, config: dict[str, Any] | None = None, batches: int = 1
 ) -> Prepared:
     """Run a BERT with random weights; its size is that of bert-base-uncased, or of `config`."""
     with set_default_device(device):
         model = BertModel(BertConfig(**(config or {})))
-    return _forward(model.eval(), device, batch, length)
+    return _forward(model.eval(), device, batch, length, batches=batches)
 
 
 def minilm_forward(
@@ -80,16 +83,31 @@ def _forward(
         with no_grad():
             return [model(ids, mask).last_hidden_state.numpy() for ids, mask in arrays]
 
+    def difference(others: list[np.ndarray]) -> float:
+        return max(
+            float(np.abs((mine - other) * mask[:, :, None]).max())  # padding means nothing
+            for mine, other, (_, mask) in zip(ours(), others, inputs, strict=True)
+        )
+
+    def in_onnxruntime() -> tuple[Work, float]:
+        session = onnx_session(model, device)
+
+        def work(_: Any = None) -> list[np.ndarray]:
+            feeds = ({"input_ids": ids, "attention_mask": mask} for ids, mask in inputs)
+            return [session.run(["last_hidden_state"], feed)[0] for feed in feeds]
+
+        return work, difference(work())
+
     def theirs(_: Any = None) -> list[np.ndarray]:
         with torch.inference_mode():
             return [twin(ids, mask).last_hidden_state.cpu().numpy() for ids, mask in tensors]
 
-    difference = max(
-        float(np.abs((mine - other) * mask[:, :, None]).max())  # padding means nothing
-        for mine, other, (_, mask) in zip(ours(), theirs(), inputs, strict=True)
-    )
     return Prepared(
-        ours, {"torch": theirs}, {"torch": difference}, note=_filling(inputs) if shortest else ""
+        ours,
+        {"torch": theirs},
+        {"torch": difference(theirs())},
+        note=_filling(inputs) if shortest else "",
+        on_request={"onnxruntime": in_onnxruntime},
     )
 
 
@@ -119,8 +137,7 @@ def train_step(
     with set_default_device(device):
         model = BertForSequenceClassification(sizes)
     twin = torch_twin(model, device)
-    ids, mask = _inputs(sizes.vocab_size, batch, length, shortest)
-    labels = np.random.default_rng(1).integers(0, CLASSES, batch)
+    ids, mask, labels = _examples(sizes, batch, length, shortest)
     ours = _our_step(model, [Tensor(array, device=device) for array in (ids, mask, labels)])
     theirs = _torch_step(twin, [torch.from_numpy(a).to(device) for a in (ids, mask, labels)])
     note = _filling([(ids, mask)]) if shortest else ""
@@ -140,6 +157,13 @@ def train_step(
     model.train()
     twin.train()
     return Prepared(ours, {"torch": theirs}, {"torch": difference}, note=note)
+
+
+def _examples(
+    config: Any, batch: int, length: int, shortest: int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ids, mask = _inputs(config.vocab_size, batch, length, shortest)
+    return ids, mask, np.random.default_rng(1).integers(0, CLASSES, batch)
 
 
 def _our_step(model: Any, inputs: list[Tensor]) -> Callable[..., float]:
@@ -206,22 +230,86 @@ def greedy_generation(
     return Prepared(ours, {"torch": theirs}, {"torch": difference}, note=note)
 
 
+def additions(device: str, count: int) -> Prepared:
+    """Add two vectors of 3 numbers `count` times, recorded for the backward pass."""
+    import torch
+
+    values = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
+    x, y = (Tensor(value, requires_grad=True, device=device) for value in values)
+    u, v = (torch.tensor(value, requires_grad=True, device=device) for value in values)
+
+    def ours(_: Any = None) -> np.ndarray:
+        for _ in range(count):
+            total = x + y
+        return total.detach().numpy()
+
+    def theirs(_: Any = None) -> np.ndarray:
+        for _ in range(count):
+            total = u + v
+        return total.detach().cpu().numpy()
+
+    return Prepared(ours, {"torch": theirs}, {"torch": float(np.abs(ours() - theirs()).max())})
+
+
+# --- the sides of a training step, for its memory -------------------------------------------------
+
+
+def _ours_alone(batch: int, length: int, config: dict[str, Any]) -> Callable[..., float]:
+    sizes = BertConfig(**config, num_labels=CLASSES)
+    model = BertForSequenceClassification(sizes).train()
+    return _our_step(model, [Tensor(a) for a in _examples(sizes, batch, length)])
+
+
+def _torch_alone(batch: int, length: int, config: dict[str, Any]) -> Callable[..., float]:
+    import torch
+    import transformers
+
+    sizes = transformers.BertConfig(**config, num_labels=CLASSES)
+    model = transformers.BertForSequenceClassification._from_config(
+        sizes, attn_implementation="sdpa"
+    )
+    return _torch_step(
+        model.train(), [torch.from_numpy(a) for a in _examples(sizes, batch, length)]
+    )
+
+
+SIDES = {"ours": _ours_alone, "torch": _torch_alone}
+
+
 # --- transformers --------------------------------------------------------------------------------
 
 
-def torch_twin(model: Any, device: str) -> Any:
+def torch_twin(model: Any, device: str, **options: Any) -> Any:
     """Return the model of transformers with the same class, config and weights."""
     import torch
     import transformers
 
     if device != "cpu" and not torch.cuda.is_available():
         raise DeviceError(f"device {device!r}: torch finds no GPU to compare with")
-    options = {k: v for k, v in model.config.to_dict().items() if k != "model_type"}
-    config = getattr(transformers, type(model.config).__name__)(**options)
+    sizes = {k: v for k, v in model.config.to_dict().items() if k != "model_type"}
+    config = getattr(transformers, type(model.config).__name__)(**sizes)
     kind = getattr(transformers, type(model).__name__)
-    twin = kind._from_config(config, attn_implementation="sdpa")
+    if kind._supports_sdpa:
+        options["attn_implementation"] = "sdpa"
+    twin = kind._from_config(config, **options)
     copy_weights(model, twin)
     return twin.to(device)
+
+
+def onnx_session(model: Any, device: str) -> Any:
+    """Return the session of onnxruntime that runs the model, with as many threads as ours."""
+    import onnxruntime
+
+    from tinybert.export import export_onnx
+
+    if device != "cpu":
+        raise DeviceError("onnxruntime is compared on the CPU")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = share_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(model, path)
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def copy_weights(ours: Module, theirs: Any) -> None:

@@ -1,13 +1,10 @@
-"""Benchmark loading a model of 345 million parameters against transformers: time and memory."""
+"""Benchmark loading a model of 345 million parameters against transformers."""
 
 from __future__ import annotations
 
 import atexit
 import shutil
-import subprocess
-import sys
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,23 +12,12 @@ import numpy as np
 from tinybert.bench.timing import Prepared
 from tinybert.models import MegatronBertConfig, MegatronBertModel
 
-# Runs in its own process, to measure its peak memory: prints the bytes that loading added at most,
-# and the bytes of the weights.
-MEASURE = """
-import sys
-import tinybert
 
-def status(name):
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) << 10 for line in file if line.startswith(name))
-
-tinybert.MegatronBertConfig()
-before = status("VmRSS")
-model = tinybert.MegatronBertModel.from_pretrained(sys.argv[1])
-held = sum(p.data.nbytes for p in model.parameters())
-touched = sum(float(p.data.sum()) for p in model.parameters())
-print(status("VmHWM") - before, held)
-"""
+def save_random_weights(folder: str, config: dict[str, Any]) -> MegatronBertModel:
+    """Save a MegatronBERT with random weights in a folder, and return it."""
+    model = MegatronBertModel(MegatronBertConfig(**config))
+    model.save_pretrained(folder)
+    return model
 
 
 def load(device: str, config: dict[str, Any] | None = None) -> Prepared:
@@ -45,17 +31,10 @@ def load(device: str, config: dict[str, Any] | None = None) -> Prepared:
 
     folder = tempfile.mkdtemp(prefix="tinybert-bench-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    model = MegatronBertModel(MegatronBertConfig(**(config or {})))
-    model.save_pretrained(folder)
+    model = save_random_weights(folder, config or {})
     name, first = next(iter(model.state_dict().items()))
     expected = first.numpy().copy()
     del model, first
-    note = ""
-    if Path("/proc/self/status").exists():
-        script = [sys.executable, "-c", MEASURE, folder]
-        run = subprocess.run(script, capture_output=True, text=True, check=True)
-        added, held = (int(number) / 1e6 for number in run.stdout.split())
-        note = f"ours adds {added:.0f} MB to hold {held:.0f} MB of weights"
 
     def ours(_: Any = None) -> Any:
         loaded = MegatronBertModel.from_pretrained(folder, device=device)
@@ -69,4 +48,4 @@ def load(device: str, config: dict[str, Any] | None = None) -> Prepared:
     tensors = [side()[0].state_dict()[name] for side in (ours, theirs)]
     arrays = [tensors[0].numpy(), tensors[1].cpu().numpy()]
     difference = max(float(np.abs(array - expected).max()) for array in arrays)
-    return Prepared(ours, {"transformers": theirs}, {"transformers": difference}, note=note)
+    return Prepared(ours, {"transformers": theirs}, {"transformers": difference})

@@ -1,4 +1,4 @@
-"""Benchmark MEGA's moving average over a long sequence against torch's FFT."""
+"""Benchmark MEGA and its moving average over a long sequence against torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,22 @@ from typing import Any
 import numpy as np
 
 from tinybert import functional as F
-from tinybert.autograd import Tensor, no_grad
+from tinybert.autograd import Tensor, no_grad, set_default_device
+from tinybert.bench.bert import gradient_difference, torch_twin
 from tinybert.bench.timing import Prepared
+from tinybert.models import MegaConfig, MegaModel
+
+MEGA: dict[str, Any] = {
+    "vocab_size": 1000,
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "use_chunking": True,
+    "chunk_size": 128,
+    "dropout_prob": 0.0,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "nffn_activation_dropout_prob": 0.0,
+}
 
 
 def moving_average(
@@ -47,6 +61,37 @@ def moving_average(
         return [tensor.detach().cpu().numpy() for tensor in (y, *gradients)]
 
     return Prepared(ours, {"torch": theirs}, {"torch": _difference(ours(), theirs())})
+
+
+def mega_step(device: str, length: int, config: dict[str, Any] | None = None) -> Prepared:
+    """Run a MEGA in chunks of 128 tokens forward and backward; all gradients are compared."""
+    import torch
+
+    sizes = {**MEGA, **(config or {})}
+    with set_default_device(device):
+        model = MegaModel(MegaConfig(**sizes), add_pooling_layer=False).train()
+    twin = torch_twin(
+        model, device, add_pooling_layer=False
+    ).train()  # eval() would keep a graph that is freed
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, sizes["vocab_size"], (1, length))
+    cotangent = rng.standard_normal((1, length, sizes["hidden_size"])).astype(np.float32) / length
+    our_inputs = [Tensor(array, device=device) for array in (ids, cotangent)]
+    their_inputs = [torch.from_numpy(array).to(device) for array in (ids, cotangent)]
+
+    def step(a_model: Any, inputs: list[Any]) -> Any:
+        a_model.zero_grad()
+        y = a_model(inputs[0]).last_hidden_state
+        y.backward(inputs[1])
+        return y.detach()
+
+    gap = np.abs(step(model, our_inputs).numpy() - step(twin, their_inputs).cpu().numpy()).max()
+    difference = max(float(gap), gradient_difference(model, twin))
+    return Prepared(
+        lambda _=None: step(model, our_inputs),
+        {"torch": lambda _=None: step(twin, their_inputs)},
+        {"torch": difference},
+    )
 
 
 def convolution(device: str, length: int, features: int) -> Prepared:

@@ -1,20 +1,15 @@
-"""Benchmark a whole step of pre-training against torch and transformers: time and peak memory."""
+"""Benchmark a whole step of pre-training against torch and transformers."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinybert.autograd import set_default_device
 from tinybert.bench.bert import LEARNING_RATE, MINILM, copy_weights, gradient_difference
-from tinybert.bench.machine import share_threads
 from tinybert.bench.timing import Prepared
 from tinybert.models import BertConfig, BertForMaskedLM
 from tinybert.optim import AdamW, clip_grad_norm_
@@ -23,10 +18,6 @@ from tinybert.training.batches import Batch
 from tinybert.training.masking import IGNORED
 
 Side = Callable[..., tuple[Any, Callable[..., float]]]  # returns a model and its step
-
-# Runs in its own process, to measure its peak memory.
-MEASURE = "import sys; from tinybert.bench import pretraining; pretraining.measure(sys.argv[1])"
-STEPS_MEASURED = 2  # the first one allocates the state of AdamW
 
 
 def pretrain(
@@ -52,12 +43,7 @@ def pretrain(
         twin.train()
     model.train()
     steps = {name: step for name, (_, step) in made.items()}
-    note = ""
-    if device == "cpu" and Path("/proc/self/status").exists():
-        peaks = {name: _peak(name, batch, length, options) for name in SIDES}
-        each = ", ".join(f"{name} {peak / 1e6:.0f} MB" for name, peak in peaks.items())
-        note = f"memory that training adds at most: {each}"
-    return Prepared(ours, steps, differences, note=note, tokens=batch * length)
+    return Prepared(ours, steps, differences, tokens=batch * length)
 
 
 def _ours(device: str, batch: int, length: int, options: dict[str, Any]) -> Any:
@@ -133,34 +119,3 @@ def _batches(batch: int, length: int, vocab_size: int) -> Batches:
         return {"input_ids": inputs, "attention_mask": np.ones_like(rows_ids), "labels": labels}
 
     return Batches(ids, collate, batch, by_length=False)  # type: ignore[arg-type]
-
-
-# --- memory ---------------------------------------------------------------------------------------
-
-
-def _peak(name: str, batch: int, length: int, options: dict[str, Any]) -> int:
-    """Return the bytes that model and training add at most in a process of their own."""
-    request = json.dumps([name, batch, length, options])
-    command = [sys.executable, "-c", MEASURE, request]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(run.stdout)
-
-
-def measure(request: str) -> None:
-    """Print how much the peak memory of this process is above that of the imported libraries."""
-    name, batch, length, options = json.loads(request)
-    if name != "ours":
-        import transformers
-
-        share_threads()
-        assert transformers.BertForMaskedLM  # imported at its first use
-    before = _status("VmRSS")
-    _, step = SIDES[name]("cpu", batch, length, options)
-    for _ in range(STEPS_MEASURED):
-        step()
-    print(_status("VmHWM") - before)
-
-
-def _status(name: str) -> int:
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) << 10 for line in file if line.startswith(name))

@@ -12,8 +12,8 @@ import gc
 import statistics
 import time
 import tracemalloc
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 PAUSE = 0.1  # seconds, until idle threads sleep
@@ -36,6 +36,8 @@ class Prepared:
         fresh: creates a new input, for work that caches its inputs.
         note: other measurements.
         tokens: the number of tokens of a run; 0 if it is of no interest.
+        on_request: implementations that are only built when they are asked for, by library: each
+            call returns the work and the difference of its result.
     """
 
     ours: Work
@@ -44,6 +46,11 @@ class Prepared:
     fresh: Callable[[], Any] = lambda: None
     note: str = ""
     tokens: int = 0
+    on_request: dict[str, Callable[[], tuple[Work, float]]] = field(default_factory=dict)
+
+
+class CannotRun(Exception):
+    """This machine, or the comparison that was asked for, does not allow a case; says why."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +58,29 @@ class Case:
     """One benchmark.
 
     Attributes:
+        suite: the group of cases it belongs to.
         name: the name for `--only`.
         summary: one line on what is measured.
         prepare: builds all implementations on a device and compares their results.
         tolerance: the largest difference at which results agree.
+        measures: "seconds", or "bytes": then a work returns its figure instead of being timed.
     """
 
+    suite: str
     name: str
     summary: str
     prepare: Callable[[str], Prepared]
     tolerance: float
+    measures: str = "seconds"
 
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one case against one other implementation; times in seconds, one per round.
+    """The result of one case against one other implementation.
 
     Attributes:
-        agrees: whether the difference is within the tolerance; if not, nothing was timed.
+        agrees: whether the difference is within the tolerance; if not, nothing was measured.
+        ours, others: a figure for each round, in seconds or bytes.
     """
 
     case: str
@@ -79,15 +91,16 @@ class Result:
     others: list[float]
     note: str = ""
     tokens: int = 0
+    measures: str = "seconds"
 
     @property
     def noisy(self) -> bool:
-        """Whether the times vary too much to be reliable."""
+        """Whether the figures vary too much to be reliable."""
         return any(max(t) > NOISY * min(t) for t in (self.ours, self.others) if t)
 
     @property
     def ratio(self) -> float:
-        """The median over the rounds of our time / their time; below 1 tinybert is faster."""
+        """The median over the rounds of our figure / theirs; below 1 tinybert needs less."""
         pairs = zip(self.ours, self.others, strict=True)
         return statistics.median(mine / other for mine, other in pairs)
 
@@ -110,43 +123,71 @@ class Result:
         if self.note:
             result["note"] = self.note
         if self.agrees:
-            result |= {"ours": spread(self.ours), "theirs": spread(self.others)}
+            key = "times" if self.measures == "seconds" else self.measures
+            result |= {"ours": spread(self.ours, key), "theirs": spread(self.others, key)}
             result |= {"ratio": self.ratio, "noisy": self.noisy}
         if self.tokens_per_second:
             result["tokens_per_second"] = self.tokens_per_second
         return result
 
 
-def spread(times: list[float]) -> dict[str, Any]:
-    """Return median, minimum, maximum, and all times."""
-    median = statistics.median(times)
-    return {"median": median, "min": min(times), "max": max(times), "times": times}
+def spread(figures: list[float], key: str = "times") -> dict[str, Any]:
+    """Return median, minimum, maximum, and under `key` all figures."""
+    median = statistics.median(figures)
+    return {"median": median, "min": min(figures), "max": max(figures), key: figures}
 
 
-def run_case(case: Case, device: str = "cpu", runs: int = ROUNDS) -> list[Result]:
-    """Prepare, compare and time one case; return one Result for each other implementation.
+def run_case(
+    case: Case, device: str = "cpu", runs: int = ROUNDS, against: Collection[str] = ()
+) -> list[Result]:
+    """Prepare, compare and measure one case; return one Result for each other implementation.
 
-    Raises ImportError, FetchError or DeviceError if the case cannot run.
+    Args:
+        against: the libraries to compare with; all that are not `on_request` if it is empty.
+
+    Raises ImportError, FetchError, DeviceError or CannotRun if the case cannot run.
     """
     prepared = case.prepare(device)
-    agrees = all(difference <= case.tolerance for difference in prepared.differences.values())
-    sides = {"": prepared.ours, **prepared.others}
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    if agrees:
-        times = interleave(sides, runs, prepared.fresh)
+    others, differences = _compared_with(prepared, against)
+    agrees = all(difference <= case.tolerance for difference in differences.values())
+    sides = {"": prepared.ours, **others}
+    figures: dict[str, list[float]] = {name: [] for name in sides}
+    if agrees and case.measures == "seconds":
+        figures = interleave(sides, runs, prepared.fresh)
+    elif agrees:
+        for _ in range(runs):
+            for name, work in sides.items():
+                figures[name].append(work(prepared.fresh()))
     return [
         Result(
             case.name,
             name,
             difference,
             agrees,
-            times[""],
-            times[name],
+            figures[""],
+            figures[name],
             prepared.note,
             prepared.tokens,
+            case.measures,
         )
-        for name, difference in prepared.differences.items()
+        for name, difference in differences.items()
     ]
+
+
+def _compared_with(
+    prepared: Prepared, against: Collection[str]
+) -> tuple[dict[str, Work], dict[str, float]]:
+    """Return the other implementations that are of the libraries `against`, and differences."""
+    names = [n for n in prepared.others if not against or n.partition(",")[0] in against]
+    others = {name: prepared.others[name] for name in names}
+    differences = {name: prepared.differences[name] for name in names}
+    for library, build in prepared.on_request.items():
+        if library in against:
+            others[library], differences[library] = build()
+    if not others:
+        possible = {n.partition(",")[0] for n in prepared.others} | {*prepared.on_request}
+        raise CannotRun(f"compares with {', '.join(sorted(possible))}")
+    return others, differences
 
 
 def interleave(

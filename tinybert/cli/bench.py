@@ -8,35 +8,54 @@ import sys
 from typing import Any
 
 from tinybert.backend import DeviceError, parse_device
-from tinybert.bench import CASES, ROUNDS, Case, Result, run_case
+from tinybert.bench import CASES, LIBRARIES, ROUNDS, SUITES, CannotRun, Case, Result, run_case
 from tinybert.bench.machine import describe, share_threads
 from tinybert.checks import check_integer
+from tinybert.cli.bench_chart import save_ratios
 from tinybert.cli.command import Command, add_device_argument, add_json_argument, optional
+from tinybert.cli.figures import SUFFIXES, figure_path
 from tinybert.cli.terminal import print_json, table, terminal_width, wrap
 from tinybert.fetch import FetchError
 
 DETAILS = """\
 Runs each case with tinybert and with torch, transformers or tokenizers in
 turns, after checking that the results agree. ratio is our time divided by
-theirs, the median over the rounds: below 1 tinybert is faster. All use the
-same number of threads, which OMP_NUM_THREADS=4 tinybert bench sets. Needs
-torch and transformers (pip install "tinybert[test]"). The exit code is 1 if
-results disagree.
+theirs, the median over the rounds: below 1 tinybert is faster. The suite
+memory compares the peak memory of processes instead. All use the same number
+of threads, which OMP_NUM_THREADS=4 tinybert bench sets. Needs torch and
+transformers (pip install "tinybert[test]"). onnxruntime is compared only if
+--against names it, in the suites forward, latency and ragged. The exit code is
+1 if results disagree.
 
-cases:
-""" + "\n".join(f"  {case.name:18} {case.summary}" for case in CASES)
+suites and their cases:
+""" + "\n".join(
+    f"{suite}\n" + "\n".join(f"  {c.name:18} {c.summary}" for c in CASES if c.suite == suite)
+    for suite in SUITES
+)
 
 EXAMPLE = """\
   $ tinybert bench --only minilm-forward
   ...
   case            against  max diff           ours ms         theirs ms  ratio
-  minilm-forward  torch     1.4e-06  190 (183 to 217)  114 (100 to 135)   1.61"""
+  minilm-forward  torch     1.4e-06  190 (183 to 217)  114 (100 to 135)   1.61
+
+  $ tinybert bench forward latency --against torch,onnxruntime \\
+      --plot bench.png"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --only, --runs, --device, --json, --markdown."""
+    """Add the suites, --only, --against, --runs, --device, --json, --markdown, --plot."""
+    parser.add_argument(
+        "suites", nargs="*", metavar="SUITE", help=f"run only {', '.join(SUITES)} (default: all)"
+    )
     parser.add_argument(
         "--only", nargs="+", metavar="CASE", default=[], help="run only these cases"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="LIBRARIES",
+        default="",
+        help="compare only with these, separated by commas: " + ", ".join(LIBRARIES),
     )
     parser.add_argument(
         "--runs",
@@ -46,16 +65,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="timed rounds, after a warm-up (default: %(default)s)",
     )
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help=f"also save a chart of the ratios ({', '.join(SUFFIXES)})",
+    )
     add_device_argument(parser)
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the selected cases; return 1 if results disagree. ValueError if no case could run."""
-    cases = _selected(args.only)
+    cases = _selected(args.suites, args.only)
+    against = _libraries(args.against)
     check_integer("--runs", args.runs, 1)
     for module in ("torch", "transformers"):
         optional(module, "test", "bench")
+    plot = figure_path("--plot", args.plot)
     parse_device(args.device)
     machine = describe() | {"threads": share_threads(), "device": args.device}
     if not args.json:
@@ -65,8 +91,8 @@ def run(args: argparse.Namespace) -> int:
     for case in cases:
         print(f"{case.name}: {case.summary} ...", file=sys.stderr, flush=True)
         try:
-            results += run_case(case, args.device, args.runs)
-        except (ImportError, FetchError, DeviceError) as reason:
+            results += run_case(case, args.device, args.runs, against)
+        except (ImportError, FetchError, DeviceError, CannotRun) as reason:
             skipped[case.name] = str(reason)
     if not results:
         raise ValueError("; ".join(f"{name}: {reason}" for name, reason in skipped.items()))
@@ -75,15 +101,29 @@ def run(args: argparse.Namespace) -> int:
         print_json({"machine": machine, "cases": cases_run, "skipped": skipped})
     else:
         print("\n".join((_markdown if args.markdown else _table)(results, skipped)))
+    if plot:
+        title = f"{machine['cpu']}, {machine['threads']} thread(s), torch {machine['torch']}"
+        save_ratios(plot, results, title)
     return 0 if all(result.agrees for result in results) else 1
 
 
-def _selected(names: list[str]) -> list[Case]:
-    known = {case.name: case for case in CASES}
-    unknown = [name for name in names if name not in known]
-    if unknown:
+def _selected(suites: list[str], names: list[str]) -> list[Case]:
+    """Return the cases of the suites and those of --only; all if none is named."""
+    if unknown := [suite for suite in suites if suite not in SUITES]:
+        raise ValueError(f"SUITE must be of {', '.join(SUITES)}, got {unknown[0]!r}")
+    known = [case.name for case in CASES]
+    if unknown := [name for name in names if name not in known]:
         raise ValueError(f"--only must be cases of {', '.join(known)}, got {unknown[0]!r}")
-    return [known[name] for name in names] if names else list(CASES)
+    if not suites and not names:
+        return list(CASES)
+    return [case for case in CASES if case.suite in suites or case.name in names]
+
+
+def _libraries(text: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    if unknown := [name for name in names if name not in LIBRARIES]:
+        raise ValueError(f"--against must be of {', '.join(LIBRARIES)}, got {unknown[0]!r}")
+    return names
 
 
 def _machine_lines(machine: dict[str, Any]) -> list[str]:
@@ -97,8 +137,8 @@ def _machine_lines(machine: dict[str, Any]) -> list[str]:
 
 
 LEGEND = (
-    "ms: median (minimum to maximum); ratio: our time / theirs, the median over the rounds; "
-    "below 1 tinybert is faster"
+    "ms (MB for memory): median (minimum to maximum); ratio: ours / theirs, the median over the "
+    "rounds; below 1 tinybert is faster, or needs less"
 )
 
 
@@ -108,7 +148,7 @@ def _table(results: list[Result], skipped: dict[str, str]) -> list[str]:
     for result in results:
         row = [result.case, result.other, f"{result.difference:.1e}"]
         if result.agrees:
-            row += [_milliseconds(result.ours), _milliseconds(result.others)]
+            row += [_spread(figures, result.measures) for figures in (result.ours, result.others)]
             row += [f"{result.ratio:.2f}"]
         else:
             row += ["-", "-", "DISAGREES"]
@@ -128,7 +168,7 @@ def _markdown(results: list[Result], skipped: dict[str, str]) -> list[str]:
     for result in results:
         cells = [f"`{result.case}`, against {result.other}"]
         if result.agrees:
-            cells += [_milliseconds(result.ours), _milliseconds(result.others)]
+            cells += [_spread(figures, result.measures) for figures in (result.ours, result.others)]
             cells += [f"{result.ratio:.2f}"]
         else:
             cells += ["", "", "disagrees"]
@@ -149,10 +189,12 @@ def _notes(results: list[Result]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(notes))  # the results of a case share its note
 
 
-def _milliseconds(times: list[float]) -> str:
-    median, low, high = (1000 * f(times) for f in (statistics.median, min, max))
+def _spread(figures: list[float], measures: str) -> str:
+    """Return median and range: seconds in ms without a unit, as the header has it; bytes in MB."""
+    factor, unit = (1e3, "") if measures == "seconds" else (1e-6, " MB")
+    median, low, high = (factor * f(figures) for f in (statistics.median, min, max))
     digits = 0 if low >= 100 else 1 if low >= 1 else 3
-    return f"{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{median:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

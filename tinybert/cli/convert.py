@@ -114,10 +114,10 @@ def run(args: argparse.Namespace) -> int:
         checked = check_model(config.options if config else None, checkpoint)
         origins: dict[str, str] = {}
         origin = resolve(folder_of(source), COMPANIONS)  # an adapter's base, if it has none
-        companions = _companions(origin)
+        copied = companions(origin)
 
         def replaced(folder: Path) -> list[Path]:
-            older = [folder / name for name in _companions(folder)] if companions else []
+            older = [folder / name for name in companions(folder)] if copied else []
             return weight_files(folder) + older
 
         with saving(target, replaced) as folder:
@@ -126,9 +126,9 @@ def run(args: argparse.Namespace) -> int:
                 plain = "float32" if isinstance(checkpoint, QuantizedCheckpoint) else None
                 _write_config(config.options, folder, args.dtype or plain)
                 origins[CONFIG] = "copied" if config.origin == CONFIG else f"from {config.origin}"
-            for name in companions:
+            for name in copied:
                 _copy(origin / name, folder / name)
-            origins |= dict.fromkeys(companions, "copied")
+            origins |= dict.fromkeys(copied, "copied")
             files = {
                 file.relative_to(folder).as_posix(): file.stat().st_size
                 for file in sorted(folder.rglob("*"))
@@ -243,7 +243,7 @@ def _write_config(options: dict[str, Any], folder: Path, dtype: str | None) -> N
         file.write(text + "\n")
 
 
-def _companions(folder: Path) -> list[str]:
+def companions(folder: Path) -> list[str]:
     """Return the names of the files of a folder that belong to a model besides its weights."""
     files = {file for pattern in COMPANIONS for file in folder.glob(pattern) if file.is_file()}
     return sorted(file.relative_to(folder).as_posix() for file in files)

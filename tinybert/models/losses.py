@@ -52,7 +52,7 @@ def position_loss(logits: Tensor, positions: Any, name: str) -> Tensor:
     Positions from T on are ignored, and negative ones count as 0 (as in transformers).
     """
     batch, length = logits.shape
-    target = _in_shape(name, integers(name, positions, logits.device), (batch,))
+    target = in_shape(name, integers(name, positions, logits.device), (batch,))
     target = as_tensor(target.data.clip(0, length))
     _warn_if_all_ignored(name, target, length)
     return F.cross_entropy(logits, target, ignore_index=length)
@@ -75,7 +75,7 @@ def sequence_loss(logits: Tensor, labels: Any, config: Any) -> Tensor:
         kind = "regression" if logits.shape[-1] == 1 else kind + "_label_classification"
     if kind == "single_label_classification":
         return class_loss(logits, given)
-    given = _in_shape("labels", given, logits.shape).to(logits.dtype)
+    given = in_shape("labels", given, logits.shape).to(logits.dtype)
     if kind == "regression":
         return F.mse_loss(logits, given)
     wrong = ~((given.data >= 0) & (given.data <= 1))  # nan too
@@ -86,14 +86,15 @@ def sequence_loss(logits: Tensor, labels: Any, config: Any) -> Tensor:
 
 def _cross_entropy(logits: Tensor, ids: Tensor, name: str) -> Tensor:
     _warn_if_all_ignored(name, ids, IGNORED)
-    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), ids.reshape(-1))
+    rows = logits.reshape(-1, logits.shape[-1])
+    return F.cross_entropy(rows, ids.reshape(-1), is_checked=True)
 
 
 def _class_numbers(
     name: str, labels: Any, shape: tuple[int, ...], classes: int, device: str
 ) -> Tensor:
     """Return labels as integers in `shape`, each from 0 to classes - 1 or -100."""
-    ids = _in_shape(name, integers(name, labels, device), shape)
+    ids = in_shape(name, integers(name, labels, device), shape)
     array = ids.data
     wrong = (array != IGNORED) & ((array < 0) | (array >= classes))
     if bool(wrong.any()):
@@ -104,7 +105,7 @@ def _class_numbers(
     return ids
 
 
-def _in_shape(name: str, labels: Tensor, shape: tuple[int, ...]) -> Tensor:
+def in_shape(name: str, labels: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return labels in `shape`; axes of size 1 may be added or missing."""
     if [n for n in labels.shape if n != 1] != [n for n in shape if n != 1]:
         raise ValueError(f"{name} must have shape {shape}, got {labels.shape}")
@@ -112,5 +113,5 @@ def _in_shape(name: str, labels: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _warn_if_all_ignored(name: str, labels: Tensor, ignored: int) -> None:
-    if labels.size and bool((labels.data == ignored).all()):
+    if labels.data.size and bool((labels.data == ignored).all()):
         warn_caller(f"all {name} are ignored, so the loss is nan")

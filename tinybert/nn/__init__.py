@@ -1,5 +1,6 @@
 """Neural-network layers: `Module`, and the layers that the models are built of."""
 
+from tinybert.nn import functional
 from tinybert.nn.cache import KeyValueCache
 from tinybert.nn.ema import DampedEMA
 from tinybert.nn.layers import Dropout, Embedding, LayerNorm, Linear
@@ -23,4 +24,5 @@ __all__ = [
     "RMSNorm",
     "ScaleNorm",
     "Sequential",
+    "functional",
 ]

@@ -35,7 +35,7 @@ import numpy as np
 
 from tinybert.atomic import saving
 from tinybert.autograd import Tensor, as_tensor, get_default_device
-from tinybert.backend import Rewind, is_array, parse_device
+from tinybert.backend import drawing_from, is_array, parse_device
 from tinybert.checks import check_choice, check_integer
 from tinybert.formats.flax.writing import save_msgpack
 from tinybert.frontends.flax import cache as caches
@@ -308,7 +308,11 @@ class FlaxBertPreTrainedModel:
                 "train=True needs dropout_rng, a seed or a key such as PRNGKey(0): the config has "
                 "dropout"
             )
-        return Rewind(module.device, seed_of(key, "dropout_rng"))
+        seed = seed_of(key, "dropout_rng")
+        cpu, (device, index) = parse_device("cpu")[0], parse_device(module.device)
+        return drawing_from(
+            {"cpu:0": cpu.new_generator(seed), f"{device.name}:{index}": device.new_generator(seed)}
+        )
 
     # --- the cache of a decoder -------------------------------------------------------------------
 

@@ -133,7 +133,7 @@ class NemotronModel(NemotronPreTrainedModel, BaseModel):
     def cache_shape(self, batch: int) -> CacheShape:
         """Return the sizes of the cache for a batch."""
         config = self.config
-        heads = [config.num_key_value_heads] * config.num_hidden_layers
+        heads = [layer.self_attn.groups for layer in self.layers]
         return CacheShape(batch, heads, config.head_dim or 0)
 
     def read_attention_mask(self, mask: Tensor | None, call: Call) -> tuple[Tensor | None, bool]:

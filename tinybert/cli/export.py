@@ -1,0 +1,97 @@
+"""`tinybert export`: write a model as an ONNX file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from tinybert.atomic import atomic_write
+from tinybert.cli.command import Command, add_json_argument
+from tinybert.cli.convert import CONFIG, companions
+from tinybert.cli.terminal import human_size, print_json
+from tinybert.export import export_onnx
+from tinybert.export.model import input_shapes
+from tinybert.export.operations import OPSET
+from tinybert.hub import resolve
+from tinybert.models import AutoConfig
+from tinybert.models.auto import class_of
+
+DETAILS = """\
+Writes MODEL, a folder or a model's name, as FILE in the ONNX format, opset 17,
+for onnxruntime and other run times. The class is that of config.json, with its
+head. Batch size and length are free. Padding is computed, not left at 0; caches
+are not exported. config.json and the files of the tokenizer are copied next to
+FILE. Weights of more than 2 GB go into FILE.data. Needs the package onnx: pip
+install "tinybert[onnx]"."""
+
+EXAMPLE = """\
+  $ tinybert export embedded embedded-onnx/model.onnx
+  embedded (BertForMaskedLM) -> embedded-onnx/model.onnx, opset 17
+    inputs   input_ids, attention_mask, token_type_ids
+    outputs  logits
+    config.json, special_tokens_map.json, tokenizer_config.json, vocab.txt copied"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add MODEL, FILE, --hidden-states, --attentions, --external-data, --force, --json."""
+    parser.add_argument("model", metavar="MODEL", help="a model's folder or name")
+    parser.add_argument("file", metavar="FILE", help="the file to write, such as model.onnx")
+    parser.add_argument("--hidden-states", action="store_true", help="add them to the outputs")
+    parser.add_argument("--attentions", action="store_true", help="add them to the outputs")
+    parser.add_argument(
+        "--external-data", action="store_true", help="write the weights into FILE.data"
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the model and the files next to it, and print what was written."""
+    source, target = resolve(args.model), Path(os.path.expanduser(args.file))
+    config = AutoConfig.from_pretrained(source)
+    names = [CONFIG, *companions(source)]
+    folder = target.parent
+    if source.resolve() == folder.resolve():
+        names = []  # they are there
+    if not args.force:
+        for file in (target, *(folder / name for name in names)):
+            if file.exists():
+                raise ValueError(f"{file} exists: use --force to replace it, or give another FILE")
+    model = class_of(config).from_pretrained(source)
+    folder.mkdir(parents=True, exist_ok=True)
+    outputs = export_onnx(
+        model,
+        target,
+        output_hidden_states=args.hidden_states,
+        output_attentions=args.attentions,
+        external_data=True if args.external_data else None,
+    )
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        with open(source / name, "rb") as original, atomic_write(folder / name) as copy:
+            shutil.copyfileobj(original, copy)
+    result = {
+        "model": args.model,
+        "class": type(model).__name__,
+        "file": str(target),
+        "bytes": target.stat().st_size,
+        "opset": OPSET,
+        "inputs": list(input_shapes(model)),
+        "outputs": outputs,
+        "copied": names,
+    }
+    if args.json:
+        print_json(result)
+        return 0
+    size = human_size(target.stat().st_size)
+    print(f"{args.model} ({result['class']}) -> {target}, {size}, opset {OPSET}")
+    print(f"  inputs   {', '.join(input_shapes(model))}")
+    print(f"  outputs  {', '.join(outputs)}")
+    if names:
+        print(f"  {', '.join(names)} copied")
+    return 0
+
+
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

@@ -1,0 +1,110 @@
+"""The random numbers of dropout on several ranks: the ones that a single process would draw.
+
+Every part of the model (the embeddings, each layer, the head) has a stream of its own, from a key:
+
+    (seed, step, number of the micro-batch in the step, number of the part)
+
+No rank has to draw for parts that it does not have, and layers that are recomputed in backward find
+their stream again. Inside a part, a rank that computes a share of an array draws for the whole, and
+keeps its share:
+
+    hidden states (B, T, D)         the same on all tensor-parallel ranks: the same numbers; with
+                                    sequence parallelism the rank's tokens of them
+    attention weights (B, H, T, T)  the rank's heads of them
+
+So a grid of any shape, and one process, drop the same elements. (Megatron-LM has one stream for
+what ranks share and one for what they do not, which gives other masks on other grids.)
+
+Source   Shoeybi et al. 2019, arXiv:1909.08053, appendix B.2, "Random number generation"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tinybert.backend import drawing_from, generator, parse_device
+from tinybert.parallel.grid import Grid
+
+HEADS = 1  # the axis of attention weights (B, H, Tq, Tk), also in groups (B, G, R, Tq, Tk)
+TOKENS = 1  # the axis of hidden states (B, T, D)
+
+
+class Stream:
+    """The generator of one micro-batch on this rank, with the methods that dropout uses.
+
+    Args:
+        key: seed, step and micro-batch.
+        grid: the rank's groups.
+        device: the device of the numbers.
+    """
+
+    def __init__(self, key: tuple[int, int, int], grid: Grid, device: str) -> None:
+        self.key, self.device, self.tensor = key, device, (grid.tensor.rank, grid.tensor.size)
+        self.start(0, False)
+
+    def start(self, part: int, sequence: bool) -> None:
+        """Start the stream of a part; with `sequence` its tokens are divided among the ranks."""
+        self.new = parse_device(self.device)[0].new_generator((*self.key, part))
+        self.sequence = sequence
+
+    def random(self, shape: tuple[int, ...], dtype: Any = "float64") -> Any:
+        """Return this rank's share of uniform numbers, of the shape of the share."""
+        if len(shape) == 4:
+            return Share(self.new, self.tensor, HEADS).random(shape, dtype)
+        if len(shape) == 3 and self.sequence:
+            return Share(self.new, self.tensor, TOKENS).random(shape, dtype)
+        return self.new.random(shape, dtype=dtype)
+
+    def integers(self, high: int) -> SharedSeed:
+        """Return a seed below `high`, whose generators draw this rank's heads."""
+        seed = SharedSeed(self.new.integers(high))
+        seed.tensor = self.tensor
+        return seed
+
+
+class SharedSeed(int):
+    """A seed from which each rank draws the numbers of its attention heads."""
+
+    tensor: tuple[int, int]
+
+    def shared(self, new: Any) -> Share:
+        """Return the rank's share of a generator made from this seed."""
+        return Share(new, self.tensor, HEADS)
+
+
+class Share:
+    """A generator of one rank's part, along an axis, of random numbers for all ranks.
+
+    Args:
+        new: the generator that all ranks have.
+        part: the number of the part, and of how many equal parts.
+        axis: that the parts divide.
+    """
+
+    def __init__(self, new: Any, part: tuple[int, int], axis: int) -> None:
+        self.new, self.part, self.axis = new, part, axis
+
+    def random(self, shape: tuple[int, ...], dtype: Any = "float64") -> Any:
+        """Return the rank's part, of this shape, of uniform numbers for all ranks."""
+        (index, count), axis, own = self.part, self.axis, shape[self.axis]
+        whole = self.new.random((*shape[:axis], own * count, *shape[axis + 1 :]), dtype=dtype)
+        return whole[(slice(None),) * axis + (slice(index * own, (index + 1) * own),)]
+
+
+@contextmanager
+def micro_batch(grid: Grid, seed: int, step: int, number: int, device: str) -> Iterator[None]:
+    """Draw the numbers of dropout for one micro-batch of one step in the `with` block."""
+    name = "{}:{}".format(*((backend := parse_device(device))[0].name, backend[1]))
+    streams = {key: Stream((seed, step, number), grid, key) for key in ("cpu:0", name)}
+    with drawing_from(streams):
+        yield
+
+
+def start_part(device: str, part: int, sequence: bool) -> None:
+    """Start the stream of a part of the model; nothing happens outside of `micro_batch`."""
+    for name in {"cpu", device}:
+        stream = generator(name)
+        if isinstance(stream, Stream):
+            stream.start(part, sequence)
