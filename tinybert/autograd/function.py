@@ -96,9 +96,10 @@ class Function:
         watcher = current.observer if observed else None
         started = 0.0 if watcher is None else perf_counter()
         node = cls()
-        recorded = current.grad_enabled
-        needs = [recorded and isinstance(value, Tensor) and value.requires_grad for value in inputs]
-        node.needs_input_grad = tuple(needs)
+        needs = (False,) * len(inputs)
+        if current.grad_enabled:
+            needs = tuple([isinstance(value, Tensor) and value.requires_grad for value in inputs])
+        node.needs_input_grad = needs
         try:
             result = node.forward(*arrays, **options)
         except ValueError as error:
@@ -107,6 +108,8 @@ class Function:
             shapes = " and ".join(str(array.shape) for array in arrays if is_array(array))
             raise ValueError(f"{cls.__name__}: the shapes {shapes} do not broadcast") from error
         several = isinstance(result, tuple)
+        if watcher is None and not several and True not in needs:
+            return _as_tensor(result, inputs, arrays)
         outputs = [_as_tensor(y, inputs, arrays) for y in (result if several else (result,))]
         if True in needs:
             node._connect(inputs, arrays, outputs)
