@@ -101,6 +101,20 @@ def test_pretrain_reports_once_and_an_error_ends_all(corpus, tmp_path):
 
 @needs_mpi
 @pytest.mark.slow
+def test_embed_divides_the_texts(corpus, tmp_path):
+    texts = (corpus / "text.txt").read_text().splitlines()[:7]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    for ranks, name in ((1, "one.npy"), (3, "three.npy")):
+        options = ("--file", tmp_path / "texts.txt", "--output", tmp_path / name)
+        code, output = finish(start(ranks, "tinybert", "embed", *options))
+        assert (code, output.count("saved to")) == (0, 1), output
+    one, three = (np.load(tmp_path / name) for name in ("one.npy", "three.npy"))
+    assert one.shape[0] == 7
+    np.testing.assert_allclose(three, one, rtol=0, atol=1e-5)
+
+
+@needs_mpi
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="finds the ranks in /proc")
 def test_a_killed_rank_ends_the_job_which_resumes_bit_for_bit(corpus, tmp_path):
     grid = ("--data", 2, "--zero")

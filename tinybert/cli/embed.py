@@ -17,6 +17,7 @@ from tinybert.cli.command import (
     check_output_file,
     read_texts,
 )
+from tinybert.cli.ranks import is_first, on_ranks, shared
 from tinybert.cli.terminal import human_size, pad, print_json, shorten, table, terminal_width
 from tinybert.embedding import SentenceEmbedder
 from tinybert.hub import WEIGHT_FILES, resolve
@@ -31,7 +32,10 @@ Computes one vector for each text; similar texts get similar vectors. Texts
 come from the arguments, or one per line from --file or standard input. The
 pooling of token features is that of the model's folder (sentence-transformers
 format), by default the mean over tokens; it is printed with the file that it
-comes from. Longer texts than the model takes are cut, with a warning."""
+comes from. Longer texts than the model takes are cut, with a warning.
+
+On several ranks of MPI each computes a part of --file:
+mpiexec -n 4 tinybert embed --file texts.txt --output vectors.npy"""
 
 EXAMPLE = """\
   $ tinybert embed "A cat sat." "Rain again."
@@ -69,7 +73,10 @@ def run(args: argparse.Namespace) -> int:
     texts = read_texts(args)
     folder = resolve(args.model, WEIGHT_FILES)
     embedder = SentenceEmbedder.from_pretrained(folder, device=args.device)
-    vectors = embedder.encode(texts, batch_size=args.batch_size)
+    size = args.batch_size
+    vectors = shared(args, texts, lambda own: embedder.encode(own, batch_size=size))
+    if not is_first(args):
+        return 0
     result: dict[str, Any] = {"model": str(folder), "shape": list(vectors.shape)}
     result |= {"pooling": embedder.pooling, "pooling_source": embedder.pooling_source}
     result |= {"normalised": embedder.normalise}
@@ -115,4 +122,4 @@ def _table(texts: list[str], vectors: np.ndarray) -> list[str]:
     return lines
 
 
-COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run))

@@ -7,14 +7,16 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tinybert.checks import check_integer
 from tinybert.cli.command import USER_ERRORS
 from tinybert.parallel import mpi
-from tinybert.parallel.grid import Grid
+from tinybert.parallel.grid import Grid, span
 from tinybert.parallel.trainer import ParallelTrainer
 from tinybert.training import Trainer, TrainingConfig
 
@@ -49,7 +51,7 @@ def on_ranks(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Nam
 
     def run_rank(args: argparse.Namespace) -> int:
         args.grid = None
-        sizes = {name: getattr(args, name) for name in SIZES}
+        sizes = {name: getattr(args, name, None) for name in SIZES}
         for name, size in sizes.items():
             check_integer(f"--{name}", size, 1, optional=True)
         ranks = 1
@@ -86,6 +88,16 @@ def on_ranks(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Nam
 def is_first(args: argparse.Namespace) -> bool:
     """Whether this process reports: the only one, or rank 0."""
     return args.grid is None or args.grid.world.rank == 0
+
+
+def shared(args: argparse.Namespace, items: Sequence[Any], compute: Callable[[Any], Any]) -> Any:
+    """Return `compute(items)`, an array with a row for each item; each rank computes a part."""
+    if args.grid is None:
+        return compute(items)
+    world = args.grid.world
+    own = items[span(len(items), world.size, world.rank)]
+    parts = world.gather_objects(compute(own) if len(own) else None)
+    return np.concatenate([part for part in parts if part is not None])
 
 
 def first_alone(args: argparse.Namespace, make: Callable[[], Any]) -> Any:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor
+from tinybert.backend import array_module
 from tinybert.models.arguments import argument_names
 from tinybert.nn import Module
 from tinybert.parallel.grid import Grid, span
@@ -35,14 +36,15 @@ class Nothing(Module):
     the hidden states received from the stage before replace.
     """
 
-    def __init__(self, size: int, dtype: Any) -> None:
+    def __init__(self, size: int, dtype: Any, device: str) -> None:
         super().__init__()
-        self.size, self.weight = size, as_tensor(np.zeros((), dtype))
+        self.size, self.weight = size, as_tensor(np.zeros((), dtype), device)
 
     def forward(self, x: Tensor, *rest: Any, name: str = "") -> Tensor:
         if x.ndim == 3:
             return x
-        return as_tensor(np.broadcast_to(self.weight.numpy(), (*x.shape, self.size)))
+        zero = self.weight.data
+        return as_tensor(array_module(zero).broadcast_to(zero, (*x.shape, self.size)))
 
 
 class Inbox:
@@ -80,7 +82,7 @@ def cut_stage(model: Any, grid: Grid, inbox: Inbox) -> bool:
     for name in list(base.stack._modules):
         if int(name) not in own:
             delattr(base.stack, name)
-    nothing = Nothing(config.hidden_size, model.dtype)
+    nothing = Nothing(config.hidden_size, model.dtype, model.device)
     if not grid.is_first:
         name = "embed_tokens" if hasattr(base, "embed_tokens") else "embeddings"
         setattr(base, name, nothing)

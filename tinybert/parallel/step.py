@@ -153,7 +153,8 @@ class _Run:
         part, grid, batch = self.part, self.part.grid, self.batches[index]
         received = None
         if not grid.is_first:
-            received = as_tensor(self._receive(batch, grid.pipeline.rank - 1, FORWARD))
+            states = self._receive(batch, grid.pipeline.rank - 1, FORWARD)
+            received = as_tensor(states, part.model.device)
             received.requires_grad_(True)
         part.inbox.states = received
         number = grid.data.rank * len(self.batches) + index
