@@ -41,7 +41,15 @@ def library(code: str) -> ctypes.CDLL:
     if not path.exists():
         source, built = folder / f"{name}-{os.getpid()}.cpp", folder / f"{name}-{os.getpid()}.so"
         source.write_text(full, "utf-8")
-        command = [COMPILER or "g++", "-std=c++17", "-O1", "-w", "-shared", "-fPIC"]
+        command = [
+            COMPILER or "g++",
+            "-std=c++17",
+            "-O1",
+            "-U_FORTIFY_SOURCE",
+            "-w",
+            "-shared",
+            "-fPIC",
+        ]
         result = subprocess.run(
             [*command, str(source), "-o", str(built)], capture_output=True, text=True
         )

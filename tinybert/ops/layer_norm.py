@@ -37,19 +37,20 @@ class LayerNorm(Function):
             raise ValueError(
                 f"layer_norm: x of shape {x.shape} must end in the normalised shape {weight.shape}"
             )
-        self.shape, self.weight_shape, self.plus = x.shape, weight.shape, plus
+        self.shape, self.weight_shape = x.shape, weight.shape
+        self.plus = (plus,) if plus else ()
         wide = x if backend_of(x).name == "cuda" else widened(x)
         rows = wide.reshape(math.prod(x.shape[: x.ndim - weight.ndim]), weight.size)
         self.weight = weight.reshape(-1).astype(rows.dtype, copy=False)
         shift = array_module(x).zeros_like(self.weight) if bias is None else bias.reshape(-1)
         shift = shift.astype(rows.dtype, copy=False)
-        y, self.x_hat, self.rstd = layer_norm_forward(rows, self.weight, shift, eps, plus)
+        y, self.x_hat, self.rstd = layer_norm_forward(rows, self.weight, shift, eps, *self.plus)
         return converted(y.reshape(x.shape), x.dtype)
 
     def backward(self, dy: Any) -> Any:
         rows = dy.reshape(self.x_hat.shape).astype(self.x_hat.dtype, copy=False)
         dx, dweight, dbias = layer_norm_backward(
-            rows, self.x_hat, self.rstd, self.weight, self.plus
+            rows, self.x_hat, self.rstd, self.weight, *self.plus
         )
         need = self.needs_input_grad
         if len(self.weight_shape) > 1:

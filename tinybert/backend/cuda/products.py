@@ -149,4 +149,8 @@ def sum_of_rows(rows: Array) -> Array:
     return ones[: len(rows)] @ rows
 
 
-KERNELS = {"product": product, "linear_forward": linear_forward, "sum_of_rows": sum_of_rows}
+KERNELS: dict[str, Any] = {
+    "product": product,
+    "linear_forward": linear_forward,
+    "sum_of_rows": sum_of_rows,
+}

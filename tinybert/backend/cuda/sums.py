@@ -135,4 +135,4 @@ _JOINED = """
     sums = T(sum);
 """
 
-KERNELS = {"scatter_sum": scatter_sum}
+KERNELS: dict[str, Any] = {"scatter_sum": scatter_sum}
