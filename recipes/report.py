@@ -42,7 +42,9 @@ def main(model: str, held_out: str) -> None:
     for entry, found in zip(written["examples"]["prompts"], answers, strict=True):
         shown = found[: len(entry["answers"])]
         entry["answers"] = [
-            {"text": answer.text, "score": round(float(answer.score), DECIMALS)} for answer in shown
+            {"text": answer.text}
+            | ({} if answer.score is None else {"score": round(float(answer.score), DECIMALS)})
+            for answer in shown
         ]
     with atomic_write(folder / "card.json", "w") as file:
         file.write(json.dumps(written, indent=1, ensure_ascii=False) + "\n")

@@ -31,17 +31,30 @@ def clean_modes() -> Iterator[None]:
     assert left == expected, f"the test left grad mode, dtype, device, plain mode at {left}"
 
 
-@pytest.fixture(params=["cpu", "strict", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
-    """Each device in turn: NumPy, the strict double (`tests/strict.py`), and CuPy on a GPU."""
+@pytest.fixture(
+    params=[
+        "cpu", "strict", pytest.param("double", marks=pytest.mark.slow),
+        pytest.param("cuda", marks=pytest.mark.gpu),
+    ]
+)  # fmt: skip
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each device in turn: NumPy, the strict double of CuPy's arrays (`tests/strict.py`), the same
+    with the GPU's kernels (`tests/gpu_double`), and CuPy on a GPU.
+    """
     if request.param == "strict":
         import tests.strict  # noqa: F401  (registers the device)
+    if request.param == "double":
+        from tests.gpu_double.cupy import gpu
+
+        with gpu():
+            yield "cuda"
+        return
     if request.param == "cuda":
         try:
             backend.parse_device("cuda")
         except backend.DeviceError as reason:
             pytest.skip(str(reason))
-    return request.param
+    yield request.param
 
 
 @pytest.fixture(scope="session")

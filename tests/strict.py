@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tests.strict_array import StrictArray, plain, plain_option, quietly, wrap
+from tests.cupy_signatures import ARGUMENTS
+from tests.launches import VIEWS, launched
+from tests.strict_array import StrictArray, note, plain, plain_option, quietly, wrap
 from tinybert.backend import Backend, register_backend
 
 
@@ -25,6 +27,7 @@ def _ufunc(name: str) -> Callable[..., Any]:
 
     def call(*operands: Any, out: Any = None, dtype: Any = None) -> Any:
         arrays = [plain(operand) for operand in operands]
+        note(name, *operands)
         options = {} if dtype is None else {"dtype": dtype}
         if out is None:
             return wrap(quietly(function, *arrays, **options))
@@ -34,11 +37,24 @@ def _ufunc(name: str) -> Callable[..., Any]:
     return call
 
 
+def check_arguments(name: str, positional: int, options: dict[str, Any]) -> None:
+    """Refuse arguments that only NumPy's function has."""
+    known = ARGUMENTS[f"fft.{name}" if name in FOURIER else name].split()
+    left = known[positional:] if "**" not in known else [*known, *options]
+    wrong = [option for option in options if option not in left]
+    if wrong or positional > len(known):
+        raise TypeError(f"{name} of CuPy takes {', '.join(known)}; got {wrong or positional}")
+
+
+FOURIER = ("fft", "ifft", "rfft", "irfft")
+
+
 def _on_arrays(name: str, namespace: Any = np) -> Callable[..., Any]:
     """A function whose first argument is a device array, or a sequence of them to be joined."""
     function = getattr(namespace, name)
 
     def call(first: Any, *rest: Any, **options: Any) -> Any:
+        check_arguments(name, 1 + len(rest), options)
         several = isinstance(first, (tuple, list))
         sources = first if several else (first,)
         if not sources or not all(isinstance(source, StrictArray) for source in sources):
@@ -49,6 +65,14 @@ def _on_arrays(name: str, namespace: Any = np) -> Callable[..., Any]:
             function, arrays if several else arrays[0], *map(plain_option, rest),
             **{key: plain_option(value) for key, value in options.items()},
         )  # fmt: skip
+        if name in FOURIER:
+            _note_fourier(name, first, result, options)
+        elif name in ("concatenate", "stack", "hstack", "vstack"):
+            launched(name, len(sources))
+        elif name not in VIEWS and result is not arrays[0]:
+            launched(name)
+        if name == "empty_like":
+            poison(result)
         return wrap(result, *sources) if out is None else out
 
     return call
@@ -57,15 +81,43 @@ def _on_arrays(name: str, namespace: Any = np) -> Callable[..., Any]:
 def _creation(name: str) -> Callable[..., Any]:
     """A function that makes an array from shapes, numbers and dtypes."""
     function = getattr(np, name)
-    return lambda *args, **options: wrap(
-        function(*map(plain_option, args), **{k: plain_option(v) for k, v in options.items()})
-    )
+
+    def call(*args: Any, **options: Any) -> StrictArray:
+        check_arguments(name, len(args), options)
+        result = function(
+            *map(plain_option, args), **{k: plain_option(v) for k, v in options.items()}
+        )
+        if name == "empty":
+            poison(result)
+        else:
+            launched(name)
+        return wrap(result)
+
+    return call
+
+
+def poison(array: np.ndarray) -> None:
+    """Fill memory that has not been written to, so that no result may depend on it."""
+    array[...] = np.nan if array.dtype.kind in "fc" else array.dtype.type(77)
+
+
+def _note_fourier(name: str, x: StrictArray, result: np.ndarray, options: dict[str, Any]) -> None:
+    """Note a transform: the padding, the copy, the transform, the factor."""
+    length = (result if name == "irfft" else x).shape[-1]
+    if name != "irfft" and result.shape[-1] != (length // 2 + 1 if name == "rfft" else length):
+        launched("fft padding", 2)
+    elif name in ("irfft", "ifft") or x.base is not None or not x.flags.c_contiguous:
+        launched("fft copy")
+    launched(name)
+    if options.get("norm") == "forward" or name in ("irfft", "ifft"):
+        launched("fft factor")
 
 
 def _array(data: Any, dtype: Any = None, copy: bool = True) -> StrictArray:
     """Numbers and nested lists of numbers; a host array has to come by `Tensor.to`."""
     if isinstance(data, StrictArray):
         return data.astype(dtype or data.dtype, copy=copy)
+    launched("array")
     return StrictArray(np.array(plain_option(data), dtype=dtype))
 
 
@@ -76,14 +128,17 @@ def _asarray(data: Any, dtype: Any = None) -> StrictArray:
 def _where(condition: StrictArray, x: Any, y: Any) -> StrictArray:
     if not isinstance(condition, StrictArray):
         raise TypeError("where: the condition must be a device array")
+    launched("where")
     return wrap(np.where(plain(condition), plain(x), plain(y)))
 
 
 def _einsum(equation: str, *operands: StrictArray, optimize: bool = False) -> StrictArray:
+    launched("einsum")
     return wrap(np.einsum(equation, *map(plain, operands), optimize=optimize))
 
 
 def _take_along_axis(array: StrictArray, indices: StrictArray, axis: int) -> StrictArray:
+    launched("take")
     wrapped = plain(indices) % max(array.shape[axis], 1)
     return wrap(np.take_along_axis(plain(array), wrapped, axis))
 
@@ -97,12 +152,14 @@ def _argsort(array: StrictArray, axis: int = -1, kind: str | None = None) -> Str
 
 def _bincount(x: StrictArray, weights: Any = None, minlength: int | None = None) -> StrictArray:
     """As CuPy's: the sums are float64."""
+    launched("bincount")
     doubles = None if weights is None else plain(weights).astype(np.float64)
     return wrap(np.bincount(plain(x), doubles, minlength or 0))
 
 
 def _add_at(array: StrictArray, indices: StrictArray, values: StrictArray) -> None:
     """As CuPy's `add.at`: indices that occur several times add up."""
+    launched("add.at")
     np.add.at(plain(array), plain(indices), plain(values))
 
 
@@ -147,16 +204,25 @@ class StrictGenerator:
     """Random numbers "on the device", by the methods that CuPy's `Generator` has."""
 
     def __init__(self, seed: int | tuple[int, ...] | None) -> None:
+        launched("generator")
         self._rng = np.random.default_rng(seed)
 
     def random(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> StrictArray:
+        launched("random")
         if out is not None:
             out._array[...] = self._rng.random(out.shape, dtype)
             return out
         return wrap(self._rng.random(size, dtype))
 
     def standard_normal(self, size: Any = None, dtype: Any = np.float64) -> StrictArray:
+        launched("random")
         return wrap(self._rng.standard_normal(size, dtype))
+
+
+def from_host(array: np.ndarray, index: int) -> StrictArray:
+    """A copy on the device."""
+    launched("from host")
+    return StrictArray(array.copy())
 
 
 register_backend(
@@ -165,7 +231,7 @@ register_backend(
         xp=strict,
         array_type=StrictArray,
         new_generator=StrictGenerator,
-        from_host=lambda array, index: StrictArray(array.copy()),
+        from_host=from_host,
         to_host=lambda array: array.get(),
         index_of=lambda array: 0,
     )

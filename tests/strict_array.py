@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+
+from tests.launches import launched, waited
 
 
 def plain(value: Any) -> Any:
@@ -74,6 +77,7 @@ class StrictArray:
 
     def get(self) -> np.ndarray:
         """A copy on the host; the only way there."""
+        waited("get")
         return self._array.copy()
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
@@ -85,7 +89,9 @@ class StrictArray:
     dtype = property(lambda self: self._array.dtype)
     shape = property(lambda self: self._array.shape)
     strides = property(lambda self: self._array.strides)
-    flags = property(lambda self: self._array.flags)
+    flags = property(lambda self: _Flags(self._array.flags))
+    data = property(lambda self: SimpleNamespace(ptr=self._array.ctypes.data))
+    device = property(lambda self: SimpleNamespace(id=0))
     ndim = property(lambda self: self._array.ndim)
     size = property(lambda self: self._array.size)
     itemsize = property(lambda self: self._array.itemsize)
@@ -101,26 +107,39 @@ class StrictArray:
         return len(self._array)
 
     def __bool__(self) -> bool:
+        waited("bool")
         return bool(self._array)
 
     def __int__(self) -> int:
+        waited("int")
         return int(self._array)
 
     def __float__(self) -> float:
+        waited("float")
         return float(self._array)
 
     def __complex__(self) -> complex:
+        waited("complex")
         return complex(self._array)
 
     def item(self) -> Any:
         """The only element as a Python number."""
+        waited("item")
         return self._array.item()
 
     def __getitem__(self, index: Any) -> StrictArray:
-        return wrap(self._array[_plain_index(index, self.shape)], self)
+        place = _plain_index(index, self.shape)
+        if _has_mask(place):  # the size of the result has to be known
+            launched("nonzero")
+            waited("mask")
+        result = self._array[place]
+        if isinstance(result, np.ndarray) and not np.shares_memory(result, self._array):
+            launched("take")
+        return wrap(result, self)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         place, new = _plain_index(index, self.shape), plain(value)
+        launched("setitem")
         quietly(self._array.__setitem__, place, new)
         if any(isinstance(p, np.ndarray) and p.dtype != bool for p in _parts(place)):
             self._scramble(place, new)
@@ -174,6 +193,7 @@ class StrictArray:
 
     def _reduce(self, name: str, out: Any, **options: Any) -> StrictArray:
         result = quietly(getattr(self._array, name), **plain_option(options))
+        launched(name)
         if out is None:
             return wrap(result)
         out._array[...] = result
@@ -181,13 +201,25 @@ class StrictArray:
 
     def astype(self, dtype: Any, order="K", casting=None, subok=None, copy: bool = True):
         array = quietly(self._array.astype, dtype, order=order, copy=copy)
+        if array is not self._array:
+            launched("astype")
         return wrap(array, self)
 
+    def view(self, dtype: Any) -> StrictArray:
+        return wrap(self._array.view(dtype), self)
+
     def copy(self, order: str = "C") -> StrictArray:
+        launched("copy")
         return StrictArray(self._array.copy(order=order))
 
     def reshape(self, *shape: Any, order: str = "C") -> StrictArray:
-        return wrap(self._array.reshape(*plain_option(shape), order=order), self)
+        return self._relaid(self._array.reshape(*plain_option(shape), order=order))
+
+    def _relaid(self, array: np.ndarray) -> StrictArray:
+        """A view, or a copy where no view has the shape."""
+        if array.size and not np.may_share_memory(array, self._array):
+            launched("copy")
+        return wrap(array, self)
 
     def transpose(self, *axes: Any) -> StrictArray:
         return wrap(self._array.transpose(*plain_option(axes)), self)
@@ -199,15 +231,18 @@ class StrictArray:
         return wrap(self._array.squeeze(axis), self)
 
     def ravel(self, order: str = "C") -> StrictArray:
-        return wrap(self._array.ravel(order), self)
+        return self._relaid(self._array.ravel(order))
 
     def flatten(self, order: str = "C") -> StrictArray:
+        launched("copy")
         return StrictArray(self._array.flatten(order))
 
     def repeat(self, repeats: Any, axis: Any = None) -> StrictArray:
+        launched("repeat")
         return wrap(self._array.repeat(plain_option(repeats), axis))
 
     def take(self, indices: Any, axis: Any = None, out: Any = None) -> StrictArray:
+        launched("take")
         result = np.take(self._array, plain(indices), axis, mode="wrap")
         if out is None:
             return StrictArray(result)
@@ -215,27 +250,50 @@ class StrictArray:
         return out
 
     def argsort(self, axis: Any = -1) -> StrictArray:
+        launched("argsort")
         return StrictArray(self._array.argsort(axis, kind="stable"))
 
     def nonzero(self) -> tuple[StrictArray, ...]:
+        launched("nonzero")
+        waited("nonzero")
         return wrap(self._array.nonzero())
 
     def conj(self) -> StrictArray:
         return wrap(self._array.conj(), self)
 
     def fill(self, value: Any) -> None:
+        launched("fill")
         self._array.fill(plain(value))
 
     def clip(self, min: Any = None, max: Any = None, out: Any = None) -> StrictArray:
+        launched("clip")
         limits = [None if limit is None else plain(limit) for limit in (min, max)]
         options = {} if out is None else {"out": plain(out)}
         return wrap(np.clip(self._array, *limits, **options), *(() if out is None else (out,)))
+
+
+def note(name: str, a: Any, b: Any = None) -> None:
+    """Note one elementwise operation, or a product with the copies that CuPy makes for it."""
+    launched(name)
+    if "matmul" not in name or not isinstance(b, StrictArray):
+        return
+    if max(a.ndim, b.ndim) <= 2:
+        flags = [x._array.flags for x in (a, b)]
+        copies = sum(not (flag.c_contiguous or flag.f_contiguous) for flag in flags)
+    else:
+        half = a.dtype == b.dtype == np.float16
+        copies = sum(half or not x._array.flags.c_contiguous for x in (a, b)) + half
+        if a.shape[:-2] != b.shape[:-2]:  # addresses of the matrices of a, b and the result
+            copies += 3 * (max(a.ndim, b.ndim) - 2)
+    if copies:
+        launched("copy for matmul", copies)
 
 
 def _binary(name: str) -> Callable[[StrictArray, Any], Any]:
     def method(self: StrictArray, other: Any) -> Any:
         if not isinstance(other, StrictArray) and getattr(other, "__array_ufunc__", 0) is None:
             return NotImplemented  # a Tensor on the right knows better
+        note(name, self, other)
         return wrap(quietly(getattr(self._array, name), plain(other)))
 
     return method
@@ -243,6 +301,7 @@ def _binary(name: str) -> Callable[[StrictArray, Any], Any]:
 
 def _inplace(name: str) -> Callable[[StrictArray, Any], StrictArray]:
     def method(self: StrictArray, other: Any) -> StrictArray:
+        launched(name)
         quietly(getattr(self._array, name), plain(other))
         return self
 
@@ -250,7 +309,11 @@ def _inplace(name: str) -> Callable[[StrictArray, Any], StrictArray]:
 
 
 def _unary(name: str) -> Callable[[StrictArray], Any]:
-    return lambda self: wrap(quietly(getattr(self._array, name)))
+    def method(self: StrictArray) -> Any:
+        launched(name)
+        return wrap(quietly(getattr(self._array, name)))
+
+    return method
 
 
 _ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor")
@@ -262,6 +325,18 @@ for _name in ("matmul", "rmatmul", "eq", "ne", "lt", "le", "gt", "ge"):  # CuPy 
     setattr(StrictArray, f"__{_name}__", _binary(f"__{_name}__"))
 for _name in ("neg", "pos", "abs", "invert"):
     setattr(StrictArray, f"__{_name}__", _unary(f"__{_name}__"))
+
+
+class _Flags:
+    """The flags that CuPy's arrays have."""
+
+    def __init__(self, flags: Any) -> None:
+        self.c_contiguous, self.f_contiguous = flags.c_contiguous, flags.f_contiguous
+        self.forc, self.fnc, self.owndata = flags.forc, flags.fnc, flags.owndata
+
+
+def _has_mask(index: Any) -> bool:
+    return any(isinstance(p, np.ndarray) and p.dtype == bool for p in _parts(index))
 
 
 def _parts(index: Any) -> tuple[Any, ...]:

@@ -276,7 +276,13 @@ def compute(name: str, inputs: tuple[Any, ...], options: dict[str, Any], device:
 
 
 @pytest.mark.parametrize(
-    "device", ["strict", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True
+    "device",
+    [
+        "strict",
+        pytest.param("double", marks=pytest.mark.slow),
+        pytest.param("cuda", marks=pytest.mark.gpu),
+    ],
+    indirect=True,
 )
 @pytest.mark.parametrize("name", CASES)
 def test_operation(name: str, device: str) -> None:

@@ -35,7 +35,7 @@ FLOORS: list[set[str]] = [
     {"functional"},
     {"methods"},
     {"nn", "optim", "model_output", "torch_names"},
-    {"outputs"},
+    {"outputs", "transforms"},
     {"generation"},
     {"models"},
     {"comparison", "embedding"},
@@ -135,20 +135,21 @@ def test_no_two_files_import_each_other() -> None:
         visit(module, ())
 
 
-def test_cupy_is_imported_in_one_file() -> None:
+def test_cupy_is_imported_in_one_folder() -> None:
     where = {
         name
         for name, path in MODULES.items()
         if {"cupy", "cupyx"} & {target.partition(".")[0] for target in imports(path)}
     }
-    assert where == {"tinybert.backend.cuda"}
+    assert where
+    assert all(name.startswith("tinybert.backend.cuda.") for name in where)
 
 
 def test_module_level_needs_numpy_and_regex_alone() -> None:
     imported = {target for targets in GRAPH.values() for target in targets}
     for name, path in MODULES.items():
         is_script = path.stem.startswith("make_") and name not in imported  # made a table once
-        if name != "tinybert.backend.cuda" and not is_script:
+        if not name.startswith("tinybert.backend.cuda.") and not is_script:
             foreign = {t.partition(".")[0] for t in imports(path, everywhere=False)} - RUN_TIME
             assert not foreign, (
                 f"{name} imports {foreign}; import it inside the function that uses it"

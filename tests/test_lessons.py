@@ -55,6 +55,9 @@ ANSWERS: dict[str, dict[str, str]] = {  # to the questions, `name = None  # ...`
     "47_rotary": {"number_of_pairs": "16"},
     "48_grouped_queries": {"key_head": "4"},
     "52_prune_and_distil": {"rows": "64"},
+    "53_split_a_layer": {"right": "-3.50"},
+    "54_what_an_all_reduce_costs": {"sent": "1996000"},
+    "55_the_bubble_of_a_pipeline": {"fraction": "0.1094"},
 }
 
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)

@@ -120,6 +120,7 @@ def test_examples_were_found() -> None:
         "classify",
         "tag",
         "answer",
+        "generate",
         "search",
         "tokenize",
         "plot",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.cupy_signatures import ARGUMENTS
+from tests.launches import counting
 from tests.strict import strict
 from tests.strict_array import StrictArray
 from tinybert.backend import DeviceError, parse_device
@@ -27,6 +31,8 @@ HOST = np.ones((2, 3))
         lambda: X[np.array([0])], lambda: X[[0, 1]],
         lambda: np.asarray(X), lambda: np.exp(X), lambda: np.sum(X), lambda: np.stack([X]),
         lambda: X.max(axis=0, initial=0), lambda: strict.sum(X, where=X > 0),
+        lambda: strict.concatenate([X, X], axis=0, where=True), lambda: strict.tril(X, 0, 1),
+        lambda: strict.searchsorted(X[0], X[0], "left", None, 1), lambda: strict.zeros(2, device=0),
     ],
 )  # fmt: skip
 def test_refuses(mixture: Callable[[], Any]) -> None:
@@ -40,6 +46,46 @@ def test_has_no_more_functions_than_cupy() -> None:
     assert all(hasattr(cupy.fft, name) for name in vars(strict.fft))
     public = {name for name in dir(StrictArray) if not name.startswith("_")}
     assert public <= set(dir(cupy.ndarray))
+
+
+def test_the_table_of_arguments_is_that_of_cupy() -> None:
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    for name, arguments in ARGUMENTS.items():
+        function = operator.attrgetter(name)(cupy)
+        found = inspect.signature(function).parameters.values()
+        names = ["**" if p.kind is p.VAR_KEYWORD else p.name for p in found]
+        assert " ".join(names) == arguments, name
+
+
+def test_memory_that_nobody_wrote_to_is_garbage() -> None:
+    assert np.isnan(strict.empty((2, 3), dtype="float32").get()).all()
+    assert (strict.empty_like(StrictArray(np.zeros(3, int))).get() == 77).all()
+
+
+def test_flags_are_those_of_cupy() -> None:
+    with pytest.raises(AttributeError):
+        _ = X.flags.writeable
+    assert X.flags.c_contiguous
+    assert X.T.flags.f_contiguous
+
+
+def test_launches_and_waits_are_counted() -> None:
+    x = StrictArray(np.ones((2, 3), np.float32))
+    with counting() as counts:
+        y = strict.exp(x + 1).sum(axis=0)
+        y.reshape(3, 1)[1:]
+        x.T.reshape(-1)  # has to be copied
+        float(y[0])
+    assert counts.launches == {"__add__": 1, "exp": 1, "sum": 1, "copy": 1}
+    assert counts.waits == {"float": 1}
+    with counting() as counts:
+        x @ x.T  # two axes: the transpose is read in place
+        x[None] @ x[None].swapaxes(1, 2)  # three: it is copied
+        x[x > 0]
+    assert counts.launches == {
+        "__matmul__": 2, "copy for matmul": 1, "__gt__": 1, "nonzero": 4, "take": 1
+    }  # fmt: skip
+    assert counts.waits == {"mask": 1}
 
 
 def test_numbers_mix_and_reductions_stay_on_the_device() -> None:

@@ -9,10 +9,11 @@
 Packages, from the ground up: `backend` (arrays and devices); `text` (text to tokens), `tokenizers`;
 `weights` (safetensors files and model folders); `autograd`; `ops` (every operation, forward and
 backward, and its kernels); `functional` and `methods` (the lists of them); `torch_names` (torch's
-spelling of them, exported here); `nn`, `optim`;
+spelling of them, exported here); `nn`, `optim`; `transforms` (gradients as functions);
 `generation`; `models`; `formats` (weight files of other frameworks); `embedding`, `comparison`;
-`pipelines`; `search`, `training`, `trace`; `export`; `learn`; `bench`; `cli`. A package imports
-only from those before it.
+`pipelines`; `search`, `training`, `trace`; `export`; `frontends` (BERT as other frameworks call it;
+imported when first used); `parallel`; `learn`; `bench`; `cli`. A package imports only from those
+before it.
 """
 
 import builtins as _builtins
@@ -103,6 +104,7 @@ from tinybert.torch_names import *
 from tinybert.torch_names.methods import TorchMethods as _TorchMethods
 from tinybert.torch_names.methods import count_elements as _count_elements
 from tinybert.trace import Trace, load_trace, record
+from tinybert.transforms import functional_call, grad, jit, value_and_grad, vmap
 from tinybert.weights import CheckpointError, load_checkpoint, load_file, save_file
 
 _attach_methods()
@@ -112,7 +114,8 @@ for _name in ("tb", "pt", "tf", "jax"):  # examples for other frameworks get thi
     register_tensor_type(_name, as_tensor)
 
 __version__ = "0.1.0"
-_FRONTENDS = {"TFBert": "tensorflow"}  # imported when a name that begins so is used
+# Imported when a name that begins so is used.
+_FRONTENDS = {"TFBert": "tensorflow", "FlaxBert": "flax"}
 
 
 def __getattr__(name: str) -> _Any:

@@ -40,9 +40,9 @@ def check_flag(name: str, value: Any) -> None:
 def check_mask(name: str, values: Any) -> None:
     """Raise unless an array (NumPy or CuPy) holds only ones and zeros; True and False are those."""
     if values.dtype.kind != "b":
-        wrong = values[(values != 0) & (values != 1)]
-        if wrong.size:
-            raise ValueError(f"{name} must be of ones and zeros, got {wrong[0].item()}")
+        wrong = (values != 0) & (values != 1)
+        if bool(wrong.any()):
+            raise ValueError(f"{name} must be of ones and zeros, got {values[wrong][0].item()}")
 
 
 def check_choice(name: str, value: Any, allowed: Iterable[Any]) -> None:

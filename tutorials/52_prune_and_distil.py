@@ -147,4 +147,4 @@ assert abs(distillation_loss(teacher, test).item()) < 1e-5  # the teacher agrees
 # words can fill a masked position, and there the teacher helps: see recipes/minitron.
 #
 # Exercises: none.
-# This is the last lesson.
+# Next: 53_split_a_layer.py.

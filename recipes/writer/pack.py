@@ -18,7 +18,7 @@ from recipes.embedded_model.pack import pack
 # Sampling that leaves out what is unlikely, and what was just said.
 GENERATION = {
     "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1,
-    "do_sample": True, "temperature": 0.8, "top_k": 0, "top_p": 0.9, "repetition_penalty": 1.1,
+    "do_sample": True, "temperature": 0.6, "top_k": 0, "top_p": 0.9, "repetition_penalty": 1.1,
     "whole_sentences": True,
 }  # fmt: skip
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")

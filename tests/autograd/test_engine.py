@@ -40,7 +40,7 @@ def test_a_chain_of_100_000_operations() -> None:
 def test_a_long_chain_is_freed_without_backward() -> None:
     x = leaf(1.0)
     y = x
-    for _ in range(100_000):
+    for _ in range(40_000):
         y = y * 1
     first = weakref.ref(y.grad_fn)
     del y

@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 
 from tests import support
+from tests.gpu_double.cupy import gpu
 from tests.tolerances import FLOAT16_EPS, FLOAT32_EPS, FLOAT64_EPS, KERNEL_ULPS
 from tinybert import backend, ops, optim
 from tinybert.backend import Kernel, cpu
 from tinybert.ops import attention, convolution
-from tinybert.ops.attention import Visibility, attention_forward
+from tinybert.ops.attention import Visibility, attention_backward, attention_forward
 from tinybert.ops.convolution import transposed
 from tinybert.optim.adam import adam_step
 
@@ -50,13 +51,15 @@ def all_kernels() -> dict[str, Kernel]:
 
 
 KERNELS = all_kernels()
+with gpu(probe=False) as double:
+    GPU_KERNELS = dict(double.kernels)
 
 
 class Versions:
     """The versions for one device, called by name, taking and giving NumPy arrays."""
 
-    def __init__(self, device: str) -> None:
-        self.device = device
+    def __init__(self, device: str, is_double: bool = False) -> None:
+        self.device, self.is_double = device, is_double
         self.backend = backend.parse_device(device)[0]
 
     def __getattr__(self, name: str) -> Any:
@@ -65,9 +68,15 @@ class Versions:
                 backend.to_device(a, self.device) if isinstance(a, np.ndarray) else a for a in args
             ]
             kernel = KERNELS[name]
-            result = kernel.versions.get(self.device, kernel.formula)(*arrays, **options)
-            if name == "adam_step":
+            version = kernel.versions.get(self.device) or self.backend.kernels.get(name)
+            if name == "adam_step":  # a GPU takes many tensors at once
+                if version is None:
+                    steps = self.backend.kernels["adam_steps"]
+                    steps(*([array] for array in arrays), [options.pop("step")], **options)
+                else:
+                    version(*arrays, **options)
                 return tuple(backend.to_host(a) for a in arrays)
+            result = (version or kernel.formula)(*arrays, **options)
             return tuple(map(self.here, result)) if isinstance(result, tuple) else self.here(result)
 
         return call
@@ -76,12 +85,27 @@ class Versions:
         return None if array is None else backend.to_host(array)
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.fixture(
+    params=[
+        "cpu", pytest.param("double", marks=pytest.mark.slow),
+        pytest.param("cuda", marks=pytest.mark.gpu),
+    ]
+)  # fmt: skip
 def versions(request: pytest.FixtureRequest) -> Iterator[Versions]:
+    if request.param == "double":
+        with gpu():
+            yield Versions("cuda", is_double=True)
+        return
     try:
         yield Versions(request.param)
     except backend.DeviceError as reason:
         pytest.skip(str(reason))
+
+
+def small_on_double(versions: Versions, size: tuple[int, ...]) -> None:
+    """Skip sizes that take the double minutes."""
+    if versions.is_double and size[0] > 64 and len(size) > 1 and size[1] > 1:
+        pytest.skip("the double runs a block's threads in turns")
 
 
 def draw(shape: Any, dtype: str, seed: int = 0) -> np.ndarray:
@@ -116,19 +140,22 @@ def _is_float(a: Any) -> bool:
 def test_every_version_has_the_signature_of_its_formula() -> None:
     for name, kernel in KERNELS.items():
         expected = list(inspect.signature(kernel.formula).parameters)
-        assert kernel.versions, f"{name} has no faster version, so it need not be a kernel"
-        for version in kernel.versions.values():
+        on_gpu = [GPU_KERNELS[name]] if name in GPU_KERNELS else []
+        versions = [*kernel.versions.values(), *on_gpu]
+        assert versions, f"{name} has no faster version, so it need not be a kernel"
+        for version in versions:
             assert list(inspect.signature(version).parameters) == expected, name
 
 
 def test_every_kernel_over_rows_is_used() -> None:
     """Those that `rows.cu` defines are those that operations run, by name."""
-    folder = Path(backend.__file__).parent
-    source = (folder / "rows.cu").read_text(encoding="utf-8")
-    defined = re.findall(r"__global__ void (\w+)\(", source)
-    text = "".join(p.read_text("utf-8") for p in sorted((folder.parent / "ops").glob("*.py")))
-    assert sorted(defined) == sorted(re.findall(r'cuda.on_rows\(\s*"(\w+)"', text))
-    assert len(defined) == source.count("__global__")
+    folder = Path(backend.__file__).parent / "cuda"
+    text = "".join(p.read_text("utf-8") for p in sorted(folder.glob("*.py")))
+    for file, call in (("rows.cu", "(?:on_rows|_run)"), ("tensors.cu", "_launch")):
+        source = (folder / file).read_text(encoding="utf-8")
+        defined = re.findall(r"__global__ void (\w+)\(", source)
+        assert sorted(defined) == sorted(re.findall(rf'\b{call}\(\s*"(\w+)"', text))
+        assert len(defined) == source.count("__global__")
 
 
 def test_the_device_of_the_first_array_decides(device: str) -> None:
@@ -189,6 +216,7 @@ def test_elementwise(versions: Versions, dtype: str, length: int) -> None:
 @pytest.mark.parametrize("dtype", EPS)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_softmax(versions: Versions, dtype: str, size: tuple[int, int]) -> None:
+    small_on_double(versions, size)
     if size[1] > 1000 and dtype == "float16":
         pytest.skip("float16 cannot hold the weights of so many elements")
     x = 3 * draw(size, dtype)
@@ -202,6 +230,7 @@ def test_softmax(versions: Versions, dtype: str, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("dtype", WIDE)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_layer_norm(versions: Versions, dtype: str, size: tuple[int, int]) -> None:
+    small_on_double(versions, size)
     x, dy = draw(size, dtype), draw(size, dtype, 1)
     weight, bias = draw(size[1], dtype, 2), draw(size[1], dtype, 3)
     y, x_hat, rstd = versions.layer_norm_forward(x, weight, bias, 1e-5)
@@ -213,6 +242,7 @@ def test_layer_norm(versions: Versions, dtype: str, size: tuple[int, int]) -> No
 @pytest.mark.parametrize("dtype", WIDE)
 @pytest.mark.parametrize("size", [s for s in SIZES if s[1]], ids=str)
 def test_cross_entropy(versions: Versions, dtype: str, size: tuple[int, int]) -> None:
+    small_on_double(versions, size)
     logits = 3 * draw(size, dtype)
     targets = np.random.default_rng(1).integers(0, size[1], size[0])
     loss, log_total = versions.cross_entropy_forward(logits, targets)
@@ -313,16 +343,26 @@ def test_attention(
         added = backend.to_device(added, versions.device)
     seen = Visibility(added, is_causal, max(keys - queries, 0), dropout_p, 5)
     arguments = (query, key, value, 0.5, seen)
-    if versions.device == "cpu":
-        y, top, total = versions.attention_forward(*arguments)
-        tolerance = KERNEL_ULPS * EPS[dtype]
-        expected = attention_forward.formula(
-            *(a.astype("float64") for a in arguments[:3]), 0.5, seen
-        )
-        support.assert_close(y, expected[0], rtol=tolerance)
-        support.assert_close(total, expected[2], rtol=tolerance)
-        more = (*arguments, draw(y.shape, dtype, 4), y, top, total)
-        compare(versions.attention_backward(*more), more, "attention_backward", dtype)
+    y, top, total = versions.attention_forward(*arguments)
+    tolerance = KERNEL_ULPS * EPS[dtype]
+    expected = on_device(versions, attention_forward.formula, arguments)
+    support.assert_close(y, expected[0], rtol=tolerance)
+    support.assert_close(total, expected[2], rtol=tolerance)
+    more = (*arguments, draw(y.shape, dtype, 4), y, top, total)
+    gradients = versions.attention_backward(*more)
+    wanted = on_device(versions, attention_backward.formula, more)
+    for ours, theirs in zip(gradients, wanted, strict=True):
+        support.assert_close(ours, theirs, rtol=tolerance)
+
+
+def on_device(versions: Versions, formula: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The formula in float64, on the device, which draws the random numbers."""
+    there = [
+        backend.to_device(a.astype("float64"), versions.device) if isinstance(a, np.ndarray) else a
+        for a in arguments
+    ]
+    with backend.plain():
+        return tuple(map(backend.to_host, formula(*there)))
 
 
 def test_attention_in_blocks_on_a_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,6 +396,27 @@ def test_convolution_in_blocks_on_a_device(device: str, monkeypatch: pytest.Monk
     again = convolution.convolution_backward_in_blocks(*there, need)
     for ours, want in zip((results, *again), (expected, *gradients), strict=True):
         support.assert_close(backend.to_host(ours), want, rtol=KERNEL_ULPS * FLOAT64_EPS)
+
+
+@pytest.mark.parametrize("spectra", [1, 100, 1 << 20])
+def test_convolution_of_the_batch_on_a_device(
+    spectra: int, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, "SPECTRA", spectra)
+    x, dy, back, ahead = (
+        draw(shape, "float64", seed)
+        for seed, shape in enumerate([(2, 19, 5), (2, 19, 5), (5, 7), (5, 7)])
+    )
+    for kernels, need in (((back, ahead), (True,) * 3), ((back, None), (True, True, False))):
+        expected = convolution.convolution_forward.formula(x, *kernels)
+        gradients = convolution.convolution_backward.formula(dy, x, *kernels, need)
+        there = [None if a is None else backend.to_device(a, device) for a in (dy, x, *kernels)]
+        results = convolution.convolution_of_the_batch(*there[1:])
+        again = convolution.convolution_backward_of_the_batch(*there, need)
+        for ours, want in zip((results, *again), (expected, *gradients), strict=True):
+            assert (ours is None) == (want is None)
+            if want is not None:
+                support.assert_close(backend.to_host(ours), want, rtol=KERNEL_ULPS * FLOAT64_EPS)
 
 
 @pytest.mark.parametrize("relaid", support.LAYOUTS.values(), ids=support.LAYOUTS)

@@ -142,6 +142,63 @@ def checkpoint(
     return {"iteration": 9, **stored, "model": as_torch(model, dtype), "optimizer": optimizer}
 
 
+def split(
+    folder: Path, version: float | None, spelling: str, shards: int, stages: int
+) -> list[Path]:
+    """Write a checkpoint of several ranks as Megatron-LM does; return the files by rank."""
+    args = arguments(tensor_model_parallel_size=shards, pipeline_model_parallel_size=stages)
+    paths = []
+    for stage in range(stages):
+        for shard in range(shards):
+            saved = checkpoint(version, spelling, args)
+            model = saved["model"]
+            own = _stage(model, stage, stages)
+            if stages > 1 and stage == stages - 1:
+                words = model["language_model"]["embedding"]["word_embeddings"]
+                own["word_embeddings_for_head"] = words
+            saved["model"] = _shard(own, "", shard, shards, version)
+            name = f"mp_rank_{shard:02d}" + (f"_{stage:03d}" if stages > 1 else "")
+            (folder / name).mkdir(parents=True)
+            paths.append(folder / name / "model_optim_rng.pt")
+            torch.save(saved, paths[-1])
+    return paths
+
+
+def _stage(model: dict[str, Any], stage: int, stages: int) -> dict[str, Any]:
+    """The part of the nested dicts that a stage has; its layers are numbered from 0."""
+    language = dict(model["language_model"])
+    key = "transformer" if "transformer" in language else "encoder"
+    per, layers = LAYERS // stages, {}
+    for name, tensor in language[key].items():
+        if name.startswith("layers."):
+            _, number, rest = name.split(".", 2)
+            if int(number) // per == stage:
+                layers[f"layers.{int(number) % per}.{rest}"] = tensor
+        elif stage == stages - 1:
+            layers[name] = tensor
+    last = stage == stages - 1
+    kept = {"embedding": stage == 0, "pooler": last}
+    language = {name: part for name, part in language.items() if kept.get(name)}
+    heads = {name: part for name, part in model.items() if name != "language_model"}
+    return {"language_model": {**language, key: layers}, **(heads if last else {})}
+
+
+def _shard(value: Any, path: str, shard: int, shards: int, version: float | None) -> Any:
+    """A tensor-parallel rank's part of nested dicts."""
+    if isinstance(value, dict):
+        items = value.items()
+        return {k: _shard(v, f"{path}.{k}", shard, shards, version) for k, v in items}
+    if "query_key_value" in path and not version:  # each of the three is split
+        thirds = value.reshape(3, D, *value.shape[1:]).chunk(shards, 1)
+        return thirds[shard].reshape(-1, *value.shape[1:]).clone()
+    by_rows = ("query_key_value", "dense_h_to_4h", "word_embeddings", "lm_head.bias")
+    if any(part in path for part in by_rows):
+        return value.tensor_split(shards, 0)[shard].clone()
+    if path.endswith(("attention.dense.weight", "dense_4h_to_h.weight")):
+        return value.tensor_split(shards, 1)[shard].clone()
+    return value
+
+
 def as_torch(value: Any, dtype: torch.dtype) -> Any:
     """Nested dicts of arrays as nested dicts of tensors."""
     if isinstance(value, dict):

@@ -363,7 +363,44 @@ def test_parts_in_a_zip_and_in_folders(saved, tmp_path: Path) -> None:
         shutil.copy(bare, folder)
         if rank == 0:
             assert_expected(folder / bare.name)
-    assert "is one of 2 parts of a model" in refusal(folder / bare.name)
+    assert "its folder has parts of 2 ranks" in refusal(folder / bare.name)
+
+
+@pytest.mark.parametrize("spelling", megatron.SPELLINGS)
+@pytest.mark.parametrize("version", [None, 1.0, 3.0])
+@pytest.mark.parametrize(("shards", "stages"), [(3, 1), (1, 2), (3, 2)])
+def test_a_model_split_over_devices_is_joined(
+    saved, tmp_path: Path, version: Any, spelling: str, shards: int, stages: int
+) -> None:
+    whole = saved(megatron.checkpoint(version, spelling, megatron.arguments()))
+    names = megatron.split(tmp_path / "release", version, spelling, shards, stages)
+    with MegatronLMFile(whole) as one:
+        for path in (names[0], names[-1]):
+            with open_checkpoint(path) as file:
+                assert isinstance(file, MegatronLMFile)
+                assert set(file) == set(one)
+                assert file.model_config() == one.model_config()
+                for name in one:
+                    np.testing.assert_array_equal(file[name], one[name], err_msg=name)
+                    assert file.info(name) == one.info(name)
+                    out = np.empty(one[name].shape, np.float64)
+                    file.read_into(name, out)
+                    np.testing.assert_array_equal(out, one[name])
+
+
+def test_a_model_with_missing_or_different_parts_is_refused(tmp_path: Path) -> None:
+    parts = megatron.split(tmp_path / "release", 3.0, "third", 3, 2)
+    parts[4].rename(tmp_path / "elsewhere.pt")
+    assert "the part mp_rank_01_001 is missing" in refusal(parts[0])
+    (tmp_path / "elsewhere.pt").rename(parts[4])
+    torch.save(megatron.checkpoint(2.0), parts[4])
+    assert "different values of checkpoint_version" in refusal(parts[0])
+    torch.save(megatron.checkpoint(3.0), parts[4])
+    assert "not all parts of a stage have the tensor" in refusal(parts[0])
+    other = tmp_path / "release" / "mp_rank_00"
+    other.mkdir()
+    torch.save(megatron.checkpoint(3.0), other / "model_optim_rng.pt")
+    assert "ranks of two saves" in refusal(parts[0])
 
 
 def without(*names: str) -> dict[str, Any]:

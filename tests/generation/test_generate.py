@@ -261,7 +261,9 @@ def check(name: str, seed: int, part: slice) -> None:
         assert ours.generate(**call.prompt, **other).tolist() == found.sequences.tolist(), names
 
 
-@pytest.mark.parametrize("name", CLASSES[:3])
+@pytest.mark.parametrize(
+    "name", [CLASSES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in CLASSES[1:3])]
+)
 def test_what_is_done_by_hand_is_right(name: str) -> None:
     """It finds what transformers finds, where transformers can search."""
     _, theirs = twins = causal_twins(name, 100)

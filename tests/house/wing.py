@@ -45,7 +45,7 @@ LATER = {
         "models/mega/ nn/ema.py ops/ema.py ops/convolution.py ops/fourier.py ops/power_sums.py "
         "ops/laplace.py ops/batch_norm.py"
     ),
-    "CUDA": "backend/cuda.py",
+    "CUDA": "backend/cuda/",
     "operations that BERT and Nemotron do not use": (
         "ops/cumsum.py ops/einsum.py ops/extremes.py ops/kl_div.py ops/nll_loss.py ops/one_hot.py "
         "ops/roll.py ops/sign.py ops/triangle.py ops/variance.py"

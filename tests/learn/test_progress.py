@@ -77,7 +77,7 @@ def test_the_short_course(tmp_path: Path) -> None:
     short = [
         f"{chapter}/{name}" for chapter, names in progress.FAST.items() for name in names.split()
     ]
-    assert len(NAMES) == 60
+    assert len(NAMES) == 63
     assert len(short) == len(set(short)) == 20
     course.start(tmp_path, fast=True)
     found = load(tmp_path)

@@ -269,6 +269,12 @@ def test_to_converts_what_is_floating_in_place(ours, args, options):
     assert ours.tied is ours.stack[0].weight
 
 
+def test_to_float64_as_a_dtype_converts():
+    """NumPy says that np.dtype("float64") equals None, its default."""
+    layer = nn.Linear(2, 3).to(dtype=np.dtype("float64"))
+    assert {p.dtype for p in layer.parameters()} == {np.dtype("float64")}
+
+
 def test_to_an_integer_dtype_is_refused(ours):
     with pytest.raises(TypeError, match="int64"):
         ours.to(np.int64)

@@ -36,11 +36,21 @@ MODELS = {
     ),
 }  # fmt: skip
 
+MODELS_BY_DATA = {
+    "mega": lambda: tinybert.MegaForMaskedLM(
+        tinybert.MegaConfig(
+            vocab_size=V, hidden_size=16, num_hidden_layers=2, intermediate_size=24,
+            ema_projection_size=3, shared_representation_size=8, use_chunking=True, chunk_size=4,
+            max_positions=T, dropout_prob=0.1,
+        )
+    ),
+}  # fmt: skip
+
 
 def make_model(name):
     """Return a model in float64, the same every time."""
     with tinybert.set_default_dtype("float64"), tinybert.manual_seed(3):
-        model = MODELS[name]()
+        model = (MODELS | MODELS_BY_DATA)[name]()
     for number, parameter in enumerate(model.parameters()):  # nothing is 0, so nothing is hidden
         rng = np.random.default_rng(number)
         parameter.data[...] += rng.normal(size=parameter.shape) * 0.1

@@ -165,9 +165,11 @@ def test_bytes_sent_by_hand() -> None:
     found = step_messages(shape, job)
     size = 2 * 6 * 2 * 8  # e T b D
     # 2 layers with 4 all-reduces, one at the embeddings; 2 n (t - 1) / t = n bytes for each.
-    assert found["tensor"][0].sent == 2 * (2 * 4 + 1) * size
+    assert found["tensor"][0].sent == 2 * (2 * 4 + 1) * size  # and of the loss:
+    assert found["tensor"][1].sent == 2 * 3 * 4 * 6 * 2
     sends, tied = found["pipeline"]
-    assert (sends.sent, tied.sent) == (2 * 2 * size / 2, 2 * 32 * 8 / 2)
+    assert (sends.sent, tied.sent) == (2 * 2 * size, 2 * 32 * 8 / 2)
+    assert step_messages(shape, replace(job, scatter=True))["pipeline"][0].sent == 2 * 2 * size / 2
     assert found["data"][0].sent == pytest.approx(2 * rank_parameters(shape, job) * 2 * 2 / 3)
     full = step_messages(shape, replace(job, recompute="full"))
     assert full["tensor"][0].sent == 2 * (2 * 6 + 1) * size

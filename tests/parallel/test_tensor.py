@@ -44,8 +44,15 @@ def merged(results):
     return losses[0], gradients
 
 
-@pytest.mark.parametrize("sequence", [False, True])
-@pytest.mark.parametrize("name", MODELS)
+SLOW = {("bert-relative", False), ("megatron-classes", True), ("megatron-untied", True)}
+CASES = [
+    pytest.param(name, sequence, marks=[pytest.mark.slow] * ((name, sequence) in SLOW))
+    for name in MODELS
+    for sequence in (False, True)
+]
+
+
+@pytest.mark.parametrize(("name", "sequence"), CASES)
 def test_loss_and_gradients_equal_one_process(name, sequence):
     model = make_model(name)
     loss, gradients = merged(on_grid(model, job(name)))

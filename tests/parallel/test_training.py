@@ -80,6 +80,7 @@ def check_equal(name, grid, tolerance=1e-10, alone=None, **options):
         ("nemotron", {"tensor": 2, "pipeline": 2, "data": 2}, {"zero": True, "sequence": True}),
         ("megatron-causal", {"data": 4}, {"zero": True, "kind": SGD}),
         ("megatron-causal", {"tensor": 2, "data": 2}, {"bucket": 3000}),
+        ("mega", {"data": 2}, {"zero": True}),
     ],
 )
 def test_training_equals_one_process(name, grid, options):

@@ -7,8 +7,8 @@ at a time. The cost is a second forward pass (Chen et al. 2016, arXiv:1604.06174
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from tinybert.autograd.function import Function
@@ -69,7 +69,7 @@ class Checkpoint(Function):
                 leaf.accumulate_grad(grad, fresh)
 
         known = set(leaves)
-        with enable_grad(), self.rewind.again():
+        with enable_grad(), self.rewind.again(), _as_leaves(self.weights):
             outputs = self.function(*inputs)
             if len(outputs) == 1:
                 outputs[0]._backward(dy[0], False, deliver)
@@ -102,3 +102,16 @@ class Rewind:
         if self._key not in again:
             again[self._key] = self._new(self._seed)
         return drawing_from(again)
+
+
+@contextmanager
+def _as_leaves(weights: list[Tensor]) -> Iterator[None]:
+    """Cut the graph behind weights that are results of operations: here it ends with them."""
+    graphs = [weight.grad_fn for weight in weights]
+    for weight in weights:
+        weight.grad_fn = None
+    try:
+        yield
+    finally:
+        for weight, graph in zip(weights, graphs, strict=True):
+            weight.grad_fn = graph

@@ -7,8 +7,8 @@ CuPy is imported only when a GPU is requested.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class Backend:
         from_host, to_host: the only functions that move arrays between host and device.
         index_of: from an array to the number of the device that holds it.
         for_each: call a function on every item of a list, in parallel where that is faster.
+        kernels: for the name of a formula the function that replaces it; see kernels.py.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Backend:
     to_host: Callable[[Array], np.ndarray]
     index_of: Callable[[Array], int]
     for_each: Callable[[Callable[[Any], None], Sequence[Any]], None] = _one_by_one
+    kernels: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
 
 CPU = Backend(
@@ -173,7 +175,7 @@ def _load_cuda() -> Backend:
             '(or "tinybert[cuda13]" for CUDA 13)'
         ) from error
     try:
-        register_backend(Backend(*cuda.tried_library()))
+        register_backend(replace(Backend(*cuda.tried_library()), kernels=cuda.KERNELS))
     except Exception as error:  # of CuPy, the driver or the compiler, whose types CuPy hides
         raise DeviceError(f'device "cuda": CuPy finds no usable GPU ({error})') from error
     return _backends["cuda"]

@@ -8,8 +8,8 @@
     def softmax_backward_on_cpu(y, dy): ...     # the same numbers, in fewer passes over memory
 
 A call runs the version for the device that holds its first argument, or the formula if there is
-none. In plain mode (`tinybert.plain()`) it always runs the formula. A test compares every version
-with its formula.
+none. Those for a GPU are in `backend/cuda`, by the name of the formula. In plain mode
+(`tinybert.plain()`) it always runs the formula. A test compares every version with its formula.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from tinybert.backend.device import backend_of
 
@@ -54,12 +54,12 @@ class Kernel(Generic[P, R]):
 
     Attributes:
         formula: the function that was decorated.
-        versions: for the name of a device ("cpu", "cuda") the function that replaces it there.
+        versions: for the name of a device ("cpu") the function that replaces it there.
     """
 
     def __init__(self, formula: Callable[P, R]) -> None:
         functools.update_wrapper(self, formula)
-        self.formula = formula
+        self.formula, self.name = formula, formula.__name__
         self.versions: dict[str, Callable[P, R]] = {}
 
     def on(self, *devices: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -74,7 +74,10 @@ class Kernel(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if _plain:
             return self.formula(*args, **kwargs)
-        return self.versions.get(backend_of(args[0]).name, self.formula)(*args, **kwargs)
+        first: Any = args[0]  # an array, or a list of arrays
+        backend = backend_of(first[0] if type(first) is list else first)
+        version = self.versions.get(backend.name) or backend.kernels.get(self.name)
+        return (version or self.formula)(*args, **kwargs)
 
 
 kernel = Kernel  # as a decorator it reads as a function

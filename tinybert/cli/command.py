@@ -14,8 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tinybert.backend import DeviceError
 from tinybert.comparison.outputs import INSTALL
+from tinybert.fetch import FetchError
 from tinybert.hub_cache import EMBEDDED
+
+# Errors that a user can cause and fix. Any other error is a bug and shows a traceback.
+USER_ERRORS = (
+    ValueError, OSError, ImportError, MemoryError, FloatingPointError, FetchError, DeviceError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

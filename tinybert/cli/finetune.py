@@ -11,6 +11,7 @@ from typing import Any
 from tinybert.backend import manual_seed
 from tinybert.checks import check_integer
 from tinybert.cli.command import Command, add_device_argument, add_json_argument
+from tinybert.cli.ranks import first_alone, on_ranks
 from tinybert.cli.task_arguments import (
     DEFAULTS,
     TASK_LIST,
@@ -98,12 +99,13 @@ def run(args: argparse.Namespace) -> int:
     folder, output = resolve(options["model"]), Path(options["output"])
     tokenizer = AutoTokenizer.from_pretrained(folder)
     task = make_task(options, tokenizer)
-    data = read_data(options["train"], options, task, output / "tokens.safetensors")
+    path = output / "tokens.safetensors"
+    data = first_alone(args, lambda: read_data(options["train"], options, task, path))
     say(describe(options["train"], data) + _labels(task))
     held_out = None
     if options["validation"]:
-        path = output / "validation.safetensors"
-        held_out = read_data(options["validation"], options, task, path)
+        other = output / "validation.safetensors"
+        held_out = first_alone(args, lambda: read_data(options["validation"], options, task, other))
         say(describe(options["validation"], held_out))
     own = task.config() if isinstance(task, Task) else {}
     with manual_seed(options["seed"]):  # of a new head, and of adapters
@@ -158,4 +160,4 @@ def _labels(task: Any) -> str:
 
 
 FLAGS = {"lora_alpha": "--alpha", "target_modules": "--targets"}  # for errors
-COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run, FLAGS)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run), FLAGS)

@@ -23,7 +23,7 @@ changes nothing."""
 EXAMPLE = """\
   $ tinybert learn --folder my-exercises
   ...
-  1  Build the engine: 60 exercises, about 11 hours
+  1  Build the engine: 63 exercises, about 14 hours
      12 done; next is loss/softmax_backward, about 12 minutes"""
 
 # Road -> minutes, and commands with what they do.

@@ -14,17 +14,12 @@ from contextlib import redirect_stdout, suppress
 from typing import Any, NoReturn
 
 from tinybert import __version__
-from tinybert.backend import DeviceError
+from tinybert.cli.command import USER_ERRORS
 from tinybert.cli.output import EscapedOutput
 from tinybert.cli.registry import COMMANDS, load_command
 from tinybert.cli.terminal import one_line, terminal_width
 from tinybert.display import visible
-from tinybert.fetch import FetchError
 
-# Errors that a user can cause and fix. Any other error is a bug and shows a traceback.
-USER_ERRORS = (
-    ValueError, OSError, ImportError, MemoryError, FloatingPointError, FetchError, DeviceError,
-)  # fmt: skip
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 FAILED, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 

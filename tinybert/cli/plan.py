@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import json
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tinybert.checks import check, check_integer
-from tinybert.cli.command import Command, add_json_argument
+from tinybert.cli.command import Command, add_json_argument, check_output_file
 from tinybert.cli.figures import figure_path
 from tinybert.cli.plan_chart import save_papers
 from tinybert.cli.terminal import human_size, print_json, table, terminal_width, wrap
 from tinybert.fetch import FetchError
 from tinybert.hub import resolve
 from tinybert.models import AutoConfig
+from tinybert.parallel import mpi
+from tinybert.parallel.grid import alone
+from tinybert.parallel.plan.calibrate import calibrate, measured_runs
 from tinybert.parallel.plan.job import PRECISIONS, RECOMPUTE, Job
 from tinybert.parallel.plan.machines import MACHINES, Machine, read_machine
 from tinybert.parallel.plan.memory import Memory, memory
 from tinybert.parallel.plan.papers import UNITS, published
 from tinybert.parallel.plan.prediction import Step, predict
+from tinybert.parallel.plan.runs import read_runs
 from tinybert.parallel.plan.shapes import PRESETS, Shape, shape_of
 from tinybert.parallel.plan.traffic import step_messages
 from tinybert.parallel.plan.work import step_flops
+from tinybert.weights import atomic_write
 
 DETAILS = """\
 Predicts a training step of a transformer on any number of GPUs, without one:
@@ -32,15 +39,19 @@ the step. GPUs are split in three ways: --tensor ranks share each layer,
 The time adds up matrix products, other operations (by the bytes they move),
 messages (latency and bandwidth), the bubble of the pipeline, and the update.
 The constants are those of --machine, or of --constants, a file that
---calibrate measured. `--papers` compares the predictions with the published
-runs of Megatron-LM and Nemotron-4; `--models` lists the shapes."""
+--calibrate measured: it also measures small runs on every grid of the ranks,
+and prints their deviation from the prediction. `--papers` compares the
+predictions with the published runs of Megatron-LM and Nemotron-4; `--models`
+lists the shapes."""
 
 EXAMPLE = """\
   $ tinybert plan --model megatron-8.3b --gpus 512 --tensor 8 \\
       --micro 8 --recompute full --machine v100
   8.32 billion parameters on 512 ranks: tensor 8, pipeline 1, data 64
   ...
-  $ tinybert plan --papers"""
+  $ tinybert plan --papers
+  $ mpiexec -n 2 tinybert plan --calibrate --output constants.json
+  $ tinybert plan --model megatron-336m --gpus 2 --constants constants.json"""
 
 PARTS = {
     "matmul": "matrix products",
@@ -60,6 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--model", metavar="MODEL", help="a name of --models, or a model's folder")
     what.add_argument("--models", action="store_true", help="list the shapes of the papers")
     what.add_argument("--papers", action="store_true", help="compare with published runs")
+    what.add_argument(
+        "--calibrate", action="store_true",
+        help="measure this machine's constants, on as many ranks as mpiexec starts",
+    )  # fmt: skip
     for name, default, text in (
         ("gpus", None, "number of ranks (default: tensor x pipeline)"),
         ("tensor", 1, "ranks that share each layer (default: 1)"),
@@ -79,6 +94,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sequence-parallel", action="store_true", help="split norms and dropout along the text"
     )
     parser.add_argument(
+        "--scatter", action="store_true",
+        help="send each stage's output in parts, one for each tensor-parallel rank",
+    )  # fmt: skip
+    parser.add_argument(
         "--zero", action="store_true", help="split the optimizer's states over data-parallel ranks"
     )
     parser.add_argument(
@@ -91,18 +110,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--machine", choices=MACHINES, default="a100", help="kind of GPU (default: a100)"
     )
     parser.add_argument("--constants", metavar="FILE", help="measured constants, for --machine")
-    parser.add_argument("--output", metavar="FILE", help="of --papers: save a chart")
+    parser.add_argument(
+        "--output", metavar="FILE", help="of --papers: save a chart; of --calibrate: the constants"
+    )
+    parser.add_argument(
+        "--measured", action="append", default=[], metavar="FILE",
+        help="of --papers: a file of --calibrate, to draw its runs; may be repeated",
+    )  # fmt: skip
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the plan, the comparison with the papers, or the list of shapes."""
-    if args.output is not None and not args.papers:
-        raise ValueError("--output is an option of --papers")
+    if args.output is not None and not (args.papers or args.calibrate):
+        raise ValueError("--output is an option of --papers and --calibrate")
+    if args.measured and not args.papers:
+        raise ValueError("--measured is an option of --papers")
+    if args.calibrate:
+        return _calibrate(args.json, args.output)
     if args.models:
         return _models(args.json)
     if args.papers:
-        return _papers(args.json, figure_path("--output", args.output))
+        return _papers(args.json, figure_path("--output", args.output), args.measured)
     shape = _shape(args.model)
     if args.length is not None:
         check_integer("--length", args.length, 1)
@@ -142,17 +171,20 @@ def _job(args: argparse.Namespace) -> Job:
         tensor=args.tensor, pipeline=args.pipeline, data=data,
         batch=data * args.micro * count if args.batch is None else args.batch,
         micro=args.micro, chunks=args.chunks, recompute=args.recompute,
-        sequence_parallel=args.sequence_parallel, zero=args.zero, overlap=args.overlap,
-        precision=args.precision,
+        sequence_parallel=args.sequence_parallel, scatter=args.scatter, zero=args.zero,
+        overlap=args.overlap, precision=args.precision,
     )  # fmt: skip
 
 
 def _lines(shape: Shape, job: Job, machine: Machine, step: Step, used: Memory) -> list[str]:
+    work = (
+        f"{job.batch:,} sequences of {shape.positions:,} tokens in a step, in {job.microbatches:,} "
+        f"micro-batch(es) of {job.micro} on each rank; {step_flops(shape, job):.3g} FLOPs"
+    )
     lines = [
         f"{shape.parameters / 1e9:.2f} billion parameters on {job.ranks:,} ranks: "
         f"tensor {job.tensor}, pipeline {job.pipeline}, data {job.data}",
-        f"{job.batch:,} sequences of {shape.positions:,} tokens in a step, in {job.microbatches:,} "
-        f"micro-batch(es) of {job.micro} on each rank; {step_flops(shape, job):.3g} FLOPs",
+        *wrap(work.split(" "), terminal_width()),
         f"machine: {machine.name}",
         "",
     ]
@@ -234,10 +266,10 @@ def _models(as_json: bool) -> int:
     return 0
 
 
-def _papers(as_json: bool, path: Path | None) -> int:
+def _papers(as_json: bool, path: Path | None, files: list[str]) -> int:
     runs = list(published())
     if path is not None:
-        save_papers(path, runs)
+        save_papers(path, runs, [run for name in files for run in read_runs(Path(name))])
     if as_json:
         print_json([
             {"source": run.source, "model": run.model, "ranks": run.job.ranks, "kind": run.kind,
@@ -261,6 +293,49 @@ def _papers(as_json: bool, path: Path | None) -> int:
     for machine in MACHINES.values():
         text = f"{machine.name}: fitted to {machine.fitted}. {machine.source}."
         print("\n".join(wrap(text.split(" "), terminal_width())))
+    return 0
+
+
+def _calibrate(as_json: bool, output: str | None) -> int:
+    """Measure the constants and some runs; rank 0 prints and saves them."""
+    if output is not None:
+        check_output_file("--output", Path(output), (".json",))
+    world = mpi.world() if mpi.is_launched() else alone()
+    first = world.rank == 0
+
+    def say(text: str) -> None:
+        if first and sys.stderr.isatty():
+            print(text, file=sys.stderr, flush=True)
+
+    machine = calibrate(world, say)
+    runs = measured_runs(world, machine, say)
+    if not first:
+        return 0
+    found = {**asdict(machine), "runs": [asdict(run) for run in runs]}
+    if output is not None:
+        with atomic_write(Path(output)) as file:
+            file.write(json.dumps(found, indent=1).encode() + b"\n")
+    if as_json:
+        print_json(found)
+        return 0
+    print(
+        f"{world.size} rank(s): {machine.matmul / 1e9:.1f} GFLOP/s in matrix products, "
+        f"{machine.memory / 1e9:.2f} GB/s in other operations, {machine.overhead * 1e3:.2f} ms for "
+        f"a layer"
+    )
+    if world.size > 1:
+        print(
+            f"messages: latency {machine.latency * 1e6:.0f} microseconds, "
+            f"bandwidth {machine.bandwidth / 1e9:.2f} GB/s"
+        )
+    rows = [
+        [run.kind, f"{run.tensor}", f"{run.pipeline}", f"{run.data}", f"{run.batch}",
+         f"{run.seconds * 1e3:.1f}", f"{run.predicted * 1e3:.1f}",
+         f"{run.predicted / run.seconds - 1:+.1%}"]
+        for run in runs
+    ]  # fmt: skip
+    header = ["scaling", "tensor", "pipeline", "data", "batch", "ms", "predicted", "deviation"]
+    print("\n".join(["", *table(header, rows, "lrrrrrrr")]))
     return 0
 
 

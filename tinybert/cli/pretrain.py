@@ -15,6 +15,7 @@ from tinybert.cli.corpus_arguments import (
     make_language_task,
     read_corpus,
 )
+from tinybert.cli.ranks import first_alone, on_ranks
 from tinybert.cli.training_arguments import (
     add_training_arguments,
     check_output,
@@ -44,7 +45,11 @@ The text is tokenized once, into OUTPUT/tokens.safetensors. --validation TEXT
 measures loss and accuracy on other text after each epoch, and keeps the best
 model. With --teacher MODEL, a model of sentence embeddings such as minilm, the
 model learns its sentence vectors too. `tinybert pretrain --resume --output
-FOLDER` continues a run after an interruption."""
+FOLDER` continues a run after an interruption.
+
+A model that is too large for one machine trains on several ranks of MPI:
+--tensor T ranks divide each layer, --pipeline P the layers, --data D the batch.
+A run may resume with other numbers of them."""
 
 EXAMPLE = """\
   $ tinybert train-tokenizer corpus.txt --output my-tokenizer
@@ -52,7 +57,10 @@ EXAMPLE = """\
       --set hidden_size=128 --set num_hidden_layers=2 \\
       --set num_attention_heads=2 --set intermediate_size=512 \\
       --steps 1000 --output my-bert
-  $ tinybert fill-mask "The [MASK] of the ship." --model my-bert"""
+  $ tinybert fill-mask "The [MASK] of the ship." --model my-bert
+  $ mpiexec -n 8 tinybert pretrain corpus.txt --tokenizer my-tokenizer \\
+      --family megatron-bert --tensor 2 --pipeline 2 --data 2 \\
+      --accumulation 4 --steps 1000 --output my-megatron"""
 
 DEFAULTS: dict[str, Any] = {
     **CORPUS_DEFAULTS, "model": None, "family": None, "tokenizer": None, "set": [], "output": None,
@@ -97,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = AutoTokenizer.from_pretrained(resolve(tokenizer_folder))
     config = _config(options, tokenizer)
     task: Any = make_language_task(options, tokenizer, config)
-    tokens, held_out = read_corpus(options, tokenizer)
+    tokens, held_out = first_alone(args, lambda: read_corpus(options, tokenizer))
     model = _model(options, task, config)
     task.check_model(model)
     if options["teacher"] is not None:
@@ -152,4 +160,4 @@ def _model(options: dict[str, Any], task: LanguageModeling, config: Any) -> Any:
         return task.auto.from_config(config).to(device=options["device"])
 
 
-COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run))

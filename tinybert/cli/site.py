@@ -29,7 +29,7 @@ $ tinybert similarity "A man eats food." "Someone is having lunch." "The sky is 
 
 Choose by what you want:
 
-1. **Build the engine**: [sixty exercises](exercises.html), one function each, checked by known
+1. **Build the engine**: [63 exercises](exercises.html), one function each, checked by known
    mistakes. `tinybert exercises start` begins.
 2. **Run pretrained models**: [recipes](recipes.html) by what you want to do, [demos](demos.html),
    and all [commands](commands.html).

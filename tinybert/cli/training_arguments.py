@@ -13,6 +13,7 @@ from typing import Any
 
 from tinybert.checks import check_number
 from tinybert.cli.loss_curves import best_evaluation, save_loss_curve
+from tinybert.cli.ranks import add_rank_arguments, is_first, ranks_trainer
 from tinybert.cli.terminal import print_json
 from tinybert.models.config import read_json_object
 from tinybert.training import Batches, Trainer, TrainingConfig
@@ -55,7 +56,8 @@ SWITCHES = {
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --output, --config, --resume, --batch-size, --epochs, and those of `TrainingConfig`.
+    """Add --output, --config, --resume, --batch-size, --epochs, and the options of `TrainingConfig`
+    and of several ranks.
 
     The flags have no defaults: `read_options` chooses between flag, config file and default.
     """
@@ -71,6 +73,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in SWITCHES.items():
         flag = "--" + name.replace("_", "-")
         run.add_argument(flag, action="store_const", const=True, help=text)
+    add_rank_arguments(parser)
 
 
 def read_options(args: argparse.Namespace, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,17 +152,19 @@ def train(
     folder = Path(options["output"])
     batches = task.batches(data, options["batch_size"], options["seed"])
     config = training_config(options, batches)
-    trainer = task_trainer(model, task, batches, held_out, config, folder, tokenizer, say)
+    chosen = (model, task, batches, held_out, config, folder, tokenizer, say)
+    trainer = task_trainer(*chosen) if args.grid is None else ranks_trainer(*chosen, args)
     if args.resume:
         if trainer.resume():
             say(f"resumed after step {trainer.step} of {trainer.config.steps}")
         else:
             say(f"{folder} has no checkpoint: the run starts at the beginning")
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / RUN_NAME, "w") as file:
-        json.dump(dict(options), file, indent=2)
-        file.write("\n")
-    for group in trainer.optimizer.param_groups:
+    if is_first(args):
+        with atomic_write(folder / RUN_NAME, "w") as file:
+            json.dump(dict(options), file, indent=2)
+            file.write("\n")
+    for group in trainer.optimizer.param_groups if args.grid is None else ():
         count = sum(weight.size for weight in group["params"])
         say(
             f"weight decay {group['weight_decay']:g}: {len(group['params'])} parameters, "
@@ -172,6 +177,8 @@ def train(
         if checkpoints(folder):
             say("--resume continues from the last checkpoint")
         raise
+    if not is_first(args):
+        return 0
     return _report(trainer, options, args, getattr(task, "name", None) or task.objective)
 
 

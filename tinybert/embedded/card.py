@@ -144,10 +144,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer of the model: a text, with its probability."""
+    """An answer of the model: a text, with its probability; a generated text has none."""
 
     text: str
-    score: float
+    score: float | None = None
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,10 @@ def prompt_of(example: Example) -> str:
 
 def answers_of(answers: Sequence[Answer]) -> str:
     """Return answers with their probabilities in one line."""
-    return " · ".join(f"{answer.text} {answer.score:.2f}" for answer in answers)
+    return " · ".join(
+        answer.text if answer.score is None else f"{answer.text} {answer.score:.2f}"
+        for answer in answers
+    )
 
 
 def shell(command: str, width: int) -> str:

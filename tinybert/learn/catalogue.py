@@ -35,6 +35,7 @@ CHAPTERS: dict[str, tuple[str, str]] = {
     "write": ("how text is generated", "top_p penalty beam_step cache_step"),
     "files": ("weights on disk", "safetensors"),
     "long": ("long sequences", "ema_fft"),
+    "ranks": ("one model on several ranks", "conjugate ring schedule"),
 }
 NAMES = [f"{chapter}/{name}" for chapter, (_, names) in CHAPTERS.items() for name in names.split()]
 

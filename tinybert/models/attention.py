@@ -53,15 +53,9 @@ class SelfAttention(Module):
         return F.split_heads(x, len(self.kept_heads))
 
     def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        call: Any,
-        mask: Tensor | None,
-        is_causal: bool,
-        head_mask: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:
+        self, query: Tensor, key: Tensor, value: Tensor, call: Any, mask: Tensor | None,
+        is_causal: bool, head_mask: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """Return softmax(query . key / sqrt(K) + mask) @ value as (B, Tq, D), and the weights."""
         first, bias = call.past_length, None
         if self.distance_embedding is not None:
@@ -69,18 +63,10 @@ class SelfAttention(Module):
         if head_mask is not None and len(self.kept_heads) < head_mask.shape[1]:
             head_mask = head_mask[:, self.kept_heads]
         context, weights = attend(
-            query,
-            key,
-            value,
-            mask,
-            bias=bias,
-            dropout_p=self.dropout.p if self.training else 0.0,
-            head_mask=head_mask,
-            need_weights=call.output_attentions,
-            is_causal=is_causal,
-            first=first,
-            packing=call.packing,
-        )
+            query, key, value, mask, bias=bias, head_mask=head_mask, is_causal=is_causal,
+            dropout_p=self.dropout.p if self.training else 0.0, shared=self.dropout.shared,
+            need_weights=call.output_attentions, first=first, packing=call.packing,
+        )  # fmt: skip
         return F.merge_heads(context), weights
 
 

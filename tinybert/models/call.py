@@ -195,7 +195,9 @@ class BaseModel(PreTrainedModel):
         if self.is_decoder and call.packing is None:
             xp = parse_device(self.device)[0].xp
             return causal_mask(allowed, length, keys, self.dtype, xp, self.needs_matrix(call))
-        if allowed is None or call.packing is not None or bool((allowed == 1).all()):
+        if allowed is None or call.packing is not None:
+            return None, self.is_decoder
+        if self.device == "cpu" and bool((allowed == 1).all()):  # a GPU would have to wait for it
             return None, self.is_decoder
         return to_scores(allowed), False
 

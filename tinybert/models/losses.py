@@ -86,7 +86,8 @@ def sequence_loss(logits: Tensor, labels: Any, config: Any) -> Tensor:
 
 def _cross_entropy(logits: Tensor, ids: Tensor, name: str) -> Tensor:
     _warn_if_all_ignored(name, ids, IGNORED)
-    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), ids.reshape(-1))
+    rows = logits.reshape(-1, logits.shape[-1])
+    return F.cross_entropy(rows, ids.reshape(-1), is_checked=True)
 
 
 def _class_numbers(

@@ -33,6 +33,7 @@ def attend(
     is_causal: bool = False,
     first: int = 0,
     packing: Any = None,
+    shared: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Return softmax((query @ key^T + bias) / sqrt(K) + mask) @ value, and the weights or None.
 
@@ -41,7 +42,8 @@ def attend(
         key, value: (B, G, Tk, K), where G divides H: H / G consecutive query heads share a head.
         mask: added to the scaled scores.
         bias: (B, H, Tq, Tk), such as relative positions; added to the scores before scaling.
-        dropout_p: the dropout probability of the weights.
+        dropout_p: the dropout probability of the weights; if `shared`, all rows and heads drop the
+            same keys of a query, as in Flax. That is not available with packing.
         head_mask: factors of the weights, broadcast to (B, H, Tq, Tk).
         need_weights: return the weights (B, H, Tq, Tk) as well, after dropout and head_mask.
         packing: a `nn.packing.Packing` if the tokens are packed in one row; or None.
@@ -52,7 +54,7 @@ def attend(
     """
     if packing is not None:
         return packing.attend(query, key, value, dropout_p, is_causal), None
-    if not need_weights and head_mask is None and bias is None and observer() is None:
+    if not (need_weights or shared) and head_mask is None and bias is None and observer() is None:
         context = F.scaled_dot_product_attention(
             query, key, value, mask, dropout_p, is_causal, enable_gqa=True, first=first
         )
@@ -65,7 +67,7 @@ def attend(
     if is_causal:
         later = np.triu(np.ones(scores.shape[-2:], bool), first + 1)
         scores = scores.masked_fill(later, float(np.finfo(scores.dtype).min))
-    weights = F.dropout(scores.softmax(-1), dropout_p)
+    weights = F.dropout(scores.softmax(-1), dropout_p, shared=(0, 1) if shared else ())
     if head_mask is not None:
         weights = weights * head_mask
     return weights @ value, weights

@@ -27,7 +27,8 @@ class Conversion:
         for tensor in (*self.parameters(), *self.buffers()):
             wanted = dtype if tensor.dtype.kind == "f" else None
             for holder in (tensor, tensor.grad) if tensor.grad is not None else (tensor,):
-                if wanted in (None, holder.dtype) and device in (None, holder.device):
+                same = wanted is None or wanted == holder.dtype  # np.dtype(None) is float64
+                if same and device in (None, holder.device):
                     continue  # do not read elements that may be in a file
                 moved = holder.detach().to(device=device, dtype=wanted)
                 if moved.data is not holder.data:

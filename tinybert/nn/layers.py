@@ -106,6 +106,8 @@ class LayerNorm(Module):
 class Dropout(Module):
     """In training, sets each element to 0 with probability p and scales the rest by 1 / (1 - p)."""
 
+    shared = False  # of attention weights: one mask for all rows and heads, see `nn.attention`
+
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
         if not 0 <= p <= 1:

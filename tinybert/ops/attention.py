@@ -46,7 +46,8 @@ class ScaledDotProductAttention(Function):
     so far, top, and p = exp(S - top), keep total = sum p and gathered = p @ value; when a later
     block has a larger score, the earlier sums are multiplied by exp(old top - new top). In the end
     y = gathered / total. Memory grows with the length, not with its square. float16 is summed in
-    float32; except on a GPU, the products are computed in float32 as well.
+    float32; except on a GPU, the products are computed in float32 as well. (A GPU takes all keys at
+    once: see backend/cuda/attention.py.)
     """
 
     def forward(
@@ -55,9 +56,9 @@ class ScaledDotProductAttention(Function):
     ) -> Any:  # fmt: skip
         groups, self.dtype = key.shape[1], query.dtype
         self.shapes = query.shape, key.shape, value.shape
-        if backend_of(query).name != "cuda":
-            query, key, value = (widened(x) for x in (query, key, value))
-            mask = mask if mask is None else _widened_mask(mask)
+        query, key, value = (attention_input(x) for x in (query, key, value))
+        if mask is not None and backend_of(query).name != "cuda":
+            mask = _widened_mask(mask)
         self.query = _grouped(query, groups)
         self.key, self.value = key[:, :, None], value[:, :, None]
         if mask is not None:
@@ -211,15 +212,27 @@ class Visibility(NamedTuple):
 
         They are drawn for all groups, since then they do not depend on the blocks.
         """
-        rows, part, queries, keys = block
-        generator = seeded_generator(weights, self.seed, rows.start, queries.start, keys.start)
-        shape = (weights.shape[0], groups, *weights.shape[2:])
-        keep = generator.random(shape, dtype="float32")[:, part] >= self.dropout_p
-        scale = 1 / (1 - self.dropout_p) if self.dropout_p < 1 else 0.0
-        return keep.astype(weights.dtype) * scale
+        draw = backend_of(weights).kernels.get("attention_dropout", attention_dropout)
+        return draw(weights, self, block, groups)  # in plain mode too: the numbers are the same
 
 
 # --- the formula ----------------------------------------------------------------------------------
+
+
+@kernel
+def attention_input(x: Array) -> Array:
+    """Return x (B, H, T, K) as the other kernels need it: float32 for float16."""
+    return widened(x)
+
+
+def attention_dropout(weights: Array, seen: Visibility, block: Block, groups: int) -> Array:
+    """Return the dropout factors of a block; see `Visibility.kept`."""
+    rows, part, queries, keys = block
+    generator = seeded_generator(weights, seen.seed, rows.start, queries.start, keys.start)
+    shape = (weights.shape[0], groups, *weights.shape[2:])
+    keep = generator.random(shape, dtype="float32")[:, part] >= seen.dropout_p
+    scale = 1 / (1 - seen.dropout_p) if seen.dropout_p < 1 else 0.0
+    return keep.astype(weights.dtype) * scale
 
 
 @kernel
@@ -280,8 +293,6 @@ KEYS = 128
 
 def block_sizes(query: Array, size: int) -> tuple[int, int]:
     """Return how many queries, and how many keys, a block should hold."""
-    if backend_of(query).name != "cpu":
-        return 1024, 1024
     return max(4, ONE_THREAD_PRODUCT // (KEYS * max(1, size))), KEYS
 
 
@@ -311,7 +322,7 @@ def _visible_blocks(keys: list[slice], queries: slice, seen: Visibility) -> list
     return [block for block in keys if block.start < max(1, seen.first + queries.stop)]
 
 
-@attention_forward.on("cpu", "cuda")
+@attention_forward.on("cpu")
 def attention_in_blocks(
     query: Array, key: Array, value: Array, scale: float, seen: Visibility
 ) -> tuple[Array, Array, Array]:
@@ -360,7 +371,7 @@ def attention_in_blocks(
     return y, top, total
 
 
-@attention_backward.on("cpu", "cuda")
+@attention_backward.on("cpu")
 def attention_backward_in_blocks(
     query: Array, key: Array, value: Array, scale: float, seen: Visibility,
     dy: Array, y: Array, top: Array, total: Array,

@@ -135,7 +135,7 @@ def good_length(least: int) -> int:
 # --- in blocks ------------------------------------------------------------------------------------
 
 
-@convolution_forward.on("cpu", "cuda")
+@convolution_forward.on("cpu")
 def convolution_in_blocks(x: Array, back: Array, ahead: Array | None) -> Array:
     """Transform some features at a time; their spectra fit the cache."""
     y, length = array_module(x).empty_like(x), x.shape[1]
@@ -156,7 +156,7 @@ def convolution_in_blocks(x: Array, back: Array, ahead: Array | None) -> Array:
     return y
 
 
-@convolution_backward.on("cpu", "cuda")
+@convolution_backward.on("cpu")
 def convolution_backward_in_blocks(
     dy: Array, x: Array, back: Array, ahead: Array | None, need: tuple[bool, ...]
 ) -> tuple[Array | None, Array | None, Array | None]:
@@ -196,6 +196,51 @@ def convolution_backward_in_blocks(
 
     backend_of(dy).for_each(some, _parts(x.shape[2], n) if x.shape[0] else [])
     return dx, dback, dahead
+
+
+# --- on a GPU -------------------------------------------------------------------------------------
+
+SPECTRA = 1 << 27  # numbers of a spectrum at once: 1 GiB
+
+
+@convolution_forward.on("cuda")
+def convolution_of_the_batch(x: Array, back: Array, ahead: Array | None) -> Array:
+    """Transform the whole batch at once, some features at a time if it is large."""
+    ys = [
+        convolution_forward.formula(
+            x[..., part], back[part], None if ahead is None else ahead[part]
+        )
+        for part in _large_parts(x, back)
+    ]
+    return ys[0] if len(ys) == 1 else array_module(x).concatenate(ys, axis=-1)
+
+
+@convolution_backward.on("cuda")
+def convolution_backward_of_the_batch(
+    dy: Array, x: Array, back: Array, ahead: Array | None, need: tuple[bool, ...]
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Transform the whole batch at once, some features at a time if it is large."""
+    parts = [
+        convolution_backward.formula(
+            dy[..., part], x[..., part], back[part], None if ahead is None else ahead[part], need
+        )
+        for part in _large_parts(x, back)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    joined = array_module(dy).concatenate
+    dx, dback, dahead = (
+        joined(some, axis=axis) if some[0] is not None else None
+        for some, axis in zip(zip(*parts, strict=True), (-1, 0, 0), strict=True)
+    )
+    return dx, dback, dahead
+
+
+def _large_parts(x: Array, back: Array) -> list[slice]:
+    """Return the features in shares whose spectra fit the memory of a GPU."""
+    batch, length, features = x.shape
+    size = max(1, batch) * good_length(length + back.shape[1] - 1)
+    return _slices(features, max(1, SPECTRA // size)) or [slice(0, 0)]
 
 
 def _parts(features: int, n: int) -> list[slice]:

@@ -35,7 +35,7 @@ class CrossEntropy(Loss, Function):
 
     def forward(
         self, logits: Any, target: Any, weight: Any = None, *,
-        ignore_index: int, reduction: str, label_smoothing: float,
+        ignore_index: int, reduction: str, label_smoothing: float, is_checked: bool = False,
     ) -> Any:  # fmt: skip
         if not 0 <= label_smoothing <= 1:
             raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing}")
@@ -49,7 +49,7 @@ class CrossEntropy(Loss, Function):
             self.ids, count = xp.zeros(len(self.rows), "int64"), len(self.rows)
             self.a = self._smoothed(class_rows("cross_entropy: target", target))
         else:
-            self.ids, valid = class_numbers(target, logits.shape, ignore_index)
+            self.ids, valid = class_numbers(target, logits.shape, ignore_index, is_checked)
             self.factor = self.weight[self.ids] * valid  # (M,)
             count = self.factor.sum()
             if label_smoothing:
@@ -97,6 +97,8 @@ def cross_entropy(
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
+    *,
+    is_checked: bool = False,
 ) -> Tensor:
     """Return -log softmax(input)[target].
 
@@ -107,6 +109,7 @@ def cross_entropy(
         ignore_index: targets with this number do not count.
         reduction: "mean" (over the targets that count), "sum" or "none".
         label_smoothing: this share of the target is spread over all classes.
+        is_checked: the targets are known to be in range; a GPU need not be waited for.
     """
     x = as_tensor(input)
     return CrossEntropy.apply(
@@ -116,6 +119,7 @@ def cross_entropy(
         ignore_index=ignore_index,
         reduction=reduction,
         label_smoothing=label_smoothing,
+        is_checked=is_checked,
     )
 
 
@@ -161,7 +165,9 @@ def class_weight(weight: Array | None, rows: Array) -> Array:
     return weight.astype(rows.dtype, copy=False)
 
 
-def class_numbers(target: Array, shape: tuple[int, ...], ignore_index: int) -> tuple[Array, Array]:
+def class_numbers(
+    target: Array, shape: tuple[int, ...], ignore_index: int, is_checked: bool = False
+) -> tuple[Array, Array]:
     """Return the targets (M,), 0 for those to be ignored, and whether each counts (M,)."""
     if target.shape != without_classes(shape) or target.dtype.kind not in "iu":
         raise ValueError(
@@ -172,7 +178,8 @@ def class_numbers(target: Array, shape: tuple[int, ...], ignore_index: int) -> t
     ids = target.astype("int64").reshape(-1)
     valid = ids != ignore_index
     ids = xp.where(valid, ids, xp.zeros_like(ids))
-    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= classes):
+    # Read without its sign, a negative number is large.
+    if not is_checked and ids.size and int(ids.view("uint64").max()) >= classes:
         worst = int(ids.max()) if int(ids.max()) >= classes else int(ids.min())
         raise ValueError(
             f"target must be from 0 to {classes - 1}, or ignore_index = {ignore_index}, got {worst}"
@@ -236,35 +243,3 @@ def cross_entropy_backward_on_cpu(
 
     cpu.in_blocks(work, *logits.shape)
     return dlogits
-
-
-@cross_entropy_forward.on("cuda")
-def cross_entropy_on_cuda(logits: Array, targets: Array) -> tuple[Array, Array]:
-    """Run the kernel of rows.cu, one block of threads for each row."""
-    from tinybert.backend import cuda
-
-    xp = array_module(logits)
-    logits = xp.ascontiguousarray(logits)
-    targets = xp.ascontiguousarray(targets, np.int64)
-    loss, log_total = (xp.empty(shape, logits.dtype) for shape in (len(logits), (len(logits), 1)))
-    cuda.on_rows("cross_entropy", logits.shape, logits, targets, loss, log_total, logits.shape[1])
-    return loss, log_total
-
-
-@cross_entropy_backward.on("cuda")
-def cross_entropy_backward_on_cuda(
-    logits: Array, targets: Array, log_total: Array, scale: Array
-) -> Array:
-    """Compute each element in one pass."""
-    from tinybert.backend import cuda
-
-    columns = array_module(logits).arange(logits.shape[1])[None, :]
-    compute = cuda.elementwise(
-        "T x, int64 column, int64 target, T log_total, T scale",
-        "T dx",
-        "dx = T((exp(W(x) - W(log_total)) - W(column == target)) * W(scale));",
-        "cross_entropy_backward",
-    )
-    return compute(
-        logits, columns, targets[:, None], log_total, scale.astype(logits.dtype, copy=False)
-    )

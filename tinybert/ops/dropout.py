@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
-from tinybert.backend import generator_for
+from tinybert.backend import Array, draw_seed, generator_for, kernel
 
 
 class Dropout(Function):
@@ -14,21 +15,46 @@ class Dropout(Function):
     Source   Srivastava et al. 2014, JMLR 15; dividing by 1 - p keeps the expected value
     Oracle   torch.nn.functional.dropout (the same distribution, not the same stream)
 
-    dx = dy * keep / (1 - p). Saved: keep, one byte an element.
+    dx = dy * keep / (1 - p). Saved: keep, one byte an element; it has size 1 on `shared` axes.
     """
 
-    def forward(self, x: Any, *, p: float) -> Any:
-        self.keep = generator_for(x).random(x.shape, dtype="float32") >= p
+    def forward(self, x: Any, *, p: float, shared: tuple[int, ...] = ()) -> Any:
         self.scale = 1 / (1 - p) if p < 1 else 0.0
-        return x * self.keep * self.scale
+        if shared:
+            shape = [1 if axis in shared else size for axis, size in enumerate(x.shape)]
+            self.keep = generator_for(x).random(shape, dtype="float32") >= p
+            return x * self.keep * self.scale
+        y, self.keep = dropout_forward(x, p, self.scale, draw_seed)
+        return y
 
     def backward(self, dy: Any) -> Any:
-        return dy * self.keep * self.scale
+        return dropout_backward(dy, self.keep, self.scale)
 
 
-def dropout(input: Any, p: float = 0.5, training: bool = True) -> Tensor:
-    """Return input, in training with elements set to 0 with probability p, the others / (1 - p)."""
+def dropout(input: Any, p: float = 0.5, training: bool = True, *, shared: Any = ()) -> Tensor:
+    """Return input, in training with elements set to 0 with probability p, the others / (1 - p).
+
+    shared: axes along which all elements are kept or dropped together.
+    """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must be from 0 to 1, got {p}")
     x = as_tensor(input)
-    return Dropout.apply(x, p=p) if training and p else x
+    return Dropout.apply(x, p=p, shared=shared) if training and p else x
+
+
+# --- kernels --------------------------------------------------------------------------------------
+
+
+@kernel
+def dropout_forward(
+    x: Array, p: float, scale: float, seed: Callable[[], int]
+) -> tuple[Array, Array]:
+    """Return y = x * keep * scale, and keep, drawn on the device of x, or from a `seed()`."""
+    keep = generator_for(x).random(x.shape, dtype="float32") >= p
+    return x * keep * scale, keep
+
+
+@kernel
+def dropout_backward(dy: Array, keep: Array, scale: float) -> Array:
+    """Return dx = dy * keep * scale."""
+    return dy * keep * scale

@@ -49,6 +49,7 @@ def check_range(ids: Array, limit: int, name: str) -> None:
     """Raise unless `ids` are integers from 0 to limit - 1, naming the argument and the id."""
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got {ids.dtype}")
-    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= limit):
+    # Read without its sign, a negative number is large: one reduction finds both faults.
+    if ids.size and int(ids.view(f"u{ids.dtype.itemsize}").max()) >= limit:
         worst = int(ids.max()) if int(ids.max()) >= limit else int(ids.min())
         raise ValueError(f"{name} must be from 0 to {limit - 1}, got {worst}")

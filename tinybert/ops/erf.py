@@ -70,14 +70,6 @@ def erf_on_cpu(x: Array) -> Array:
     return y.reshape(x.shape)
 
 
-@erf_forward.on("cuda")
-def erf_on_cuda(x: Array) -> Array:
-    """Call CuPy's own function."""
-    from tinybert.backend import cuda
-
-    return cuda.erf(x)
-
-
 # --- the formula in float64 -----------------------------------------------------------------------
 
 # Rational approximations of W. J. Cody, "Rational Chebyshev approximations for the error function",

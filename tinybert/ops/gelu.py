@@ -162,20 +162,3 @@ def _gelu_in_place_on_cpu(x: Array, bias: Array | None, want_slope: bool) -> Arr
 
     cpu.in_blocks(quietly, *x.shape)
     return slope
-
-
-@gelu_forward.on("cuda")
-def gelu_on_cuda(x: Array, want_slope: bool) -> tuple[Array, Array | None]:
-    """Compute both results in one pass."""
-    from tinybert.backend import cuda
-
-    if not want_slope:
-        return cuda.elementwise("T x", "T y", "y = T(W(x) * normcdf(W(x)));", "gelu")(x), None
-    return cuda.elementwise("T x", "T y, T slope", _GELU_AND_SLOPE, "gelu_and_slope")(x)
-
-
-_GELU_AND_SLOPE = """
-    const W v = W(x), cdf = normcdf(v);
-    y = T(v * cdf);
-    slope = T(cdf + v * (exp(v * v * W(-0.5)) * W(0.3989422804014327)));
-"""

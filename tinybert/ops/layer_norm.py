@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.autograd import Function, Tensor, as_tensor
-from tinybert.backend import Array, array_module, cpu, kernel
+from tinybert.backend import Array, array_module, backend_of, cpu, kernel
 from tinybert.ops.arguments import check_shape, converted, trailing_shape
 
 
@@ -29,18 +29,19 @@ class LayerNorm(Function):
 
     The two means are the paths through mean(x) and var(x): shifting or stretching all of x leaves
     x_hat unchanged, and these two directions are removed from dx_hat. Saved: x_hat and rstd, not x.
-    float16 is computed in float32.
+    float16 is computed in float32, on a GPU inside the kernel. The factor is weight + `plus`.
     """
 
-    def forward(self, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    def forward(self, x: Any, weight: Any, bias: Any, *, eps: float, plus: float = 0) -> Any:
         xp = array_module(x)
         if weight is not None and x.shape[x.ndim - weight.ndim :] != weight.shape:
             raise ValueError(
                 f"layer_norm: x of shape {x.shape} must end in the normalised shape {weight.shape}"
             )
-        wide = x.dtype if x.dtype != "float16" else xp.float32
+        half = x.dtype == "float16" and backend_of(x).name != "cuda"
+        wide = xp.float32 if half else x.dtype
         self.shape, self.weight_shape = x.shape, weight.shape
-        self.weight = weight.reshape(-1).astype(wide, copy=False)
+        self.weight, self.plus = weight.reshape(-1).astype(wide, copy=False), plus
         shift = (
             xp.zeros_like(self.weight)
             if bias is None
@@ -48,18 +49,18 @@ class LayerNorm(Function):
         )
         count = math.prod(x.shape[: x.ndim - weight.ndim])
         rows = x.reshape(count, weight.size).astype(wide, copy=False)
-        y, self.x_hat, self.rstd = layer_norm_forward(rows, self.weight, shift, eps)
+        y, self.x_hat, self.rstd = layer_norm_forward(rows, self.weight, shift, eps, plus)
         return converted(y.reshape(x.shape), x.dtype)
 
     def backward(self, dy: Any) -> Any:
         rows = dy.reshape(self.x_hat.shape).astype(self.x_hat.dtype, copy=False)
-        dx, dweight, dbias = layer_norm_backward(rows, self.x_hat, self.rstd, self.weight)
-        need = self.needs_input_grad
-        return (
-            dx.reshape(self.shape),
-            dweight.reshape(self.weight_shape) if need[1] else None,
-            dbias.reshape(self.weight_shape) if need[2] else None,
+        dx, dweight, dbias = layer_norm_backward(
+            rows, self.x_hat, self.rstd, self.weight, self.plus
         )
+        need = self.needs_input_grad
+        if len(self.weight_shape) > 1:
+            dweight, dbias = (x.reshape(self.weight_shape) for x in (dweight, dbias))
+        return dx.reshape(self.shape), dweight if need[1] else None, dbias if need[2] else None
 
 
 def layer_norm(
@@ -68,17 +69,20 @@ def layer_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    *,
+    plus: float = 0,
 ) -> Tensor:
     """Return input with its last axes brought to mean 0 and variance 1.
 
-    They have the sizes `normalized_shape`; they are then scaled by `weight` and shifted by `bias`.
+    They have the sizes `normalized_shape`; they are then scaled by `weight` + `plus` and
+    shifted by `bias`.
     """
     x = as_tensor(input)
     shape = trailing_shape("layer_norm", x, normalized_shape, weight)
     check_shape("layer_norm", "bias", bias, shape)
     if weight is None:
         weight = as_tensor(array_module(x.data).ones(shape, x.dtype))
-    return LayerNorm.apply(x, weight, bias, eps=eps)
+    return LayerNorm.apply(x, weight, bias, eps=eps, **({"plus": plus} if plus else {}))
 
 
 # --- kernels --------------------------------------------------------------------------------------
@@ -86,22 +90,25 @@ def layer_norm(
 
 @kernel
 def layer_norm_forward(
-    x: Array, weight: Array, bias: Array, eps: float
+    x: Array, weight: Array, bias: Array, eps: float, plus: float = 0
 ) -> tuple[Array, Array, Array]:
-    """Return y = x_hat * weight + bias for rows x (N, D), x_hat (N, D) and rstd (N, 1)."""
+    """Return y = x_hat * weight + bias for rows x (N, D), x_hat (N, D) and rstd (N, 1).
+
+    The factor is weight + plus.
+    """
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = (centred * centred).mean(axis=-1, keepdims=True)
     rstd = 1 / array_module(x).sqrt(variance + eps)
     x_hat = centred * rstd
-    return x_hat * weight + bias, x_hat, rstd
+    return x_hat * (weight + plus if plus else weight) + bias, x_hat, rstd
 
 
 @kernel
 def layer_norm_backward(
-    dy: Array, x_hat: Array, rstd: Array, weight: Array
+    dy: Array, x_hat: Array, rstd: Array, weight: Array, plus: float = 0
 ) -> tuple[Array, Array, Array]:
     """Return dx, dweight and dbias for rows dy (N, D)."""
-    dx_hat = dy * weight
+    dx_hat = dy * (weight + plus if plus else weight)
     mean = dx_hat.mean(axis=-1, keepdims=True)
     slope = (dx_hat * x_hat).mean(axis=-1, keepdims=True)
     return rstd * (dx_hat - mean - x_hat * slope), (dy * x_hat).sum(axis=0), dy.sum(axis=0)
@@ -109,9 +116,10 @@ def layer_norm_backward(
 
 @layer_norm_forward.on("cpu")
 def layer_norm_on_cpu(
-    x: Array, weight: Array, bias: Array, eps: float
+    x: Array, weight: Array, bias: Array, eps: float, plus: float = 0
 ) -> tuple[Array, Array, Array]:
     """Do every step on a block of rows while it is in the cache."""
+    weight = weight + plus if plus else weight
     x_hat, y = np.empty_like(x, order="C"), np.empty_like(x, order="C")
     rstd = np.empty((x.shape[0], 1), x.dtype)
     width = x.shape[1]
@@ -136,9 +144,10 @@ def layer_norm_on_cpu(
 
 @layer_norm_backward.on("cpu")
 def layer_norm_backward_on_cpu(
-    dy: Array, x_hat: Array, rstd: Array, weight: Array
+    dy: Array, x_hat: Array, rstd: Array, weight: Array, plus: float = 0
 ) -> tuple[Array, Array, Array]:
     """Do every step on a block of rows while it is in the cache; the sums of blocks are added."""
+    weight = weight + plus if plus else weight
     dx = np.empty_like(x_hat)
     sums = {0: np.zeros((2, *weight.shape), x_hat.dtype)}  # first row: dweight and dbias
 
@@ -157,32 +166,3 @@ def layer_norm_backward_on_cpu(
     cpu.in_blocks(work, *x_hat.shape)
     dweight, dbias = np.sum([sums[start] for start in sorted(sums)], axis=0)
     return dx, dweight, dbias
-
-
-@layer_norm_forward.on("cuda")
-def layer_norm_on_cuda(
-    x: Array, weight: Array, bias: Array, eps: float
-) -> tuple[Array, Array, Array]:
-    """Run the kernel of rows.cu, one block of threads for each row."""
-    from tinybert.backend import cuda
-
-    xp = array_module(x)
-    x = xp.ascontiguousarray(x)
-    weight, bias = (xp.ascontiguousarray(a, x.dtype) for a in (weight, bias))
-    y, x_hat, rstd = xp.empty_like(x), xp.empty_like(x), xp.empty((len(x), 1), x.dtype)
-    cuda.on_rows("layer_norm", x.shape, x, weight, bias, y, x_hat, rstd, x.shape[1], float(eps))
-    return y, x_hat, rstd
-
-
-@layer_norm_backward.on("cuda")
-def layer_norm_backward_on_cuda(
-    dy: Array, x_hat: Array, rstd: Array, weight: Array
-) -> tuple[Array, Array, Array]:
-    """Run the kernel of rows.cu, one block of threads for each row."""
-    from tinybert.backend import cuda
-
-    xp = array_module(dy)
-    dy, weight = (xp.ascontiguousarray(a, x_hat.dtype) for a in (dy, weight))
-    dx = xp.empty_like(x_hat)
-    cuda.on_rows("layer_norm_backward", dy.shape, dy, x_hat, rstd, weight, dx, dy.shape[1])
-    return dx, cuda.sum_of_products(dy, x_hat, axis=0), dy.sum(axis=0)

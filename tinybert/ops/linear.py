@@ -46,7 +46,7 @@ class Linear(Function):
         need = (*self.needs_input_grad, False)[:3]
         dx = (rows @ weight).reshape(x.shape) if need[0] else None
         dweight = rows.T @ x.reshape(self.rows, x.shape[-1]) if need[1] else None
-        dbias = unbroadcast(rows, rows.shape[1:]) if need[2] else None
+        dbias = sum_of_rows(rows) if need[2] else None
         return (dx, dweight, dbias)[: len(self.needs_input_grad)]
 
 
@@ -56,7 +56,13 @@ def linear(input: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return Linear.apply(*inputs)
 
 
-# --- kernel ---------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
+
+
+@kernel
+def sum_of_rows(rows: Array) -> Array:
+    """Return the sum (O,) of rows (N, O)."""
+    return unbroadcast(rows, rows.shape[1:])
 
 
 @kernel
@@ -80,13 +86,4 @@ def linear_on_cpu(x: Array, weight: Array, bias: Array | None) -> Array:
         y[block] += bias
 
     cpu.in_blocks(work, *y.shape)
-    return y
-
-
-@linear_forward.on("cuda")
-def linear_on_cuda(x: Array, weight: Array, bias: Array | None) -> Array:
-    """Add the bias to the product in place."""
-    y = x @ weight.T
-    if bias is not None:
-        y += bias
     return y

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinybert.autograd import Function, Tensor
+from tinybert.backend import Array, kernel
 from tinybert.ops.arguments import conjugate, operands, promote, unbroadcast
 
 
@@ -30,7 +31,7 @@ class MatMul(Function):
                 f"of {b.shape}"
             )
         self.a, self.b = promote(a, b)
-        return self.a @ self.b
+        return product(self.a, self.b)
 
     def backward(self, dy: Any) -> Any:
         a, b = self.a, self.b
@@ -42,12 +43,20 @@ class MatMul(Function):
             dy = dy[..., None]
         da = db = None
         if self.needs_input_grad[0]:
-            da = unbroadcast(dy @ conjugate(columns).swapaxes(-1, -2), rows.shape).reshape(a.shape)
+            da = unbroadcast(product(dy, conjugate(columns).swapaxes(-1, -2)), rows.shape)
+            da = da.reshape(a.shape)
         if self.needs_input_grad[1]:
-            db = unbroadcast(conjugate(rows).swapaxes(-1, -2) @ dy, columns.shape).reshape(b.shape)
+            db = unbroadcast(product(conjugate(rows).swapaxes(-1, -2), dy), columns.shape)
+            db = db.reshape(b.shape)
         return da, db
 
 
 def matmul(input: Any, other: Any) -> Tensor:
     """Return input @ other, the product of matrices over the last two axes."""
     return MatMul.apply(*operands(input, other))
+
+
+@kernel
+def product(a: Array, b: Array) -> Array:
+    """Return a @ b."""
+    return a @ b

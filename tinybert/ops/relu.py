@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
-from tinybert.backend import array_module
+from tinybert.backend import Array, array_module, kernel
 from tinybert.ops.activation import activation
 
 
@@ -30,8 +30,8 @@ class Relu2(Function):
     """y = max(x, 0)^2 (So et al. 2021, arXiv:2109.08668; Nemotron, MEGA). dx = dy * 2 max(x, 0)."""
 
     def forward(self, x: Any) -> Any:
-        self.positive = array_module(x).maximum(x, 0)
-        return self.positive * self.positive
+        y, self.positive = relu2_forward(x)
+        return y
 
     def backward(self, dy: Any) -> Any:
         return dy * (2 * self.positive)
@@ -41,3 +41,10 @@ class Relu2(Function):
 def relu2(input: Any) -> Tensor:
     """Return max(x, 0)^2."""
     return Relu2.apply(as_tensor(input))
+
+
+@kernel
+def relu2_forward(x: Array) -> tuple[Array, Array]:
+    """Return max(x, 0)^2 and max(x, 0)."""
+    positive = array_module(x).maximum(x, 0)
+    return positive * positive, positive

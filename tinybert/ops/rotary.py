@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
-from tinybert.backend import array_module
+from tinybert.backend import Array, array_module, kernel
 from tinybert.ops.arguments import operand
 
 
@@ -23,7 +23,7 @@ class RotaryEmbedding(Function):
     back by the same angle.
     """
 
-    half_on = ""
+    half_on = "cuda"
 
     def forward(self, x: Any, cos: Any, sin: Any) -> Any:
         width = cos.shape[-1]
@@ -33,20 +33,10 @@ class RotaryEmbedding(Function):
                 f"ends in an even number of at most {x.shape[-1]} features"
             )
         self.cos, self.sin = cos, sin
-        rotated, rest = x[..., :width], x[..., width:]
-        xp = array_module(x)
-        half = width // 2
-        swapped = xp.concatenate([-rotated[..., half:], rotated[..., :half]], axis=-1)
-        return xp.concatenate([rotated * cos + swapped * sin, rest], axis=-1)
+        return rotated(x, cos, sin, False)
 
     def backward(self, dy: Any) -> Any:
-        xp = array_module(dy)
-        width = self.cos.shape[-1]
-        half = width // 2
-        rotated, rest = dy[..., :width], dy[..., width:]
-        by_sin = rotated * self.sin
-        back = xp.concatenate([by_sin[..., half:], -by_sin[..., :half]], axis=-1)
-        return xp.concatenate([rotated * self.cos + back, rest], axis=-1), None, None
+        return rotated(dy, self.cos, self.sin, True), None, None
 
 
 def rotary_embedding(input: Any, cos: Any, sin: Any) -> Tensor:
@@ -62,3 +52,19 @@ def rotary_embedding(input: Any, cos: Any, sin: Any) -> Tensor:
             "rotary_embedding: cos and sin are constants and cannot require a gradient"
         )
     return RotaryEmbedding.apply(x, *angles)
+
+
+# --- kernel ---------------------------------------------------------------------------------------
+
+
+@kernel
+def rotated(x: Array, cos: Array, sin: Array, back: bool) -> Array:
+    """Return x (..., T, K) with its first R features rotated, or `back` by the transposed map."""
+    xp, width = array_module(x), cos.shape[-1]
+    half, part, rest = width // 2, x[..., :width], x[..., width:]
+    if back:
+        by_sin = part * sin
+        turned = xp.concatenate([by_sin[..., half:], -by_sin[..., :half]], axis=-1)
+    else:
+        turned = xp.concatenate([-part[..., half:], part[..., :half]], axis=-1) * sin
+    return xp.concatenate([part * cos + turned, rest], axis=-1)

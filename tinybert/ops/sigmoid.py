@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.autograd import Function, Tensor, as_tensor
-from tinybert.backend import array_module
+from tinybert.backend import Array, array_module, kernel
 from tinybert.ops.activation import activation
 from tinybert.ops.arguments import as_floating
 
@@ -18,7 +18,7 @@ class Sigmoid(Function):
     half_on = ""
 
     def forward(self, x: Any) -> Any:
-        self.y = _sigmoid(as_floating(x))
+        self.y = sigmoid_forward(as_floating(x))
         return self.y
 
     def backward(self, dy: Any) -> Any:
@@ -40,7 +40,7 @@ class Silu(Function):
 
     def forward(self, x: Any) -> Any:
         self.x = as_floating(x)
-        self.s = _sigmoid(self.x)
+        self.s = sigmoid_forward(self.x)
         return self.x * self.s
 
     def backward(self, dy: Any) -> Any:
@@ -53,7 +53,8 @@ def silu(input: Any) -> Tensor:
     return Silu.apply(as_tensor(input))
 
 
-def _sigmoid(x: Any) -> Any:
+@kernel
+def sigmoid_forward(x: Array) -> Array:
     """Return 1 / (1 + exp(-x)) of an array; where exp overflows it is 0, the right limit."""
     with np.errstate(over="ignore", under="ignore"):
         return 1 / (1 + array_module(x).exp(-x))

@@ -92,28 +92,3 @@ def softmax_backward_on_cpu(y: Array, dy: Array) -> Array:
 
     cpu.in_blocks(work, *y.shape)
     return dx.reshape(shape)
-
-
-@softmax_forward.on("cuda")
-def softmax_on_cuda(x: Array) -> Array:
-    """Run the kernel of rows.cu, one block of threads for each row."""
-    from tinybert.backend import cuda
-
-    y = x.copy(order="C")
-    if y.size:
-        rows = y.reshape(-1, y.shape[-1])
-        cuda.on_rows("softmax", rows.shape, rows, rows.shape[1])
-    return y
-
-
-@softmax_backward.on("cuda")
-def softmax_backward_on_cuda(y: Array, dy: Array) -> Array:
-    """Run the kernel of rows.cu, one block of threads for each row."""
-    from tinybert.backend import cuda
-
-    dx = array_module(y).empty(y.shape, y.dtype)
-    if y.size:
-        rows = cuda.matrix(y)
-        dys = cuda.matrix(dy, y.dtype)
-        cuda.on_rows("softmax_backward", rows.shape, rows, dys, dx, rows.shape[1])
-    return dx

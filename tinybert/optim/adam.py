@@ -60,25 +60,41 @@ class Adam(Optimizer):
 
     def update(self, param: Tensor, data: Array, grad: Array, group: dict[str, Any]) -> None:
         """Update one parameter."""
-        mean, square = self.buffer(param, "exp_avg"), self.buffer(param, "exp_avg_sq")
-        state = self.state[param]
-        state["step"] = state.get("step", 0) + 1
-        target = _contiguous(data)
-        adam_step(
-            target,
-            _contiguous(grad),
-            mean,
-            square,
+        self._step([param], [data], [grad], group)
+
+    def update_all(self, params: list[Tensor], data: list[Array], group: dict[str, Any]) -> None:
+        """Update all parameters of a group: on a GPU at once."""
+        if type(self).update is not Adam.update:  # a subclass has a rule of its own
+            super().update_all(params, data, group)
+        elif params:
+            grads = [param.grad.data for param in params]  # type: ignore[union-attr]
+            self._step(params, data, grads, group)
+
+    def _step(
+        self, params: list[Tensor], data: list[Array], grads: list[Array], group: dict[str, Any]
+    ) -> None:
+        means, squares = (
+            [self.buffer(param, name) for param in params] for name in ("exp_avg", "exp_avg_sq")
+        )
+        for state in (states := [self.state[param] for param in params]):
+            state["step"] = state.get("step", 0) + 1
+        targets = [_contiguous(array) for array in data]
+        adam_steps(
+            targets,
+            [_contiguous(grad) for grad in grads],
+            means,
+            squares,
+            [state["step"] for state in states],
             lr=float(group["lr"]),  # a NumPy scalar would widen float32 arrays
             beta1=float(group["betas"][0]),
             beta2=float(group["betas"][1]),
             eps=float(group["eps"]),
             weight_decay=float(group["weight_decay"]),
             decoupled=self.decoupled,
-            step=state["step"],
         )
-        if target is not data:
-            data[...] = target
+        for array, target in zip(data, targets, strict=True):
+            if target is not array:
+                array[...] = target
 
 
 class AdamW(Adam):
@@ -115,7 +131,17 @@ def _contiguous(array: Array) -> Array:
     return array if array.flags.c_contiguous else array.copy(order="C")
 
 
-# --- kernel ---------------------------------------------------------------------------------------
+# --- kernels --------------------------------------------------------------------------------------
+
+
+@kernel
+def adam_steps(
+    params: list[Array], grads: list[Array], means: list[Array], squares: list[Array],
+    steps: list[int], **options: Any,
+) -> None:  # fmt: skip
+    """Do one step of Adam to each tensor; the options are those of `adam_step`."""
+    for *arrays, step in zip(params, grads, means, squares, steps, strict=True):
+        adam_step(*arrays, step=step, **options)
 
 
 @kernel
@@ -169,34 +195,3 @@ def adam_step_on_cpu(
         p -= scratch
 
     cpu.in_blocks(work, param.size, 1)
-
-
-@adam_step.on("cuda")
-def adam_step_on_cuda(
-    param: Array, grad: Array, mean: Array, square: Array, *, lr: float, beta1: float,
-    beta2: float, eps: float, weight_decay: float, decoupled: bool, step: int,
-) -> None:  # fmt: skip
-    """Update each element in one pass."""
-    from tinybert.backend import cuda
-
-    keep = 1 - lr * weight_decay if decoupled else 1.0
-    decay = 0.0 if decoupled else weight_decay
-    rate, correction = lr / (1 - beta1**step), math.sqrt(1 - beta2**step)
-    update = cuda.elementwise(
-        "T grad, float64 keep, float64 decay, float64 beta1, float64 beta2, float64 rate, "
-        "float64 correction, float64 eps",
-        "T param, T mean, T square",
-        _UPDATE,
-        "adam",
-    )
-    update(grad, keep, decay, beta1, beta2, rate, correction, eps, param, mean, square)
-
-
-_UPDATE = """
-    const W p = W(param) * W(keep), g = W(grad) + W(decay) * p;
-    const W m = W(mean) * W(beta1) + g * W(1 - beta1);
-    const W v = W(square) * W(beta2) + g * g * W(1 - beta2);
-    mean = T(m);
-    square = T(v);
-    param = T(p - m * W(rate) / (sqrt(v) / W(correction) + W(eps)));
-"""

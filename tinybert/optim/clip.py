@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor
-from tinybert.backend import Array, array_module
+from tinybert.backend import Array, array_module, kernel
 from tinybert.checks import is_number
 
 
@@ -51,18 +51,23 @@ def clip_grad_norm_(
     if not gradients:
         return as_tensor(0.0)
     xp = array_module(gradients[0].data)
-    norms = xp.stack([_norm(xp, gradient.data, order) for gradient in gradients])
-    total = xp.asarray(_norm(xp, norms, order))
+    arrays = [gradient.data for gradient in gradients]
+    total = euclidean_norm(arrays) if order == 2 else _joint_norm(arrays, order)
     if error_if_nonfinite and not math.isfinite(float(total)):
         raise RuntimeError(
             f"the gradient's norm of order {norm_type} is {float(total)}; with "
             "error_if_nonfinite=False the gradients would have been scaled by it"
         )
     scale = xp.minimum(float(max_norm) / (total + 1e-6), 1.0)
-    for gradient in gradients:
-        array = gradient._changed("clip_grad_norm_")
-        array *= scale.astype(array.dtype)
+    scale_all([gradient._changed("clip_grad_norm_") for gradient in gradients], scale)
     return Tensor._wrap(total)
+
+
+def _joint_norm(arrays: list[Array], order: float) -> Array:
+    """Return the p-norm of all elements of all arrays as a scalar array."""
+    xp = array_module(arrays[0])
+    norms = xp.stack([_norm(xp, array, order) for array in arrays])
+    return xp.asarray(_norm(xp, norms, order))
 
 
 def _norm(xp: Any, array: Array, order: float) -> Any:
@@ -73,3 +78,19 @@ def _norm(xp: Any, array: Array, order: float) -> Any:
     if order == 2:
         return xp.sqrt((sizes * sizes).sum())
     return (sizes**order).sum() ** (1 / order)
+
+
+# --- kernels --------------------------------------------------------------------------------------
+
+
+@kernel
+def euclidean_norm(arrays: list[Array]) -> Array:
+    """Return the 2-norm of all elements of all arrays as a scalar array."""
+    return _joint_norm(arrays, 2)
+
+
+@kernel
+def scale_all(arrays: list[Array], factor: Array) -> None:
+    """Multiply all arrays in place by a scalar array."""
+    for array in arrays:
+        array *= factor.astype(array.dtype)

@@ -108,9 +108,8 @@ class Optimizer(SavedState):
         """
         watcher = observer()
         for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is None:
-                    continue
+            members: list[Tensor] = [p for p in group["params"] if p.grad is not None]
+            for param in members:
                 if not isinstance(param.grad, Tensor):
                     kind = type(param.grad).__name__
                     raise TypeError(f".grad must be a Tensor or None, got {kind}")
@@ -119,11 +118,17 @@ class Optimizer(SavedState):
                         f"the gradient of a Tensor of shape {param.shape} has shape "
                         f"{param.grad.shape}"
                     )
-                data = param._changed(f"{type(self).__name__}.step")
-                before = None if watcher is None else data.copy()
-                self.update(param, data, param.grad.data, group)
-                if watcher is not None:
-                    watcher.update(self, param, before, group)
+            data = [param._changed(f"{type(self).__name__}.step") for param in members]
+            before = None if watcher is None else [array.copy() for array in data]
+            self.update_all(members, data, group)
+            if watcher is not None:
+                for param, array in zip(members, before or (), strict=True):
+                    watcher.update(self, param, array, group)
+
+    def update_all(self, params: list[Tensor], data: list[Array], group: dict[str, Any]) -> None:
+        """Apply the rule to `data`, the arrays of `params`, in place; all have gradients."""
+        for param, array in zip(params, data, strict=True):
+            self.update(param, array, param.grad.data, group)  # type: ignore[union-attr]
 
     def update(self, param: Tensor, data: Array, grad: Array, group: dict[str, Any]) -> None:
         """Apply the rule to `data`, the array of `param`, in place; `grad` is not written to."""

@@ -29,8 +29,12 @@ from tinybert.parallel.words import divide_words
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a parameter is: its full shape, and the axis that tensor-parallel ranks divide."""
+    """Where a parameter is: its full shape, and the axis that tensor-parallel ranks divide.
 
+    `name` is the first name of the parameter in the full model; a tied one has several.
+    """
+
+    name: str
     shape: tuple[int, ...]
     axis: int | None = None
 
@@ -76,7 +80,11 @@ def parallelize(model: PreTrainedModel, grid: Grid, sequence: bool = False) -> P
     _check_same(model, grid)
     if sequence and grid.tensor.size == 1:
         sequence = False
-    shapes = {name: tensor.shape for name, tensor in model.named_state()}
+    state = list(model.named_state())
+    first: dict[int, str] = {}
+    for name, tensor in state:
+        first.setdefault(id(tensor), name)
+    known = {name: (first[id(tensor)], tensor.shape) for name, tensor in state}
     part = Part(model, grid, sequence, {})
     tied = cut_stage(model, grid, part.inbox)
     if grid.tensor.size > 1:
@@ -91,7 +99,7 @@ def parallelize(model: PreTrainedModel, grid: Grid, sequence: bool = False) -> P
     own = {name: axes.get(id(tensor)) for name, tensor in model.named_state()}
     for others in grid.pipeline.gather_objects(own):
         own.update(others)
-    part.placements = {name: Placement(shape, own.get(name)) for name, shape in shapes.items()}
+    part.placements = {name: Placement(*full, own.get(name)) for name, full in known.items()}
     if tied and grid.ends is not None:
         words: Any = model.get_input_embeddings if grid.is_first else model.get_output_embeddings
         part.tied = words().weight

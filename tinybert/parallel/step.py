@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor
+from tinybert.backend import array_module
 from tinybert.checks import check_choice
 from tinybert.nn.packing import padded
 from tinybert.optim import Optimizer
@@ -95,6 +96,10 @@ class ParallelStep:
                 run.backward(index, last=number == len(actions) - 1)
         for request in run.sent:
             request.wait()
+        for parameter in self.trained:
+            if parameter.grad is None:  # on every rank and grid alike: weight decay applies
+                xp = array_module(parameter.data)
+                parameter.grad = as_tensor(xp.zeros_like(parameter.data))
         if self.zero is None:
             self.buckets.finish()
         gradients.add_shared(self.part)

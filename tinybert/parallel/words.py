@@ -1,7 +1,8 @@
 """Language models whose vocabulary is divided among ranks: logits and loss.
 
-With labels, each rank computes its own columns of the logits, (B, T, V / p), and the loss from them
-(`cross_entropy.py`). Without labels the columns of all ranks are gathered: (B, T, V) on every rank.
+In training, each rank computes its own columns of the logits, (B, T, V / p), and the loss from them
+(`cross_entropy.py`). Without labels, and under `no_grad`, the columns of all ranks are gathered:
+(B, T, V) on every rank.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tinybert.autograd import Tensor
+import numpy as np
+
+from tinybert.autograd import Tensor, is_grad_enabled
 from tinybert.models import heads, losses
 from tinybert.models.arguments import integers, tensor_of
 from tinybert.models.heads.words import LanguageModel
@@ -39,7 +42,7 @@ class VocabularyAnswer:
         model, needed = self.model, (labels,)
         if isinstance(model, heads.PreTraining):
             needed = (labels, rest[0])
-        if any(value is None for value in needed):
+        if any(value is None for value in needed) or not is_grad_enabled():
             return self.plain(base, labels, *rest)
         logits = model.on_tokens(self.columns, base)
         ids = integers("labels", labels, logits.device).reshape(logits.shape[:-1])
@@ -77,3 +80,11 @@ class VocabularyAnswer:
     def all_columns(self, x: Tensor) -> Tensor:
         """Return the logits (..., V) of the columns of all ranks, without a gradient."""
         return columns(self.columns(x), self.group)
+
+    def masked_loss(self, model: Any, batch: dict[str, Any]) -> Tensor:
+        """Return the loss of a masked language model, with scores at masked positions alone."""
+        inputs = {name: x for name, x in batch.items() if name != "labels"}
+        x = model.base_model(**inputs).last_hidden_state  # (B, T, D)
+        rows, columns = np.nonzero(batch["labels"] != losses.IGNORED)
+        logits = self.columns(x[rows, columns])  # (N, V / p)
+        return cross_entropy(logits, batch["labels"][rows, columns], self.group, self.classes)

@@ -104,9 +104,8 @@ class Trainer:
         if self.step == 0:
             manual_seed(self.config.seed)
         self.folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.clear_unfinished(self.folder)
         metrics: dict[str, float] = {}
-        with TrainingLog(self.folder, self.step, self.config.steps) as log:
+        with self.open_log() as log:
             while self.step < self.config.steps and not self._should_stop():
                 self.model.train()
                 entry = self._train_step()
@@ -125,6 +124,11 @@ class Trainer:
             self._load_weights(best)
         self._write_model(self.folder)
         return metrics
+
+    def open_log(self) -> Any:
+        """Return the log of the run, a context manager; delete what a killed run has left."""
+        checkpoint.clear_unfinished(self.folder)
+        return TrainingLog(self.folder, self.step, self.config.steps)
 
     def _train_step(self) -> dict[str, float]:
         """Update the weights once; return what the log shows."""

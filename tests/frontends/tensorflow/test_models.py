@@ -39,21 +39,20 @@ def test_a_h5_file_is_written_as_keras_writes_it(tmp_path: Path) -> None:
     def content(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = {}
         with h5py.File(path) as file:
-            layers = [name for name in file.attrs["layer_names"] if len(file[name])]
-            found["layers"], found["backend"] = layers, file.attrs["backend"]
-            for layer in layers:
-                found[layer] = list(file[layer].attrs["weight_names"])
-                # The number of the model within the program is not part of the format.
-                found |= {name: file[layer][name][()] for name in found[layer]}
-        return {key.partition("/")[2] or key: value for key, value in found.items()}
+            found["layers"], found["backend"] = [*file.attrs["layer_names"]], file.attrs["backend"]
+            for layer in found["layers"]:
+                names = [*file[layer].attrs["weight_names"]]
+                found[layer] = [name.partition("/")[2] for name in names]  # without the model's
+                found |= {f"{layer} {n.partition('/')[2]}": file[layer][n][()] for n in names}
+        return found
 
     own = content(tmp_path / "tf_model.h5")
     wanted = content(HERE / "files" / "h5" / "tf_model.h5")
     assert list(own) == list(wanted)
     for key, value in wanted.items():
-        if isinstance(value, np.ndarray):
-            np.testing.assert_array_equal(own[key], value)
-    names = own["bert"] + own["nsp___cls"] + own["mlm___cls"]
+        np.testing.assert_array_equal(own[key], value)
+    with h5py.File(tmp_path / "tf_model.h5") as file:
+        names = [name for layer in own["layers"] for name in file[layer].attrs["weight_names"]]
     assert all(name.startswith("tf_bert_for_pre_training/") for name in names)
 
 
@@ -228,6 +227,21 @@ def test_the_arguments_are_in_the_order_of_tensorflow() -> None:
         defaults = [p.default for p in signature.parameters.values() if p.default is not p.empty]
         assert defaults[-1] is False
         assert set(defaults) == {None, False}
+
+
+def test_labels_may_be_lists() -> None:
+    model = build("TFBertForMaskedLM")
+    found = model(IDS, labels=cases.WORD_LABELS.tolist()).loss.numpy()
+    np.testing.assert_array_equal(found, model(IDS, labels=cases.WORD_LABELS).loss.numpy())
+    model = build("TFBertForSequenceClassification", num_labels=1)
+    found = model(IDS, labels=[0.5, -2, 3]).loss.numpy()
+    logits = model(IDS).logits.numpy()[:, 0]
+    np.testing.assert_allclose(found, (logits - [0.5, -2, 3]) ** 2, rtol=1e-5)
+
+
+def test_spans_need_two_labels() -> None:
+    with pytest.raises(ValueError, match="num_labels must be 2"):
+        build("TFBertForQuestionAnswering", num_labels=3)
 
 
 def test_a_constructor_takes_a_config_and_a_name() -> None:

@@ -28,6 +28,8 @@ from tinybert.formats.megatron.names import (
     latest_names,
     locations_of,
 )
+from tinybert.formats.megatron.ranks import joined, stages_of
+from tinybert.formats.torch.bytes import FileBytes
 from tinybert.formats.torch.file import megatron_members, open_torch
 from tinybert.formats.torch.pickle import Record
 from tinybert.formats.torch.tensor import LazyTensor
@@ -42,6 +44,9 @@ _PARALLEL = ("tensor_model_parallel_size", "pipeline_model_parallel_size", "mode
 class MegatronLMFile(TensorReader):
     """One Megatron-LM checkpoint of BERT, alone or in an NGC zip; a tensor is read on access.
 
+    A model that was split over devices is joined: ``path`` is the file of any of its parts (see
+    ``ranks.py``).
+
     The order of names does not depend on that of the file. Word embeddings and the bias of the
     prediction head are truncated to one vocabulary size. ``cls.predictions.decoder.weight`` has the
     values of the word embeddings; heads that the file does not have are omitted.
@@ -54,8 +59,8 @@ class MegatronLMFile(TensorReader):
     ``arguments.py``), else from the ``config.json``.
 
     Raises CheckpointError for a malformed file, for a model other than BERT, for tensors that are
-    missing, unknown or of the wrong shape, for arguments that MegatronBERT does not have, and for
-    one part of a model that was split over devices.
+    missing, unknown or of the wrong shape, for arguments that MegatronBERT does not have, and if
+    parts of a model that was split over devices are missing.
     """
 
     format = "Megatron-LM"
@@ -63,29 +68,43 @@ class MegatronLMFile(TensorReader):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        if len(parts := _parts(self.path)) > 1:
-            raise CheckpointError(self.path, _split_in(len(parts)))
-        saved, self._file = open_torch(self.path)
+        self._files: list[FileBytes] = []
         try:
+            if len(members := megatron_members(self.path)) > 1:
+                raise ValueError(_split_in(len(members), "extract the archive, and open one part"))
+            stages = stages_of(self.path)
+            parts = [[self._open(path) for path in ranks] for ranks in stages]
+            saved = parts[0][0]
             self._version = _version(saved)
-            args = _arguments(saved)
-            self._tensors = latest_names(saved["model"])
+            args = _arguments(saved, len(stages[0]), len(stages))
+            for part in (part for ranks in parts for part in ranks):
+                if _version(part) != self._version:
+                    raise ValueError("its parts have different values of checkpoint_version")
+            named = [[latest_names(part["model"]) for part in ranks] for ranks in parts]
+            self._tensors = joined(named, self._version)
             self._config = _config(self._tensors, args, _folder_config(self.path))
             self._named = locations_of(self._tensors, self._config)
         except BaseException as error:
-            self._file.close()
+            self.close()
             if isinstance(error, ValueError) and not isinstance(error, CheckpointError):
                 raise CheckpointError(self.path, str(error)) from None
             raise
         self.metadata = {"checkpoint_version": str(self._version)}
+
+    def _open(self, path: str | os.PathLike[str]) -> Any:
+        """Return what a file stores, and keep the file open."""
+        saved, file = open_torch(path)
+        self._files.append(file)
+        return saved
 
     def model_config(self) -> dict[str, Any]:
         """Return the configuration in the form of a Hugging Face ``config.json``."""
         return dict(self._config)
 
     def close(self) -> None:
-        """Close the file. Arrays that were returned stay valid."""
-        self._file.close()
+        """Close the files. Arrays that were returned stay valid."""
+        for file in self._files:
+            file.close()
 
     def info(self, name: str) -> TensorInfo:
         """Return format, shape and size in bytes of a tensor, without reading its data."""
@@ -143,18 +162,10 @@ def _third(fused: np.ndarray, third: int, version: float, heads: int) -> np.ndar
     return part.reshape(heads * size, *rest)
 
 
-def _parts(path: str) -> list[str]:
-    """Return all parts of a model in the zip, or in Megatron-LM's folders next to the file."""
-    folder = Path(path).absolute().parent
-    if folder.name.startswith("mp_rank_"):
-        return [str(other) for other in folder.parent.glob("mp_rank_*/model_optim_rng.pt")]
-    return megatron_members(path)
-
-
-def _split_in(count: Any) -> str:
+def _split_in(count: Any, advice: str) -> str:
     return (
         f"is one of {count} parts of a model that was split over devices (tensor or pipeline "
-        "parallel): merge them first, with Megatron-LM's own tools"
+        f"parallel): {advice}"
     )
 
 
@@ -168,14 +179,24 @@ def _version(saved: Any) -> float:
     return float(version)
 
 
-def _arguments(saved: dict[str, Any]) -> dict[str, Any]:
-    """Return the stored arguments of the training run by name; {} if there are none."""
+def _arguments(saved: dict[str, Any], shards: int, stages: int) -> dict[str, Any]:
+    """Return the stored arguments of the training run by name; {} if there are none.
+
+    Raises ValueError if they say that there are more parts than the shards and stages found.
+    """
     args = saved.get("args")
     found = args.state if type(args) is Record else args
     found = found if type(found) is dict else {}
     for name in _PARALLEL:
-        if type(count := found.get(name)) is int and count > 1:
-            raise ValueError(_split_in(count))
+        here = stages if name.startswith("pipeline") else shards
+        if type(count := found.get(name)) is int and count > here:
+            raise ValueError(
+                _split_in(count, "put all into one folder, as mp_rank_00/model_optim_rng.pt, ...")
+            )
+        if type(count) is int and count < here:
+            raise ValueError(
+                f"its arguments say {name} {count}, but its folder has parts of {here} ranks"
+            )
     return found
 
 

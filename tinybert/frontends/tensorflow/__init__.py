@@ -31,6 +31,7 @@ from tinybert.frontends.tensorflow.models import (
     TFBertModel,
 )
 from tinybert.frontends.tensorflow.outputs import TFBertForPreTrainingOutput
+from tinybert.frontends.tensorflow.tokenizer import TFBertTokenizer
 
 __all__ = [
     "GradientTape",
@@ -44,6 +45,7 @@ __all__ = [
     "TFBertForTokenClassification",
     "TFBertLMHeadModel",
     "TFBertModel",
+    "TFBertTokenizer",
     "argmax",
     "constant",
     "expand_dims",

@@ -19,6 +19,7 @@ import copy
 import os
 import re
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +27,7 @@ import numpy as np
 from tinybert.autograd import Tensor, as_tensor, no_grad
 from tinybert.backend import generator, parse_device, to_device
 from tinybert.frontends.tensorflow.fitting import Fitting
+from tinybert.frontends.tensorflow.tokenizer import TFBertTokenizer
 from tinybert.frontends.tensorflow.weights import Variable, save_weights, variables
 from tinybert.model_output import ModelOutput
 from tinybert.models.arguments import choose, tensor_of
@@ -107,10 +109,14 @@ class TFBertPreTrainedModel(Fitting, KerasInitialization):
         name: of the Keras model, the first part of the names of its variables.
 
     Attributes:
+        tokenizer: a TFBertTokenizer that is saved and loaded with the model, or None.
+
+    Attributes, of the class:
         output_class: of the results, with TensorFlow's fields.
         label_names: the arguments of a call that are labels.
     """
 
+    tokenizer: Any = None
     output_class: ClassVar[type[ModelOutput]]
     label_names: ClassVar[tuple[str, ...]] = ()
     call: Any
@@ -232,6 +238,18 @@ class TFBertPreTrainedModel(Fitting, KerasInitialization):
         """
         self.config.architectures = [type(self).__name__.removeprefix("TF")]
         save_weights(self, folder, max_shard_size, dtype, safe_serialization)
+
+    def save_extras(self, folder: Path) -> None:
+        """Save the tokenizer, if the model has one."""
+        super().save_extras(folder)
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(folder)
+
+    def load_extras(self, folder: Path) -> None:
+        """Load the tokenizer, if the folder has a vocabulary."""
+        super().load_extras(folder)
+        if (folder / "vocab.txt").exists():
+            self.tokenizer = TFBertTokenizer.from_pretrained(folder)
 
 
 def keras_name(class_name: str) -> str:

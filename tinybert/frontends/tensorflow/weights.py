@@ -145,6 +145,8 @@ def _write_h5(model: Any, path: Path) -> None:
     layers: dict[str, list[Variable]] = {}
     for variable in model.weights:
         layers.setdefault(variable.name.split("/")[1], []).append(variable)
+    if "mlm___cls" in layers:  # Keras counts the embeddings to both layers that use them
+        layers["mlm___cls"] += [v for v in layers["bert"] if "/embeddings/" in v.name]
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = list(layers)
         file.attrs["backend"], file.attrs["keras_version"] = "tensorflow", "2.15.1"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor
 from tinybert.backend import array_module
@@ -27,6 +29,8 @@ class LayerNorm1P(LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (..., D) to (..., D)."""
+        if x.device != "cpu":  # where each operation is a launch
+            return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps, plus=1)
         return F.layer_norm(x, self.normalized_shape, self.weight + 1, self.bias, self.eps)
 
 
@@ -117,7 +121,8 @@ def rotary_angles(
     Angles are rounded to float32, since the models were trained with those: at position 4,000 that
     makes a difference of 1e-4. Source: Su et al. 2021, arXiv:2104.09864, eq. 15.
     """
-    xp = array_module(like.data)
+    # Positions that the host knows are turned into angles there: two copies, not twenty kernels.
+    xp = np if positions is None else array_module(like.data)
     rotated = config.features_to_turn  # R, or R - 1 where that is odd
     exponents = xp.arange(0, rotated, 2).astype("float32") / float(max(rotated, 1))
     rates = 1 / (float(config.rope_theta) ** exponents.astype("float64")).astype("float32")
@@ -125,4 +130,4 @@ def rotary_angles(
     angles = steps.astype("float32")[:, None, :, None] * rates  # (B or 1, 1, T, R / 2)
     angles = xp.concatenate([angles, angles], axis=-1).astype("float64")
     cos, sin = xp.cos(angles).astype(like.dtype), xp.sin(angles).astype(like.dtype)
-    return as_tensor(cos), as_tensor(sin)
+    return as_tensor(cos, like.device), as_tensor(sin, like.device)

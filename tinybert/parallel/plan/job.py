@@ -23,6 +23,8 @@ class Job:
         recompute: what is computed again in the backward pass: "none", "selective" (the inside of
             attention: scores, softmax, dropout) or "full" (each layer from its input).
         sequence_parallel: whether norms, dropout and residuals are split along the sequence.
+        scatter: whether each tensor-parallel rank sends a part of the hidden states to the next
+            stage, which gathers them over its fast links; implied by `sequence_parallel`.
         zero: whether the states of the optimizer are split over the data-parallel ranks (ZeRO 1).
         overlap: whether gradients are summed while the backward pass of the last micro-batch runs.
         precision: "mixed" (16-bit weights, gradients and activations; 32-bit weights and moments
@@ -37,6 +39,7 @@ class Job:
     chunks: int = 1
     recompute: str = "none"
     sequence_parallel: bool = False
+    scatter: bool = False
     zero: bool = False
     overlap: bool = False
     precision: str = "mixed"

@@ -72,11 +72,16 @@ class Machine:
 
 
 def read_machine(path: Path) -> Machine:
-    """Read the constants that `tinybert plan --calibrate` wrote; ValueError if they are not."""
+    """Read the constants of a file that `tinybert plan --calibrate` wrote.
+
+    Raises ValueError if it is another file.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not a JSON file of constants: {error}") from None
+    if isinstance(values, dict):
+        values.pop("runs", None)
     names = {field.name for field in dataclasses.fields(Machine)}
     given = set(values) if isinstance(values, dict) else set()
     missing, unknown = names - {"source", "fitted"} - given, given - names

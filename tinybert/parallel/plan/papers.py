@@ -109,7 +109,8 @@ def _megatron_2021() -> Iterator[Published]:
         ("1t", 8, 64, 3072, 3072, 1, 1, 163),
     )
     for size, t, p, gpus, batch, micro, chunks, value in rows:
-        job = Job(t, p, gpus // (t * p), batch, micro, chunks, recompute="full")
+        data = gpus // (t * p)
+        job = Job(t, p, data, batch, micro, chunks, recompute="full", scatter=True)
         source, fitted = "2104.04473 tab. 1", size == "18b"
         yield Published(source, f"gpt-{size}", job, "a100", "teraflops", value, fitted)
 
@@ -125,7 +126,8 @@ def _megatron_2022() -> Iterator[Published]:
     )
     for size, p, chunks, batch, micro, full, selective in rows:
         for recompute, value in (("full", full), ("selective", selective)):
-            job = Job(8, p, 1, batch, micro, chunks, recompute, recompute == "selective")
+            parallel = recompute == "selective"
+            job = Job(8, p, 1, batch, micro, chunks, recompute, parallel, scatter=True)
             yield Published("2205.05198 tab. 5", f"gpt-{size}", job, "a100", "seconds", value)
 
 

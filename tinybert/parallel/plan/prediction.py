@@ -19,8 +19,8 @@ from tinybert.parallel.plan.shapes import Shape
 from tinybert.parallel.plan.traffic import (
     Messages,
     gradient_messages,
-    layer_messages,
     stage_messages,
+    tensor_messages,
     tied_messages,
 )
 from tinybert.parallel.plan.work import (
@@ -89,9 +89,7 @@ def predict(shape: Shape, job: Job, machine: Machine) -> Step:
     other = tokens * layers * layer_traffic(shape, job) / machine.memory
     overhead = layers * machine.overhead
     inner = machine.link(1) if t > machine.per_node else (machine.latency, machine.bandwidth)
-    layer = layer_messages(shape, job)
-    count = layer.count * layers + (2 if p == 1 else 1)
-    tensor = time_of(Messages("allreduce", count, layer.bytes, t), *inner)
+    tensor = sum(time_of(messages, *inner) for messages in tensor_messages(shape, job))
 
     # The bubble: p - 1 micro-batches of one chunk, of a stage without the output.
     logits = tokens * 3 * output_flops(shape) / t / machine.matmul

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinybert.checks import check, check_integer
-from tinybert.models.config import PretrainedConfig
 
 _SIZES = ("layers", "hidden", "heads", "kv_heads", "head_size", "inner", "vocabulary", "positions")
 
@@ -103,7 +102,7 @@ class Shape:
         return round(self.layers * self.layer() + self.embeddings() + self.output())
 
 
-def shape_of(config: PretrainedConfig) -> Shape:
+def shape_of(config: Any) -> Shape:
     """Return the shape of a config; ValueError unless it is a BERT, MegatronBERT or Nemotron."""
     family = config.model_type
     known = ("bert", "megatron-bert", "nemotron")

@@ -10,7 +10,7 @@ The bytes sent by a rank for a message are those of the ring algorithm: `communi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinybert.parallel.communicator import bytes_sent
 from tinybert.parallel.plan.job import Job
@@ -49,13 +49,33 @@ def layer_messages(shape: Shape, job: Job) -> Messages:
     return Messages("allreduce", 6 if job.recompute == "full" else 4, size, job.tensor)
 
 
+def tensor_messages(shape: Shape, job: Job) -> list[Messages]:
+    """Return the all-reduces of one micro-batch on the last stage.
+
+    They are those of its layers, of the gradient of the output's input, of the loss, and with one
+    stage of the embeddings.
+    """
+    layer = layer_messages(shape, job)
+    count = layer.count * shape.layers / job.pipeline + (2 if job.pipeline == 1 else 1)
+    return [replace(layer, count=count), loss_messages(shape, job)]
+
+
+def loss_messages(shape: Shape, job: Job) -> Messages:
+    """Return the all-reduces of one micro-batch's vocabulary-parallel cross entropy, 32-bit.
+
+    For each token: the largest logit, the sum of exponentials, and the logit of the label.
+    """
+    return Messages("allreduce", 3, 4 * shape.positions * job.micro, job.tensor)
+
+
 def stage_messages(shape: Shape, job: Job) -> Messages:
     """Return the sends of a stage in the middle: each micro-batch and chunk forward and backward.
 
-    Each of the t ranks sends a part, which the next stage gathers over its fast links (section 4.1
-    of arXiv:2104.04473).
+    With `scatter` or sequence parallelism each of the t ranks sends a part (section 4.1 of
+    arXiv:2104.04473).
     """
-    size = job.bytes * shape.positions * job.micro * shape.hidden / job.tensor
+    spread = job.tensor if job.scatter or job.sequence_parallel else 1
+    size = job.bytes * shape.positions * job.micro * shape.hidden / spread
     count = 2 * job.microbatches * job.chunks if job.pipeline > 1 else 0
     return Messages("send", count, size, 2)
 
@@ -78,14 +98,12 @@ def tied_messages(shape: Shape, job: Job) -> Messages:
 def step_messages(shape: Shape, job: Job) -> dict[str, list[Messages]]:
     """Return the messages of a rank in a step by the kind of parallelism.
 
-    Of the tensor-parallel ranks they are those of the layers, and those of the embeddings (forward)
-    and the output (backward) on the first and last stage.
+    Of the tensor-parallel ranks they are those of the last stage.
     """
-    layer = layer_messages(shape, job)
-    each = layer.count * shape.layers / job.pipeline + (2 if job.pipeline == 1 else 1)
-    count = each * job.microbatches if job.tensor > 1 else 0
+    times = job.microbatches if job.tensor > 1 else 0
+    tensor = [replace(m, count=times * m.count) for m in tensor_messages(shape, job)]
     return {
-        "tensor": [Messages("allreduce", count, layer.bytes, job.tensor)],
+        "tensor": tensor,
         "pipeline": [stage_messages(shape, job), tied_messages(shape, job)],
         "data": [gradient_messages(shape, job)],
     }

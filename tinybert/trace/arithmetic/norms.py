@@ -9,7 +9,7 @@ import numpy as np
 
 from tinybert.trace.arithmetic.products import product
 from tinybert.trace.arithmetic.terms import Term, number, sqrt, total
-from tinybert.trace.arithmetic.work import Index, Work, backward, forward
+from tinybert.trace.arithmetic.work import Index, Unknown, Work, backward, forward
 
 
 def row(work: Work, array: Any, axes: int) -> Any:
@@ -25,10 +25,17 @@ def mean(form: Any, *columns: Any) -> Term:
 # --- layer norm -----------------------------------------------------------------------------------
 
 
+def factors(work: Work) -> Any:
+    """Return the factors of a layer norm; on a GPU LayerNorm1P adds its 1 inside the kernel."""
+    if work.options.get("plus"):
+        raise Unknown("the factor is weight + 1, which only the kernel of a GPU has seen")
+    return work.x("weight")
+
+
 @forward("LayerNorm")
 def layer_norm(work: Work) -> Term:
     """y = (x - mean) * rstd * weight + bias."""
-    weight = work.x("weight")
+    weight = factors(work)
     own = work.index[len(work.index) - weight.ndim :]
     x = row(work, work.x(), weight.ndim)
     centre = work.let("mean", mean(lambda x: x, x))
@@ -42,7 +49,7 @@ def layer_norm(work: Work) -> Term:
 @backward("LayerNorm", "dx")
 def layer_norm_dx(work: Work) -> Term:
     """Return dx = rstd * (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat))."""
-    weight = work.x("weight")
+    weight = factors(work)
     lead = work.index[: len(work.index) - weight.ndim]
     own = work.index[len(lead) :]
     number_of = int(np.ravel_multi_index(lead, work.x().shape[: len(lead)])) if lead else 0

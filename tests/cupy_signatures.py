@@ -1,0 +1,52 @@
+"""The arguments that CuPy 14's functions take, where NumPy's may take more.
+
+`tests/test_strict.py` compares the table with CuPy where it is installed.
+"""
+
+from __future__ import annotations
+
+ARGUMENTS = {
+    "ascontiguousarray": "a dtype",
+    "broadcast_to": "array shape",
+    "concatenate": "tup axis out dtype casting",
+    "diff": "a n axis prepend append",
+    "dot": "a b out",
+    "empty_like": "prototype dtype order subok shape",
+    "expand_dims": "a axis",
+    "flatnonzero": "a",
+    "flip": "a axis",
+    "full_like": "a fill_value dtype order subok shape",
+    "hstack": "tup dtype casting",
+    "imag": "val",
+    "isin": "element test_elements assume_unique invert",
+    "lexsort": "keys",
+    "moveaxis": "a source destination",
+    "ones_like": "a dtype order subok shape",
+    "outer": "a b out",
+    "pad": "array pad_width mode **",
+    "real": "val",
+    "roll": "a shift axis",
+    "searchsorted": "a v side sorter",
+    "sort": "a axis kind",
+    "split": "ary indices_or_sections axis",
+    "stack": "tup axis out dtype casting",
+    "tensordot": "a b axes",
+    "tile": "A reps",
+    "tril": "m k",
+    "triu": "m k",
+    "unique": "ar return_index return_inverse return_counts axis equal_nan",
+    "vstack": "tup dtype casting",
+    "zeros_like": "a dtype order subok shape",
+    "arange": "start stop step dtype",
+    "empty": "shape dtype order",
+    "eye": "N M k dtype order",
+    "full": "shape fill_value dtype order",
+    "linspace": "start stop num endpoint retstep dtype axis",
+    "ones": "shape dtype order",
+    "tri": "N M k dtype",
+    "zeros": "shape dtype order",
+    "fft.fft": "a n axis norm",
+    "fft.ifft": "a n axis norm",
+    "fft.rfft": "a n axis norm",
+    "fft.irfft": "a n axis norm",
+}  # ** takes any other

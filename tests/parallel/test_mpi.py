@@ -1,0 +1,151 @@
+"""Real ranks: training on MPI, commands under mpiexec, and what is left when a rank is killed."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinybert.cli.main import main
+from tinybert.weights import load_file
+
+ROOT = Path(__file__).parents[2]
+BESIDE = Path(sys.executable).with_name("mpiexec")
+MPIEXEC = str(BESIDE) if BESIDE.exists() else shutil.which("mpiexec")
+needs_mpi = pytest.mark.skipif(
+    MPIEXEC is None or find_spec("mpi4py") is None, reason="needs mpiexec and mpi4py"
+)
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+         "intermediate_size": 64, "max_position_embeddings": 64}  # fmt: skip
+
+
+def start(ranks, *arguments):
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    command = [MPIEXEC, "-n", str(ranks), sys.executable, "-m", *map(str, arguments)]
+    return subprocess.Popen(
+        command, env={**os.environ, **threads, "PYTHONPATH": path}, cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def finish(process, timeout=240):
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, output
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A text, and the folder of a tokenizer for it."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = random.Random(0)
+    words = [f"{a}{b}" for a in ("lo", "mi", "ra", "su") for b in ("ne", "ta", "ko")]
+    lines = [" ".join(rng.choices(words, k=9)) + "." for _ in range(300)]
+    (folder / "text.txt").write_text("\n".join(lines))
+    assert main([
+        "train-tokenizer", str(folder / "text.txt"), "--vocab-size", "60",
+        "--output", str(folder / "tokenizer"),
+    ]) == 0  # fmt: skip
+    return folder
+
+
+def pretrain(corpus, output, *options):
+    sizes = [part for name, size in SIZES.items() for part in ("--set", f"{name}={size}")]
+    return [
+        "tinybert", "pretrain", corpus / "text.txt", "--tokenizer", corpus / "tokenizer",
+        "--family", "megatron-bert", *sizes, "--length", 16, "--batch-size", 4, "--steps", 40,
+        "--save-every", 5, "--output", output, *options,
+    ]  # fmt: skip
+
+
+def test_without_mpi_the_error_says_how_to_start(corpus, tmp_path, capsys):
+    _, *command = map(str, pretrain(corpus, tmp_path / "x", "--tensor", 2, "--data", 3))
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert "--tensor 2 --data 3 needs 6 ranks: start it with mpiexec -n 6 tinybert" in error
+    assert 'pip install "tinybert[mpi]" mpich' in error
+    assert not (tmp_path / "x").exists()
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_training_on_mpi_equals_one_process():
+    assert finish(start(4, "tests.parallel.mpi_job")) == (0, "OK 4\n")
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_pretrain_reports_once_and_an_error_ends_all(corpus, tmp_path):
+    grid = ("--tensor", 2, "--pipeline", 2, "--accumulation", 2)
+    code, output = finish(start(4, *pretrain(corpus, tmp_path / "grid", *grid)))
+    assert code == 0, output
+    assert output.count("MegatronBertForMaskedLM with") == output.count("saved ") == 1
+    code, output = finish(start(2, *pretrain(corpus, tmp_path / "grid", "--tensor", 2)))
+    assert code != 0
+    assert output.count("has a run already; add --resume") == 1
+    code, output = finish(start(4, *pretrain(corpus, tmp_path / "new", "--tensor", 3)))
+    assert code != 0
+    assert "start it with mpiexec -n 3" in output
+
+
+@needs_mpi
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds the ranks in /proc")
+def test_a_killed_rank_ends_the_job_which_resumes_bit_for_bit(corpus, tmp_path):
+    grid = ("--data", 2, "--zero")
+    code, output = finish(start(2, *pretrain(corpus, tmp_path / "whole", *grid)))
+    assert code == 0, output
+    rng, folder = random.Random(1), tmp_path / "killed"
+    for attempt in range(6):
+        options = grid if attempt == 0 else (*grid, "--resume")
+        process = start(2, *pretrain(corpus, folder, *options))
+        until = time.monotonic() + 60
+        while not list(folder.glob("checkpoint-*")) and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 3))  # at any moment of start, step or checkpoint
+        ranks = _ranks_of(process.pid)
+        if ranks:
+            os.kill(rng.choice(ranks), signal.SIGKILL)
+        code, output = finish(process, timeout=60)  # no rank waits for the dead one
+        assert code != 0 or not ranks or "saved " in output
+    code, output = finish(start(2, *pretrain(corpus, folder, *grid, "--resume")))
+    assert code == 0, output
+    expected = load_file(tmp_path / "whole" / "model.safetensors")
+    found = load_file(folder / "model.safetensors")
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def _ranks_of(launcher):
+    """Return the processes under mpiexec that run Python."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = status.read_text()
+        except OSError:  # it has ended
+            continue
+        parents[int(status.parent.name)] = int(text.rpartition(")")[2].split()[1])
+    found = []
+    for pid in parents:
+        above = pid
+        while above in parents and above != launcher:
+            above = parents[above]
+        if above == launcher and pid != launcher:
+            with_name = Path(f"/proc/{pid}/cmdline")
+            try:
+                if "python" in with_name.read_bytes().split(b"\0")[0].decode():
+                    found.append(pid)
+            except OSError:
+                continue
+    return found

@@ -1,0 +1,114 @@
+"""Training commands on several ranks: --tensor, --pipeline, --data, and the launch by mpiexec."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tinybert.checks import check_integer
+from tinybert.cli.command import USER_ERRORS
+from tinybert.parallel import mpi
+from tinybert.parallel.grid import Grid
+from tinybert.parallel.trainer import ParallelTrainer
+from tinybert.training import Trainer, TrainingConfig
+
+SIZES = "tensor", "pipeline", "data"
+
+
+def add_rank_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --tensor, --pipeline, --data, --sequence-parallel, --schedule and --zero."""
+    ranks = parser.add_argument_group(
+        "several ranks", "started by mpiexec -n RANKS, with RANKS = T * P * D"
+    )
+    ranks.add_argument("--tensor", type=int, metavar="T", help="ranks that divide each layer")
+    ranks.add_argument("--pipeline", type=int, metavar="P", help="stages of the layers")
+    ranks.add_argument("--data", type=int, metavar="D", help="copies of the model")
+    ranks.add_argument(
+        "--sequence-parallel", action="store_true", help="the ranks of T divide the tokens too"
+    )
+    ranks.add_argument(
+        "--schedule-of-stages", choices=("1f1b", "gpipe"), default="1f1b",
+        help="the order of micro-batches, --accumulation of them (default: 1f1b)",
+    )  # fmt: skip
+    ranks.add_argument(
+        "--zero", action="store_true", help="divide the optimizer's state among the D copies"
+    )
+
+
+def on_ranks(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Return the `run` of a command that also works on several ranks.
+
+    Rank 0 reports; the others print nothing. An error on one rank ends all with its message.
+    """
+
+    def run_rank(args: argparse.Namespace) -> int:
+        args.grid = None
+        sizes = {name: getattr(args, name) for name in SIZES}
+        for name, size in sizes.items():
+            check_integer(f"--{name}", size, 1, optional=True)
+        ranks = 1
+        for size in sizes.values():
+            ranks *= size or 1
+        if not mpi.is_launched():
+            if ranks == 1:
+                return run(args)
+            flags = " ".join(f"--{name} {size}" for name, size in sizes.items() if size)
+            raise ValueError(
+                f"{flags} needs {ranks} ranks: start it with mpiexec -n {ranks} tinybert ... "
+                f"(to install: {mpi.INSTALL})"
+            )
+        world = mpi.world()
+        if ranks == 1:
+            sizes["data"] = world.size
+        if world.rank:
+            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the end)
+        try:
+            args.grid = Grid(**{name: size or 1 for name, size in sizes.items()}, world=world)
+            return run(args)
+        except BaseException as error:
+            # An error of all ranks, such as a wrong argument, is reported by rank 0 alone.
+            time.sleep(2 if world.rank else 0)
+            if not isinstance(error, (*USER_ERRORS, KeyboardInterrupt)):
+                traceback.print_exc(file=sys.__stderr__)
+            where = f"rank {world.rank} of {world.size}: " if world.rank else ""
+            world.abort(f"tinybert: {where}{str(error) or type(error).__name__}")
+            raise
+
+    return run_rank
+
+
+def is_first(args: argparse.Namespace) -> bool:
+    """Whether this process reports: the only one, or rank 0."""
+    return args.grid is None or args.grid.world.rank == 0
+
+
+def first_alone(args: argparse.Namespace, make: Callable[[], Any]) -> Any:
+    """Return `make()`, which rank 0 calls before the others: it writes files that they read."""
+    if args.grid is None:
+        return make()
+    if not is_first(args):
+        args.grid.world.barrier()
+        return make()
+    made = make()
+    args.grid.world.barrier()
+    return made
+
+
+def ranks_trainer(
+    model: Any, task: Any, batches: Any, held_out: Any, config: TrainingConfig, folder: Path,
+    tokenizer: Any, report: Callable[[str], object], args: argparse.Namespace,
+) -> Trainer:  # fmt: skip
+    """Return the trainer of `task_trainer` for the grid of this rank."""
+    return ParallelTrainer(
+        model, batches, config, folder, args.grid,
+        sequence=args.sequence_parallel, schedule=args.schedule_of_stages, zero=args.zero,
+        evaluate=None if held_out is None else lambda model: task.evaluate(model, held_out),
+        best=task.best, loss=task.loss, count=task.count, save=tokenizer.save_pretrained,
+        report=report, extra=getattr(task, "projection", None),
+    )  # fmt: skip

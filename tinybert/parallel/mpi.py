@@ -1,0 +1,107 @@
+"""Ranks of MPI: `Communicator` on mpi4py.
+
+    mpiexec -n 4 python train.py          # world() is then a group of four
+
+Arrays of a GPU pass through the memory of the host.
+
+Source   MPI Forum 2021, "MPI: A Message-Passing Interface Standard, version 4.0"; mpi4py, "Buffer
+         interface"
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from tinybert.backend import Array, device_of, to_device, to_host
+from tinybert.parallel.communicator import Communicator, Request
+
+INSTALL = 'pip install "tinybert[mpi]" mpich, and start the command with mpiexec -n RANKS'
+_LAUNCHED = "PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"
+
+
+def is_launched() -> bool:
+    """Return whether this process was started by `mpiexec`; mpi4py is not imported."""
+    return any(name in os.environ for name in _LAUNCHED)
+
+
+def world() -> MPI:
+    """Return the group of all ranks of the job.
+
+    Raises ImportError with the way to install mpi4py.
+    """
+    try:
+        from mpi4py import MPI as library
+    except (ImportError, RuntimeError) as error:  # RuntimeError: there is no MPI library
+        raise ImportError(f"several ranks need mpi4py and MPI: {INSTALL}") from error
+    return MPI(library, library.COMM_WORLD)
+
+
+class MPI(Communicator):
+    """A communicator of MPI, of the library `mpi4py.MPI`."""
+
+    def __init__(self, library: Any, comm: Any) -> None:
+        super().__init__()
+        self._library, self._comm = library, comm
+        self.rank, self.size = comm.Get_rank(), comm.Get_size()
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        return self._comm.allgather(value)
+
+    def barrier(self) -> None:
+        self._comm.Barrier()
+
+    def split(self, color: int, key: int) -> MPI:
+        return MPI(self._library, self._comm.Split(color, key))
+
+    def recv(self, shape: tuple[int, ...], dtype: Any, source: int, tag: int = 0) -> Array:
+        array = np.empty(shape, dtype)
+        status = self._library.Status()
+        self._comm.Recv(_bytes(array), source, tag, status)
+        if status.Get_count(self._library.BYTE) != array.nbytes:
+            raise ValueError(
+                f"rank {source} sent {status.Get_count(self._library.BYTE)} bytes, not the "
+                f"{array.nbytes} of {array.dtype} {shape}"
+            )
+        return array
+
+    def abort(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+        self._comm.Abort(1)
+
+    def _allreduce(self, array: Array, op: str) -> Request:
+        own = np.ascontiguousarray(to_host(array))
+        total = np.empty_like(own)
+        kind = self._library.SUM if op == "sum" else self._library.MAX
+        request = self._comm.Iallreduce(own, total, kind)  # it keeps both arrays
+
+        def wait() -> Array:
+            request.Wait()
+            return to_device(total, device_of(array))
+
+        return Request(wait)
+
+    def _allgather(self, array: Array, axis: int) -> Array:
+        own = np.ascontiguousarray(to_host(array))
+        parts = np.empty((self.size, *own.shape), own.dtype)
+        self._comm.Allgather(_bytes(own), _bytes(parts))
+        joined = parts[0] if self.size == 1 else np.concatenate(list(parts), axis=axis)
+        return to_device(joined, device_of(array))
+
+    def _reduce_scatter(self, array: Array, axis: int) -> Array:
+        parts = np.stack(np.split(to_host(array), self.size, axis=axis))
+        own = np.empty(parts.shape[1:], parts.dtype)
+        self._comm.Reduce_scatter_block(np.ascontiguousarray(parts), own, self._library.SUM)
+        return to_device(own, device_of(array))
+
+    def _send(self, array: Array, to: int, tag: int) -> Request:
+        own = np.ascontiguousarray(to_host(array))
+        return Request(self._comm.Isend(_bytes(own), to, tag).Wait)
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    """Return a contiguous array as bytes: MPI then needs to know no dtype."""
+    return array.reshape(-1).view(np.uint8)
