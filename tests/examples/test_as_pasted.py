@@ -21,7 +21,6 @@ import pytest
 import torch
 import transformers
 
-import tinybert
 from tests.examples import checkpoints
 
 CLOSE = 2e-5  # of the largest value, or of 1
@@ -142,20 +141,11 @@ def class_in_torch(name: str) -> str:
     return re.sub(r"^(TF|Flax)", "", kind)
 
 
-def skip_unless_built(source: str) -> None:
-    for framework, module in (("TFBert", "tensorflow"), ("FlaxBert", "flax")):
-        if framework in source:
-            pytest.importorskip(f"tinybert.frontends.{module}")
-    if "TFBertTokenizer" in source and not hasattr(tinybert, "TFBertTokenizer"):
-        pytest.skip("no TFBertTokenizer yet")
-
-
 @pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad:UserWarning")  # torch's
 @pytest.mark.parametrize("name", COMPARED)
 def test_an_example_runs_as_pasted_and_gives_what_transformers_gives(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    skip_unless_built(EXAMPLES[name])
     monkeypatch.chdir(tmp_path)
     options = {"bidirectional": False} if name == "002 MegaForCausalLM" else {}
     seed = 4 if "SequenceClassification 2" in name else 3  # with which it chooses a class
@@ -177,7 +167,6 @@ def test_an_example_of_the_tokenizer_in_the_graph_runs_as_pasted(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It gives the ids of transformers' tokenizer."""
-    skip_unless_built(EXAMPLES[name])
     monkeypatch.chdir(tmp_path)
     checkpoints.write(tmp_path / "bert-base-uncased", "BertModel", 3)
     scope: dict[str, Any] = {}
