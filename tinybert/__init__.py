@@ -47,7 +47,7 @@ from tinybert.backend import DeviceError, cuda_is_available, manual_seed, plain
 from tinybert.comparison import compare
 from tinybert.deviations import deviations
 from tinybert.embedding import SentenceEmbedder
-from tinybert.export import export_onnx
+from tinybert.export import export_onnx, load_onnx
 from tinybert.functional import concat, einsum, stack, where
 from tinybert.generation import (
     GenerationConfig,

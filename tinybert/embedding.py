@@ -8,6 +8,7 @@ Oracle   sentence-transformers; its folders are supported, those of versions bef
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinybert.atomic import saving
 from tinybert.autograd import Tensor, as_tensor, no_grad
 from tinybert.checks import check, check_integer
 from tinybert.files import check_nesting, read_regular
@@ -29,9 +31,11 @@ from tinybert.ops.join import concat
 from tinybert.progress import progress_bar
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.weights import open_checkpoint
+from tinybert.weights.folder import weight_files
 from tinybert.weights.strict_json import parse_json
 
 FEW_BATCHES = 4  # up to this number of batches there is no progress bar
+MODULES = "sentence_transformers.models"  # the names of modules that all versions read
 MIN_NORM = 1e-12  # avoids a division by zero: a zero vector stays zero
 
 logger = logging.getLogger("tinybert")
@@ -173,6 +177,39 @@ class SentenceEmbedder:
         embedder.pooling = found.pooling  # in the order of the file
         embedder.pooling_source = found.source
         return embedder
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Save a folder that sentence-transformers, transformers and `from_pretrained` load: the
+        model, the tokenizer, and the pooling in `modules.json` and its modules' folders.
+
+        All files change in one step.
+        """
+        known = [name for name in POOLINGS if name in self.pooling]
+        if known != self.pooling:
+            raise ValueError(
+                f"sentence-transformers concatenates in the order {', '.join(POOLINGS)}; cannot "
+                f"save the order {', '.join(self.pooling)}"
+            )
+        modules = ["Transformer", "Pooling", *["Normalize"] * self.normalise]
+        folders = ["", *(f"{i}_{name}" for i, name in enumerate(modules) if i)]
+        listed = [
+            {"idx": i, "name": str(i), "path": folders[i], "type": f"{MODULES}.{name}"}
+            for i, name in enumerate(modules)
+        ]
+        pooling = {name: name in self.pooling for name in POOLINGS}
+        size = self.model.config.hidden_size
+        limits = {"max_seq_length": self.max_length, "do_lower_case": self.lower_case}
+        with saving(folder, weight_files) as new:
+            self.model.save_pretrained(new)
+            self.tokenizer.save_pretrained(new)
+            for name, content in (
+                ("modules.json", listed),
+                ("1_Pooling/config.json", {"word_embedding_dimension": size, **pooling}),
+                ("sentence_bert_config.json", limits),
+            ):
+                file = new / name
+                file.parent.mkdir(exist_ok=True)
+                file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def encode(
         self, texts: Sequence[str], batch_size: int = 32, progress: bool | None = None

@@ -6,38 +6,46 @@ import argparse
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from tinybert.atomic import atomic_write
 from tinybert.cli.command import Command, add_json_argument
 from tinybert.cli.convert import CONFIG, companions
 from tinybert.cli.terminal import human_size, print_json
+from tinybert.embedding import SentenceEmbedder
 from tinybert.export import export_onnx
 from tinybert.export.model import input_shapes
 from tinybert.export.operations import OPSET
 from tinybert.hub import resolve
-from tinybert.models import AutoConfig
+from tinybert.models import AutoConfig, families
 from tinybert.models.auto import class_of
+from tinybert.models.base import PreTrainedModel
 
 DETAILS = """\
 Writes MODEL, a folder or a model's name, as FILE in the ONNX format, opset 17,
-for onnxruntime and other run times. The class is that of config.json, with its
-head. Batch size and length are free. Padding is computed, not left at 0; caches
+for onnxruntime and other run times. The class is that of config.json with its
+head; for a folder of sentence-transformers, it is the model without a head.
+Batch size and length are free. Padding is computed, not left at 0; caches
 are not exported. config.json and the files of the tokenizer are copied next to
 FILE. Weights of more than 2 GB go into FILE.data. Needs the package onnx: pip
 install "tinybert[onnx]"."""
 
 EXAMPLE = """\
   $ tinybert export embedded embedded-onnx/model.onnx
-  embedded (BertForMaskedLM) -> embedded-onnx/model.onnx, opset 17
+  embedded (BertModel) -> embedded-onnx/model.onnx, 85.5 MB, opset 17
     inputs   input_ids, attention_mask, token_type_ids
-    outputs  logits
-    config.json, special_tokens_map.json, tokenizer_config.json, vocab.txt copied"""
+    outputs  last_hidden_state
+    config.json, 1_Pooling/config.json, modules.json, ... copied
+  $ tinybert export embedded scores/model.onnx --class BertForMaskedLM"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add MODEL, FILE, --hidden-states, --attentions, --external-data, --force, --json."""
     parser.add_argument("model", metavar="MODEL", help="a model's folder or name")
     parser.add_argument("file", metavar="FILE", help="the file to write, such as model.onnx")
+    parser.add_argument(
+        "--class", dest="kind", metavar="NAME", help="the class of the model, such as BertModel"
+    )
     parser.add_argument("--hidden-states", action="store_true", help="add them to the outputs")
     parser.add_argument("--attentions", action="store_true", help="add them to the outputs")
     parser.add_argument(
@@ -59,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         for file in (target, *(folder / name for name in names)):
             if file.exists():
                 raise ValueError(f"{file} exists: use --force to replace it, or give another FILE")
-    model = class_of(config).from_pretrained(source)
+    model = _load(source, config, args.kind)
     folder.mkdir(parents=True, exist_ok=True)
     outputs = export_onnx(
         model,
@@ -92,6 +100,18 @@ def run(args: argparse.Namespace) -> int:
     if names:
         print(f"  {', '.join(names)} copied")
     return 0
+
+
+def _load(folder: Path, config: Any, kind: str | None) -> Any:
+    """Load the model of a folder as the class `kind`, by default as that of its config."""
+    if kind is None and not (folder / "modules.json").is_file():
+        return class_of(config).from_pretrained(folder)
+    if kind is None:
+        return SentenceEmbedder.from_pretrained(folder).model
+    found = getattr(families, kind, None)
+    if not (isinstance(found, type) and issubclass(found, PreTrainedModel)):
+        raise ValueError(f"--class {kind}: there is no such model class")
+    return found.from_pretrained(folder)
 
 
 COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

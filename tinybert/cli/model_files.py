@@ -41,7 +41,10 @@ def weights_path(name: str) -> Path:
 
 def folder_of(path: Path) -> Path:
     """Return the folder with the config and tokenizer of the weights."""
-    return path if path.is_dir() else path.parent
+    folder = path if path.is_dir() else path.parent
+    if folder.name == "onnx" and not any((folder / name).is_file() for name in CONFIGS):
+        return folder.parent  # as published: the files of the model beside a folder "onnx"
+    return folder
 
 
 def find_config(path: Path, checkpoint: TensorReader) -> FoundConfig | None:

@@ -22,7 +22,6 @@ from tinybert.export.operations import FUNCTIONS, IR_VERSION, OPERATIONS, OPSET
 from tinybert.export.record import Array, Recorded, record
 from tinybert.export.sizes import Size, runs
 from tinybert.export.traced import given, tracing
-from tinybert.formats.onnx.library import onnx_library
 from tinybert.models.arguments import argument_names
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.bert import BertLayer
@@ -65,6 +64,8 @@ def export_onnx(
     Source: ONNX, opset 17. Raises ImportError without the package onnx, and ValueError for what
     cannot be exported, naming the module and the function.
     """
+    from tinybert.formats.onnx.library import onnx_library
+
     onnx = onnx_library()
     for name, flag in (("output_hidden_states", output_hidden_states),
                        ("output_attentions", output_attentions)):  # fmt: skip

@@ -95,6 +95,12 @@ def _open_adapter(path: Path) -> TensorReader:
     return AdaptedCheckpoint(path)
 
 
+def _open_onnx(path: Path) -> TensorReader:
+    from tinybert.formats.onnx.file import OnnxFile
+
+    return OnnxFile(path)
+
+
 def _is_torch(path: Path, first: bytes, last: bytes) -> bool:
     return first.startswith((b"PK\3\4", b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"))
 
@@ -133,6 +139,13 @@ def _is_messagepack(path: Path, first: bytes, last: bytes) -> bool:
     return is_map and (b"\xa0" <= key <= b"\xbf" or key in (b"\xd9", b"\xda"))
 
 
+def _is_onnx(path: Path, first: bytes, last: bytes) -> bool:
+    """Return whether it is a message with the version of ONNX's format (field 1, a number), then
+    another field of a model: producer, domain, graph, operators, ...
+    """
+    return first[:1] == b"\x08" and 0 < first[1] < 32 and first[2:3] in b"\x12\x1a\x22\x28\x32\x3aB"
+
+
 _FORMATS = (
     FileFormat((), _is_adapter, _open_adapter),
     FileFormat(("pytorch_model.bin", "pytorch_model.bin.index.json"), _is_torch, _open_torch),
@@ -145,4 +158,5 @@ _FORMATS = (
         _open_tar,
     ),
     FileFormat((), _is_split_nemo, _open_ranks),
+    FileFormat(("model.onnx", "onnx/model.onnx"), _is_onnx, _open_onnx),
 )
