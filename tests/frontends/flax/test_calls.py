@@ -304,6 +304,37 @@ def test_generation_with_a_cache_equals_full_passes() -> None:
     assert len(pair) == 2
 
 
+def test_positions_are_counted_from_the_cache() -> None:
+    model = tinybert.FlaxBertForCausalLM(config(is_decoder=True))
+    full = model(IDS).logits.numpy()
+    first = model(IDS[:, :3], past_key_values=model.init_cache(2, 5))
+    second = model(IDS[:, 3:], past_key_values=first.past_key_values)
+    np.testing.assert_allclose(second.logits.numpy(), full[:, 3:], atol=4e-6)
+    with pytest.raises(ValueError, match="holds 5 of 5 tokens: 1 more do not fit"):
+        model(IDS[:, :1], past_key_values=second.past_key_values)
+
+
+def test_generate() -> None:
+    """Greedy search by hand; rows that end early are padded; samples depend on the key alone."""
+    model = tinybert.FlaxBertForCausalLM(config(is_decoder=True, eos_token_id=None))
+    ids = IDS
+    while ids.shape[1] < 9:
+        ids = np.concatenate([ids, model(ids).logits.numpy()[:, -1:].argmax(-1)], axis=1)
+    assert (model.generate(IDS, max_length=9).sequences.numpy() == ids).all()
+    end = int(ids[0, 6])
+    stopped = model.generate(IDS[:1], max_length=9, eos_token_id=end, pad_token_id=0).sequences
+    new = ids[0, 5:].tolist()
+    kept = new[: new.index(end) + 1]
+    assert stopped.tolist() == [IDS[0].tolist() + kept + [0] * (4 - len(kept))]
+    assert model.generate(IDS, max_new_tokens=3).sequences.shape == (2, 8)
+    drawn = [
+        model.generate(IDS, jnp.random.PRNGKey(seed), do_sample=True, max_length=12).sequences
+        for seed in (1, 1, 2)
+    ]
+    assert (drawn[0].numpy() == drawn[1].numpy()).all()
+    assert (drawn[0].numpy() != drawn[2].numpy()).any()
+
+
 def test_two_threads_with_two_trees() -> None:
     """Parameters are substituted for one call: no other call sees them."""
     from concurrent.futures import ThreadPoolExecutor

@@ -8,7 +8,10 @@ import numpy as np
 
 from tinybert.autograd import as_tensor
 from tinybert.frontends.flax import outputs
+from tinybert.frontends.flax.keys import PRNGKey, seed_of
 from tinybert.frontends.flax.model import FlaxBertPreTrainedModel
+from tinybert.frontends.flax.outputs import FlaxGenerateOutput
+from tinybert.functional import concat
 from tinybert.models import bert, bert_heads, bert_tasks
 
 __all__ = [
@@ -46,6 +49,35 @@ class FlaxBertForCausalLM(FlaxBertPreTrainedModel):
     module_class = bert_heads.BertLMHeadModel
     output_class = outputs.FlaxCausalLMOutputWithCrossAttentions
     takes_states = True
+
+    def generate(
+        self, input_ids: Any, prng_key: Any = None, params: Any = None, **options: Any
+    ) -> FlaxGenerateOutput:
+        """Continue the prompts (B, T) up to `max_length` tokens, 20 by default, by greedy search,
+        sampling or beam search.
+
+        Args:
+            prng_key: a key or seed for sampling; the same key gives the same tokens. Default: 0.
+            params: the tree to compute with, `self.params` if None.
+            **options: as of `BertLMHeadModel.generate`: attention_mask, max_length, do_sample, ...
+
+        Returns an output with `sequences` (B, max_length), filled up with pad_token_id.
+        """
+        if "max_new_tokens" not in options:
+            options.setdefault("max_length", 20)
+        key = PRNGKey(0) if prng_key is None else prng_key
+        state = np.random.SeedSequence(seed_of(key, "prng_key")).generate_state(1)
+        module = self._with(params).eval()
+        ids = as_tensor(input_ids)
+        seen = np.ones(ids.shape, np.int64)  # ids of padding in a prompt hide nothing, as in Flax
+        own = {"use_cache": True, "seed": int(state[0]), "attention_mask": seen}
+        options = {**own, **options}
+        found = module.generate(ids, **options)
+        length = options.get("max_length") or ids.shape[1] + options["max_new_tokens"]
+        fill = length - found.shape[1]
+        pad = options.get("pad_token_id", self.config.pad_token_id)
+        rest = as_tensor(np.full((found.shape[0], fill), pad), found.device)
+        return FlaxGenerateOutput(concat([found, rest], axis=1) if fill > 0 else found)
 
     def prepare_inputs_for_generation(
         self, input_ids: Any, max_length: int, attention_mask: Any = None

@@ -249,9 +249,7 @@ class FlaxBertPreTrainedModel:
                 arguments["encoder_attention_mask"] = visible
         if cache is not None:
             arguments |= {"past_key_values": cache.past, "use_cache": True}
-        tree = params or self.params
-        module = with_parameters(self._module, as_parameters(tree, self._places, self.dtype))
-        module.train(train)
+        module = self._with(params).train(train)
         with padded(), self._seeded(module, dropout_rng):
             output = module(
                 **arguments, return_dict=True,
@@ -267,6 +265,11 @@ class FlaxBertPreTrainedModel:
         new = found.pop("past_key_values", None)
         parts = [part for part in found.values() if part is not None]
         return tuple(parts if new is None else [parts[0], new, *parts[1:]])
+
+    def _with(self, params: dict[str, Any] | None) -> Any:
+        """Return the module with the parameters of a call."""
+        tree = params or self.params
+        return with_parameters(self._module, as_parameters(tree, self._places, self.dtype))
 
     def _mask(self, given: Any, ids: Tensor, cache: caches.Cache | None) -> Any:
         """Return the mask for the module: (B, T), or (B, T, keys) where it must replace its rule.

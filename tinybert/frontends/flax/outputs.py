@@ -91,3 +91,10 @@ class FlaxQuestionAnsweringModelOutput(FlaxModelOutput):
     end_logits: Tensor | None = None
     hidden_states: Layers | None = None
     attentions: Layers | None = None
+
+
+@dataclass(repr=False, eq=False, frozen=True)
+class FlaxGenerateOutput(FlaxModelOutput):
+    """The tokens that `generate` returns: sequences (B, max_length)."""
+
+    sequences: Tensor | None = None
