@@ -113,7 +113,7 @@ def test_a_check_says_what_is_shown(
 
 def test_examples_were_found() -> None:
     """The tests above would pass over examples that they do not see."""
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
     assert [command.split()[1] for command, _ in transcripts()] == [
         "similarity",
         "fill-mask",
