@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Launches of CuPy's functions that are more than one kernel, read from its source.
+# CuPy's functions that launch more than one kernel, and about how many. Libraries that they call
+# (thrust for sorting, cuFFT) launch a number of their own that depends on the size.
 SEVERAL = {
     "argsort": 3, "sort": 2, "lexsort": 3, "cumsum": 2, "nonzero": 4, "unique": 8, "bincount": 3,
     "var": 2, "linspace": 2, "tri": 2, "tril": 2, "triu": 2, "eye": 2, "roll": 2, "pad": 2,

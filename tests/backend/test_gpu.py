@@ -129,6 +129,25 @@ def test_attention_equals_the_cpu(
 
 
 @pytest.mark.slow
+def test_attention_of_several_dtypes(cuda: Any) -> None:
+    arrays = [RNG.standard_normal((2, 3, 5, 8)) for _ in range(3)]
+    for dtypes in (("float64", "float32", "float16"), ("float16", "float32", "float16")):
+        given = [a.astype(d) for a, d in zip(arrays, dtypes, strict=True)]
+        results = []
+        for device in ("cpu", "cuda"):
+            x = [Tensor(a, device=device, requires_grad=True) for a in given]
+            mask = Tensor(np.arange(5), device=device)
+            y = F.scaled_dot_product_attention(*x, mask)
+            y.backward(Tensor(np.ones(y.shape, y.dtype), device=device))
+            results.append([y.numpy(), *(a.grad.numpy() for a in x if a.grad is not None)])
+        for ours, theirs in zip(results[1], results[0], strict=True):
+            assert ours.dtype == theirs.dtype
+            support.assert_close(
+                ours.astype("float64"), theirs.astype("float64"), rtol=KERNEL_ULPS * FLOAT16_EPS
+            )
+
+
+@pytest.mark.slow
 def test_dropout_of_attention_is_the_same_in_any_blocks_and_in_plain_mode(
     cuda: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

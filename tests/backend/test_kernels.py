@@ -30,13 +30,13 @@ from tinybert.optim.adam import adam_step
 
 EPS = {"float16": FLOAT16_EPS, "float32": FLOAT32_EPS, "float64": FLOAT64_EPS}
 WIDE = ("float32", "float64")  # float16 is widened before these kernels
-# Rows and width: odd ones; one, two and more blocks; just below and from the parallel threshold on.
+# Rows and width: odd ones; one, two and more blocks, and just below.
 SIZES = [
     (1, 1), (3, 11), (0, 5), (5, 1), (2, cpu.BLOCK // 2), (3, cpu.BLOCK + 1), (255, 257),
-    (cpu.PARALLEL_FROM // 384, 384), (cpu.PARALLEL_FROM // 384 + 1, 384), (700, 384),
+    (cpu.BLOCK // 384, 384), (cpu.BLOCK // 384 + 1, 384), (700, 384),
 ]  # fmt: skip
-BIG = cpu.PARALLEL_FROM
-LENGTHS = [0, 1, 7, cpu.BLOCK, cpu.BLOCK + 1, BIG - 1, BIG, 3 * cpu.BLOCK + 5]
+BIG = cpu.BLOCK
+LENGTHS = [0, 1, 7, BIG - 1, BIG, BIG + 1, 3 * cpu.BLOCK + 5]
 
 
 def all_kernels() -> dict[str, Kernel]:
@@ -252,9 +252,16 @@ def test_cross_entropy(versions: Versions, dtype: str, size: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize("dtype", WIDE)
-@pytest.mark.parametrize("rows", [1, 5, 700])
-def test_linear(versions: Versions, dtype: str, rows: int) -> None:
-    x, weight, bias = draw((rows, 33), dtype), draw((257, 33), dtype, 1), draw(257, dtype, 2)
+@pytest.mark.parametrize(
+    "sizes", [(1, 33, 257), (5, 33, 257), (0, 3, 2), (40, 0, 3), (12, 768, 701), (700, 33, 257)]
+)
+def test_linear(
+    versions: Versions, dtype: str, sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "HAS_AVX512", True)  # so that all machines test the product in parts
+    rows, width, outputs = sizes
+    x, bias = draw((rows, width), dtype), draw(outputs, dtype, 2)
+    weight = draw((outputs, width), dtype, 1)
     for given in (bias, None):
         arguments = x, weight, given
         compare(versions.linear_forward(*arguments), arguments, "linear_forward", dtype)

@@ -21,6 +21,7 @@ import pytest
 import torch
 import transformers
 
+import tinybert
 from tests.examples import checkpoints
 
 CLOSE = 2e-5  # of the largest value, or of 1
@@ -145,8 +146,11 @@ def skip_unless_built(source: str) -> None:
     for framework, module in (("TFBert", "tensorflow"), ("FlaxBert", "flax")):
         if framework in source:
             pytest.importorskip(f"tinybert.frontends.{module}")
+    if "TFBertTokenizer" in source and not hasattr(tinybert, "TFBertTokenizer"):
+        pytest.skip("no TFBertTokenizer yet")
 
 
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad:UserWarning")  # torch's
 @pytest.mark.parametrize("name", COMPARED)
 def test_an_example_runs_as_pasted_and_gives_what_transformers_gives(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -133,6 +133,38 @@ def test_a_run_resumes_bit_for_bit_on_the_same_grid(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["bert-mlm", "megatron-pretraining", "nemotron"])
+def test_the_best_model_is_kept_and_all_ranks_evaluate_the_whole_model(tmp_path, name):
+    batch = make_batch(name, 3, seed=99)
+
+    def work(model, grid):
+        scores = []
+
+        def evaluate(m):
+            with tinybert.no_grad():
+                output = m(**batch)
+            logits = output.get("logits", output.get("prediction_logits"))
+            scores.append((float(output.loss), logits.shape[-1]))
+            return {"loss": abs(len(scores) - 2.0)}  # the second is the best
+
+        options = config(grid.data.size, evaluate_every=2)
+        folder = tmp_path / str(grid.world.size)
+        ParallelTrainer(model, Endless(name), options, folder, grid, evaluate=evaluate).train()
+        return scores
+
+    (alone,) = on_grid(make_model(name), work)
+    for scores in on_grid(make_model(name), work, tensor=2, data=2):
+        np.testing.assert_allclose(scores, alone, rtol=0, atol=1e-10)
+    assert alone[1][1] == 37
+    for folder in (tmp_path / "1", tmp_path / "4"):
+        np.testing.assert_equal(weights(folder), weights(folder / "best"))
+        parts = Parts(checkpoints(folder)[-1])  # of the last step, which is not the best
+        kind, key = next(iter(parts.entries))
+        assert np.abs(parts.read(kind, key) - weights(folder)[key]).max() > 1e-5
+    assert_close(weights(tmp_path / "4"), weights(tmp_path / "1"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["forward", "backward", "update", "write"])
 def test_a_rank_that_fails_ends_all_and_leaves_a_checkpoint(tmp_path, phase):
     name, grid = "bert-mlm", {"pipeline": 2, "data": 2}

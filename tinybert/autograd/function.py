@@ -80,7 +80,11 @@ class Function:
         if grad mode is on and an input requires a gradient. All arrays must be on one device
         (`RuntimeError` otherwise), and shapes that NumPy cannot broadcast are named in the error.
         """
-        arrays = [value.data if isinstance(value, Tensor) else _weak(value) for value in inputs]
+        # a NumPy scalar becomes a number: the dtype of the other operand then decides
+        arrays = [
+            v.data if isinstance(v, Tensor) else v.item() if isinstance(v, np.generic) else v
+            for v in inputs
+        ]
         if is_mixed(arrays):
             devices = ", ".join(device_of(array) for array in arrays if is_array(array))
             raise RuntimeError(
@@ -92,12 +96,10 @@ class Function:
         watcher = current.observer if observed else None
         started = 0.0 if watcher is None else perf_counter()
         node = cls()
+        needs = (False,) * len(inputs)
         if current.grad_enabled:
-            node.needs_input_grad = tuple(
-                [isinstance(value, Tensor) and value.requires_grad for value in inputs]
-            )
-        else:
-            node.needs_input_grad = (False,) * len(inputs)
+            needs = tuple([isinstance(value, Tensor) and value.requires_grad for value in inputs])
+        node.needs_input_grad = needs
         try:
             result = node.forward(*arrays, **options)
         except ValueError as error:
@@ -106,8 +108,10 @@ class Function:
             shapes = " and ".join(str(array.shape) for array in arrays if is_array(array))
             raise ValueError(f"{cls.__name__}: the shapes {shapes} do not broadcast") from error
         several = isinstance(result, tuple)
+        if watcher is None and not several and True not in needs:
+            return _as_tensor(result, inputs, arrays)
         outputs = [_as_tensor(y, inputs, arrays) for y in (result if several else (result,))]
-        if True in node.needs_input_grad:
+        if True in needs:
             node._connect(inputs, arrays, outputs)
         if watcher is not None:
             watcher.forward(node, inputs, arrays, options, outputs, started)
@@ -206,11 +210,6 @@ def _is_half(arrays: list[Any], half_on: str) -> bool:
     """Return whether float16 is among `arrays`, on another backend than `half_on`."""
     half = next((x for x in arrays if is_array(x) and x.dtype.char == "e"), None)
     return half is not None and backend_of(half).name != half_on
-
-
-def _weak(value: Any) -> Any:
-    """Return a NumPy scalar as a Python number: the dtype of the other operand then decides."""
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def owner_of(array: Array) -> Any:

@@ -9,6 +9,7 @@ interpreter's lock while it computes. The kernels are in `tinybert.ops`, after t
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -18,10 +19,12 @@ from typing import Any
 
 import numpy as np
 
-# Elements that a thread works on at once: a few float32 blocks of this size fit a core's cache.
+# Elements that a thread works on at once: a few float32 blocks of this size fit a core's cache, and
+# for fewer elements waking a second thread costs more than it saves.
 BLOCK = 1 << 17
-# For arrays with fewer elements than this, waking a second thread costs more than it saves.
-PARALLEL_FROM = 1 << 17
+# Whether OpenBLAS multiplies small matrices without copies: NumPy names the processor's features.
+_FEATURES = sys.modules["numpy._core._multiarray_umath"].__cpu_features__
+HAS_AVX512: bool = _FEATURES.get("AVX512_SKX", False)
 
 
 def new_generator(seed: int | tuple[int, ...] | None) -> np.random.Generator:
@@ -54,25 +57,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def in_blocks(work: Callable[[slice], None], rows: int, width: int) -> None:
-    """Call `work(rows_from:rows_to)` for consecutive blocks of `rows` rows of `width` elements, in
-    parallel if large.
-    """
-    if not rows * width:
-        return
-    if rows * width <= BLOCK:
+    """Call `work(first:last)` for blocks of rows of `width` elements, several in parallel."""
+    if 0 < rows * width <= BLOCK:
         work(slice(0, rows))
-        return
-    step = max(1, BLOCK // width)
-    blocks = [slice(at, min(at + step, rows)) for at in range(0, rows, step)]
-    if rows * width < PARALLEL_FROM:
-        for block in blocks:
-            work(block)
-    else:
-        for_each(work, blocks)
+    elif rows * width:
+        step = max(1, BLOCK // width)
+        for_each(work, [slice(at, min(at + step, rows)) for at in range(0, rows, step)])
 
 
-def for_each(work: Callable[[Any], None], items: Sequence[Any]) -> None:
-    """Call `work` on every item; each thread takes a run of consecutive items.
+def for_each(work: Callable[[Any], None], items: Sequence[Any], parallel: bool = True) -> None:
+    """Call `work` on every item; if `parallel`, each thread takes a run of consecutive items.
 
     A call from inside such work runs its items on the calling thread.
     """
@@ -85,7 +79,7 @@ def for_each(work: Callable[[Any], None], items: Sequence[Any]) -> None:
         finally:
             _worker.busy = False
 
-    if len(items) < 2 or getattr(_worker, "busy", False):
+    if not parallel or len(items) < 2 or getattr(_worker, "busy", False):
         for item in items:
             work(item)
         return

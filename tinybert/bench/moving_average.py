@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def mega_step(device: str, length: int, config: dict[str, Any] | None = None) ->
     our_inputs = [Tensor(array, device=device) for array in (ids, cotangent)]
     their_inputs = [torch.from_numpy(array).to(device) for array in (ids, cotangent)]
 
-    def step(a_model: Any, inputs: list[Any]) -> Any:
+    def step(a_model: Any, inputs: list[Any], _: Any = None) -> Any:
         a_model.zero_grad()
         y = a_model(inputs[0]).last_hidden_state
         y.backward(inputs[1])
@@ -87,11 +88,9 @@ def mega_step(device: str, length: int, config: dict[str, Any] | None = None) ->
 
     gap = np.abs(step(model, our_inputs).numpy() - step(twin, their_inputs).cpu().numpy()).max()
     difference = max(float(gap), gradient_difference(model, twin))
-    return Prepared(
-        lambda _=None: step(model, our_inputs),
-        {"torch": lambda _=None: step(twin, their_inputs)},
-        {"torch": difference},
-    )
+    sides = (model, our_inputs), (twin, their_inputs)
+    ours, theirs = (partial(step, *side) for side in sides)
+    return Prepared(ours, {"torch": theirs}, {"torch": difference})
 
 
 def convolution(device: str, length: int, features: int) -> Prepared:

@@ -18,7 +18,7 @@ from tinybert.hub import resolve
 from tinybert.models import AutoConfig
 from tinybert.parallel import mpi
 from tinybert.parallel.grid import alone
-from tinybert.parallel.plan.calibrate import calibrate, measured_runs
+from tinybert.parallel.plan.calibrate import calibrate
 from tinybert.parallel.plan.job import PRECISIONS, RECOMPUTE, Job
 from tinybert.parallel.plan.machines import MACHINES, Machine, read_machine
 from tinybert.parallel.plan.memory import Memory, memory
@@ -307,8 +307,7 @@ def _calibrate(as_json: bool, output: str | None) -> int:
         if first and sys.stderr.isatty():
             print(text, file=sys.stderr, flush=True)
 
-    machine = calibrate(world, say)
-    runs = measured_runs(world, machine, say)
+    machine, runs = calibrate(world, say)
     if not first:
         return 0
     found = {**asdict(machine), "runs": [asdict(run) for run in runs]}

@@ -98,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("give --model to start from its weights, or --family for fresh weights")
     if options["teacher_weight"] is not None and options["teacher"] is None:
         raise ValueError("--teacher-weight needs --teacher")
+    if options["teacher"] is not None and args.grid is not None:
+        raise ValueError("--teacher is not supported on several ranks")
     tokenizer_folder = options["tokenizer"] or options["model"]
     if tokenizer_folder is None:
         raise ValueError("--family needs --tokenizer FOLDER; `tinybert train-tokenizer` makes one")

@@ -62,7 +62,7 @@ def as_floating(x: Any) -> Any:
 
 def widened(x: Any) -> Any:
     """Return a float16 array in float32, in which it is summed; any other array unchanged."""
-    return x.astype("float32") if x.dtype == "float16" else x
+    return x.astype("float32") if x.dtype.char == "e" else x
 
 
 def converted(x: Any, dtype: Any, copy: bool = False) -> Any:

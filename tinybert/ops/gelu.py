@@ -16,7 +16,7 @@ from tinybert.ops.activation import activation
 from tinybert.ops.arguments import as_floating
 from tinybert.ops.erf import erf_forward
 from tinybert.ops.gelu_new import GeluNew
-from tinybert.ops.linear import Linear, linear
+from tinybert.ops.linear import Linear, linear, product_on_cpu
 
 
 class Gelu(Function):
@@ -111,7 +111,7 @@ def linear_gelu_on_cpu(
     x: Array, weight: Array, bias: Array | None, want_slope: bool
 ) -> tuple[Array, Array | None]:
     """Overwrite the product with bias and gelu block by block: one more pass over memory."""
-    y = x @ weight.T
+    y = product_on_cpu(x, weight)
     return y, _gelu_in_place_on_cpu(y, bias, want_slope)
 
 
@@ -131,6 +131,7 @@ def _gelu_in_place_on_cpu(x: Array, bias: Array | None, want_slope: bool) -> Arr
     slope = np.empty_like(x) if want_slope else None
     factors = tuple(-2 * factor for factor in _GELU_P)
 
+    @np.errstate(all="ignore")  # powers of a large x overflow to the right limits
     def work(block: slice) -> None:
         xs = x[block]
         if bias is not None:
@@ -156,9 +157,5 @@ def _gelu_in_place_on_cpu(x: Array, bias: Array | None, want_slope: bool) -> Arr
         slopes += scratch
         xs *= scratch
 
-    def quietly(block: slice) -> None:  # powers of a large x overflow to the right limits
-        with np.errstate(all="ignore"):
-            work(block)
-
-    cpu.in_blocks(quietly, *x.shape)
+    cpu.in_blocks(work, *x.shape)
     return slope

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import Array, array_module, backend_of, cpu, kernel
-from tinybert.ops.arguments import check_shape, converted, trailing_shape
+from tinybert.ops.arguments import check_shape, converted, trailing_shape, widened
 
 
 class LayerNorm(Function):
@@ -33,22 +33,16 @@ class LayerNorm(Function):
     """
 
     def forward(self, x: Any, weight: Any, bias: Any, *, eps: float, plus: float = 0) -> Any:
-        xp = array_module(x)
-        if weight is not None and x.shape[x.ndim - weight.ndim :] != weight.shape:
+        if x.shape[x.ndim - weight.ndim :] != weight.shape:
             raise ValueError(
                 f"layer_norm: x of shape {x.shape} must end in the normalised shape {weight.shape}"
             )
-        half = x.dtype == "float16" and backend_of(x).name != "cuda"
-        wide = xp.float32 if half else x.dtype
-        self.shape, self.weight_shape = x.shape, weight.shape
-        self.weight, self.plus = weight.reshape(-1).astype(wide, copy=False), plus
-        shift = (
-            xp.zeros_like(self.weight)
-            if bias is None
-            else bias.reshape(-1).astype(wide, copy=False)
-        )
-        count = math.prod(x.shape[: x.ndim - weight.ndim])
-        rows = x.reshape(count, weight.size).astype(wide, copy=False)
+        self.shape, self.weight_shape, self.plus = x.shape, weight.shape, plus
+        wide = x if backend_of(x).name == "cuda" else widened(x)
+        rows = wide.reshape(math.prod(x.shape[: x.ndim - weight.ndim]), weight.size)
+        self.weight = weight.reshape(-1).astype(rows.dtype, copy=False)
+        shift = array_module(x).zeros_like(self.weight) if bias is None else bias.reshape(-1)
+        shift = shift.astype(rows.dtype, copy=False)
         y, self.x_hat, self.rstd = layer_norm_forward(rows, self.weight, shift, eps, plus)
         return converted(y.reshape(x.shape), x.dtype)
 

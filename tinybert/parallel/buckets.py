@@ -14,7 +14,7 @@ Bytes    an allreduce of the gradients, once a step however many micro-batches t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tinybert.autograd import Tensor
@@ -78,7 +78,7 @@ class Buckets:
             self.started.append(self.group.iallreduce(flat(bucket)))
 
 
-def flat(parameters: list[Tensor]) -> Array:
+def flat(parameters: Sequence[Tensor]) -> Array:
     """Return the gradients of parameters as one new vector; zeros where there is none."""
     xp = array_module(parameters[0].data)
     rows = [
@@ -88,7 +88,7 @@ def flat(parameters: list[Tensor]) -> Array:
     return xp.concatenate(rows)
 
 
-def spread(vector: Array, parameters: list[Tensor]) -> None:
+def spread(vector: Array, parameters: Sequence[Tensor]) -> None:
     """Set the gradients of parameters to the parts of a vector, as `flat` orders them."""
     start = 0
     for parameter in parameters:

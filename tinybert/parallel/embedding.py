@@ -40,8 +40,8 @@ class VocabularyParallelEmbedding(Sharded, Embedding):
         self.take(layer, group)
         self.rows = span(layer.num_embeddings, group.size, group.rank)
         own = layer.padding_idx is not None and self.rows.start <= layer.padding_idx
-        own = own and layer.padding_idx < self.rows.stop  # type: ignore[operator]
-        self.padding_idx = layer.padding_idx - self.rows.start if own else None  # type: ignore[operator]
+        own = own and layer.padding_idx < self.rows.stop
+        self.padding_idx = layer.padding_idx - self.rows.start if own else None
 
     def forward(self, ids: Any, name: str = "input") -> Tensor:
         """Return the rows (..., D) of integers ids (...), which errors call `name`."""

@@ -121,7 +121,8 @@ def _check_same(model: Module, grid: Grid) -> None:
 
 def array_bytes(array: Any) -> memoryview:
     """Return the bytes of an array in C order."""
-    return memoryview(to_host(array_module(array).ascontiguousarray(array)).reshape(-1)).cast("B")
+    host: Any = to_host(array_module(array).ascontiguousarray(array))
+    return memoryview(host.reshape(-1)).cast("B")
 
 
 def _divide(part: Part) -> None:

@@ -21,6 +21,7 @@ from tinybert.parallel.checkpoint import (
     Parts,
     gather_model,
     optimizer_numbers,
+    own_part,
     read_part,
     write_part,
 )
@@ -33,6 +34,7 @@ from tinybert.training.batches import Batches
 from tinybert.training.config import TrainingConfig
 from tinybert.training.losses import masked_loss
 from tinybert.training.trainer import Trainer
+from tinybert.weights import load_checkpoint
 
 
 class ParallelTrainer(Trainer):
@@ -164,7 +166,11 @@ class ParallelTrainer(Trainer):
         return True
 
     def _load_weights(self, folder: Path) -> None:
-        pass  # after training each rank needs its part no more
+        """Read this rank's part of a model folder."""
+        arrays, part = load_checkpoint(folder), self.part
+        for name, tensor in part.model.named_state():
+            tensor.data[...] = own_part(part, name, arrays[part.placements[name].name])
+            tensor._version.bump("_load_weights")
 
     def _write_model(self, folder: Path) -> None:
         """Write a plain model folder from rank 0."""

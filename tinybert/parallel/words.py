@@ -24,7 +24,7 @@ from tinybert.parallel.linear import columns
 def divide_words(model: LanguageModel, group: Communicator) -> None:
     """Let a model, whose output embeddings are column-parallel, answer with `VocabularyAnswer`."""
     answer = VocabularyAnswer(model, group)
-    model.answer = answer  # type: ignore[attr-defined, method-assign]
+    model.answer = answer
     model.word_logits = answer.all_columns  # type: ignore[method-assign]
 
 
@@ -39,9 +39,8 @@ class VocabularyAnswer:
 
     def __call__(self, base: Any, labels: Any, *rest: Any) -> Any:
         """Return the model's output; with labels its logits are this rank's columns."""
-        model, needed = self.model, (labels,)
-        if isinstance(model, heads.PreTraining):
-            needed = (labels, rest[0])
+        model = self.model
+        needed = (labels, rest[0]) if isinstance(model, heads.PreTraining) else (labels,)
         if any(value is None for value in needed) or not is_grad_enabled():
             return self.plain(base, labels, *rest)
         logits = model.on_tokens(self.columns, base)

@@ -116,8 +116,8 @@ def _pieces(members: list[Tensor], first: int, last: int) -> list[Piece]:
 
 def piece_gradients(zero: ZeroOptimizer) -> list[tuple[Tensor, Any]]:
     """Return each parameter that this rank updates in part, with that part of its gradient."""
-    return [
-        (piece.parameter, own.grad.data[piece.at : piece.at + piece.stop - piece.start])
-        for own, pieces in zip(zero.parts, zero.pieces, strict=True)
-        for piece in pieces
-    ]  # type: ignore[union-attr]
+    found = []
+    for own, pieces in zip(zero.parts, zero.pieces, strict=True):
+        assert own.grad is not None  # set by add_gradients
+        found += [(p, own.grad.data[at : at + stop - start]) for p, start, stop, at in pieces]
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from typing import Any
 
@@ -29,6 +30,8 @@ def test_attention_drops_the_same_keys_for_all_texts_and_heads() -> None:
     model = tinybert.FlaxBertModel(config(attention_probs_dropout_prob=0.5, hidden_dropout_prob=0))
     call = {"output_attentions": True, "train": True}
     dropped = model(IDS, **call, dropout_rng=4).attentions
+    alone = model(IDS, train=True, dropout_rng=4)[0].numpy()  # weights are not returned
+    assert (alone == model(IDS, **call, dropout_rng=4)[0].numpy()).all()
     weights = model(IDS, output_attentions=True).attentions[0].numpy()
     zero = dropped[0].numpy() == 0
     assert 0 < zero.mean() < 1
@@ -184,6 +187,7 @@ def test_masks_and_head_masks_are_integers() -> None:
     mask = np.array([[1, 1, 1, 0, 0]] * 2)
     expected = model(IDS, mask)[0].numpy()
     assert (model(IDS, mask * 2 + (mask == 0) * 0.5)[0].numpy() == expected).all()
+    assert (expected[:, 3:] != 0).all()  # padding is computed
     heads = np.ones((2, 3))
     heads[1, 2] = 0
     cut = model(IDS, head_mask=heads, output_attentions=True).attentions[1].numpy()
@@ -192,6 +196,29 @@ def test_masks_and_head_masks_are_integers() -> None:
     heads[1, 2] = 0.5  # becomes 0
     again = model(IDS, head_mask=heads, output_attentions=True).attentions[1].numpy()
     assert (again == cut).all()
+
+
+def test_signatures() -> None:
+    """Names, order and defaults are those of the documents."""
+    expected = {
+        "input_ids": inspect.Parameter.empty, "attention_mask": None, "token_type_ids": None,
+        "position_ids": None, "head_mask": None, "encoder_hidden_states": None,
+        "encoder_attention_mask": None, "params": None, "dropout_rng": None, "train": False,
+        "output_attentions": None, "output_hidden_states": None, "return_dict": None,
+        "past_key_values": None,
+    }  # fmt: skip
+    made = {
+        "config": inspect.Parameter.empty, "input_shape": (1, 1), "seed": 0, "dtype": np.float32,
+        "_do_init": True, "gradient_checkpointing": False,
+    }  # fmt: skip
+    for name, _ in settings.CASES.values():
+        kind = getattr(tinybert, name)
+        call = inspect.signature(kind.__call__).parameters
+        assert {n: p.default for n, p in list(call.items())[1:]} == expected
+        assert list(call)[1:] == list(expected)
+        parameters = inspect.signature(kind).parameters
+        assert [(n, p.default) for n, p in parameters.items()][:-1] == list(made.items())
+        assert list(parameters.values())[-1].kind is inspect.Parameter.VAR_KEYWORD
 
 
 def test_wrong_calls() -> None:

@@ -61,3 +61,27 @@ def test_what_tensorflow_refuses_is_refused(name: str) -> None:
     assert name in golden()["refused"]
     with pytest.raises((ValueError, TypeError, IndexError, NotImplementedError)):
         cases.REFUSED[name](tf, build)
+
+
+ON_DEVICES = [
+    *(class_name for class_name, _ in cases.every_class()),
+    *(name for name in cases.CASES if name.startswith("loss")),
+    "TFBertForPreTraining gradients",
+    "a decoder",
+    "cross-attention, a matrix mask",
+    "steps with a cache",
+]
+
+
+@pytest.mark.parametrize("name", ON_DEVICES)
+@pytest.mark.filterwarnings("ignore:all .* are ignored")
+def test_devices_give_the_same(name: str, device: str) -> None:
+    if device == "cpu":
+        return
+
+    with tinybert.set_default_device(device):
+        results = list(cases.flatten(name, cases.CASES[name](tf, build)))
+    for key, value in results:
+        found = value.numpy() if isinstance(value, tinybert.Tensor) else np.asarray(value)
+        np.testing.assert_allclose(found, golden()[key], rtol=1e-4, atol=CLOSE, err_msg=key)
+        assert not isinstance(value, tinybert.Tensor) or value.device != "cpu"

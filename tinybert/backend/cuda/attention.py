@@ -20,7 +20,7 @@ from tinybert.backend.cuda.products import batched, has_one_stride, joined
 
 Array = Any
 
-SCORES = 1 << 28  # 1 GiB of float32 in forward, twice as much in backward
+SCORES = 1 << 27  # 0.5 GiB of float32 in forward, twice as much in backward
 
 
 class Part(NamedTuple):
@@ -40,6 +40,7 @@ def attention_forward(
     query: Array, key: Array, value: Array, scale: float, seen: Any
 ) -> tuple[Array, Array, Array]:
     """Return y (B, G, R, Tq, Kv), top and total (B, G, R, Tq, 1)."""
+    query, key, value = _alike(query, key, value)
     lead, dtype = query.shape[:-1], query.dtype
     if not key.shape[-2]:  # a query without keys gives zeros
         lowest = float(np.finfo(wide(dtype)).min)
@@ -63,6 +64,7 @@ def attention_backward(
 
     rowsum(dy * y) is summed as rowsum(P * dP), which equals it.
     """
+    query, key, value, dy = _alike(query, key, value, dy)
     dtype, parts = query.dtype, list(_parts(query, key, seen))
     whole = all(part.queries == slice(0, query.shape[3]) for part in parts)
     whole &= all(part.keys.stop == key.shape[3] for part in parts)
@@ -87,6 +89,12 @@ def attention_backward(
         batched(dscores.swapaxes(1, 2), queries, out=_keys(dkey, part), alpha=scale, beta=added)
         _write(dquery, part, dscores, _keys(key, part), scale)
     return dquery, dkey, dvalue
+
+
+def _alike(*arrays: Array) -> list[Array]:
+    """Return the arrays in one dtype, the widest among them."""
+    dtype = np.result_type(*(array.dtype for array in arrays))
+    return [array.astype(dtype, copy=False) for array in arrays]
 
 
 def attention_dropout(weights: Array, seen: Any, block: Any, groups: int) -> Array:
@@ -162,6 +170,7 @@ def _run(name: str, part: Part, query: Array, key: Array, seen: Any, *arrays: Ar
     scores, mask = arrays[0], seen.mask
     kind, strides = 0, [0] * 5
     if mask is not None:
+        mask = mask if mask.dtype.char in "?efd" else mask.astype(scores.dtype)
         kind = "?efd".index(mask.dtype.char) + 1
         pairs = zip(mask.shape, mask.strides, strict=True)
         strides = [0 if size == 1 else step // mask.itemsize for size, step in pairs]
@@ -170,7 +179,7 @@ def _run(name: str, part: Part, query: Array, key: Array, seen: Any, *arrays: Ar
         scores if mask is None else mask, kind, *strides,
         *query.shape[1:4], part.rows.start, part.queries.start,
         part.queries.stop - part.queries.start, part.keys.stop,
-        int(seen.is_causal), seen.first, seen.seed, seen.dropout_p, _kept_scale(seen),
+        int(seen.is_causal), int(seen.first), seen.seed, float(seen.dropout_p), _kept_scale(seen),
     )  # fmt: skip
 
 

@@ -44,6 +44,8 @@ def batched(
     a by default).
     Operands may be transposed; they are copied only if neither of the last two axes is contiguous.
     """
+    if a.dtype != b.dtype:
+        raise TypeError(f"a product of {a.dtype} and {b.dtype}: both must have one dtype")
     (number, rows, inner), columns = a.shape, b.shape[-1]
     if out is None:
         out = cupy.empty((number, rows, columns), dtype or a.dtype)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from tinybert import functional as F
-from tinybert.autograd import Tensor, as_tensor
+from tinybert.autograd import Tensor, as_tensor, get_default_device
 from tinybert.backend import array_module
 
 
 def constant(value: Any, dtype: Any = None, shape: Any = None) -> Tensor:
-    """Return a value as a Tensor; one number fills a given `shape`."""
-    tensor = as_tensor(value)
+    """Return a value as a Tensor on the default device; one number fills a given `shape`."""
+    tensor = as_tensor(value, get_default_device())
     tensor = tensor if dtype is None else tensor.to(dtype)
     if shape is None:
         return tensor

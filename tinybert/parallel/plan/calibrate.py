@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from tinybert.parallel.plan.job import Job
 from tinybert.parallel.plan.machines import Machine
 from tinybert.parallel.plan.memory import rank_parameters
 from tinybert.parallel.plan.prediction import predict
-from tinybert.parallel.plan.runs import MeasuredRun, Runner, seconds_of
+from tinybert.parallel.plan.runs import MeasuredRun, Runner
 from tinybert.parallel.plan.shapes import Shape
 from tinybert.parallel.plan.work import layer_traffic, optimizer_traffic, step_flops
 
@@ -38,35 +39,71 @@ MEASURED = Shape("megatron-bert", 4, 128, 4, 512, 64)
 ROWS = 8  # sequences of a step with strong scaling; of a copy of the model with weak scaling
 
 
-def calibrate(world: Communicator, say: Callable[[str], object]) -> Machine:
-    """Return the constants of this machine, measured on all ranks of `world` at once.
+def calibrate(
+    world: Communicator, say: Callable[[str], object]
+) -> tuple[Machine, list[MeasuredRun]]:
+    """Return the constants of this machine, and the measured runs with their predictions.
 
     `matmul` is the rate of a product of the shape of a layer's; `memory` and `overhead` are the
     least squares of the relative errors over `STEPS`; latency and bandwidth those of `MESSAGES`.
+    The runs are steps of `MEASURED` on every grid of the ranks. Strong scaling: a step has `ROWS`
+    sequences on any grid. Weak scaling: `ROWS` for each copy of the model. With pipeline stages a
+    micro-batch has two sequences, else all of a rank.
+
+    Everything is measured in each of `REPEATS` rounds, so that all parts meet the same load of the
+    machine; the shortest time counts.
     """
-    say("matrix products ...")
-    product = seconds_of(_product(world), world, REPEATS)
+    single, jobs, own = Job(precision="float32"), list(_jobs(world.size)), alone()
+    measures: list[Callable[[], float]] = [_product(world)]
+    measures += [_message(world, size) for size in MESSAGES]
+    measures += [
+        Runner(shape, replace(single, batch=count, micro=count), own) for count, shape in STEPS
+    ]
+    measures += [Runner(MEASURED, job, world) for _, job in jobs]
+    times = shortest(measures, world, say)
+    product, messages = times[0], times[1 : 1 + len(MESSAGES)]
+    steps, runs = times[1 + len(MESSAGES) : -len(jobs)], times[-len(jobs) :]
+
     matmul = 2 * ROW * INNER * ROW / product
-    say("training steps on each rank alone ...")
-    rows, times = [], []
-    for count, shape in STEPS:
-        job = Job(batch=count, micro=count, precision="float32")
-        seconds = seconds_of(Runner(shape, job, alone()), world, REPEATS)
+    rows, rest = [], []
+    for (count, shape), seconds in zip(STEPS, steps, strict=True):
+        job = replace(single, batch=count, micro=count)
         moved = layer_traffic(shape, job) * shape.layers * count * shape.positions
         moved += optimizer_traffic(rank_parameters(shape, job), job)
         rows.append([moved / seconds, shape.layers / seconds])
-        times.append(1 - step_flops(shape, job) / matmul / seconds)
-    each, overhead = _positive(np.array(rows), np.array(times))
-    say("messages ...")
-    latency, bandwidth = _link(world, product)
+        rest.append(1 - step_flops(shape, job) / matmul / seconds)
+    each, overhead = _positive(np.array(rows), np.array(rest))
+    latency, bandwidth = _link(world.size, messages - product)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(
+    machine = Machine(
         name=f"measured on {world.size} rank(s)", matmul=matmul, memory=1 / each,
         overhead=overhead, latency=latency, bandwidth=bandwidth, node_latency=latency,
         node_bandwidth=bandwidth * world.size, per_node=world.size,
         capacity=memory / world.size, peak=matmul,
         source="tinybert plan --calibrate", fitted="steps of small models on each rank alone",
     )  # fmt: skip
+    return machine, [
+        MeasuredRun(
+            kind, job.tensor, job.pipeline, job.data, job.batch, float(seconds),
+            predict(MEASURED, job, machine).seconds,
+        )
+        for (kind, job), seconds in zip(jobs, runs, strict=True)
+    ]  # fmt: skip
+
+
+def shortest(
+    measures: Sequence[Callable[[], float]], world: Communicator, say: Callable[[str], object]
+) -> np.ndarray:
+    """Return the shortest seconds of each measurement, as long as its slowest rank.
+
+    Other programs only make a run longer, so the shortest says most about the machine. A first
+    round is left out.
+    """
+    rounds = []
+    for number in range(REPEATS + 1):
+        say(f"round {number + 1} of {REPEATS + 1} ...")
+        rounds.append([measure() for measure in measures])
+    return world.allreduce(np.array(rounds[1:]), "max").min(axis=0)
 
 
 def _factors() -> tuple[np.ndarray, np.ndarray]:
@@ -76,14 +113,44 @@ def _factors() -> tuple[np.ndarray, np.ndarray]:
 def _product(world: Communicator) -> Callable[[], float]:
     x, w = _factors()
 
-    def run() -> float:
+    def measure() -> float:
         world.barrier()
         start = time.perf_counter()
         for _ in range(CHAIN):
             x @ w
         return (time.perf_counter() - start) / CHAIN
 
-    return run
+    return measure
+
+
+def _message(world: Communicator, size: int) -> Callable[[], float]:
+    """Return a measurement of a product and an all-reduce of so many bytes.
+
+    A rank waits in an all-reduce for the slowest one. Where ranks share cores with others that is
+    most of its time, and it shows only between computations.
+    """
+    array, (x, w) = np.ones(size // 4, np.float32), _factors()
+
+    def measure() -> float:
+        world.barrier()
+        start = time.perf_counter()
+        for _ in range(CHAIN):
+            x @ w
+            world.allreduce(array)
+        return (time.perf_counter() - start) / CHAIN
+
+    return measure
+
+
+def _link(p: int, seconds: np.ndarray) -> tuple[float, float]:
+    """Return latency and bandwidth of p ranks from the seconds of the all-reduces `MESSAGES`."""
+    if p == 1:
+        return 1e-9, 1e15  # nothing is ever sent
+    sizes = np.array(MESSAGES)
+    seconds = np.maximum(seconds, 1e-9)
+    rows = np.stack([2 * (p - 1) * sizes / p / seconds, 2 * (p - 1) / seconds], axis=1)
+    each, latency = _positive(rows, np.ones(len(sizes)))
+    return max(latency, 1e-9), 1 / each
 
 
 def _positive(rows: np.ndarray, values: np.ndarray) -> tuple[float, float]:
@@ -93,38 +160,11 @@ def _positive(rows: np.ndarray, values: np.ndarray) -> tuple[float, float]:
         b = 0.0
         a = (rows[:, 0] @ values) / (rows[:, 0] @ rows[:, 0])
     if a <= 0:
-        raise ValueError("the machine is too busy to measure: its matrix products took longer "
-                         "than whole steps; try again")  # fmt: skip
+        raise ValueError(
+            "the machine is too busy to measure: its matrix products took longer than whole "
+            "steps; try again"
+        )
     return float(a), float(b)
-
-
-def _link(world: Communicator, product: float) -> tuple[float, float]:
-    """Return latency and bandwidth, from all-reduces of several sizes.
-
-    Before each the ranks compute a product, whose time is taken off: a rank waits in an all-reduce
-    for the slowest one, and where ranks share cores with others that is most of its time.
-    """
-    p = world.size
-    if p == 1:
-        return 1e-9, 1e15  # nothing is ever sent
-    x, w = _factors()
-    rows, ones = [], []
-    for size in MESSAGES:
-        array = np.ones(size // 4, np.float32)
-
-        def run(array: np.ndarray = array) -> float:
-            world.barrier()
-            start = time.perf_counter()
-            for _ in range(CHAIN):
-                x @ w
-                world.allreduce(array)
-            return (time.perf_counter() - start) / CHAIN
-
-        seconds = seconds_of(run, world, REPEATS) - product
-        rows.append([2 * (p - 1) * size / p / seconds, 2 * (p - 1) / seconds])
-        ones.append(1.0)
-    each, latency = _positive(np.array(rows), np.array(ones))
-    return max(latency, 1e-9), 1 / each
 
 
 def grids(ranks: int) -> Iterator[tuple[int, int, int]]:
@@ -136,22 +176,10 @@ def grids(ranks: int) -> Iterator[tuple[int, int, int]]:
                 yield t, p, d
 
 
-def measured_runs(
-    world: Communicator, machine: Machine, say: Callable[[str], object]
-) -> list[MeasuredRun]:
-    """Measure a step on every grid of the ranks; return each with its prediction.
-
-    Strong scaling: a step has `ROWS` sequences on any grid. Weak scaling: `ROWS` for each copy of
-    the model. With pipeline stages a micro-batch has two sequences, else all of a rank.
-    """
-    found: list[MeasuredRun] = []
-    for t, p, d in grids(world.size):
+def _jobs(ranks: int) -> Iterator[tuple[str, Job]]:
+    """Yield the kind of scaling and the job of each measured run."""
+    for t, p, d in grids(ranks):
         for kind in ("strong", "weak") if d > 1 else ("strong",):
-            say(f"tensor {t}, pipeline {p}, data {d}, {kind} scaling ...")
             batch = ROWS * d if kind == "weak" else ROWS
             micro = min(2, batch // d) if p > 1 else batch // d
-            job = Job(t, p, d, batch, micro, precision="float32")
-            seconds = seconds_of(Runner(MEASURED, job, world), world, REPEATS)
-            step = predict(MEASURED, job, machine)
-            found.append(MeasuredRun(kind, t, p, d, batch, seconds, step.seconds))
-    return found
+            yield kind, Job(t, p, d, batch, micro, precision="float32")

@@ -88,13 +88,3 @@ def _batch(shape: Shape, rows: int, rng: np.random.Generator) -> dict[str, Any]:
         "labels": labels,
         "next_sentence_label": rng.integers(2, size=rows),
     }
-
-
-def seconds_of(run: Any, world: Communicator, repeats: int) -> float:
-    """Return the shortest of several runs, each as long as its slowest rank; the first is left out.
-
-    Other programs only make a run longer, so the shortest says most about the machine.
-    """
-    run()
-    times = np.array([run() for _ in range(repeats)])
-    return float(world.allreduce(times, "max").min())
