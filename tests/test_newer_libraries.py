@@ -68,7 +68,7 @@ def newer(tmp_path: Path) -> Path:
     where = "import site; print(site.getsitepackages()[-1])"
     packages = Path(subprocess.check_output([python, "-c", where], text=True).strip())
     (packages / "this_environment.pth").write_text("\n".join(site.getsitepackages()))
-    command = [python, "-m", "pip", "install", "transformers==5.*", "sentence-transformers"]
+    command = [python, "-m", "pip", "install", "transformers==5.*", "sentence-transformers==6.*"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return python
