@@ -159,12 +159,36 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda model: model.to(np.float16), "float16; export float32"),
+        (lambda model: model.to(np.float64), "float64; export float32"),
         (lambda model: "a model", "must be a model of tinybert, got str"),
     ],
 )
 def test_models_that_are_refused(change: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         export_onnx(change(small_model("BertModel")), tmp_path / "model.onnx")
+
+
+def test_models_of_several_parts_are_refused(tmp_path: Path) -> None:
+    encoder = small_model("BertModel")
+    decoder = small_model("BertLMHeadModel", add_cross_attention=True)
+    both = tinybert.EncoderDecoderModel(encoder=encoder, decoder=decoder)
+    with pytest.raises(ValueError, match=r"EncoderDecoderModel: .* export its parts"):
+        export_onnx(both, tmp_path / "model.onnx")
+    export_onnx(both.decoder, tmp_path / "decoder.onnx")
+    agrees(both.decoder, tmp_path / "decoder.onnx", lengths=(5,))
+
+
+@pytest.mark.slow
+def test_adapters_and_pruned_heads(tmp_path: Path) -> None:
+    model = small_model("BertForSequenceClassification")
+    model.prune_heads({0: [1]})
+    tinybert.add_adapters(model, tinybert.LoraConfig(r=2))
+    model.eval()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data[...] = 0.1
+    export_onnx(model, tmp_path / "model.onnx")
+    agrees(model, tmp_path / "model.onnx", lengths=(5,))
 
 
 def test_without_onnx_the_error_says_what_to_install(monkeypatch: Any, tmp_path: Path) -> None:

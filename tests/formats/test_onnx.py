@@ -103,7 +103,16 @@ def test_convert(file: str, models: Path, tmp_path: Path, capsys: Any) -> None:
 
 
 @pytest.mark.parametrize("external", [False, True])
-@pytest.mark.parametrize("name", ["BertForMaskedLM", "MegaForMaskedLM", "NemotronForCausalLM"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "BertForMaskedLM",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("MegaForMaskedLM", "NemotronForCausalLM")
+        ),
+    ],
+)
 def test_our_own_files(name: str, external: bool, tmp_path: Path) -> None:
     model = small_model(name)
     tinybert.export_onnx(model, tmp_path / "model.onnx", external_data=external)

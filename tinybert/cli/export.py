@@ -63,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     folder = target.parent
     if source.resolve() == folder.resolve():
         names = []  # they are there
+    if args.kind is not None:
+        _class_named(args.kind)
     if not args.force:
         for file in (target, *(folder / name for name in names)):
             if file.exists():
@@ -108,10 +110,14 @@ def _load(folder: Path, config: Any, kind: str | None) -> Any:
         return class_of(config).from_pretrained(folder)
     if kind is None:
         return SentenceEmbedder.from_pretrained(folder).model
-    found = getattr(families, kind, None)
+    return _class_named(kind).from_pretrained(folder)
+
+
+def _class_named(name: str) -> Any:
+    found = getattr(families, name, None)
     if not (isinstance(found, type) and issubclass(found, PreTrainedModel)):
-        raise ValueError(f"--class {kind}: there is no such model class")
-    return found.from_pretrained(folder)
+        raise ValueError(f"--class {name}: there is no such model class")
+    return found
 
 
 COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

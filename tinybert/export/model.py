@@ -21,7 +21,7 @@ from tinybert.export.graph import Graph
 from tinybert.export.operations import FUNCTIONS, IR_VERSION, OPERATIONS, OPSET
 from tinybert.export.record import Array, Recorded, record
 from tinybert.export.sizes import Size, runs
-from tinybert.export.traced import given, tracing
+from tinybert.export.traced import call, given, tracing
 from tinybert.models.arguments import argument_names
 from tinybert.models.base import PreTrainedModel
 from tinybert.models.bert import BertLayer
@@ -84,6 +84,8 @@ def export_onnx(
         for run in sizes:
             values = _sample(model, inputs, run)
             traced = {name: given("input", array, name) for name, array in values.items()}
+            if hasattr(model.config, "rope_theta"):  # else angles are computed on the host
+                traced["position_ids"] = call("arange", np.arange, run["length"])[None]
             outputs.append(_tensors(model(**traced, **options)))
     steps, results = record(outputs, sizes)
     places = {
@@ -112,7 +114,7 @@ def _check_model(model: Any) -> None:
                 f"the weight {name} stays in its file; load the model without low_memory to "
                 "export it"
             )
-        if parameter.dtype not in (np.float32, np.float64):
+        if parameter.dtype != np.float32:
             raise ValueError(
                 f"the weight {name} is {parameter.dtype}; export float32: model.to('float32')"
             )
@@ -140,10 +142,10 @@ def _as_exported(model: Any) -> Iterator[None]:
 def input_shapes(model: Any) -> dict[str, tuple[Any, ...]]:
     """Return the inputs of the exported model and their axes: names of sizes, and numbers."""
     config, known = model.config, argument_names(type(model).forward) or {}
-    if "input_ids" not in known or "attention_mask" not in known:
+    if "decoder_input_ids" in known or not {"input_ids", "attention_mask"} <= known.keys():
         raise ValueError(
-            f"cannot export {type(model).__name__}: it takes no input_ids and attention_mask; "
-            "export its parts"
+            f"cannot export {type(model).__name__}: its inputs are not those of one encoder or "
+            "decoder; export its parts, model.encoder and model.decoder"
         )
     choices = "MultipleChoice" in type(model).__name__
     rows = ("batch", "choices", "length") if choices else ("batch", "length")

@@ -66,9 +66,11 @@ def _embedding(g: Graph, ids: Any, weight: Any, **options: Any) -> str:
 
 
 @mapping(LayerNorm)
-def _layer_norm(g: Graph, x: Any, weight: Any, bias: Any, *, eps: float) -> str:
-    inputs = [x, weight] if bias is None else [x, weight, bias]
-    return g.op("LayerNormalization", *inputs, axis=-len(weight.shape), epsilon=eps)
+def _layer_norm(g: Graph, x: Any, weight: Any, bias: Any, *, eps: float, plus: float = 0.0) -> str:
+    axis = -len(weight.shape)
+    scale = g.op("Add", weight, _number(g, plus)) if plus else weight
+    inputs = [x, scale] if bias is None else [x, scale, bias]
+    return g.op("LayerNormalization", *inputs, axis=axis, epsilon=eps)
 
 
 def _number(g: Graph, value: float) -> np.ndarray:

@@ -9,6 +9,7 @@ such as checks of arguments, are left out later.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -64,6 +65,7 @@ class _Log:
 
 
 _log = _Log()
+_one_at_a_time = threading.Lock()
 
 
 def sources(value: Any) -> Any:
@@ -251,7 +253,15 @@ class Observer:
 
 @contextmanager
 def tracing(model: Any, operations: Any) -> Iterator[None]:
-    """Trace the parameters and buffers of a model in the block; at its end they are as before."""
+    """Trace the parameters and buffers of a model in the block; at its end they are as before.
+
+    Another thread that traces waits for the end of the block.
+    """
+    with _one_at_a_time:
+        yield from _tracing(model, operations)
+
+
+def _tracing(model: Any, operations: Any) -> Iterator[None]:
     backends, types = device._backends, device._array_types
     device._backends = dict(backends)
     named = dict(model.named_parameters()) | dict(model.named_buffers())
