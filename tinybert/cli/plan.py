@@ -208,7 +208,8 @@ def _job(args: argparse.Namespace) -> Job:
 def _lines(shape: Shape, job: Job, machine: Machine, step: Step, used: Memory) -> list[str]:
     work = (
         f"{job.batch:,} sequence(s) of {shape.positions:,} tokens in a step, in "
-        f"{job.microbatches:,} micro-batch(es) of {job.micro} on each rank; {step_flops(shape, job):.3g} FLOPs"
+        f"{job.microbatches:,} micro-batch(es) of {job.micro} on each rank; "
+        f"{step_flops(shape, job):.3g} FLOPs"
     )
     lines = [
         f"{shape.parameters / 1e9:.2f} billion parameters on {job.ranks:,} "
