@@ -27,11 +27,12 @@ transformers (pip install "tinybert[test]"). onnxruntime is compared only if
 --against names it, in the suites forward, latency and ragged. The exit code is
 1 if results disagree.
 
-suites and their cases:
+The suites and their cases:
+
 """ + "\n".join(
-    f"{suite}\n" + "\n".join(f"  {c.name:18} {c.summary}" for c in CASES if c.suite == suite)
-    for suite in SUITES
-)
+    f"{case.suite:9}  {case.name:17} \n    {case.summary}"
+    for suite in SUITES for case in CASES if case.suite == suite
+)  # fmt: skip
 
 EXAMPLE = """\
   $ tinybert bench --only minilm-forward
