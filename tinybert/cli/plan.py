@@ -47,7 +47,7 @@ lists the shapes."""
 EXAMPLE = """\
   $ tinybert plan --model megatron-8.3b --gpus 512 --tensor 8 \\
       --micro 8 --recompute full --machine v100
-  8.32 billion parameters on 512 ranks: tensor 8, pipeline 1, data 64
+  8.32 billion parameters on 512 rank(s): tensor 8, pipeline 1, data 64
   ...
   $ tinybert plan --papers
   $ mpiexec -n 2 tinybert plan --calibrate --output constants.json
@@ -151,9 +151,9 @@ def _shape(name: str) -> Shape:
         return PRESETS[name][0]
     try:
         folder = resolve(name, ["config.json"])
-    except (ValueError, FetchError) as error:
+    except (ValueError, FileNotFoundError, FetchError) as error:
         raise ValueError(
-            f"{name!r} is no name of `tinybert plan --models`, and as a model: {error}"
+            f"{name!r} is neither a shape of `tinybert plan --models` nor a model: {error}"
         ) from None
     return shape_of(AutoConfig.from_pretrained(folder))
 
@@ -182,7 +182,7 @@ def _lines(shape: Shape, job: Job, machine: Machine, step: Step, used: Memory) -
         f"micro-batch(es) of {job.micro} on each rank; {step_flops(shape, job):.3g} FLOPs"
     )
     lines = [
-        f"{shape.parameters / 1e9:.2f} billion parameters on {job.ranks:,} ranks: "
+        f"{shape.parameters / 1e9:.2f} billion parameters on {job.ranks:,} rank(s): "
         f"tensor {job.tensor}, pipeline {job.pipeline}, data {job.data}",
         *wrap(work.split(" "), terminal_width()),
         f"machine: {machine.name}",
