@@ -48,7 +48,7 @@ lists the shapes."""
 EXAMPLE = """\
   $ tinybert plan --model megatron-8.3b --gpus 512 --tensor 8 \\
       --micro 8 --recompute full --machine v100
-  8.32 billion parameters on 512 ranks: tensor 8, pipeline 1, data 64
+  8.32 billion parameters on 512 rank(s): tensor 8, pipeline 1, data 64
   ...
   $ tinybert plan --papers
   $ mpiexec -n 2 tinybert plan --calibrate --output constants.json
