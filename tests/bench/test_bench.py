@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -198,6 +199,17 @@ def test_memory_is_compared_after_the_results(monkeypatch) -> None:
         memory.memory("cuda", "train")
 
 
+def test_memory_of_loading_is_compared_after_the_weights(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "load", lambda *_: Prepared(id, {}, {"transformers": 0.5}))
+    assert memory.memory("cpu", "load", **TINY).differences == {"transformers": 0.5}
+
+
+def test_a_process_that_fails_is_named_with_its_error(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "COMMAND", "raise SystemExit('first\\nno memory')")
+    with pytest.raises(CannotRun, match="the process of torch failed: no memory"):
+        memory._peak("train", "torch", {})
+
+
 def test_loading_in_a_process_of_its_own(capsys) -> None:
     folder = memory.memory("cpu", "load", **TINY).ours.args[2]
     for side in ("ours", "transformers"):
@@ -347,13 +359,16 @@ def test_command_says_tokens_per_second_and_a_note_once(monkeypatch, capsys) -> 
     assert out.count("many: a note") == 1
 
 
-def test_command_refuses(capsys) -> None:
+def test_command_refuses(monkeypatch, capsys) -> None:
     assert main(["bench", "--only", "nope"]) == 2
     assert "--only must be cases of bert-base-forward" in capsys.readouterr().err
     assert main(["bench", "nope"]) == 2
     assert "SUITE must be of forward, latency" in capsys.readouterr().err
     assert main(["bench", "--against", "jax"]) == 2
     assert "--against must be of torch, transformers" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
+    assert main(["bench", "forward", "--against", "torch,onnxruntime"]) == 2
+    assert "bench needs onnxruntime: " in capsys.readouterr().err
     assert main(["bench", "--runs", "0"]) == 2
     assert "--runs must be an integer >= 1" in capsys.readouterr().err
     assert main(["bench", "--device", "cuda:99"]) == 2

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     cases = _selected(args.suites, args.only)
     against = _libraries(args.against)
     check_integer("--runs", args.runs, 1)
-    for module in ("torch", "transformers"):
+    for module in ("torch", "transformers", *{"onnxruntime"}.intersection(against)):
         optional(module, "test", "bench")
     plot = figure_path("--plot", args.plot)
     parse_device(args.device)
