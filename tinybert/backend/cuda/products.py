@@ -41,8 +41,8 @@ def batched(
     """Return alpha * a @ b + beta * out for a (N, I, K) and b (N, K, J) of one floating dtype.
 
     The result (N, I, J) is `out`, whose matrices are in C order, or a new array of `dtype` (that of
-    a by default).
-    Operands may be transposed; they are copied only if neither of the last two axes is contiguous.
+    a by default). Operands may be transposed; they are copied only if cuBLAS cannot read them in
+    place.
     """
     if a.dtype != b.dtype:
         raise TypeError(f"a product of {a.dtype} and {b.dtype}: both must have one dtype")
