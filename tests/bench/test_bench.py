@@ -130,6 +130,9 @@ def test_forward_agrees() -> None:
     assert 0 < prepared.differences["torch"] < 1e-5
     (ours,), (theirs,) = prepared.ours(None), prepared.others["torch"](None)
     assert ours.shape == theirs.shape == (2, 7, 12)
+    work, difference = prepared.on_request["onnxruntime"]()
+    assert work(None)[0].shape == (2, 7, 12)
+    assert 0 < difference < 1e-5
 
 
 def test_ragged_batches_agree_and_say_how_ragged_they_are(monkeypatch, tmp_path) -> None:

@@ -49,7 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "suites", nargs="*", metavar="SUITE", help=f"run only {', '.join(SUITES)} (default: all)"
     )
     parser.add_argument(
-        "--only", nargs="+", metavar="CASE", default=[], help="run only these cases"
+        "--only",
+        nargs="+",
+        metavar="CASE",
+        default=[],
+        help="run only these cases, and those of the suites that are named",
     )
     parser.add_argument(
         "--against",

@@ -2,7 +2,7 @@
 
 CuPy's own product of more than two axes copies transposed operands and, in the versions up to 14,
 converts float16 to float32. These kernels call cuBLAS directly. Sums are float32 for float16 and
-float32. float32 is exact; the environment variable CUPY_TF32=1 allows TF32's 11 bits.
+float32. Operands in float32 are not rounded, unless CUPY_TF32=1 allows TF32, with 11 bits.
 """
 
 from __future__ import annotations
