@@ -50,7 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "suites", nargs="*", metavar="SUITE", help=f"run only {', '.join(SUITES)} (default: all)"
     )
     parser.add_argument(
-        "--only", nargs="+", metavar="CASE", default=[], help="run only these cases"
+        "--only",
+        nargs="+",
+        metavar="CASE",
+        default=[],
+        help="run only these cases, and those of the suites that are named",
     )
     parser.add_argument(
         "--against",
@@ -80,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     cases = _selected(args.suites, args.only)
     against = _libraries(args.against)
     check_integer("--runs", args.runs, 1)
-    for module in ("torch", "transformers"):
+    for module in ("torch", "transformers", *{"onnxruntime"}.intersection(against)):
         optional(module, "test", "bench")
     plot = figure_path("--plot", args.plot)
     parse_device(args.device)
