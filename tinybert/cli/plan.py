@@ -48,7 +48,7 @@ lists the shapes."""
 EXAMPLE = """\
   $ tinybert plan --model megatron-8.3b --gpus 512 --tensor 8 \\
       --micro 8 --recompute full --machine v100
-  8.32 billion parameters on 512 rank(s): tensor 8, pipeline 1, data 64
+  8.32 billion parameters on 512 ranks: tensor 8, pipeline 1, data 64
   ...
   $ tinybert plan --papers
   $ mpiexec -n 2 tinybert plan --calibrate --output constants.json
@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("tensor", "ranks that share each layer (default: 1)"),
         ("pipeline", "stages of layers (default: 1)"),
         ("chunks", "parts of the model on each stage: the interleaved schedule (default: 1)"),
-        ("micro", "sequences in a micro-batch (default: 1)"),
+        ("micro", "sequences in a microbatch (default: 1)"),
         ("batch", "sequences in a step (default: one micro-batch on each data-parallel "
                   "rank, with a pipeline 4 for each stage)"),
         ("length", "tokens of a sequence (default: what the model can read)"),
@@ -106,10 +106,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--scatter", action="store_true",
-        help="send each stage's output in parts, one for each tensor-parallel rank",
+        help="send each stage's output in parts, one for each rank of --tensor",
     )  # fmt: skip
     parser.add_argument(
-        "--zero", action="store_true", help="split the optimizer's states over data-parallel ranks"
+        "--zero",
+        action="store_true",
+        help="split the optimizer's states over the copies of the model",
     )
     parser.add_argument(
         "--overlap", action="store_true", help="sum gradients while the backward pass runs"
