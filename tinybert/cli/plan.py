@@ -92,8 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("pipeline", "stages of layers (default: 1)"),
         ("chunks", "parts of the model on each stage: the interleaved schedule (default: 1)"),
         ("micro", "sequences in a microbatch (default: 1)"),
-        ("batch", "sequences in a step (default: one micro-batch on each data-parallel "
-                  "rank, with a pipeline 4 for each stage)"),
+        ("batch", "sequences in a step (default: one microbatch on each copy of the model, "
+                  "with a pipeline 4 for each stage)"),
         ("length", "tokens of a sequence (default: what the model can read)"),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=PLAN[name], metavar="N", help=text)
