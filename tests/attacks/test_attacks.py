@@ -32,7 +32,7 @@ def faulty(results: list[tuple[int, str, list[str]]]) -> dict[str, list[str]]:
 
 
 def test_a_sample() -> None:
-    results = run("--sample", "1")
+    results = run("--sample", "2")
     assert len(results) > len(SHARES)
     assert not faulty(results)
 
