@@ -18,7 +18,7 @@ LARGE = ["plan", "--model", "megatron-8.3b", "--gpus", "512", "--tensor", "8", "
 def test_a_plan_as_text_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*LARGE, "--recompute", "full", "--machine", "v100"]) == 0
     text = capsys.readouterr().out
-    assert "8.32 billion parameters on 512 rank(s): tensor 8, pipeline 1, data 64" in text
+    assert "8.32 billion parameters on 512 ranks: tensor 8, pipeline 1, data 64" in text
     for line in ("selective recomputation, sequence parallel", "messages: tensor", "PFLOP/s"):
         assert line in text
     assert main([*LARGE, "--recompute", "full", "--machine", "v100", "--json"]) == 0
@@ -65,7 +65,9 @@ def test_the_papers_and_the_shapes(capsys: pytest.CaptureFixture[str], tmp_path:
         ([*LARGE, "--output", "x.png"], "--output is an option of --papers"),
         ([*LARGE, "--constants", "missing.json"], "missing.json"),
         ([*LARGE, "--length", "0"], "--length must be an integer >= 1"),
-        (["plan", "--model", "no/model/here"], "neither a shape of `tinybert plan --models`"),
+        (["plan", "--papers", "--gpus", "8", "--zero"], "--gpus, --zero: only with --model"),
+        (["plan", "--model", "./nothing"], "is not in the list of tinybert plan --models"),
+        (["plan", "--papers", "--measured", "x.json"], "--papers with --output"),
         (["plan"], "one of the arguments --model --models --papers"),
     ],
 )

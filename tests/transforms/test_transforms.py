@@ -189,6 +189,12 @@ def test_axes() -> None:
         vmap(lambda a, b: a, in_axes=(1, 1))(x, y)
     with pytest.raises(ValueError, match="in_axes has 1 members for 2 arguments"):
         vmap(lambda a, b: a, in_axes=(0,))(x, y)
+    for axes, message in (
+        ({"b": 0}, r"keys \['b'\] for an argument with \['a'\]"),
+        ((0, 0), "2 mem"),
+    ):
+        with pytest.raises(ValueError, match=f"in_axes has {message}"):
+            vmap(lambda a: a, in_axes=(axes,))({"a": x})
     with pytest.raises(ValueError, match=r"got \[\]"):
         vmap(lambda a: a, in_axes=None)(x)
 
@@ -269,6 +275,19 @@ def test_jit_of_gradients() -> None:
     value, gradients = step(params)
     assert value.item() > 0
     assert len(tree_leaves(gradients)) == len(params)
+
+
+def test_jit_of_flax_models() -> None:
+    model = tinybert.FlaxBertModel(bert().config)
+    assert (jit(model)(IDS)[0].numpy() == model(IDS)[0].numpy()).all()
+    jit(lambda params: model(IDS, params=params)[0])(model.params)
+
+    def changes_parameters(ids: Any) -> Any:
+        model.params = tree_map(lambda leaf: leaf * 2, model.params)
+        return ids
+
+    with pytest.raises(ValueError, match="it changes FlaxBertModel"):
+        jit(changes_parameters)(IDS)
 
 
 # --- trees ----------------------------------------------------------------------------------------

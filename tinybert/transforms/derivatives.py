@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tinybert.autograd import Tensor, as_tensor, enable_grad
@@ -97,8 +97,10 @@ def _leaf(value: Any, leaves: dict[int, Tensor]) -> Tensor:
     return leaf
 
 
-def _gradients(value: Tensor, leaves: dict[int, Tensor]) -> dict[int, Tensor]:
-    """Return the gradient of every leaf by its identity."""
+def leaf_gradients(value: Tensor, leaves: Mapping[int, Tensor]) -> dict[int, Array]:
+    """Return the gradients of a number by the identity of the leaf, for those of the leaves that it
+    depends on. No `.grad` changes.
+    """
     found: dict[int, Array] = {}
 
     def deliver(leaf: Tensor, gradient: Array, fresh: bool) -> None:
@@ -111,6 +113,12 @@ def _gradients(value: Tensor, leaves: dict[int, Tensor]) -> dict[int, Tensor]:
     if value.requires_grad:
         ones = array_module(value.data).ones(value.shape, value.dtype)
         value._backward(ones, False, deliver)
+    return found
+
+
+def _gradients(value: Tensor, leaves: dict[int, Tensor]) -> dict[int, Tensor]:
+    """Return the gradient of every leaf by its identity; zeros for those that are not used."""
+    found = leaf_gradients(value, leaves)
     for key, leaf in leaves.items():
         if key not in found:
             found[key] = array_module(leaf.data).zeros(leaf.shape, leaf.dtype)

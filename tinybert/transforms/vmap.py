@@ -56,8 +56,14 @@ def _over(tree: Any, axes: Any, function: Callable[[Any, int], Any]) -> Any:
     if axes is None:
         return tree
     if isinstance(axes, Mapping):
+        if not isinstance(tree, Mapping) or tree.keys() != axes.keys():
+            found = sorted(tree) if isinstance(tree, Mapping) else type(tree).__name__
+            raise ValueError(f"in_axes has keys {sorted(axes)} for an argument with {found}")
         return {key: _over(part, axes[key], function) for key, part in tree.items()}
     if isinstance(axes, (tuple, list)):
+        if not isinstance(tree, (tuple, list)) or len(tree) != len(axes):
+            found = len(tree) if isinstance(tree, (tuple, list)) else type(tree).__name__
+            raise ValueError(f"in_axes has {len(axes)} members for an argument with {found}")
         parts = zip(tree, axes, strict=True)
         return type(tree)([_over(part, axis, function) for part, axis in parts])
     return tree_map(lambda leaf: function(leaf, axes), tree)

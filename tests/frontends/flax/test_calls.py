@@ -75,6 +75,7 @@ def test_keys() -> None:
     assert len({tuple(k) for k in keys}) == 3
     assert (keys == jnp.random.split(key, 3)).all()
     assert (jnp.random.fold_in(key, 1) != jnp.random.fold_in(key, 2)).any()
+    assert (jnp.random.fold_in(key, 0) != keys[0]).any()
     for wrong in (-1, 2**64, 1.5, True):
         with pytest.raises(ValueError, match="seed must be an integer"):
             jnp.random.PRNGKey(wrong)
@@ -179,6 +180,16 @@ def test_the_dtype_is_that_of_the_computation() -> None:
         tinybert.FlaxBertModel(config(), dtype="bfloat16")
 
 
+def test_variances_are_computed_in_two_passes() -> None:
+    """E[x^2] - E[x]^2, as in Flax, loses all digits of features with a large mean."""
+    model = tinybert.FlaxBertModel(config())
+    params = tinybert.transforms.tree_map(lambda leaf: leaf, model.params)
+    table = params["embeddings"]["word_embeddings"]
+    table["embedding"] = table["embedding"] + 1000
+    exact = tinybert.FlaxBertModel(config(), dtype="float64")(IDS, params=params)[0].numpy()
+    np.testing.assert_allclose(model(IDS, params=params)[0].numpy(), exact, atol=0.01)
+
+
 # --- calls ----------------------------------------------------------------------------------------
 
 
@@ -229,8 +240,11 @@ def test_wrong_calls() -> None:
         TypeError, match=r"input_ids must be an array of shape \(B, T\), got \(2,\)"
     ):
         model(np.array([1, 2]))
-    with pytest.raises(ValueError, match="input_ids must be from 0 to 36"):
-        model(np.array([[37]]))
+    for wrong in (37, -1):
+        with pytest.raises(ValueError, match=f"input_ids must be from 0 to 36, got {wrong}"):
+            model(np.array([[wrong]]))
+    with pytest.raises(ValueError, match="position_ids must be from 0 to 16, got 17"):
+        model(IDS[:1, :1], position_ids=np.array([[17]]))
     for unknown in ("labels", "inputs_embeds"):
         with pytest.raises(TypeError, match=unknown):
             model(IDS, **{unknown: IDS})
@@ -326,7 +340,8 @@ def test_generate() -> None:
     new = ids[0, 5:].tolist()
     kept = new[: new.index(end) + 1]
     assert stopped.tolist() == [IDS[0].tolist() + kept + [0] * (4 - len(kept))]
-    assert model.generate(IDS, max_new_tokens=3).sequences.shape == (2, 8)
+    for options in ({}, {"max_length": 12, "pad_token_id": None}):
+        assert model.generate(IDS, max_new_tokens=3, **options).sequences.shape == (2, 8)
     drawn = [
         model.generate(IDS, jnp.random.PRNGKey(seed), do_sample=True, max_length=12).sequences
         for seed in (1, 1, 2)

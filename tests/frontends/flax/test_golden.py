@@ -92,7 +92,7 @@ def test_steps_with_a_cache(case: str) -> None:
     states = {name: array for name, array in inputs.items() if name.startswith("encoder")}
     ids, cache = inputs["input_ids"], model.init_cache(settings.TEXTS, settings.LIMIT)
     at, seen = 0, np.ones((settings.TEXTS, settings.LIMIT), bool)
-    seen[1, 0] = False  # padding: the free places of the cache are hidden from it here
+    seen[1, 0] = False  # padding: see the next test
     for step, count in enumerate(settings.STEPS):
         before = {path: np.array(leaf) for path, leaf in leaves_of(cache).items()}
         positions = np.broadcast_to(np.arange(at, at + count), (len(ids), count))
@@ -116,3 +116,18 @@ def test_steps_with_a_cache(case: str) -> None:
             np.testing.assert_allclose(
                 np.asarray(found[name]) * counted, expected[name] * counted, atol=2e-6
             )
+
+
+def test_padding_does_not_attend_to_the_free_places_of_a_cache() -> None:
+    """A query without a visible key has uniform weights: 1 / 3 tokens, in Flax 1 / 9 places."""
+    model, params, inputs = make("decoder")
+    count = settings.STEPS[0]
+    output = model(
+        inputs["input_ids"][:, :count], attention_mask=settings.cached_mask(), params=params,
+        past_key_values=model.init_cache(settings.TEXTS, settings.LIMIT), output_attentions=True,
+        **{name: array for name, array in inputs.items() if name.startswith("encoder")},
+    )  # fmt: skip
+    np.testing.assert_allclose(output.attentions[0].numpy()[1, :, 0], 1 / count, rtol=1e-6)
+    found, flax = output[0].numpy(), GOLDEN["decoder/step0"]
+    assert abs(found[1, 0] - flax[1, 0]).max() > 0.01
+    np.testing.assert_allclose(found[1, 1:], flax[1, 1:], atol=2e-6)

@@ -51,3 +51,7 @@ def test_a_tape_leaves_the_gradients_of_the_weights() -> None:
     assert none is None
     np.testing.assert_array_equal(x.grad.numpy(), X)
     np.testing.assert_array_equal(tape.gradient(x * 3, x).numpy(), np.full_like(X, 3))
+    assert tape.gradient((x * other).sum(), x) is not None
+    assert other.grad is None  # nor of weights that are not among the sources
+    with pytest.raises(RuntimeError, match="does not depend on a weight"):
+        tape.gradient(tinybert.Tensor(X), x)

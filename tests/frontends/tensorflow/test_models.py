@@ -85,6 +85,20 @@ def test_a_saved_model_is_loaded_again(tmp_path: Path, safe: bool) -> None:
     np.testing.assert_allclose(torch_class(IDS).last_hidden_state.numpy(), wanted, atol=1e-5)
 
 
+def test_one_format_replaces_another(tmp_path: Path) -> None:
+    """A file of another format that is left would be read instead of the new one."""
+    pytest.importorskip("h5py")
+    config = tinybert.BertConfig(**cases.SIZES)
+    flax, keras = tinybert.FlaxBertModel(config), build("TFBertModel")
+    for _ in range(2):
+        flax.save_pretrained(tmp_path)
+        again = tinybert.FlaxBertModel.from_pretrained(tmp_path)
+        np.testing.assert_array_equal(again(IDS)[0].numpy(), flax(IDS)[0].numpy())
+        (tmp_path / "pytorch_model.bin").write_bytes(b"old")
+        keras.save_pretrained(tmp_path, safe_serialization=False)
+        assert {file.name for file in tmp_path.iterdir()} == {"config.json", "tf_model.h5"}
+
+
 def test_weights_of_pytorch_are_read(tmp_path: Path) -> None:
     original = tinybert.BertForMaskedLM(tinybert.BertConfig(**cases.SIZES))
     original.eval().save_pretrained(tmp_path)
@@ -323,8 +337,9 @@ def test_wrong_calls_of_fit() -> None:
         model.fit(IDS)
     with pytest.raises(ValueError, match="y must be a dict with start_positions and end_positions"):
         model.fit(IDS, np.zeros(3, int))
-    with pytest.raises(ValueError, match="the same number of examples, got"):
-        model.predict([IDS, cases.MASK[:2]])
+    for arrays in ([IDS, cases.MASK[:2]], IDS[:0]):
+        with pytest.raises(ValueError, match="the same number of examples, not 0, got"):
+            model.predict(arrays)
     with pytest.raises(ValueError, match="y must be a dict with no labels"):
         build("TFBertModel").evaluate(IDS, IDS)
     with pytest.raises(ValueError, match="evaluate needs end_positions"):

@@ -63,7 +63,8 @@ class FlaxBertForCausalLM(FlaxBertPreTrainedModel):
 
         Returns an output with `sequences` (B, max_length), filled up with pad_token_id.
         """
-        if "max_new_tokens" not in options:
+        new = options.get("max_new_tokens")
+        if new is None:
             options.setdefault("max_length", 20)
         key = PRNGKey(0) if prng_key is None else prng_key
         state = np.random.SeedSequence(seed_of(key, "prng_key")).generate_state(1)
@@ -73,9 +74,9 @@ class FlaxBertForCausalLM(FlaxBertPreTrainedModel):
         own = {"use_cache": True, "seed": int(state[0]), "attention_mask": seen}
         options = {**own, **options}
         found = module.generate(ids, **options)
-        length = options.get("max_length") or ids.shape[1] + options["max_new_tokens"]
-        fill = length - found.shape[1]
-        pad = options.get("pad_token_id", self.config.pad_token_id)
+        fill = (options["max_length"] if new is None else ids.shape[1] + new) - found.shape[1]
+        pad = options.get("pad_token_id")
+        pad = self.config.pad_token_id if pad is None else pad
         rest = as_tensor(np.full((found.shape[0], fill), pad), found.device)
         return FlaxGenerateOutput(concat([found, rest], axis=1) if fill > 0 else found)
 

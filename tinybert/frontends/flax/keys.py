@@ -27,7 +27,8 @@ def split(key: Any, num: int = 2) -> np.ndarray:
 
 def fold_in(key: Any, data: int) -> np.ndarray:
     """Return a key made of a key and a number, such as that of a step."""
-    return np.random.SeedSequence((*seed_of(key), int(data))).generate_state(2)
+    # The last 1 sets it apart from split: a SeedSequence does not count zeros at its end.
+    return np.random.SeedSequence((*seed_of(key), int(data), 1)).generate_state(2)
 
 
 def seed_of(key: Any, name: str = "key") -> tuple[int, ...]:

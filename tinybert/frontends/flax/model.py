@@ -13,10 +13,7 @@ tree for one call. No layer, head or mask is written again. What differs:
     embeddings     the row of padding is drawn and trained like the others
     positions      absolute always, whatever the config says
 
-The original differs in these points, and is not followed there: ids out of range are NaN rows
-(ValueError here); a decoder without cross-attention ignores its cache; in a call with a cache,
-positions that are not given are counted from 0, and padding that sees no key attends to the free
-places of the cache too. LayerNorm's variance is E[x^2] - E[x]^2 there, and in two passes here.
+The points in which transformers is not followed are in `tinybert.deviations`, under "FlaxBert".
 
 Oracle   transformers 4.57.6, `modeling_flax_bert.py`, with jax 0.4.23 and flax 0.7.5
 Shapes   B batch, T tokens, D hidden, H heads, L layers, C choices
@@ -26,6 +23,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
@@ -38,6 +36,7 @@ from tinybert.autograd import Tensor, as_tensor, get_default_device
 from tinybert.backend import drawing_from, is_array, parse_device
 from tinybert.checks import check_choice, check_integer
 from tinybert.formats.flax.writing import save_msgpack
+from tinybert.frontends.files import MSGPACK, older_weights
 from tinybert.frontends.flax import cache as caches
 from tinybert.frontends.flax.keys import PRNGKey, seed_of
 from tinybert.frontends.flax.outputs import FlaxModelOutput
@@ -60,9 +59,8 @@ from tinybert.nn.packing import padded
 from tinybert.transforms import tree_map, with_parameters
 from tinybert.weights import save_file
 from tinybert.weights.dtypes import FORMATS
-from tinybert.weights.folder import weight_files
+from tinybert.weights.folder import SINGLE
 
-WEIGHTS, SAFE_WEIGHTS = "flax_model.msgpack", "model.safetensors"
 ACTIVATIONS = (
     *("gelu", "relu", "silu", "swish", "gelu_new", "quick_gelu", "gelu_pytorch_tanh", "tanh"),
 )
@@ -158,9 +156,9 @@ class FlaxBertPreTrainedModel:
         check_complete(leaves_of(tree), self._places)
         self._params = tree
 
-    def named_state(self) -> dict[str, Tensor]:
+    def named_state(self) -> Iterator[tuple[str, Any]]:
         """Return the held parameters by path; `jit` checks that they stay as they are."""
-        return {"/".join(path): leaf for path, leaf in leaves_of(self._params or {}).items()}
+        return (("/".join(path), leaf) for path, leaf in leaves_of(self._params or {}).items())
 
     def init_weights(
         self, rng: Any, input_shape: tuple[int, ...] = (1, 1), params: Any = None
@@ -398,7 +396,7 @@ class FlaxBertPreTrainedModel:
         transformers' Flax classes and our torch classes load.
 
         Args:
-            save_directory: created if needed; older weights in it are replaced.
+            save_directory: created if needed; older weights in it, of any framework, are replaced.
             safe_serialization: save Flax's `model.safetensors` instead of `flax_model.msgpack`.
         """
         path = Path(save_directory)
@@ -409,15 +407,12 @@ class FlaxBertPreTrainedModel:
         config = copy.deepcopy(self.config)
         config.architectures = [type(self).__name__.removeprefix("Flax")]
 
-        def replaced(old: Path) -> list[Path]:
-            return [*weight_files(old), *old.glob(WEIGHTS)]
-
-        with saving(path, replaced) as new:
+        with saving(path, older_weights) as new:
             if safe_serialization:
                 named = {".".join(p): array for p, array in leaves.items()}
-                save_file(named, new / SAFE_WEIGHTS, {"format": "flax"})
+                save_file(named, new / SINGLE, {"format": "flax"})
             else:
-                save_msgpack(tree_of(leaves), new / WEIGHTS)
+                save_msgpack(tree_of(leaves), new / MSGPACK)
             config.save_pretrained(new)
 
 

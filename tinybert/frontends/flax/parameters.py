@@ -17,6 +17,7 @@ import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor, get_default_device
 from tinybert.backend import parse_device, to_device
+from tinybert.frontends.initial import truncated_normal
 from tinybert.nn import Embedding, LayerNorm, Linear, Module
 
 Path = tuple[str, ...]
@@ -126,15 +127,7 @@ def fresh(path: Path, place: Place, key: tuple[int, ...], std: float, is_head: b
         if kind == "kernel" and is_head:
             # The standard deviation of a standard normal cut at -2 and 2 is 0.8796.
             std = 1 / math.sqrt(shape[0]) / 0.87962566103423978
-            values = _truncated(generator, shape) * np.float32(std)
+            values = truncated_normal(generator, shape) * np.float32(std)
         else:
             values = generator.standard_normal(shape, dtype=np.float32) * np.float32(std)
     return as_tensor(to_device(values, get_default_device()))
-
-
-def _truncated(generator: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Return standard normal numbers from -2 to 2: those outside are drawn again."""
-    values = generator.standard_normal(shape, dtype=np.float32)
-    while (outside := abs(values) > 2).any():
-        values[outside] = generator.standard_normal(int(outside.sum()), dtype=np.float32)
-    return values

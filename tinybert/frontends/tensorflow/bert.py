@@ -26,6 +26,7 @@ import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor, no_grad
 from tinybert.backend import generator, parse_device, to_device
+from tinybert.frontends.initial import truncated_normal
 from tinybert.frontends.tensorflow.fitting import Fitting
 from tinybert.frontends.tensorflow.tokenizer import TFBertTokenizer
 from tinybert.frontends.tensorflow.weights import Variable, save_weights, variables
@@ -230,7 +231,7 @@ class TFBertPreTrainedModel(Fitting, KerasInitialization):
         """Save config and weights in a folder that transformers' TensorFlow classes load.
 
         Args:
-            folder: created if needed; older weights in it are replaced.
+            folder: created if needed; older weights in it, of any framework, are replaced.
             max_shard_size: the largest size of one safetensors file, such as "5GB".
             dtype: store floating weights in this format; only in safetensors files.
             safe_serialization: True: `model.safetensors`; False: `tf_model.h5`, which needs h5py;
@@ -266,9 +267,6 @@ def truncated_normal_(tensor: Tensor, std: float, start: int = 0) -> None:
     """Overwrite rows from `start` with normal numbers of this standard deviation, drawn again while
     they are over two of it away from 0 (so theirs is 0.88 of it).
     """
-    rng = generator("cpu")
-    drawn = rng.standard_normal(tensor[start:].shape, dtype=np.float32)
-    while (far := np.abs(drawn) > 2).any():
-        drawn[far] = rng.standard_normal(int(far.sum()), dtype=np.float32)
+    drawn = truncated_normal(generator("cpu"), tensor[start:].shape)
     with no_grad():
         tensor[start:] = as_tensor(to_device((drawn * std).astype(tensor.dtype), tensor.device))

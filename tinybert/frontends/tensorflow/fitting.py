@@ -164,8 +164,8 @@ class Fitting(PreTrainedModel):
             if value is not None
         }
         sizes = {name: len(array) if array.ndim else None for name, array in arrays.items()}
-        if len(set(sizes.values())) != 1 or None in sizes.values():
-            raise ValueError(f"all arrays need the same number of examples, got {sizes}")
+        if len(set(sizes.values())) != 1 or not all(sizes.values()):
+            raise ValueError(f"all arrays need the same number of examples, not 0, got {sizes}")
         return arrays
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor, get_default_device
 from tinybert.backend import array_module
+from tinybert.transforms.derivatives import leaf_gradients
 
 
 def constant(value: Any, dtype: Any = None, shape: Any = None) -> Tensor:
@@ -64,17 +65,21 @@ class GradientTape:
         Args:
             sources: Variables of a model, or Tensors that require a gradient and are leaves.
 
-        A target gives its gradients once. The `.grad` of the weights is not changed.
+        A target gives its gradients once. No `.grad` changes. Raises RuntimeError for a target that
+        was computed without gradients.
         """
         if not isinstance(sources, (list, tuple)):
             return self.gradient(target, [sources])[0]
+        if not target.requires_grad:
+            raise RuntimeError(
+                "the target does not depend on a weight, or was computed under no_grad()"
+            )
         leaves: list[Any] = [getattr(source, "parameter", source) for source in sources]
-        before = [leaf.grad for leaf in leaves]
-        for leaf in leaves:
-            leaf.grad = None
-        try:
-            target.sum().backward()
-            return [source.grad for source in sources]
-        finally:
-            for leaf, grad in zip(leaves, before, strict=True):
-                leaf.grad = grad
+        found = leaf_gradients(target.sum(), {id(leaf): leaf for leaf in leaves})
+        gradients: list[Any] = []
+        for source, leaf in zip(sources, leaves, strict=True):
+            array = found.get(id(leaf))
+            if array is not None and getattr(source, "is_kernel", False):
+                array = array.swapaxes(0, 1)
+            gradients.append(None if array is None else as_tensor(array))
+        return gradients

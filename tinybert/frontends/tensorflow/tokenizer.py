@@ -20,6 +20,7 @@ import numpy as np
 from tinybert.autograd import Tensor, as_tensor
 from tinybert.checks import check, check_choice, check_flag, check_integer
 from tinybert.frontends.tensorflow.unicode import WordCutter
+from tinybert.models.arguments import choose
 from tinybert.text.wordpiece import WordPiece
 from tinybert.tokenizers import BertTokenizer, BertTokenizerFast
 from tinybert.tokenizers.bert import save_vocab
@@ -250,11 +251,6 @@ class TFBertTokenizer:
 
     def _ids_of(self, text: str) -> list[int]:
         return [self._ids[token] for token in self._pieces.tokenize(self._cutter.words(text))]
-
-
-def choose(given: bool | None, default: bool) -> bool:
-    """Return the value given in the call, or the default."""
-    return default if given is None else given
 
 
 def _decoded(text: Any) -> str:

@@ -18,11 +18,10 @@ import numpy as np
 
 from tinybert.atomic import saving
 from tinybert.autograd import Tensor, as_tensor, no_grad
+from tinybert.frontends.files import H5, older_weights
 from tinybert.nn import Parameter
 from tinybert.weights import save_sharded
-from tinybert.weights.folder import weight_files
 
-H5_NAME = "tf_model.h5"
 # The parts of a model whose order Keras has otherwise.
 _ORDER = (
     *("word_embeddings", "token_type_embeddings", "position_embeddings", "embeddings.LayerNorm"),
@@ -117,21 +116,16 @@ def save_weights(
     if safe_serialization is None:
         safe_serialization = importlib.util.find_spec("h5py") is None
     model.config.to_json_string()  # raises now, before anything is written
-    with saving(path, _weight_files) as new:
+    with saving(path, older_weights) as new:
         if safe_serialization:
             tensors = {v.name.partition("/")[2]: v.numpy() for v in model.weights}
             save_sharded(tensors, new, max_shard_size, {"format": "tf"}, dtype)
         elif dtype is not None:
             raise ValueError(f"dtype={dtype!r} needs safe_serialization=True")
         else:
-            _write_h5(model, new / H5_NAME)
+            _write_h5(model, new / H5)
         model.save_extras(new)
         model.config.save_pretrained(new)
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """Return the weights in a folder: an older file of another format would be read first."""
-    return weight_files(folder) + [f for f in folder.iterdir() if f.name == H5_NAME]
 
 
 def _write_h5(model: Any, path: Path) -> None:
