@@ -237,6 +237,11 @@ def test_wrong_options_are_refused():
         on_grid(model, parallelize, pipeline=5)
     with pytest.raises(ValueError, match="not lamb"):
         ParallelStep(parallelize(model, Grid()), Lamb(model.parameters()), zero=True)
+    with pytest.raises(ValueError, match="tensor-parallel ranks divide"):
+        on_grid(
+            make_model("bert-mlm"),
+            lambda m, g: ParallelStep(parallelize(m, g), Lamb(m.parameters())), tensor=2,
+        )  # fmt: skip
     with pytest.raises(ValueError, match="schedule must be"):
         ParallelStep(
             parallelize(make_model("bert-mlm"), Grid()), SGD(model.parameters()), schedule="x"

@@ -57,8 +57,8 @@ class _Operator(Function):
         if size % group.size:
             raise ValueError(
                 f"sequence parallelism divides the tokens among {group.size} ranks: their number "
-                f"must be a multiple of {group.size}, got {size}; pad with pad_to_multiple_of="
-                f"{group.size}"
+                f"must be a multiple of {group.size}, got {size}; choose such a length, or "
+                f"pad with pad_to_multiple_of={group.size}"
             )
         part = size // group.size
         return x[:, group.rank * part : (group.rank + 1) * part]

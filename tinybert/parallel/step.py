@@ -20,7 +20,7 @@ import numpy as np
 from tinybert.autograd import Tensor, as_tensor
 from tinybert.checks import check_choice
 from tinybert.nn.packing import padded
-from tinybert.optim import Optimizer
+from tinybert.optim import Lamb, Optimizer
 from tinybert.parallel import gradients
 from tinybert.parallel.buckets import Buckets
 from tinybert.parallel.communicator import Request
@@ -49,6 +49,8 @@ class ParallelStep:
         loss: the loss of a micro-batch, a mean over `count(batch)` labels.
         count: the number of labels in a micro-batch, by which it is weighted.
         bucket: bytes of gradients that are added at once over data-parallel ranks.
+
+    Raises ValueError for LAMB with tensor parallelism or ZeRO: it needs norms of whole matrices.
     """
 
     def __init__(
@@ -58,6 +60,11 @@ class ParallelStep:
         count: Callable[[Batch], int] = count_labels, bucket: int | None = None,
     ) -> None:  # fmt: skip
         check_choice("schedule", schedule, SCHEDULES)
+        if isinstance(optimizer, Lamb) and part.grid.tensor.size > 1:
+            raise ValueError(
+                "lamb needs the norm of each whole matrix, which tensor-parallel ranks divide; use "
+                "adamw, adam or sgd, or tensor=1"
+            )
         self.part, self.optimizer, self.seed, self.schedule = part, optimizer, seed, schedule
         self.max_grad_norm, self.loss, self.count = max_grad_norm, loss, count
         self.zero = ZeroOptimizer(optimizer, part.grid.data) if zero else None
