@@ -256,6 +256,11 @@ def test_wrong_calls() -> None:
         tinybert.FlaxBertForMaskedLM(config(add_cross_attention=True))
     with pytest.raises(ValueError, match="init_cache is for decoders"):
         model.init_cache(2, 5)
+    decoder = tinybert.FlaxBertForCausalLM(config(is_decoder=True))
+    with pytest.raises(ValueError, match="past_key_values must be a tree from init_cache"):
+        decoder(IDS, past_key_values=(1, 2))
+    with pytest.raises(ValueError, match="max_length must be"):
+        decoder.prepare_inputs_for_generation(IDS, 4)
 
 
 def test_outputs_are_frozen() -> None:

@@ -152,3 +152,12 @@ def test_no_texts() -> None:
         "attention_mask": (0, 0),
         "token_type_ids": (0, 0),
     }
+
+
+def test_ids_with_gaps(tmp_path: Path) -> None:
+    lines = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "a", "b"]
+    (tmp_path / "vocab.txt").write_text("\n".join(lines) + "\n")
+    tokenizer = tinybert.TFBertTokenizer.from_pretrained(tmp_path)
+    assert tokenizer(["a b no token 5"])["input_ids"].tolist() == [[2, 6, 7, 1, 1, 1, 3]]
+    tokenizer.save_pretrained(tmp_path)
+    assert tinybert.BertTokenizer.from_pretrained(tmp_path)("a b")["input_ids"] == [2, 6, 7, 3]

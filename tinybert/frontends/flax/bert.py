@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.autograd import as_tensor
+from tinybert.checks import check_integer
 from tinybert.frontends.flax import outputs
 from tinybert.frontends.flax.keys import PRNGKey, seed_of
 from tinybert.frontends.flax.model import FlaxBertPreTrainedModel
@@ -85,10 +86,11 @@ class FlaxBertForCausalLM(FlaxBertPreTrainedModel):
     ) -> dict[str, Any]:
         """Return the further arguments of the first call that generates up to `max_length` tokens:
         an empty cache, the mask (B, max_length), ones where it was not given, and positions that
-        do not count padding.
+        do not count padding. Raises ValueError for a `max_length` below T.
         """
         ids = as_tensor(input_ids)
         batch, length = ids.shape
+        check_integer("max_length", max_length, length)
         full = np.ones((batch, max_length), np.int64)
         positions = np.broadcast_to(np.arange(length), (batch, length))
         if attention_mask is not None:

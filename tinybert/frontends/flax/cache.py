@@ -8,6 +8,7 @@ Between calls it has this form. In a call its first tokens are the `past_key_val
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Cache:
     """
 
     def __init__(self, tree: Any, prefix: Path, layers: int) -> None:
-        self._leaves = leaves_of(tree)
+        self._leaves = leaves_of(tree) if isinstance(tree, Mapping) else {}
         self._paths = [(*prefix, str(i), "attention", "self") for i in range(layers)]
         wanted = {(*path, name) for path in self._paths for name in (*_KEYS, "cache_index")}
         if not layers or wanted != self._leaves.keys():

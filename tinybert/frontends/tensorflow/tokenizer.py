@@ -112,14 +112,15 @@ class TFBertTokenizer:
         """Return a tokenizer with the vocabulary and the settings of another one.
 
         Args:
-            tokenizer: a BertTokenizer or BertTokenizerFast. Tokens are ordered by their ids.
+            tokenizer: a BertTokenizer or BertTokenizerFast. Every token keeps its id; an id without
+                a token (vocab.txt had two equal lines) gets a name that no text has.
             **kwargs: of the constructor, instead of the tokenizer's.
         """
         for name in ("do_lower_case", "cls_token_id", "sep_token_id", "pad_token_id"):
             if kwargs.get(name) is None:
                 kwargs[name] = getattr(tokenizer, name)
-        vocabulary = tokenizer.get_vocab()
-        return cls(sorted(vocabulary, key=vocabulary.__getitem__), **kwargs)
+        tokens = {i: token for token, i in tokenizer.get_vocab().items()}
+        return cls([tokens.get(i, f"[no token {i}]") for i in range(max(tokens) + 1)], **kwargs)
 
     @classmethod
     def from_pretrained(
