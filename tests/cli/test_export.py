@@ -90,7 +90,7 @@ def test_nothing_is_replaced_unless_asked(folder: Path, capsys: Any) -> None:
     assert "use --force to replace it" in capsys.readouterr().err
     assert main([*arguments, "--force"]) == 0
     assert main([*arguments[:2], str(folder)]) == 2
-    assert "is a folder: give a FILE in it" in capsys.readouterr().err
+    assert "FILE must end in .onnx" in capsys.readouterr().err
     within = ["export", str(folder / "model"), str(folder / "model" / "model.onnx")]
     assert main(within) == 0  # next to the files that it would copy
 

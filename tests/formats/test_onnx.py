@@ -222,6 +222,13 @@ def test_files_that_are_not_onnx(content: bytes, tmp_path: Path) -> None:
         OnnxFile(tmp_path / "one.onnx")
 
 
+@pytest.mark.parametrize("content", [b"\x08", b"\x08\x08", b"\x08\x08\xff"])
+def test_a_few_bytes_are_no_weights(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "one.onnx").write_bytes(content)
+    with pytest.raises(CheckpointError):
+        tinybert.weights.open_checkpoint(tmp_path / "one.onnx")
+
+
 def test_a_truncated_file(models: Path, tmp_path: Path) -> None:
     content = (models / "BertModel" / "model.onnx").read_bytes()
     for size in range(3, len(content), len(content) // 40):

@@ -43,7 +43,7 @@ EXAMPLE = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add MODEL, FILE, --hidden-states, --attentions, --external-data, --force, --json."""
     parser.add_argument("model", metavar="MODEL", help="a model's folder or name")
-    parser.add_argument("file", metavar="FILE", help="the file to write, such as model.onnx")
+    parser.add_argument("file", metavar="FILE", help="the file to write, such as folder/model.onnx")
     parser.add_argument(
         "--class", dest="kind", metavar="NAME", help="the class of the model, such as BertModel"
     )
@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
         names = []  # they are there
     if args.kind is not None:
         _class_named(args.kind)
-    if target.is_dir():
-        raise ValueError(f"{target} is a folder: give a FILE in it, such as {target}/model.onnx")
+    if target.suffix != ".onnx" or target.is_dir():
+        raise ValueError(f"FILE must end in .onnx, such as {target}/model.onnx, got {args.file}")
     if not args.force:
         data = [target.with_name(f"{target.name}.data")] if args.external_data else []
         for file in (target, *data, *(folder / name for name in names)):

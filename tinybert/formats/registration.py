@@ -143,7 +143,9 @@ def _is_onnx(path: Path, first: bytes, last: bytes) -> bool:
     """Return whether it is a message with the version of ONNX's format (field 1, a number), then
     another field of a model: producer, domain, graph, operators, ...
     """
-    return first[:1] == b"\x08" and 0 < first[1] < 32 and first[2:3] in b"\x12\x1a\x22\x28\x32\x3aB"
+    version, field = first[1:2], first[2:3]
+    known = field != b"" and field in b"\x12\x1a\x22\x28\x32\x3aB"
+    return first[:1] == b"\x08" and b"\x00" < version < b"\x20" and known
 
 
 _FORMATS = (

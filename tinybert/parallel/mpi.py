@@ -19,7 +19,7 @@ import numpy as np
 from tinybert.backend import Array, device_of, to_device, to_host
 from tinybert.parallel.communicator import Communicator, Request
 
-INSTALL = 'pip install "tinybert[mpi]" mpich, and start the command with mpiexec -n RANKS'
+INSTALL = 'pip install "tinybert[mpi]" mpich'
 _LAUNCHED = "PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"
 
 
@@ -36,7 +36,9 @@ def world() -> MPI:
     try:
         from mpi4py import MPI as library
     except (ImportError, RuntimeError) as error:  # RuntimeError: there is no MPI library
-        raise ImportError(f"several ranks need mpi4py and MPI: {INSTALL}") from error
+        raise ImportError(
+            f"several ranks need mpi4py and MPI: {INSTALL}, then mpiexec -n RANKS"
+        ) from error
     return MPI(library, library.COMM_WORLD)
 
 

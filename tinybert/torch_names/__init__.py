@@ -1,6 +1,7 @@
 """torch's names, for `import tinybert as torch`: functions, ways to make tensors, and dtypes.
 
-Each function takes torch's arguments in torch's order and gives torch's values and gradients.
+Each function takes torch's arguments in torch's order and gives torch's values and gradients; an
+argument that it does not have (`rounding_mode` of `div`, `dtype` of `sum`) is a TypeError.
 `tinybert` exports all of them. Random numbers differ from torch's. The methods of Tensor are in
 `methods`, with what differs there.
 """

@@ -35,10 +35,10 @@ def open_checkpoint(folder_or_file: str | os.PathLike[str]) -> TensorReader:
 
     Formats are told from the content: safetensors, PyTorch (zip and older), Megatron-LM and
     NVIDIA's zips of it, TensorFlow (``.h5`` and checkpoints), Flax, NeMo's Nemotron (``.nemo``, or
-    unpacked). Of several in a folder the first is taken, in that order. Close the reader, or use it
-    in a ``with`` statement. Raises FileNotFoundError when there is no such path, CheckpointError
-    when what is there cannot be read, and ImportError with the command to install what its format
-    needs.
+    unpacked), ONNX. Of several in a folder the first is taken, in that order. Close the reader, or
+    use it in a ``with`` statement. Raises FileNotFoundError when there is no such path,
+    CheckpointError when what is there cannot be read, and ImportError with the command to install
+    what its format needs.
     """
     path = Path(folder_or_file)
     if path.is_dir():
