@@ -131,6 +131,8 @@ def test_what_has_no_gradient() -> None:
         grad(lambda x: x.sum())(np.ones(2, int))
     with pytest.raises(TypeError, match=r"one number, got shape \(2,\)"):
         grad(lambda x: x)(np.ones(2))
+    with pytest.raises(TypeError, match=r"must return a pair \(number, aux\)"):
+        grad(lambda x: x.sum(), has_aux=True)(np.ones(2))
     with pytest.raises(ValueError, match="argnums 1 is not among 1"):
         grad(lambda x: x, argnums=1)(np.ones(2))
 
