@@ -253,6 +253,24 @@ def test_dropout_keeps_the_mean(p):
     np.testing.assert_array_equal(F.dropout(np.ones(50), p).numpy(), first)
 
 
+@pytest.mark.parametrize("shared", [-1, (1,), [-1]])
+def test_dropout_drops_elements_of_shared_axes_together(shared):
+    y = F.dropout(np.ones((200, 3)), 0.5, shared=shared).numpy()
+    assert (y == y[:, :1]).all()
+    assert 0 < (y == 0).mean() < 1
+    with pytest.raises(ValueError, match="axis must be from -2 to 1"):
+        F.dropout(np.ones((2, 3)), 0.5, shared=2)
+
+
+def test_ids_may_have_another_byte_order():
+    weight = np.arange(8.0).reshape(4, 2)
+    np.testing.assert_array_equal(
+        F.embedding(np.array([3, 0], ">i4"), T(weight)).numpy()[0], [6, 7]
+    )
+    with pytest.raises(ValueError, match="input must be from 0 to 3, got -1"):
+        F.embedding(np.array([1, -1], ">i8"), T(weight))
+
+
 def test_dropout_treats_elements_independently():
     keep = F.dropout(np.ones((400, 500)), 0.5).numpy() > 0
     rows, columns = keep.mean(1), keep.mean(0)

@@ -179,6 +179,7 @@ def test_a_model_is_fetched_once_by_its_name(hub: Hub, tmp_path: Path) -> None:
     assert load(hub, cache, "somebody/tiny", HF_HUB_OFFLINE="1").startswith(shown.split("\n")[0])
 
 
+@pytest.mark.slow
 def test_a_revision_of_its_own(hub: Hub, tmp_path: Path) -> None:
     totals = [make(tmp_path / name, seed) for seed, name in enumerate(("old", "new"), 1)]
     hub.repositories["somebody/tiny"] = {"main": tmp_path / "old", "v2": tmp_path / "new"}
@@ -190,6 +191,7 @@ def test_a_revision_of_its_own(hub: Hub, tmp_path: Path) -> None:
     assert message.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_token_opens_what_is_closed(hub: Hub, tmp_path: Path) -> None:
     total = make(tmp_path / "repository", 1)
     hub.repositories["somebody/secret"] = {"main": tmp_path / "repository"}

@@ -126,8 +126,8 @@ for name, link, row in zip(("inside", "outside"), (inside, outside), times, stri
 # %% [markdown]
 # Tensor parallelism sums activations in every layer and waits for them: so its ranks are those of
 # one node. The gradients of data parallelism are summed once in a step, while the backward pass
-# still runs, and can cross nodes. `tinybert plan --model megatron-8.3b --tensor 8` prints the bytes
-# and seconds of both.
+# still runs, and can cross nodes. Compare the bytes and seconds of both:
+# `tinybert plan --model megatron-8.3b --gpus 512 --tensor 8`.
 #
 # Exercises: `ranks/ring`.
 # Next: 55_the_bubble_of_a_pipeline.py.

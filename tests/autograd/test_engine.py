@@ -27,13 +27,13 @@ def gradient(tensor: Tensor) -> Any:
 # --- the walk -------------------------------------------------------------------------------------
 
 
-def test_a_chain_of_100_000_operations() -> None:
+def test_a_chain_of_40_000_operations() -> None:
     x = leaf(1.0, dtype="float32")
     y = x
-    for _ in range(100_000):
+    for _ in range(40_000):
         y = y + 1
     y.backward()
-    assert y.item() == 100_001.0
+    assert y.item() == 40_001.0
     assert gradient(x) == [1.0]
 
 

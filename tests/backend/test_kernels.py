@@ -323,6 +323,35 @@ def test_adam(
         support.assert_close(result, want, rtol=KERNEL_ULPS * EPS[dtype], name=name)
 
 
+def test_dropout_of_integers_is_scaled(versions: Versions) -> None:
+    y, keep = versions.dropout_forward(np.arange(50), 0.1, 1 / 0.9, lambda: 5)
+    support.assert_close(y, np.arange(50) * keep / 0.9, rtol=1e-15)
+    assert 0 < keep.sum() <= 50
+
+
+def test_linear_gelu_with_a_bias_of_another_dtype(versions: Versions) -> None:
+    x, weight, bias = draw((5, 4), "float32"), draw((3, 4), "float32", 1), draw(3, "float64", 2)
+    y, slope = versions.linear_gelu_forward(x, weight, bias, True)
+    wide = [a.astype(np.float64) for a in (x, weight, bias)]
+    expected = KERNELS["linear_gelu_forward"].formula(*wide, True)
+    for result, want in zip((y, slope), expected, strict=True):
+        support.assert_close(result, want, rtol=KERNEL_ULPS * EPS["float32"])
+
+
+def test_adam_reads_gradients_of_another_dtype(versions: Versions) -> None:
+    arrays = [draw(40, dtype) ** 2 for dtype in ("float32", "float64", "float32", "float32")]
+    options: dict[str, Any] = {
+        "lr": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.1,
+        "decoupled": False, "step": 3,
+    }  # fmt: skip
+    expected = [a.astype(np.float64) for a in arrays]
+    param, _, mean, square = versions.adam_step(*arrays, **options)
+    adam_step.formula(*expected, **options)
+    for result, want in zip((param, mean, square), expected[:1] + expected[2:], strict=True):
+        assert result.dtype == "float32"
+        support.assert_close(result, want, rtol=KERNEL_ULPS * EPS["float32"])
+
+
 @pytest.mark.parametrize("dtype", EPS)
 @pytest.mark.parametrize("with_bias", [True, False])
 def test_linear_gelu(versions: Versions, dtype: str, with_bias: bool) -> None:

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -129,6 +130,9 @@ def test_forward_agrees() -> None:
     assert 0 < prepared.differences["torch"] < 1e-5
     (ours,), (theirs,) = prepared.ours(None), prepared.others["torch"](None)
     assert ours.shape == theirs.shape == (2, 7, 12)
+    work, difference = prepared.on_request["onnxruntime"]()
+    assert work(None)[0].shape == (2, 7, 12)
+    assert 0 < difference < 1e-5
 
 
 def test_ragged_batches_agree_and_say_how_ragged_they_are(monkeypatch, tmp_path) -> None:
@@ -196,6 +200,17 @@ def test_memory_is_compared_after_the_results(monkeypatch) -> None:
     assert result.as_dict()["ours"]["bytes"] == [4000, 4000]
     with pytest.raises(CannotRun, match="on the CPU"):
         memory.memory("cuda", "train")
+
+
+def test_memory_of_loading_is_compared_after_the_weights(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "load", lambda *_: Prepared(id, {}, {"transformers": 0.5}))
+    assert memory.memory("cpu", "load", **TINY).differences == {"transformers": 0.5}
+
+
+def test_a_process_that_fails_is_named_with_its_error(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "COMMAND", "raise SystemExit('first\\nno memory')")
+    with pytest.raises(CannotRun, match="the process of torch failed: no memory"):
+        memory._peak("train", "torch", {})
 
 
 def test_loading_in_a_process_of_its_own(capsys) -> None:
@@ -347,13 +362,16 @@ def test_command_says_tokens_per_second_and_a_note_once(monkeypatch, capsys) -> 
     assert out.count("many: a note") == 1
 
 
-def test_command_refuses(capsys) -> None:
+def test_command_refuses(monkeypatch, capsys) -> None:
     assert main(["bench", "--only", "nope"]) == 2
     assert "--only must be cases of bert-base-forward" in capsys.readouterr().err
     assert main(["bench", "nope"]) == 2
     assert "SUITE must be of forward, latency" in capsys.readouterr().err
     assert main(["bench", "--against", "jax"]) == 2
     assert "--against must be of torch, transformers" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
+    assert main(["bench", "forward", "--against", "torch,onnxruntime"]) == 2
+    assert "bench needs onnxruntime: " in capsys.readouterr().err
     assert main(["bench", "--runs", "0"]) == 2
     assert "--runs must be an integer >= 1" in capsys.readouterr().err
     assert main(["bench", "--device", "cuda:99"]) == 2

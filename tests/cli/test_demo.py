@@ -24,7 +24,7 @@ SHOWN = {
     "seven-formats": (r"^PyTorch +hand", r"(?s)(23 of 23.*){7}"),
     "different-logits": ("0.00000  none", "1. padding without"),
 }
-TRAINED = {"question-answering"}
+SLOW = {"question-answering", "generation", "different-logits"}
 
 
 def test_the_list_names_every_script(tinybert) -> None:
@@ -61,7 +61,7 @@ def test_run_prints_the_output_and_the_path_of_the_script(tinybert) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in TRAINED)) for n in DEMOS]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in DEMOS]
 )
 def test_a_demo_shows_what_it_claims_and_leaves_nothing(name: str, tmp_path: Path) -> None:
     ran = subprocess.run(

@@ -59,12 +59,38 @@ def test_the_class_of_the_model(folder: Path, capsys: Any) -> None:
         assert shown["opset"] == 17
 
 
+def test_the_config_names_the_class(folder: Path, capsys: Any) -> None:
+    target = folder / "onnx"
+    assert main(["export", str(folder / "sentences"), str(target / "model.onnx")]) == 0
+    assert json.loads((target / "config.json").read_text("utf-8"))["architectures"] == ["BertModel"]
+    capsys.readouterr()
+    assert main(["convert", str(target / "model.onnx"), str(folder / "back")]) == 0
+    printed = capsys.readouterr().out
+    assert "all weights of BertModel were found" in printed
+    assert "verified: " in printed
+
+
+def test_an_adapter_brings_the_tokenizer_of_its_base(folder: Path, capsys: Any) -> None:
+    base, head, target = folder / "sentences", folder / "head", folder / "onnx"
+    model = tinybert.BertForSequenceClassification.from_pretrained(base)
+    lora = tinybert.LoraConfig(r=2, modules_to_save=["classifier"])
+    tinybert.add_adapters(model, lora)
+    model.save_pretrained(head)
+    assert not (head / "vocab.txt").exists()
+    assert main(["export", str(head), str(target / "model.onnx")]) == 0
+    assert "BertForSequenceClassification" in capsys.readouterr().out
+    assert (target / "vocab.txt").read_bytes() == (base / "vocab.txt").read_bytes()
+    assert not (target / "modules.json").exists()  # it describes the base, without the head
+
+
 def test_nothing_is_replaced_unless_asked(folder: Path, capsys: Any) -> None:
     arguments = ["export", str(folder / "model"), str(folder / "new" / "model.onnx")]
     assert main(arguments) == 0
     assert main(arguments) == 2
     assert "use --force to replace it" in capsys.readouterr().err
     assert main([*arguments, "--force"]) == 0
+    assert main([*arguments[:2], str(folder)]) == 2
+    assert "is a folder: give a FILE in it" in capsys.readouterr().err
     within = ["export", str(folder / "model"), str(folder / "model" / "model.onnx")]
     assert main(within) == 0  # next to the files that it would copy
 

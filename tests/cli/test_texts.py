@@ -206,7 +206,9 @@ def test_similarity_needs_two(refused) -> None:
     assert "at least two texts" in refused("similarity", "one")
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(14, marks=pytest.mark.slow), 45])
+@pytest.mark.parametrize(
+    "count", [2, *(pytest.param(many, marks=pytest.mark.slow) for many in (14, 45))]
+)
 def test_plot_is_a_picture_with_content(tinybert, tmp_path: Path, count: int) -> None:
     from matplotlib import image
 

@@ -29,6 +29,11 @@ def test_grids_are_all_ways_to_split_the_ranks() -> None:
     ]
 
 
+def test_a_number_of_ranks_without_grid_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"among 3 ranks; start 1, 2, 4, 8"):
+        run(3, lambda world: module.calibrate(world, print))
+
+
 def test_constants_are_found_again() -> None:
     """From exact times the least squares give the numbers that made them."""
     rng = np.random.default_rng(0)

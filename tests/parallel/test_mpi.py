@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 
 from tinybert.cli.main import main
+from tinybert.cli.training_arguments import training_config
+from tinybert.training import TrainingConfig
 from tinybert.weights import load_file
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +79,19 @@ def test_without_mpi_the_error_says_how_to_start(corpus, tmp_path, capsys):
     assert "--tensor 2 --data 3 needs 6 ranks: start it with mpiexec -n 6 tinybert" in error
     assert 'pip install "tinybert[mpi]" mpich' in error
     assert not (tmp_path / "x").exists()
+
+
+def test_options_of_several_ranks_are_refused_on_one(corpus, tmp_path, capsys):
+    _, *command = map(str, pretrain(corpus, tmp_path / "x", "--zero"))
+    assert main(command) == 2
+    assert "--zero needs several ranks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("copies", "steps", "every"), [(1, 10, 5), (2, 5, 2)])
+def test_an_epoch_reads_the_data_once_on_any_number_of_copies(copies, steps, every):
+    options = {**asdict(TrainingConfig(1, accumulation=2)), "steps": None, "epochs": 2}
+    config = training_config({**options, "evaluate_every": None}, range(10), copies)
+    assert (config.steps, config.evaluate_every) == (steps, every)
 
 
 @needs_mpi

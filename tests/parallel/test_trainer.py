@@ -202,12 +202,16 @@ def test_damaged_and_foreign_checkpoints_are_refused(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, name, 2, tensor=2)
     folder = checkpoints(tmp_path)[0]
-    with pytest.raises(ValueError, match=r"had 4 \* 1 batches .* now it has 1 \* 2"):
+    with pytest.raises(
+        ValueError, match=r"had 4 \* 1 batches .* now it has 1 \* 2; set acc.* to 2"
+    ):
         on_grid(
             make_model(name),
             lambda m, g: ParallelTrainer(m, Endless(name), TrainingConfig(6), tmp_path, g).resume(),
             data=2,
         )
+    with pytest.raises(ValueError, match="written by ranks of MPI"):
+        Trainer(make_model(name), Endless(name), config(), tmp_path).resume()
     index = json.loads((folder / INDEX).read_text())
     kept = [entry for entry in index if entry["span"][0] == 0]
     (folder / INDEX).write_text(json.dumps(kept))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.parallel.models import MODELS, make_batch, make_model, on_grid
+from tinybert.nn import Linear
 from tinybert.optim import SGD, Adam, AdamW, Lamb, decay_groups
 from tinybert.parallel.grid import Grid
 from tinybert.parallel.parallelize import parallelize
@@ -85,6 +86,25 @@ def check_equal(name, grid, tolerance=1e-10, alone=None, **options):
 )
 def test_training_equals_one_process(name, grid, options):
     check_equal(name, grid, steps=3, **options)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_a_parameter_without_gradient_does_not_decay(zero):
+    def work(model, grid):
+        before = {name: p.numpy().copy() for name, p in model.named_parameters()}
+        part = parallelize(model, grid)
+        optimizer = AdamW(decay_groups(model.parameters(), 0.5), lr=0.01)
+        train = ParallelStep(part, optimizer, zero=zero)
+        for step in range(2):
+            train(batches("mega", step)[grid.data.rank :: 2], step)
+        return before, {name: p.numpy() for name, p in model.named_parameters()}
+
+    model = make_model("mega")
+    model.spare = Linear(2, 3).to(dtype="float64")
+    results = on_grid(model, work, data=2)
+    for before, after in results:
+        same = [name for name in before if np.array_equal(before[name], after[name])]
+        assert same == ["spare.weight", "spare.bias"]
 
 
 GRIDS = [
@@ -217,6 +237,11 @@ def test_wrong_options_are_refused():
         on_grid(model, parallelize, pipeline=5)
     with pytest.raises(ValueError, match="not lamb"):
         ParallelStep(parallelize(model, Grid()), Lamb(model.parameters()), zero=True)
+    with pytest.raises(ValueError, match="tensor-parallel ranks divide"):
+        on_grid(
+            make_model("bert-mlm"),
+            lambda m, g: ParallelStep(parallelize(m, g), Lamb(m.parameters())), tensor=2,
+        )  # fmt: skip
     with pytest.raises(ValueError, match="schedule must be"):
         ParallelStep(
             parallelize(make_model("bert-mlm"), Grid()), SGD(model.parameters()), schedule="x"

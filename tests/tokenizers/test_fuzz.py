@@ -33,7 +33,7 @@ def fuzz(fast: bool, count: int, number: int) -> Counter[str]:
 
 @CLASSES
 def test_calls(fast, capfd):
-    verdicts = fuzz(fast, 800, 0)
+    verdicts = fuzz(fast, 400, 0)
     assert len(verdicts) >= 4, verdicts
     capfd.readouterr()  # what Rust says of its panics
 

@@ -75,7 +75,7 @@ def fuzz(folder, count, number):
                     assert ours.decode(row, skip) == theirs.decode(row, skip), (name, text)
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_texts(files, number):
     fuzz(files, 1000, number)
 

@@ -193,6 +193,20 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "logical": lambda t: t.logical_xor(t.tensor(MASK), t.tensor(X).lt(0)).logical_not(),
     "logical of numbers": lambda t: t.tensor(IDS).logical_and(t.tensor([1, 0, 5])),
     "logical or": lambda t: t.logical_or(t.tensor(IDS), t.tensor([1, 0, 0])),
+    "logical not of numbers": lambda t: (
+        t.logical_not(t.tensor(IDS)),
+        t.tensor([0.5, 0.0, float("nan")]).logical_not(),
+    ),
+    "~": lambda t: (
+        ~t.tensor(IDS),
+        ~t.tensor(MASK),
+        ~t.tensor([0, 3, 255], dtype=t.uint8),
+        ~t.tensor(True),
+    ),
+    "var and std of all elements": lambda t: (
+        t.var(t.tensor(X), False),
+        t.std(t.tensor(X), True),
+    ),
     "isnan": lambda t: t.isnan(t.tensor([1.0, float("nan"), float("inf")])),
     "isinf": lambda t: t.isinf(t.tensor([1.0, float("nan"), -float("inf")])),
     "isfinite": lambda t: t.isfinite(t.tensor([1.0, float("nan"), float("inf")])),
@@ -295,6 +309,17 @@ def test_random_numbers_follow_the_seed_and_their_distribution() -> None:
     assert small.max() < 3
     assert tinybert.rand_like(tinybert.zeros(2, 3).double()).dtype == np.float64
     assert tinybert.randn_like(tinybert.zeros(2, 3)).shape == (2, 3)
+    for named in (
+        tinybert.randint(0, 3, size=(2, 4)), tinybert.randint(high=3, size=(2, 4)),
+        tinybert.randint(3, size=(2, 4)), tinybert.randint(size=(2, 4), low=0, high=3),
+    ):  # fmt: skip
+        assert named.shape == (2, 4)
+        assert 0 <= named.numpy().min() <= named.numpy().max() < 3
+    for wrong in ({"length": 3}, {"high": 3, "low": 1}):
+        with pytest.raises(TypeError, match=r"\(low, high, size\)"):
+            tinybert.randint(3, (2,), **wrong)
+    with pytest.raises(TypeError, match="use logical_not"):
+        ~tinybert.ones(2)
     with pytest.raises(TypeError, match="use randint"):
         tinybert.rand(2, dtype=tinybert.long)
 

@@ -91,9 +91,12 @@ def _forward(
 
     def in_onnxruntime() -> tuple[Work, float]:
         session = onnx_session(model, device)
+        names = "input_ids", "attention_mask", "token_type_ids"
+        feeds = [
+            dict(zip(names, (ids, mask, np.zeros_like(ids)), strict=True)) for ids, mask in inputs
+        ]
 
         def work(_: Any = None) -> list[np.ndarray]:
-            feeds = ({"input_ids": ids, "attention_mask": mask} for ids, mask in inputs)
             return [session.run(["last_hidden_state"], feed)[0] for feed in feeds]
 
         return work, difference(work())

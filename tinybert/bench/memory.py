@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.bench import bert, pretraining
-from tinybert.bench.loading import save_random_weights
+from tinybert.bench.loading import load, save_random_weights
 from tinybert.bench.machine import share_threads
 from tinybert.bench.timing import CannotRun, Prepared
 
@@ -38,12 +38,12 @@ def memory(device: str, work: str, **options: Any) -> Prepared:
         save_random_weights(folder, options)
         options = {"folder": folder}
     _, sides = WORKS[work]
-    differences = _compare(work) if work != "load" else {"transformers": 0.0}
     ours, *others = (partial(_peak, work, side, options) for side in sides)
-    return Prepared(ours, dict(zip(sides[1:], others, strict=True)), differences)
+    return Prepared(ours, dict(zip(sides[1:], others, strict=True)), _compare(work))
 
 
 def _compare(work: str) -> dict[str, float]:
+    """Return the differences of the results on a small model."""
     tiny = {
         "vocab_size": 50,
         "hidden_size": 12,
@@ -52,14 +52,23 @@ def _compare(work: str) -> dict[str, float]:
     }
     if work == "pretrain":
         return pretraining.pretrain("cpu", 2, 8, tiny).differences
+    if work == "load":
+        return load("cpu", {**tiny, "num_hidden_layers": 1}).differences
     return bert.train_step("cpu", 1, 16, tiny).differences
 
 
 def _peak(work: str, side: str, options: dict[str, Any], _: Any = None) -> int:
-    """Return the bytes that a side adds at most in a process of its own."""
+    """Return the bytes that a side adds at most in a process of its own.
+
+    Raises CannotRun if the process fails, with the last line of its error or its exit status.
+    """
     request = json.dumps([work, side, options])
     command = [sys.executable, "-c", COMMAND, request]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    run = subprocess.run(command, capture_output=True, text=True)
+    if run.returncode:
+        reason = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
+        raise CannotRun(f"the process of {side} failed: {reason}")
+    return int(run.stdout)
 
 
 def measure(request: str) -> None:

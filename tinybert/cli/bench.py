@@ -27,11 +27,12 @@ transformers (pip install "tinybert[test]"). onnxruntime is compared only if
 --against names it, in the suites forward, latency and ragged. The exit code is
 1 if results disagree.
 
-suites and their cases:
+The suites and their cases:
+
 """ + "\n".join(
-    f"{suite}\n" + "\n".join(f"  {c.name:18} {c.summary}" for c in CASES if c.suite == suite)
-    for suite in SUITES
-)
+    f"{case.suite:9}  {case.name:17} \n    {case.summary}"
+    for suite in SUITES for case in CASES if case.suite == suite
+)  # fmt: skip
 
 EXAMPLE = """\
   $ tinybert bench --only minilm-forward
@@ -49,7 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "suites", nargs="*", metavar="SUITE", help=f"run only {', '.join(SUITES)} (default: all)"
     )
     parser.add_argument(
-        "--only", nargs="+", metavar="CASE", default=[], help="run only these cases"
+        "--only",
+        nargs="+",
+        metavar="CASE",
+        default=[],
+        help="run only these cases, and those of the suites that are named",
     )
     parser.add_argument(
         "--against",
@@ -79,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     cases = _selected(args.suites, args.only)
     against = _libraries(args.against)
     check_integer("--runs", args.runs, 1)
-    for module in ("torch", "transformers"):
+    for module in ("torch", "transformers", *{"onnxruntime"}.intersection(against)):
         optional(module, "test", "bench")
     plot = figure_path("--plot", args.plot)
     parse_device(args.device)

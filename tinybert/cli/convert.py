@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,7 @@ from tinybert.weights.sharded import Selection
 INT8 = "int8"
 DTYPES = ("float16", "bfloat16", "float32", INT8)
 CONFIG = "config.json"
-COMPANIONS = (  # files of the tokenizer, the generation config, and those of sentence-transformers
-    "modules.json",
-    "config_sentence_transformers.json",
-    "sentence_*_config.json",
-    "[0-9]_[A-Z]*/config.json",
-    "[0-9]_[A-Z]*/model.safetensors",
-    "[0-9]_[A-Z]*/pytorch_model.bin",
+TOKENIZER_COMPANIONS = (  # files of the tokenizer, and the generation config
     "vocab.txt",
     "vocab.json",
     "merges.txt",
@@ -54,18 +48,28 @@ COMPANIONS = (  # files of the tokenizer, the generation config, and those of se
     TEMPLATE_FILE,
     f"{MORE_TEMPLATES}/*.jinja",
 )
+COMPANIONS = (
+    *TOKENIZER_COMPANIONS,
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_*_config.json",
+    "[0-9]_[A-Z]*/config.json",
+    "[0-9]_[A-Z]*/model.safetensors",
+    "[0-9]_[A-Z]*/pytorch_model.bin",
+)
 
 DETAILS = """\
 Writes the weights of SOURCE into the folder TARGET as safetensors, with
 config.json and the tokenizer's files if SOURCE has them; tinybert and
 transformers can load TARGET. SOURCE is a folder or a file: safetensors,
 PyTorch (.bin, .pt), Megatron-LM (NGC's .zip), TensorFlow (.h5, .ckpt.index),
-Flax (.msgpack), or a Nemotron of NeMo (.nemo, or model_weights.ckpt with
-model_config.yaml; the files of several ranks are joined). Only one tensor at a
-time is in memory. 8-bit weights with scales become float32. All tensors are
-read back and compared with SOURCE, and their names and shapes with the model
-of config.json: "verified" means that both are right. If anything fails, TARGET
-is not created or changed."""
+Flax (.msgpack), ONNX (.onnx), or a Nemotron of NeMo (.nemo, or
+model_weights.ckpt with model_config.yaml; the files of several ranks are
+joined). Only one tensor at a time is in memory; of an ONNX file, all of it.
+8-bit weights with scales become float32. All tensors are read back and compared
+with SOURCE, and their names and shapes with the model of config.json:
+"verified" means that both are right. If anything fails, TARGET is not created
+or changed."""
 
 EXAMPLE = """\
   $ tinybert convert megatron_bert_345m_v0_1_cased.zip megatron-cased
@@ -113,8 +117,7 @@ def run(args: argparse.Namespace) -> int:
         config = find_config(source, checkpoint)
         checked = check_model(config.options if config else None, checkpoint)
         origins: dict[str, str] = {}
-        origin = resolve(folder_of(source), COMPANIONS)  # an adapter's base, if it has none
-        copied = companions(origin)
+        origin, copied = find_companions(folder_of(source))
 
         def replaced(folder: Path) -> list[Path]:
             older = [folder / name for name in companions(folder)] if copied else []
@@ -124,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
             rounding = _write(checkpoint, folder, args)
             if config is not None:
                 plain = "float32" if isinstance(checkpoint, QuantizedCheckpoint) else None
-                _write_config(config.options, folder, args.dtype or plain)
+                write_config(config.options, folder, args.dtype or plain)
                 origins[CONFIG] = "copied" if config.origin == CONFIG else f"from {config.origin}"
             for name in copied:
                 _copy(origin / name, folder / name)
@@ -228,7 +231,8 @@ def _rounding(array: np.ndarray, written: np.ndarray, fmt: Format) -> float | No
     return rounding
 
 
-def _write_config(options: dict[str, Any], folder: Path, dtype: str | None) -> None:
+def write_config(options: dict[str, Any], folder: Path, dtype: str | None) -> None:
+    """Write config.json for weights in `dtype`; None leaves that entry as it is."""
     renamed: dict[str, Any] = {
         key: dtype
         for key in ("torch_dtype", "dtype")
@@ -243,9 +247,20 @@ def _write_config(options: dict[str, Any], folder: Path, dtype: str | None) -> N
         file.write(text + "\n")
 
 
-def companions(folder: Path) -> list[str]:
+def find_companions(source: Path) -> tuple[Path, list[str]]:
+    """Return the folder with a model's other files and their names.
+
+    For an adapter that has none it is the folder of its base model. A config.json next to the
+    adapter is that of a head: the files of sentence-transformers describe the base without it.
+    """
+    origin = resolve(source, COMPANIONS)
+    has_head = origin != source and (source / CONFIG).is_file()
+    return origin, companions(origin, TOKENIZER_COMPANIONS if has_head else COMPANIONS)
+
+
+def companions(folder: Path, patterns: Sequence[str] = COMPANIONS) -> list[str]:
     """Return the names of the files of a folder that belong to a model besides its weights."""
-    files = {file for pattern in COMPANIONS for file in folder.glob(pattern) if file.is_file()}
+    files = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
     return sorted(file.relative_to(folder).as_posix() for file in files)
 
 

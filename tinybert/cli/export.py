@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 
 from tinybert.atomic import atomic_write
 from tinybert.cli.command import Command, add_json_argument
-from tinybert.cli.convert import CONFIG, companions
-from tinybert.cli.terminal import human_size, print_json
+from tinybert.cli.convert import CONFIG, find_companions, write_config
+from tinybert.cli.terminal import human_size, print_json, terminal_width, wrap
 from tinybert.embedding import SentenceEmbedder
 from tinybert.export import export_onnx
 from tinybert.export.model import input_shapes
@@ -26,16 +27,16 @@ Writes MODEL, a folder or a model's name, as FILE in the ONNX format, opset 17,
 for onnxruntime and other run times. The class is that of config.json with its
 head; for a folder of sentence-transformers, it is the model without a head.
 Batch size and length are free. Padding is computed, not left at 0; caches
-are not exported. config.json and the files of the tokenizer are copied next to
-FILE. Weights of more than 2 GB go into FILE.data. Needs the package onnx: pip
-install "tinybert[onnx]"."""
+are not exported. The files of the tokenizer are copied next to FILE, and
+config.json with the name of the class. Weights of more than 2 GB go into
+FILE.data. Needs the package onnx: pip install "tinybert[onnx]"."""
 
 EXAMPLE = """\
   $ tinybert export embedded embedded-onnx/model.onnx
-  embedded (BertModel) -> embedded-onnx/model.onnx, 85.5 MB, opset 17
+  embedded (BertModel) -> embedded-onnx/model.onnx, 84.9 MB, opset 17
     inputs   input_ids, attention_mask, token_type_ids
     outputs  last_hidden_state
-    config.json, 1_Pooling/config.json, modules.json, ... copied
+    copied   config.json, 1_Pooling/config.json, modules.json, ...
   $ tinybert export embedded scores/model.onnx --class BertForMaskedLM"""
 
 
@@ -59,14 +60,18 @@ def run(args: argparse.Namespace) -> int:
     """Write the model and the files next to it, and print what was written."""
     source, target = resolve(args.model), Path(os.path.expanduser(args.file))
     config = AutoConfig.from_pretrained(source)
-    names = [CONFIG, *companions(source)]
     folder = target.parent
+    origin, names = find_companions(source)
+    names = [CONFIG, *names]
     if source.resolve() == folder.resolve():
         names = []  # they are there
     if args.kind is not None:
         _class_named(args.kind)
+    if target.is_dir():
+        raise ValueError(f"{target} is a folder: give a FILE in it, such as {target}/model.onnx")
     if not args.force:
-        for file in (target, *(folder / name for name in names)):
+        data = [target.with_name(f"{target.name}.data")] if args.external_data else []
+        for file in (target, *data, *(folder / name for name in names)):
             if file.exists():
                 raise ValueError(f"{file} exists: use --force to replace it, or give another FILE")
     model = _load(source, config, args.kind)
@@ -78,9 +83,12 @@ def run(args: argparse.Namespace) -> int:
         output_attentions=args.attentions,
         external_data=True if args.external_data else None,
     )
-    for name in names:
+    if names:
+        options = json.loads((resolve(source, [CONFIG]) / CONFIG).read_text("utf-8"))
+        write_config(options | {"architectures": [type(model).__name__]}, folder, None)
+    for name in names[1:]:
         (folder / name).parent.mkdir(exist_ok=True)
-        with open(source / name, "rb") as original, atomic_write(folder / name) as copy:
+        with open(origin / name, "rb") as original, atomic_write(folder / name) as copy:
             shutil.copyfileobj(original, copy)
     result = {
         "model": args.model,
@@ -97,10 +105,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     size = human_size(target.stat().st_size)
     print(f"{args.model} ({result['class']}) -> {target}, {size}, opset {OPSET}")
-    print(f"  inputs   {', '.join(input_shapes(model))}")
-    print(f"  outputs  {', '.join(outputs)}")
-    if names:
-        print(f"  {', '.join(names)} copied")
+    for title, listed in (("inputs", list(input_shapes(model))), ("outputs", outputs),
+                          ("copied", names)):  # fmt: skip
+        for line in wrap(", ".join(listed).split(" "), terminal_width() - 11) if listed else []:
+            print(f"  {title:9}{line}")
+            title = ""
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from tinybert.backend import manual_seed
 from tinybert.checks import check_integer
 from tinybert.cli.command import Command, add_device_argument, add_json_argument
-from tinybert.cli.ranks import first_alone, on_ranks
+from tinybert.cli.ranks import add_rank_arguments, first_alone, on_ranks
 from tinybert.cli.task_arguments import (
     DEFAULTS,
     TASK_LIST,
@@ -84,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_task_arguments(parser)
     add_training_arguments(parser)
+    add_rank_arguments(parser)
     add_device_argument(parser)
     add_json_argument(parser)
 

@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import median
 
 from tinybert.checks import check, check_integer
 from tinybert.cli.command import Command, add_json_argument, check_output_file
@@ -65,27 +66,37 @@ PARTS = {
 }
 
 
+# The options of a plan, with their defaults.
+PLAN: dict[str, object] = {
+    "gpus": None, "tensor": 1, "pipeline": 1, "chunks": 1, "micro": 1, "batch": None,
+    "length": None, "recompute": "none", "sequence_parallel": False, "scatter": False,
+    "zero": False, "overlap": False, "precision": "mixed", "machine": "a100", "constants": None,
+}  # fmt: skip
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what to show, the model, how it is split, and the machine."""
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--model", metavar="MODEL", help="a name of --models, or a model's folder")
+    what.add_argument(
+        "--model", metavar="MODEL", help="a name of --models, or a model's folder or name"
+    )
     what.add_argument("--models", action="store_true", help="list the shapes of the papers")
     what.add_argument("--papers", action="store_true", help="compare with published runs")
     what.add_argument(
         "--calibrate", action="store_true",
         help="measure this machine's constants, on as many ranks as mpiexec starts",
     )  # fmt: skip
-    for name, default, text in (
-        ("gpus", None, "number of ranks (default: tensor x pipeline)"),
-        ("tensor", 1, "ranks that share each layer (default: 1)"),
-        ("pipeline", 1, "stages of layers (default: 1)"),
-        ("chunks", 1, "parts of the model on each stage: the interleaved schedule (default: 1)"),
-        ("micro", 1, "sequences in a micro-batch (default: 1)"),
-        ("batch", None, "sequences in a step (default: one micro-batch on each data-parallel "
-                        "rank, with a pipeline 4 for each stage)"),
-        ("length", None, "tokens of a sequence (default: what the model can read)"),
+    for name, text in (
+        ("gpus", "number of ranks (default: tensor x pipeline)"),
+        ("tensor", "ranks that share each layer (default: 1)"),
+        ("pipeline", "stages of layers (default: 1)"),
+        ("chunks", "parts of the model on each stage: the interleaved schedule (default: 1)"),
+        ("micro", "sequences in a microbatch (default: 1)"),
+        ("batch", "sequences in a step (default: one microbatch on each copy of the model, "
+                  "with a pipeline 4 for each stage)"),
+        ("length", "tokens of a sequence (default: what the model can read)"),
     ):  # fmt: skip
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=text)
+        parser.add_argument(f"--{name}", type=int, default=PLAN[name], metavar="N", help=text)
     parser.add_argument(
         "--recompute", choices=RECOMPUTE, default="none",
         help="activations that the backward pass computes again (default: none)",
@@ -95,27 +106,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--scatter", action="store_true",
-        help="send each stage's output in parts, one for each tensor-parallel rank",
+        help="send each stage's output in parts, one for each rank of --tensor",
     )  # fmt: skip
     parser.add_argument(
-        "--zero", action="store_true", help="split the optimizer's states over data-parallel ranks"
+        "--zero",
+        action="store_true",
+        help="split the optimizer's states over the copies of the model",
     )
     parser.add_argument(
         "--overlap", action="store_true", help="sum gradients while the backward pass runs"
     )
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="mixed", help="of numbers (default: mixed)"
+        "--precision",
+        choices=PRECISIONS,
+        default="mixed",
+        help="mixed is 16-bit numbers, and 32-bit ones in Adam (default: mixed)",
     )
     parser.add_argument(
         "--machine", choices=MACHINES, default="a100", help="kind of GPU (default: a100)"
     )
-    parser.add_argument("--constants", metavar="FILE", help="measured constants, for --machine")
     parser.add_argument(
-        "--output", metavar="FILE", help="of --papers: save a chart; of --calibrate: the constants"
+        "--constants", metavar="FILE", help="use measured constants instead of --machine's"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="with --papers: save a chart (.png, .svg, .pdf); with --calibrate: save the "
+        "constants (.json)",
     )
     parser.add_argument(
         "--measured", action="append", default=[], metavar="FILE",
-        help="of --papers: a file of --calibrate, to draw its runs; may be repeated",
+        help="with --papers --output: draw the runs of a file of --calibrate too; may be repeated",
     )  # fmt: skip
     add_json_argument(parser)
 
@@ -124,8 +145,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the plan, the comparison with the papers, or the list of shapes."""
     if args.output is not None and not (args.papers or args.calibrate):
         raise ValueError("--output is an option of --papers and --calibrate")
-    if args.measured and not args.papers:
-        raise ValueError("--measured is an option of --papers")
+    if args.measured and not (args.papers and args.output):
+        raise ValueError("--measured is an option of --papers with --output")
+    _check_plan_options(args)
     if args.calibrate:
         return _calibrate(args.json, args.output)
     if args.models:
@@ -146,14 +168,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_plan_options(args: argparse.Namespace) -> None:
+    """Raise ValueError for an option of a plan without --model, which would have no effect."""
+    unused = [name for name, value in PLAN.items() if getattr(args, name) != value]
+    if args.model is None and unused:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        raise ValueError(f"{flags}: only with --model")
+
+
 def _shape(name: str) -> Shape:
     if name in PRESETS:
         return PRESETS[name][0]
     try:
         folder = resolve(name, ["config.json"])
-    except (ValueError, FetchError) as error:
+    except (OSError, ValueError, FetchError) as error:
         raise ValueError(
-            f"{name!r} is no name of `tinybert plan --models`, and as a model: {error}"
+            f"--model {name!r} is not in the list of tinybert plan --models, and as a model's "
+            f"folder or name: {error}"
         ) from None
     return shape_of(AutoConfig.from_pretrained(folder))
 
@@ -178,11 +209,13 @@ def _job(args: argparse.Namespace) -> Job:
 
 def _lines(shape: Shape, job: Job, machine: Machine, step: Step, used: Memory) -> list[str]:
     work = (
-        f"{job.batch:,} sequences of {shape.positions:,} tokens in a step, in {job.microbatches:,} "
-        f"micro-batch(es) of {job.micro} on each rank; {step_flops(shape, job):.3g} FLOPs"
+        f"{job.batch:,} sequence(s) of {shape.positions:,} tokens in a step, in "
+        f"{job.microbatches:,} micro-batch(es) of {job.micro} on each rank; "
+        f"{step_flops(shape, job):.3g} FLOPs"
     )
     lines = [
-        f"{shape.parameters / 1e9:.2f} billion parameters on {job.ranks:,} ranks: "
+        f"{shape.parameters / 1e9:.2f} billion parameters on {job.ranks:,} "
+        f"{'rank' if job.ranks == 1 else 'ranks'}: "
         f"tensor {job.tensor}, pipeline {job.pipeline}, data {job.data}",
         *wrap(work.split(" "), terminal_width()),
         f"machine: {machine.name}",
@@ -285,10 +318,10 @@ def _papers(as_json: bool, path: Path | None, files: list[str]) -> int:
     ]  # fmt: skip
     header = ["source", "model", "GPUs", "published", "predicted", "deviation"]
     print("\n".join(table(header, rows, "llrrrr")))
-    sizes = sorted(abs(run.deviation) for run in runs if not run.fitted)
+    sizes = [abs(run.deviation) for run in runs if not run.fitted]
     print(
-        f"\n{len(sizes)} predictions: median deviation {sizes[len(sizes) // 2]:.1%}, "
-        f"largest {sizes[-1]:.1%}"
+        f"\n{len(sizes)} predictions: median deviation {median(sizes):.1%}, "
+        f"largest {max(sizes):.1%}"
     )
     for machine in MACHINES.values():
         text = f"{machine.name}: fitted to {machine.fitted}. {machine.source}."

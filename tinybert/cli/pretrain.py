@@ -15,7 +15,7 @@ from tinybert.cli.corpus_arguments import (
     make_language_task,
     read_corpus,
 )
-from tinybert.cli.ranks import first_alone, on_ranks
+from tinybert.cli.ranks import add_rank_arguments, first_alone, on_ranks
 from tinybert.cli.training_arguments import (
     add_training_arguments,
     check_output,
@@ -49,7 +49,8 @@ FOLDER` continues a run after an interruption.
 
 A model that is too large for one machine trains on several ranks of MPI:
 --tensor T ranks divide each layer, --pipeline P the layers, --data D the batch.
-A run may resume with other numbers of them."""
+A run may resume with other numbers of them, if --data times --accumulation
+stays the same."""
 
 EXAMPLE = """\
   $ tinybert train-tokenizer corpus.txt --output my-tokenizer
@@ -85,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--teacher-weight", type=float, metavar="X", help="weight of that loss (default: 4)"
     )
     add_training_arguments(parser)
+    add_rank_arguments(parser)
     add_device_argument(parser)
     add_json_argument(parser)
 

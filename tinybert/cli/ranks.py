@@ -26,7 +26,8 @@ SIZES = "tensor", "pipeline", "data"
 def add_rank_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --tensor, --pipeline, --data, --sequence-parallel, --schedule and --zero."""
     ranks = parser.add_argument_group(
-        "several ranks", "started by mpiexec -n RANKS, with RANKS = T * P * D"
+        "several ranks",
+        "started by mpiexec -n RANKS, with RANKS = T * P * D (default: D = RANKS)",
     )
     ranks.add_argument("--tensor", type=int, metavar="T", help="ranks that divide each layer")
     ranks.add_argument("--pipeline", type=int, metavar="P", help="stages of the layers")
@@ -59,6 +60,10 @@ def on_ranks(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Nam
             ranks *= size or 1
         if not mpi.is_launched():
             if ranks == 1:
+                for name in ("zero", "sequence_parallel"):
+                    if getattr(args, name, False):
+                        flag = "--" + name.replace("_", "-")
+                        raise ValueError(f"{flag} needs several ranks: start it with mpiexec")
                 return run(args)
             flags = " ".join(f"--{name} {size}" for name, size in sizes.items() if size)
             raise ValueError(
@@ -66,7 +71,7 @@ def on_ranks(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Nam
                 f"(to install: {mpi.INSTALL})"
             )
         world = mpi.world()
-        if ranks == 1:
+        if not any(sizes.values()):
             sizes["data"] = world.size
         if world.rank:
             sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the end)

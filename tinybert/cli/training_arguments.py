@@ -13,7 +13,7 @@ from typing import Any
 
 from tinybert.checks import check_number
 from tinybert.cli.loss_curves import best_evaluation, save_loss_curve
-from tinybert.cli.ranks import add_rank_arguments, is_first, ranks_trainer
+from tinybert.cli.ranks import is_first, ranks_trainer
 from tinybert.cli.terminal import print_json
 from tinybert.models.config import read_json_object
 from tinybert.training import Batches, Trainer, TrainingConfig
@@ -56,8 +56,7 @@ SWITCHES = {
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --output, --config, --resume, --batch-size, --epochs, and the options of `TrainingConfig`
-    and of several ranks.
+    """Add --output, --config, --resume, --batch-size, --epochs, and options of `TrainingConfig`.
 
     The flags have no defaults: `read_options` chooses between flag, config file and default.
     """
@@ -73,7 +72,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in SWITCHES.items():
         flag = "--" + name.replace("_", "-")
         run.add_argument(flag, action="store_const", const=True, help=text)
-    add_rank_arguments(parser)
+    parser.set_defaults(grid=None)  # `on_ranks` sets it for commands that run on several ranks
 
 
 def read_options(args: argparse.Namespace, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,15 +116,20 @@ def check_output(options: Mapping[str, Any], args: argparse.Namespace) -> None:
         raise ValueError(f"{folder} has a model already; choose another --output")
 
 
-def training_config(options: Mapping[str, Any], batches: Batches) -> TrainingConfig:
-    """Return the options of the loop; --epochs gives the number of steps."""
+def training_config(
+    options: Mapping[str, Any], batches: Batches, copies: int = 1
+) -> TrainingConfig:
+    """Return the options of the loop; --epochs gives the number of steps.
+
+    copies: of the model, on data-parallel ranks; in a step each takes `accumulation` batches.
+    """
     chosen = {field.name: options[field.name] for field in fields(TrainingConfig)}
-    batches_an_epoch = len(batches) / chosen["accumulation"]
+    steps_an_epoch = len(batches) / (chosen["accumulation"] * copies)
     check_number("epochs", options["epochs"])
     if chosen["steps"] is None:
-        chosen["steps"] = max(1, round(options["epochs"] * batches_an_epoch))
+        chosen["steps"] = max(1, round(options["epochs"] * steps_an_epoch))
     if chosen["evaluate_every"] is None:
-        chosen["evaluate_every"] = max(1, round(batches_an_epoch))
+        chosen["evaluate_every"] = max(1, round(steps_an_epoch))
     return TrainingConfig(**chosen)
 
 
@@ -151,7 +155,7 @@ def train(
         raise ValueError("--patience needs --validation: without it there are no evaluations")
     folder = Path(options["output"])
     batches = task.batches(data, options["batch_size"], options["seed"])
-    config = training_config(options, batches)
+    config = training_config(options, batches, args.grid.data.size if args.grid else 1)
     chosen = (model, task, batches, held_out, config, folder, tokenizer, say)
     trainer = task_trainer(*chosen) if args.grid is None else ranks_trainer(*chosen, args)
     if args.resume:

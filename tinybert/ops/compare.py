@@ -65,4 +65,4 @@ def bitwise_or(input: Any, other: Any) -> Tensor:
 
 def logical_not(input: Any) -> Tensor:
     """Return whether each element is false (or 0)."""
-    return Compare.apply(*operands(input, True), relation="not_equal")
+    return Compare.apply(*operands(input, False), relation="equal")

@@ -7,6 +7,7 @@ from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import Array, draw_seed, generator_for, kernel
+from tinybert.ops.arguments import normal_axes
 
 
 class Dropout(Function):
@@ -39,7 +40,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, *, shared: Any = 
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must be from 0 to 1, got {p}")
     x = as_tensor(input)
-    return Dropout.apply(x, p=p, shared=shared) if training and p else x
+    return Dropout.apply(x, p=p, shared=normal_axes(shared, x.ndim)) if training and p else x
 
 
 # --- kernels --------------------------------------------------------------------------------------

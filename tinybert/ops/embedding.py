@@ -50,6 +50,6 @@ def check_range(ids: Array, limit: int, name: str) -> None:
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got {ids.dtype}")
     # Read without its sign, a negative number is large: one reduction finds both faults.
-    if ids.size and int(ids.view(f"u{ids.dtype.itemsize}").max()) >= limit:
+    if ids.size and int(ids.view(ids.dtype.str.replace("i", "u")).max()) >= limit:
         worst = int(ids.max()) if int(ids.max()) >= limit else int(ids.min())
         raise ValueError(f"{name} must be from 0 to {limit - 1}, got {worst}")

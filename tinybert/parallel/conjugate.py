@@ -57,8 +57,8 @@ class _Operator(Function):
         if size % group.size:
             raise ValueError(
                 f"sequence parallelism divides the tokens among {group.size} ranks: their number "
-                f"must be a multiple of {group.size}, got {size}; pad with pad_to_multiple_of="
-                f"{group.size}"
+                f"must be a multiple of {group.size}, got {size}; choose such a length, or "
+                f"pad with pad_to_multiple_of={group.size}"
             )
         part = size // group.size
         return x[:, group.rank * part : (group.rank + 1) * part]
@@ -78,7 +78,7 @@ class Copy(_Operator):
         return self.group.allreduce(dy)
 
 
-class Add(_Operator):
+class AllReduce(_Operator):
     """g: y = the sum of x over the ranks; dx = dy."""
 
     def run(self, x: Any) -> Any:
@@ -88,7 +88,7 @@ class Add(_Operator):
         return dy
 
 
-class Gather(_Operator):
+class AllGather(_Operator):
     """f': y = x of all ranks; dx = this rank's tokens of the sum of dy over the ranks."""
 
     def run(self, x: Any) -> Any:
@@ -98,7 +98,7 @@ class Gather(_Operator):
         return self.group.reduce_scatter(dy, TOKENS)
 
 
-class AddScatter(_Operator):
+class ReduceScatter(_Operator):
     """g': y = this rank's tokens of the sum of x over the ranks; dx = dy of all ranks."""
 
     def run(self, x: Any) -> Any:
@@ -136,12 +136,12 @@ def copy(x: Tensor, group: Communicator) -> Tensor:
 
 def add(x: Tensor, group: Communicator) -> Tensor:
     """Return g(x), the sum over the ranks, of the shape of x (...)."""
-    return Add.apply(x, group=group)
+    return AllReduce.apply(x, group=group)
 
 
 def gather(x: Tensor, group: Communicator) -> Tensor:
     """Return (B, T, D) for own tokens x (B, T / size, D), to enter a tensor-parallel block."""
-    return Gather.apply(x, group=group)
+    return AllGather.apply(x, group=group)
 
 
 def add_scatter(x: Tensor, group: Communicator) -> Tensor:
@@ -149,7 +149,7 @@ def add_scatter(x: Tensor, group: Communicator) -> Tensor:
 
     Raises ValueError if T is not a multiple of the number of ranks.
     """
-    return AddScatter.apply(x, group=group)
+    return ReduceScatter.apply(x, group=group)
 
 
 def scatter(x: Tensor, group: Communicator) -> Tensor:

@@ -28,7 +28,10 @@ from tinybert.parallel.grid import span
 
 
 class VocabularyParallelCrossEntropy(Loss, Function):
-    """loss = log sum_v exp x_v - x_target; see the module's docstring. Saved: x and log_total."""
+    """loss = log sum_v exp x_v - x_target, summed over the vocabulary of all ranks.
+
+    dx_v = (exp(x_v - log_total) - [v is the target]) dy. Saved: x and log_total.
+    """
 
     def forward(
         self, logits: Any, target: Any, *,

@@ -4,7 +4,7 @@
     part = parallelize(model, grid)         # on every rank, with the same model
 
 Tensor-parallel ranks divide each layer (`shard.py`) and the vocabulary (`embedding.py`,
-`words.py`). Stages divide the layers (`pipeline.py`). Data-parallel ranks have the same part.
+`words.py`). Stages divide the layers (`stage.py`). Data-parallel ranks have the same part.
 """
 
 from __future__ import annotations

@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 
 from tinybert.autograd import Tensor, as_tensor
-from tinybert.backend import array_module
 from tinybert.checks import check_choice
 from tinybert.nn.packing import padded
-from tinybert.optim import Optimizer
+from tinybert.optim import Lamb, Optimizer
 from tinybert.parallel import gradients
 from tinybert.parallel.buckets import Buckets
 from tinybert.parallel.communicator import Request
@@ -50,6 +49,8 @@ class ParallelStep:
         loss: the loss of a micro-batch, a mean over `count(batch)` labels.
         count: the number of labels in a micro-batch, by which it is weighted.
         bucket: bytes of gradients that are added at once over data-parallel ranks.
+
+    Raises ValueError for LAMB with tensor parallelism or ZeRO: it needs norms of whole matrices.
     """
 
     def __init__(
@@ -59,6 +60,11 @@ class ParallelStep:
         count: Callable[[Batch], int] = count_labels, bucket: int | None = None,
     ) -> None:  # fmt: skip
         check_choice("schedule", schedule, SCHEDULES)
+        if isinstance(optimizer, Lamb) and part.grid.tensor.size > 1:
+            raise ValueError(
+                "lamb needs the norm of each whole matrix, which tensor-parallel ranks divide; use "
+                "adamw, adam or sgd, or tensor=1"
+            )
         self.part, self.optimizer, self.seed, self.schedule = part, optimizer, seed, schedule
         self.max_grad_norm, self.loss, self.count = max_grad_norm, loss, count
         self.zero = ZeroOptimizer(optimizer, part.grid.data) if zero else None
@@ -96,14 +102,19 @@ class ParallelStep:
                 run.backward(index, last=number == len(actions) - 1)
         for request in run.sent:
             request.wait()
-        for parameter in self.trained:
-            if parameter.grad is None:  # on every rank and grid alike: weight decay applies
-                xp = array_module(parameter.data)
-                parameter.grad = as_tensor(xp.zeros_like(parameter.data))
+        unused = self._unused()
         if self.zero is None:
             self.buckets.finish()
         gradients.add_shared(self.part)
+        for parameter in unused:  # the sums above have set zeros, to which weight decay applies
+            parameter.grad = None
         return self._mean_loss(run.loss)
+
+    def _unused(self) -> list[Tensor]:
+        """Return the parameters that have no gradient on any data-parallel rank."""
+        own = {i for i, p in enumerate(self.trained) if p.grad is None and p is not self.part.tied}
+        common = own.intersection(*self.part.grid.data.gather_objects(own))
+        return [self.trained[i] for i in sorted(common)]
 
     def _mean_loss(self, own: float) -> float:
         """Return the loss of the whole batch, which the last stages have."""
@@ -116,6 +127,7 @@ class ParallelStep:
     def update(self) -> float:
         """Scale the gradients, update the weights, drop the gradients; return their norm."""
         counts = {id(p): own for p, own in gradients.counted(self.part)}
+        unused = [p for p in self.trained if p.grad is None]
         if self.zero is None:
             pairs = [(p, p.grad.data) for p in self.trained if p.grad is not None]
             scaled = [p.grad for p in self.trained if p.grad is not None]
@@ -123,14 +135,17 @@ class ParallelStep:
             self.zero.add_gradients()
             pairs = piece_gradients(self.zero)
             scaled = [own.grad for own in self.zero.parts if own.grad is not None]
-        wide = [(p, x.astype("float64").reshape(-1)) for p, x in pairs if counts[id(p)]]
-        squares = [float(x @ x) for _, x in wide]
+        wide = (x.astype("float64").reshape(-1) for p, x in pairs if counts[id(p)])
+        squares = [float(x @ x) for x in wide]
         group = self.part.grid.data if self.zero is not None else None
         if group is not None:
             squares = [float(group.allreduce(np.array([sum(squares)]))[0])]
         norm = gradients.norm(self.part, squares)
         gradients.scale(scaled, norm, self.max_grad_norm)
-        (self.zero or self.optimizer).step()
+        if self.zero is None:
+            self.optimizer.step()
+        else:
+            self.zero.step(unused)
         self.optimizer.zero_grad()
         for parameter in self.trained:
             parameter.grad = None

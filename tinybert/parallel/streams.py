@@ -15,6 +15,10 @@ keeps its share:
 So a grid of any shape, and one process, drop the same elements. (Megatron-LM has one stream for
 what ranks share and one for what they do not, which gives other masks on other grids.)
 
+That holds on the CPU. The GPU's kernels draw by the position in the rank's own array: there the
+ranks of a tensor-parallel group drop the same positions of their own heads (and, with sequence
+parallelism, of their own tokens), and the masks depend on the grid.
+
 Source   Shoeybi et al. 2019, arXiv:1909.08053, appendix B.2, "Random number generation"
 """
 

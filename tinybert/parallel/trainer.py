@@ -150,11 +150,14 @@ class ParallelTrainer(Trainer):
         state = checkpoint.read_state(found[-1])
         before, data = state["config"], self.part.grid.data.size
         if "data" not in state:
-            raise ValueError(f"{found[-1]} was written by one process; resume without MPI")
-        if before["accumulation"] * state["data"] != self.config.accumulation * data:
+            raise ValueError(f"{found[-1]} was written without MPI; resume without mpiexec")
+        count = before["accumulation"] * state["data"]
+        if count != self.config.accumulation * data:
             raise ValueError(
                 f"a step had {before['accumulation']} * {state['data']} batches (accumulation * "
-                f"data) when this run was saved, now it has {self.config.accumulation} * {data}"
+                f"data) when this run was saved, now it has {self.config.accumulation} * {data}; "
+                + ("choose data as a divisor of " if count % data else "set accumulation to ")
+                + str(count if count % data else count // data)
             )
         self._check_config({**before, "accumulation": self.config.accumulation})
         self.batches.load_state_dict(state["batches"])

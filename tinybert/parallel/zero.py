@@ -17,6 +17,7 @@ Bytes    over `data`, n numbers of weights: a reduce_scatter of n and an allgath
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tinybert.autograd import Tensor, no_grad
@@ -87,15 +88,22 @@ class ZeroOptimizer:
             own.grad = Tensor._wrap(self.group.reduce_scatter(self._filled(flat(members), own)))
 
     @no_grad()
-    def step(self) -> None:
-        """Update the rank's part of the weights, and gather those of all."""
+    def step(self, unused: Iterable[Tensor] = ()) -> None:
+        """Update the rank's part of the weights, and gather those of all.
+
+        unused: parameters without a gradient, the same on every rank; they are not changed.
+        """
+        kept = {id(parameter) for parameter in unused}
         self.optimizer.step()
         for own, members in zip(self.parts, self.members, strict=True):
             vector, start = self.group.allgather(own.data), 0
             for parameter in members:
-                data = parameter._changed("step")
-                data[...] = vector[start : start + parameter.size].reshape(parameter.shape)
+                if id(parameter) not in kept:
+                    data = parameter._changed("step")
+                    data[...] = vector[start : start + parameter.size].reshape(parameter.shape)
                 start += parameter.size
+        if kept:
+            self.read_weights()
 
     def _filled(self, vector: Array, own: Tensor) -> Array:
         missing = own.size * self.group.size - vector.size

@@ -184,13 +184,21 @@ def randn(
     return _made(array.astype(chosen, copy=False), device, requires_grad)
 
 
-def randint(*arguments: Any, dtype: Any = "int64", device: str | None = None) -> Tensor:
-    """Return random integers below `high`: `randint(high, size)` or `randint(low, high, size)`."""
-    if len(arguments) not in (2, 3):
+def randint(
+    *arguments: Any, dtype: Any = "int64", device: str | None = None, **named: Any
+) -> Tensor:
+    """Return random integers below `high`: `randint(high, size)` or `randint(low, high, size)`.
+
+    `low` (included; 0 by default), `high` and `size` may be given by name.
+    """
+    if "low" not in named and len(arguments) + len(named) < 3:
+        named["low"] = 0
+    free = [name for name in ("low", "high", "size") if name not in named]
+    if len(arguments) != len(free) or len(named) + len(free) > 3:
         raise TypeError("randint takes (high, size) or (low, high, size)")
-    *bounds, size = arguments
+    given = named | dict(zip(free, arguments, strict=True))
+    low, high, size = given["low"], given["high"], given["size"]
     device = device or get_default_device()
-    low, high = bounds if len(bounds) == 2 else (0, *bounds)
     if high <= low:
         raise ValueError(f"randint: high must be larger than low = {low}, got {high}")
     array = generator(device).random(shape_argument((size,))) * (high - low) // 1 + low

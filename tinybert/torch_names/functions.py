@@ -70,8 +70,9 @@ def var(
     """Return the variance, the sum of squares divided by n - correction.
 
     The correction is 1 (or 0 with `unbiased=False`), as in torch. The method `x.var(axis)` divides
-    by n, as NumPy's does.
+    by n, as NumPy's does. `var(x, False)` is `var(x, unbiased=False)`.
     """
+    dim, unbiased = (None, dim) if isinstance(dim, bool) else (dim, unbiased)
     return F.var(input, dim, keepdim, int(unbiased) if correction is None else correction)
 
 
@@ -79,7 +80,8 @@ def std(
     input: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
     correction: int | None = None,
 ) -> Tensor:  # fmt: skip
-    """Return the square root of `var` (which see for the divisor)."""
+    """Return the square root of `var`, with the same arguments."""
+    dim, unbiased = (None, dim) if isinstance(dim, bool) else (dim, unbiased)
     return F.std(input, dim, keepdim, int(unbiased) if correction is None else correction)
 
 

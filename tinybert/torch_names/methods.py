@@ -99,6 +99,14 @@ class TorchMethods(Methods):
     logical_or = functions.logical_or
     logical_xor = functions.logical_xor
     logical_not = F.logical_not
+
+    def __invert__(self) -> Tensor:
+        """Return `not x` of booleans, and of integers the inverse of each bit, -x - 1."""
+        x = as_tensor(self)
+        if x.dtype.kind not in "biu":
+            raise TypeError(f"~ takes booleans or integers, got {x.dtype}; use logical_not")
+        return F.logical_not(x) if x.dtype.kind == "b" else F.neg(x) - 1
+
     isnan = functions.isnan
     isinf = functions.isinf
     isfinite = functions.isfinite

@@ -239,6 +239,10 @@ class Trainer:
         if not found:
             return False
         state = checkpoint.read_state(found[-1])
+        if "data" in state:  # the number of data-parallel ranks
+            raise ValueError(
+                f"{found[-1]} was written by ranks of MPI; resume with mpiexec -n RANKS"
+            )
         self._check_config(state["config"])
         self.batches.load_state_dict(state["batches"])
         self._load_weights(found[-1])

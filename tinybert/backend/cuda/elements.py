@@ -33,6 +33,7 @@ def linear_gelu_forward(
     z = x @ weight.T
     if bias is None:
         return gelu_forward(z, want_slope)
+    bias = bias.astype(z.dtype, copy=False)
     if not want_slope:
         code = "const W v = W(z) + W(bias); y = T(v * normcdf(v));"
         return elementwise("T z, T bias", "T y", code, "bias_gelu")(z, bias), None
@@ -62,6 +63,7 @@ def dropout_forward(
     x: Array, p: float, scale: float, seed: Callable[[], int]
 ) -> tuple[Array, Array]:
     """Draw by the position of an element, from a seed of the CPU's generator."""
+    x = x if x.dtype.kind in "fc" else x.astype(np.float64)
     code = "keep = uniform(seed, i, i >> 32, 0, 0) >= p; y = keep ? T(W(x) * W(scale)) : T(0);"
     draw = elementwise(
         "T x, uint64 seed, float32 p, float64 scale",

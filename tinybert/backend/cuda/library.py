@@ -36,8 +36,8 @@ def announce_compilation() -> None:
     folder = Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
     if sys.stderr.isatty() and not any(folder.glob("*")):
         print(
-            f"The GPU's kernels are compiled when they are first used, 10 to 20 s in all, and kept "
-            f"in {folder}.",
+            f"The first run on the GPU is slow: kernels are compiled when they are first used, and "
+            f"kept in {folder}.",
             file=sys.stderr,
         )
 

@@ -2,7 +2,7 @@
 
 CuPy's own product of more than two axes copies transposed operands and, in the versions up to 14,
 converts float16 to float32. These kernels call cuBLAS directly. Sums are float32 for float16 and
-float32. float32 is exact; the environment variable CUPY_TF32=1 allows TF32's 11 bits.
+float32. Operands in float32 are not rounded, unless CUPY_TF32=1 allows TF32, with 11 bits.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def batched(
     """Return alpha * a @ b + beta * out for a (N, I, K) and b (N, K, J) of one floating dtype.
 
     The result (N, I, J) is `out`, whose matrices are in C order, or a new array of `dtype` (that of
-    a by default).
-    Operands may be transposed; they are copied only if neither of the last two axes is contiguous.
+    a by default). Operands may be transposed; they are copied only if cuBLAS cannot read them in
+    place.
     """
     if a.dtype != b.dtype:
         raise TypeError(f"a product of {a.dtype} and {b.dtype}: both must have one dtype")

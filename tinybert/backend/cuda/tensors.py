@@ -22,7 +22,8 @@ def adam_steps(
     params: list[Array], grads: list[Array], means: list[Array], squares: list[Array],
     steps: list[int], **options: Any,
 ) -> None:  # fmt: skip
-    """Update all tensors of a dtype by one kernel."""
+    """Update all tensors of a dtype by one kernel, which reads gradients in the same dtype."""
+    grads = [contiguous(grad, p.dtype) for grad, p in zip(grads, params, strict=True)]
     lr, beta1, beta2, eps, weight_decay, decoupled = (options[name] for name in _OPTIONS)
     keep = 1 - lr * weight_decay if decoupled else 1.0
     decay = 0.0 if decoupled else weight_decay

@@ -52,8 +52,15 @@ def calibrate(
 
     Everything is measured in each of `REPEATS` rounds, so that all parts meet the same load of the
     machine; the shortest time counts.
+
+    Raises ValueError for a number of ranks that no grid of `MEASURED` has.
     """
     single, jobs, own = Job(precision="float32"), list(_jobs(world.size)), alone()
+    if not jobs:
+        raise ValueError(
+            f"--calibrate cannot divide its small model among {world.size} ranks; start 1, 2, 4, "
+            "8, 16, 32, 64 or 128 with mpiexec -n RANKS"
+        )
     measures: list[Callable[[], float]] = [_product(world)]
     measures += [_message(world, size) for size in MESSAGES]
     measures += [
