@@ -131,6 +131,8 @@ def test_what_has_no_gradient() -> None:
         grad(lambda x: x.sum())(np.ones(2, int))
     with pytest.raises(TypeError, match=r"one number, got shape \(2,\)"):
         grad(lambda x: x)(np.ones(2))
+    with pytest.raises(TypeError, match=r"must return a pair \(number, aux\)"):
+        grad(lambda x: x.sum(), has_aux=True)(np.ones(2))
     with pytest.raises(ValueError, match="argnums 1 is not among 1"):
         grad(lambda x: x, argnums=1)(np.ones(2))
 
@@ -276,11 +278,20 @@ def test_jit_of_gradients() -> None:
     assert value.item() > 0
     assert len(tree_leaves(gradients)) == len(params)
 
+    def changes_mode(p: Any) -> Any:
+        model.train()
+        return functional_call(model, p, IDS, labels=IDS).loss
+
+    with pytest.raises(ValueError, match="it changes BertForMaskedLM"):
+        jit(grad(changes_mode))(params)
+
 
 def test_jit_of_flax_models() -> None:
     model = tinybert.FlaxBertModel(bert().config)
     assert (jit(model)(IDS)[0].numpy() == model(IDS)[0].numpy()).all()
     jit(lambda params: model(IDS, params=params)[0])(model.params)
+    kind = type(model)  # a class is not a module
+    jit(lambda ids: kind(model.config)(ids)[0])(IDS)
 
     def changes_parameters(ids: Any) -> Any:
         model.params = tree_map(lambda leaf: leaf * 2, model.params)

@@ -57,6 +57,8 @@ def value_and_grad(
                 result = fun(*arguments, **kwargs)
         finally:
             _outer.leaves = before
+        if has_aux and not (isinstance(result, tuple) and len(result) == 2):
+            raise TypeError("has_aux=True: the function must return a pair (number, aux)")
         value, aux = result if has_aux else (result, None)
         value = as_tensor(value)
         if value.size != 1:

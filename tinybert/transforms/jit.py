@@ -89,14 +89,20 @@ def _shape(leaf: Any) -> Any:
 
 
 def _modules(fun: Any) -> Iterator[Any]:
-    """Return the modules that a function refers to: itself, its object, closure and globals."""
+    """Return the modules that a function refers to: itself, its object, closure and globals; and
+    those of the function that a transformation was applied to.
+    """
+    if hasattr(fun, "__wrapped__"):
+        yield from _modules(fun.__wrapped__)
     seen = [fun, getattr(fun, "__self__", None), *(getattr(fun, "__defaults__", None) or ())]
     for cell in getattr(fun, "__closure__", None) or ():
         seen.extend([cell.cell_contents] if cell != type(cell)() else [])
     code = getattr(fun, "__code__", None)
     if code is not None:
         seen.extend(fun.__globals__[name] for name in code.co_names if name in fun.__globals__)
-    return (value for value in seen if hasattr(value, "named_state"))
+    for value in seen:
+        if hasattr(value, "named_state") and not isinstance(value, type):
+            yield value
 
 
 def _state(module: Any) -> Any:

@@ -62,8 +62,8 @@ def _over(tree: Any, axes: Any, function: Callable[[Any, int], Any]) -> Any:
         return {key: _over(part, axes[key], function) for key, part in tree.items()}
     if isinstance(axes, (tuple, list)):
         if not isinstance(tree, (tuple, list)) or len(tree) != len(axes):
-            found = len(tree) if isinstance(tree, (tuple, list)) else type(tree).__name__
-            raise ValueError(f"in_axes has {len(axes)} members for an argument with {found}")
+            count = len(tree) if isinstance(tree, (tuple, list)) else type(tree).__name__
+            raise ValueError(f"in_axes has {len(axes)} members for an argument with {count}")
         parts = zip(tree, axes, strict=True)
         return type(tree)([_over(part, axis, function) for part, axis in parts])
     return tree_map(lambda leaf: function(leaf, axes), tree)
