@@ -72,8 +72,8 @@ def test_commands_print_what_is_shown(
 
 
 # What this test does not run: `.ci/run` installs and tests, and `watch` waits for changes of a file
-# (tests/cli/test_exercises.py).
-ELSEWHERE = re.compile(r"^pip install|^tinybert exercises watch$")
+# (tests/cli/test_exercises.py), and jobs of several ranks (tests/parallel/test_mpi.py).
+ELSEWHERE = re.compile(r"^pip install|^tinybert exercises watch$|^mpiexec ")
 ROWS = "text,label\nWhat a film!,good\nI slept.,bad\nBrilliant.,good\nToo long.,bad\n"
 
 
