@@ -36,7 +36,9 @@ EXAMPLE = """\
   embedded (BertModel) -> embedded-onnx/model.onnx, 84.9 MB, opset 17
     inputs   input_ids, attention_mask, token_type_ids
     outputs  last_hidden_state
-    copied   config.json, 1_Pooling/config.json, modules.json, ...
+    copied   config.json, 1_Pooling/config.json, modules.json,
+             sentence_bert_config.json, special_tokens_map.json,
+             tokenizer_config.json, vocab.txt
   $ tinybert export embedded scores/model.onnx --class BertForMaskedLM"""
 
 
