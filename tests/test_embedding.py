@@ -90,6 +90,7 @@ def test_the_sentences_are_varied(minilm: Path) -> None:
     assert max(lengths) > 512
 
 
+@pytest.mark.slow
 def test_features_of_200_ragged_sentences(embedder: SentenceEmbedder, expected) -> None:
     assert sum(len(rows) for rows, _, _ in expected) == 200
     for rows, features, mask in expected:

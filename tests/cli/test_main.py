@@ -113,7 +113,7 @@ def test_a_stream_that_is_closed_from_the_start(minilm, words: str, code: int, e
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 @pytest.mark.parametrize("words", ["", "--help", "--version", "embed --help", "inspect minilm"])
-@pytest.mark.parametrize("buffered", ["", "-u"])
+@pytest.mark.parametrize("buffered", ["", pytest.param("-u", marks=pytest.mark.slow)])
 def test_what_cannot_be_printed_is_an_error(minilm, words: str, buffered: str, monkeypatch) -> None:
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     script = f'"{sys.executable}" {buffered} -m tinybert {words} >/dev/full'

@@ -91,7 +91,10 @@ def test_a_page_of_attention(
     assert len(Scripts(path.read_text("utf-8")).index["attention"]) == 2
 
 
-@pytest.mark.parametrize("ending", SIGNATURES)
+@pytest.mark.parametrize(
+    "ending",
+    [pytest.param(e, marks=[pytest.mark.slow] * (e != "png")) for e in SIGNATURES],
+)
 def test_one_head_and_one_layer(
     tinybert: Any, tmp_path: Path, drawn: list[np.ndarray], ending: str
 ) -> None:

@@ -48,7 +48,14 @@ def saved(model_folder, tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("what", ["staircase", "attention", "gradients", "5"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "staircase",
+        "gradients",
+        *(pytest.param(w, marks=pytest.mark.slow) for w in ("attention", "5")),
+    ],
+)
 def test_pictures(tinybert, saved, tmp_path: Path, what: str) -> None:
     """As SVG, with text as text, and as PNG."""
     png, svg = tmp_path / "p.png", tmp_path / "p.svg"

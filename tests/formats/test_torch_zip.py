@@ -393,13 +393,13 @@ def damage_often(form, path, seeds):
 
 @pytest.mark.parametrize("form", HONEST)
 def test_damaged_files_load_the_same_or_are_refused(form, path):
-    damage_often(form, path, range(250))
+    damage_often(form, path, range(120))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", HONEST)
 def test_files_damaged_many_thousand_times(form, path):
-    damage_often(form, path, range(400, 5_000))
+    damage_often(form, path, range(120, 5_000))
 
 
 @pytest.mark.parametrize("seed", range(20))

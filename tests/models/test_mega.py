@@ -36,7 +36,9 @@ CLASSES = (
 SEEDS = range(40)
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize(
+    "part", [0, 1, *(pytest.param(part, marks=pytest.mark.slow) for part in (2, 3))]
+)
 @pytest.mark.parametrize("name", CLASSES)
 @pytest.mark.filterwarnings("ignore:all .* are ignored")
 def test_outputs_losses_and_gradients_agree(name: str, part: int) -> None:

@@ -88,7 +88,13 @@ def grouped(params: dict[str, Any], groups: bool) -> list[Any]:
     return [{"params": params["weight"], "lr": 0.004, "weight_decay": 0.07}, {"params": rest}]
 
 
-@pytest.mark.parametrize("groups", [False, True], ids=["one group", "two groups"])
+@pytest.mark.parametrize(
+    "groups",
+    [
+        pytest.param(False, id="one group", marks=pytest.mark.slow),
+        pytest.param(True, id="two groups"),
+    ],
+)
 @pytest.mark.parametrize("case", CASES)
 def test_thousand_steps_equal_torch(case: str, groups: bool) -> None:
     kind, options = CASES[case]
