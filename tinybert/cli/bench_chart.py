@@ -15,7 +15,9 @@ def save_ratios(path: Path, results: Sequence[Result], machine: str) -> None:
     """Draw our figure divided by that of the other library; to the left of 1 tinybert needs less.
 
     Each bar ends at the median of the rounds, and a line covers their range. Results that disagree
-    have no bar. machine: the title.
+    have no bar.
+
+    machine: processor, threads and version of torch, the title of the chart.
     """
     drawn = [result for result in results if result.agrees][::-1]
     with new_figure(path, 7.5, 1.2 + 0.27 * len(drawn), "constrained") as figure:

@@ -70,7 +70,7 @@ class OnnxFile(TensorReader):
         except ValueError as error:
             raise CheckpointError(self.path, str(error)) from None
         if not found:
-            raise CheckpointError(self.path, "has no weights with names")
+            raise CheckpointError(self.path, "has no named weights")
         self._named = {name: Weight(stored, self._info(stored)) for name, stored in found.items()}
 
     def _info(self, stored: Stored) -> TensorInfo:
