@@ -115,14 +115,14 @@ def test_every_file_has_a_floor() -> None:
     assert not homeless, f"say in FLOORS where these belong: {sorted(homeless)}"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_import_runs_upward(module: str) -> None:
-    here = floor_of(module)
-    for target in graph()[module]:
-        there = floor_of(target)
-        assert there == here or LEVEL[there] < LEVEL[here], f"{module} imports {target}"
-        if here in ALONE:
-            assert there in {here, *ALONE[here]}, f"{module} must not depend on {target}"
+@pytest.mark.parametrize("here", sorted({floor_of(module) for module in MODULES}))
+def test_no_import_runs_upward(here: str) -> None:
+    for module in (module for module in MODULES if floor_of(module) == here):
+        for target in graph()[module]:
+            there = floor_of(target)
+            assert there == here or LEVEL[there] < LEVEL[here], f"{module} imports {target}"
+            if here in ALONE:
+                assert there in {here, *ALONE[here]}, f"{module} must not depend on {target}"
 
 
 def test_no_two_files_import_each_other() -> None:
@@ -143,7 +143,8 @@ def test_cupy_is_imported_in_one_folder() -> None:
     where = {
         name
         for name, path in MODULES.items()
-        if {"cupy", "cupyx"} & {target.partition(".")[0] for target in imports(path)}
+        if "cupy" in path.read_text("utf-8")
+        and {"cupy", "cupyx"} & {target.partition(".")[0] for target in imports(path)}
     }
     assert where
     assert all(name.startswith("tinybert.backend.cuda.") for name in where)
