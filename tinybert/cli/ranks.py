@@ -71,6 +71,8 @@ def on_ranks(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Nam
                 f"(to install: {mpi.INSTALL})"
             )
         world = mpi.world()
+        if str(getattr(args, "device", "")).startswith("cuda"):
+            mpi.choose_gpu(world)
         if not any(sizes.values()):
             sizes["data"] = world.size
         if world.rank:
