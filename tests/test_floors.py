@@ -195,10 +195,11 @@ def probe() -> tuple[float, list[str]]:
 
 
 def test_import_is_light() -> None:
-    """It loads nothing foreign, and takes a few times as long as the import of NumPy (2 to 4)."""
+    """It loads nothing foreign, and takes less time than the import of NumPy (0.4 to 0.9 of it; 3
+    where Python may not keep the compiled files)."""
     probes = [probe() for _ in range(5)]
     assert {*probes[0][1]} <= {"tinybert", "regex"}
-    assert min(ratio for ratio, _ in probes) < 6
+    assert min(ratio for ratio, _ in probes) < 4
 
 
 def test_the_front_page_shows_what_is_public() -> None:

@@ -139,9 +139,11 @@ class Function:
         parents: list[Any] = []
         self._shapes: list[Any] = []
         for value, needed, array in zip(inputs, self.needs_input_grad, arrays, strict=True):
-            leaf = value if needed else None
-            is_leaf = leaf is None or leaf.grad_fn is None
-            parents.append(leaf if is_leaf else (value.grad_fn, value._output_index))
+            if not needed:
+                parents.append(None)
+            else:
+                above = value.grad_fn  # None for a leaf
+                parents.append(value if above is None else (above, value._output_index))
             self._shapes.append(array.shape if isinstance(value, Tensor) else None)
         self.parents = tuple(parents)
         made = []
@@ -218,7 +220,6 @@ def _is_half(arrays: list[Any], half_on: str) -> bool:
 
 def owner_of(array: Array) -> Any:
     """Return the object that owns the memory of `array`; views of one array share it."""
-    base = getattr(array, "base", None)
-    while base is not None:
-        array, base = base, getattr(base, "base", None)
+    while (base := getattr(array, "base", None)) is not None:
+        array = base
     return array
