@@ -22,11 +22,13 @@ from os import environ as _environ
 from typing import Any as _Any
 
 from tinybert import interruption as _interruption  # before the imports that take time
+from tinybert import processors as _processors
 
 # After a product OpenBLAS's threads spin, waiting for the next one, on the cores that our kernels
-# need in between. This lets them sleep at once (2^8 cycles). It takes effect if NumPy was
+# need in between. This lets them sleep at once (2^8 cycles). Both settings take effect if NumPy was
 # not imported before; a value set by the user is kept.
 _environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "8")
+_processors.limit_threads(_environ)
 
 from tinybert import formats, functional, nn, optim, search, training
 from tinybert.autograd import (
