@@ -25,11 +25,13 @@ from importlib.util import find_spec as _find_spec
 from os import environ as _environ
 
 from tinybert import interruption as _interruption  # before the imports that take time
+from tinybert import processors as _processors
 
 # After a product OpenBLAS's threads spin, waiting for the next one, on the cores that our kernels
-# need in between. This lets them sleep at once (2^8 cycles). It takes effect if NumPy was
+# need in between. This lets them sleep at once (2^8 cycles). Both settings take effect if NumPy was
 # not imported before; a value set by the user is kept.
 _environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "8")
+_processors.limit_threads(_environ)
 
 from tinybert import formats, functional, log, nn, optim
 from tinybert.autograd import (

@@ -21,13 +21,8 @@ import numpy as np
 from tinybert.backend import Array, backend_of, device_of, to_device, to_host
 from tinybert.parallel.communicator import Communicator, Request
 
+FAILED = 2  # the exit code of an error, as of every command
 INSTALL = 'pip install "tinybert[mpi]" mpich'
-_LAUNCHED = "PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"
-
-
-def is_launched() -> bool:
-    """Return whether this process was started by `mpiexec`; mpi4py is not imported."""
-    return any(name in os.environ for name in _LAUNCHED)
 
 
 def world() -> MPI:
@@ -86,8 +81,9 @@ class MPI(Communicator):
         return array
 
     def abort(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
-        self._comm.Abort(1)
+        print(message, file=sys.__stderr__, flush=True)
+        self._comm.Abort(FAILED)
+        os._exit(FAILED)  # Abort may return before the launcher ends this process
 
     def _gpus(self, array: Array) -> Any:
         """Return the `Collectives` of the group's GPUs if `array` is on one and they have NCCL."""
