@@ -19,6 +19,15 @@ def _bert(kind, **options):
     return lambda: kind(kind.config_class(**{**BERT, **options}))
 
 
+def _nemotron(groups):
+    return tinybert.NemotronForCausalLM(
+        tinybert.NemotronConfig(
+            **SIZES, intermediate_size=24, num_key_value_heads=groups, attention_dropout=0.1,
+            mlp_bias=True, attention_bias=True, partial_rotary_factor=1.0,
+        )
+    )  # fmt: skip
+
+
 MODELS = {
     "bert-mlm": _bert(tinybert.BertForMaskedLM),
     "bert-relative": _bert(
@@ -28,12 +37,8 @@ MODELS = {
     "megatron-causal": _bert(tinybert.MegatronBertForCausalLM, is_decoder=True),
     "megatron-classes": _bert(tinybert.MegatronBertForSequenceClassification, num_labels=3),
     "megatron-untied": _bert(tinybert.MegatronBertForMaskedLM, tie_word_embeddings=False),
-    "nemotron": lambda: tinybert.NemotronForCausalLM(
-        tinybert.NemotronConfig(
-            **SIZES, intermediate_size=24, num_key_value_heads=4, attention_dropout=0.1,
-            mlp_bias=True, attention_bias=True, partial_rotary_factor=1.0,
-        )
-    ),
+    "nemotron": lambda: _nemotron(4),
+    "nemotron-one-key": lambda: _nemotron(1),
 }  # fmt: skip
 
 MODELS_OF_ONE_TEST = {
