@@ -12,6 +12,8 @@ keeps its share:
                                     sequence parallelism the rank's tokens of them
     attention weights (B, H, T, T)  the rank's heads of them
 
+With chunks over ranks, the rank's tokens of hidden states, and its chunks of arrays (B, C, ...).
+
 So a grid of any shape, and one process, drop the same elements. (Megatron-LM has one stream for
 what ranks share and one for what they do not, which gives other masks on other grids.)
 
@@ -45,7 +47,8 @@ class Stream:
     """
 
     def __init__(self, key: tuple[int, int, int], grid: Grid, device: str) -> None:
-        self.key, self.device, self.tensor = key, device, (grid.tensor.rank, grid.tensor.size)
+        group = grid.tensor if grid.chunks.size == 1 else grid.chunks
+        self.key, self.device, self.share = key, device, (group.rank, group.size)
         self.start(0, False)
 
     def start(self, part: int, sequence: bool) -> None:
@@ -56,26 +59,26 @@ class Stream:
     def random(self, shape: tuple[int, ...], dtype: Any = "float64") -> Any:
         """Return this rank's share of uniform numbers, of the shape of the share."""
         if len(shape) == 4:
-            return Share(self.new, self.tensor, HEADS).random(shape, dtype)
+            return Share(self.new, self.share, HEADS).random(shape, dtype)
         if len(shape) == 3 and self.sequence:
-            return Share(self.new, self.tensor, TOKENS).random(shape, dtype)
+            return Share(self.new, self.share, TOKENS).random(shape, dtype)
         return self.new.random(shape, dtype=dtype)
 
     def integers(self, high: int) -> SharedSeed:
         """Return a seed below `high`, whose generators draw this rank's heads."""
         seed = SharedSeed(self.new.integers(high))
-        seed.tensor = self.tensor
+        seed.share = self.share
         return seed
 
 
 class SharedSeed(int):
     """A seed from which each rank draws the numbers of its attention heads."""
 
-    tensor: tuple[int, int]
+    share: tuple[int, int]
 
     def shared(self, new: Any) -> Share:
         """Return the rank's share of a generator made from this seed."""
-        return Share(new, self.tensor, HEADS)
+        return Share(new, self.share, HEADS)
 
 
 class Share:
