@@ -5,7 +5,7 @@ import pytest
 
 import tinybert
 from tests.parallel import test_training
-from tests.parallel.models import MODELS_BY_DATA, V, make_model, on_grid
+from tests.parallel.models import MODELS_OF_ONE_TEST, V, make_model, on_grid
 from tests.parallel.test_training import check_equal
 from tinybert.optim import SGD, Lamb
 from tinybert.parallel import chunks
@@ -59,7 +59,7 @@ def batch(name, rows=2, seed=0, length=T):
 def toys(monkeypatch):
     monkeypatch.setattr(test_training, "make_batch", batch)
     for name, make in KINDS.items():
-        monkeypatch.setitem(MODELS_BY_DATA, name, make)
+        monkeypatch.setitem(MODELS_OF_ONE_TEST, name, make)
 
 
 @pytest.mark.parametrize(
