@@ -12,6 +12,8 @@ keeps its share:
                                     sequence parallelism the rank's tokens of them
     attention weights (B, H, T, T)  the rank's heads of them
 
+With chunks over ranks, the rank's tokens of hidden states, and its chunks of arrays (B, C, ...).
+
 So a grid of any shape, and one process, drop the same elements. (Megatron-LM has one stream for
 what ranks share and one for what they do not, which gives other masks on other grids.) A GPU's
 kernels draw each element by its position; they are told which share of the whole theirs is.
@@ -29,7 +31,7 @@ from tinybert.backend import drawing_from, generator, parse_device
 from tinybert.parallel.grid import Grid
 
 # The axis that ranks divide: heads of attention weights (B, H, Tq, Tk), also in groups
-# (B, G, R, Tq, Tk), or tokens of hidden states (B, T, D).
+# (B, G, R, Tq, Tk), or tokens of hidden states (B, T, D), or chunks (B, C, ...).
 AXIS = 1
 
 
@@ -43,7 +45,8 @@ class Stream:
     """
 
     def __init__(self, key: tuple[int, int, int], grid: Grid, device: str) -> None:
-        self.key, self.device, self.tensor = key, device, (grid.tensor.rank, grid.tensor.size)
+        group = grid.tensor if grid.chunks.size == 1 else grid.chunks
+        self.key, self.device, self.group = key, device, (group.rank, group.size)
         self.start(0, False)
 
     def start(self, part: int, sequence: bool) -> None:
@@ -57,7 +60,7 @@ class Stream:
 
     def share(self, axes: int) -> tuple[int, int]:
         """Return which part of how many the rank has of an array of so many axes."""
-        return self.tensor if axes > 3 or (axes == 3 and self.sequence) else (0, 1)
+        return self.group if axes > 3 or (axes == 3 and self.sequence) else (0, 1)
 
     def integers(self, high: int) -> SharedSeed:
         """Return a seed below `high`, whose generators draw this rank's share."""
@@ -72,7 +75,7 @@ class SharedSeed(int):
     share: Callable[[int], tuple[int, int]]  # of the stream
 
     def shared(self, new: Any) -> Share:
-        """Return the rank's share, its attention heads, of a generator made from this seed."""
+        """Return the rank's share, its heads or chunks, of a generator made from this seed."""
         return Share(new, self.share(5))
 
 
