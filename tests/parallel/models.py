@@ -36,7 +36,8 @@ MODELS = {
     ),
 }  # fmt: skip
 
-MODELS_BY_DATA = {
+MODELS_OF_ONE_TEST = {
+    "bert-causal": _bert(tinybert.BertLMHeadModel, is_decoder=True),
     "mega": lambda: tinybert.MegaForMaskedLM(
         tinybert.MegaConfig(
             vocab_size=V, hidden_size=16, num_hidden_layers=2, intermediate_size=24,
@@ -50,11 +51,16 @@ MODELS_BY_DATA = {
 def make_model(name):
     """Return a model in float64, the same every time."""
     with tinybert.set_default_dtype("float64"), tinybert.manual_seed(3):
-        model = (MODELS | MODELS_BY_DATA)[name]()
-    for number, parameter in enumerate(model.parameters()):  # nothing is 0, so nothing is hidden
+        model = (MODELS | MODELS_OF_ONE_TEST)[name]()
+    return fill(model).train()
+
+
+def fill(model):
+    """Add random numbers to all parameters, and return the model: nothing is 0, so hidden."""
+    for number, parameter in enumerate(model.parameters()):
         rng = np.random.default_rng(number)
         parameter.data[...] += rng.normal(size=parameter.shape) * 0.1
-    return model.train()
+    return model
 
 
 def make_batch(name, rows=4, seed=0):
