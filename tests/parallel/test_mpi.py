@@ -117,6 +117,23 @@ def test_pretrain_reports_once_and_an_error_ends_all(corpus, tmp_path):
 
 @needs_mpi
 @pytest.mark.slow
+def test_each_error_is_reported_once_and_ends_the_job(corpus):
+    for arguments, words in (
+        (["--bogus"], "tinybert: unrecognized arguments: --bogus"),
+        (["--file", corpus / "missing.txt"], "tinybert embed: "),
+        (["a", "--output", "x.txt"], "--output must end in .npy, .npz"),
+    ):
+        code, output = finish(start(4, "tinybert", "embed", *arguments))
+        assert (code, output.count(words), output.count("tinybert")) == (2, 1, 1), output
+    code, output = finish(start(4, "tests.parallel.mpi_job", "fail"))
+    assert (code, output.count("job: rank 2 of 4: the disk is full")) == (2, 1), output
+    assert "Traceback" not in output
+    code, output = finish(start(4, "tests.parallel.mpi_job", "bug"))
+    assert (code, output.count("job: rank 2 of 4: 'a bug'"), output.count("Traceback")) == (2, 1, 1)
+
+
+@needs_mpi
+@pytest.mark.slow
 def test_embed_divides_the_texts(corpus, tmp_path):
     texts = (corpus / "text.txt").read_text().splitlines()[:7]
     (tmp_path / "texts.txt").write_text("\n".join(texts))

@@ -8,6 +8,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,10 @@ import numpy as np
 
 from tinybert.checks import check_integer
 from tinybert.cli.command import USER_ERRORS
+from tinybert.cli.errors import error_line
+from tinybert.cli.launch import launched_rank
 from tinybert.parallel import mpi
+from tinybert.parallel.communicator import Communicator
 from tinybert.parallel.grid import Grid, span
 from tinybert.parallel.trainer import ParallelTrainer
 from tinybert.training import Trainer, TrainingConfig
@@ -44,50 +49,75 @@ def add_rank_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def on_ranks(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+def on_ranks(
+    run: Callable[[argparse.Namespace], int], whole: str = "data"
+) -> Callable[[argparse.Namespace], int]:
     """Return the `run` of a command that also works on several ranks.
 
     Rank 0 reports; the others print nothing. An error on one rank ends all with its message.
+
+    whole: what all ranks are if the command line does not say, one of `SIZES`.
     """
 
     def run_rank(args: argparse.Namespace) -> int:
-        args.grid = None
-        sizes = {name: getattr(args, name, None) for name in SIZES}
-        for name, size in sizes.items():
-            check_integer(f"--{name}", size, 1, optional=True)
-        ranks = 1
-        for size in sizes.values():
-            ranks *= size or 1
-        if not mpi.is_launched():
-            if ranks == 1:
-                for name in ("zero", "sequence_parallel"):
-                    if getattr(args, name, False):
-                        flag = "--" + name.replace("_", "-")
-                        raise ValueError(f"{flag} needs several ranks: start it with mpiexec")
-                return run(args)
-            flags = " ".join(f"--{name} {size}" for name, size in sizes.items() if size)
-            raise ValueError(
-                f"{flags} needs {ranks} ranks: start it with mpiexec -n {ranks} tinybert ... "
-                f"(to install: {mpi.INSTALL})"
-            )
-        world = mpi.world()
-        if not any(sizes.values()):
-            sizes["data"] = world.size
-        if world.rank:
+        args.grid, rank = None, launched_rank()
+        if rank:
             sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the end)
+        sizes = _sizes(args)
+        if rank is None:
+            return run(args)
+        world = mpi.world()
+        if str(getattr(args, "device", "")).startswith("cuda"):
+            mpi.choose_gpu(world)
+        if not any(sizes.values()):
+            sizes[whole] = world.size
         try:
             args.grid = Grid(**{name: size or 1 for name, size in sizes.items()}, world=world)
             return run(args)
         except BaseException as error:
-            # An error of all ranks, such as a wrong argument, is reported by rank 0 alone.
-            time.sleep(2 if world.rank else 0)
-            if not isinstance(error, (*USER_ERRORS, KeyboardInterrupt)):
-                traceback.print_exc(file=sys.__stderr__)
-            where = f"rank {world.rank} of {world.size}: " if world.rank else ""
-            world.abort(f"tinybert: {where}{str(error) or type(error).__name__}")
+            _end_all(error, args, world)
             raise
 
     return run_rank
+
+
+def _sizes(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the sizes of the grid that the command line names.
+
+    Raises ValueError for those that need several ranks, if `mpiexec` has not started this process.
+    """
+    sizes = {name: getattr(args, name, None) for name in SIZES}
+    for name, size in sizes.items():
+        check_integer(f"--{name}", size, 1, optional=True)
+    if launched_rank() is not None:
+        return sizes
+    ranks = prod(size or 1 for size in sizes.values())
+    if ranks > 1:
+        flags = " ".join(f"--{name} {size}" for name, size in sizes.items() if size)
+        raise ValueError(
+            f"{flags} needs {ranks} ranks: start it with mpiexec -n {ranks} tinybert ... "
+            f"(to install: {mpi.INSTALL})"
+        )
+    for name in ("zero", "sequence_parallel"):
+        if getattr(args, name, False):
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag} needs several ranks: start it with mpiexec")
+    return sizes
+
+
+def _end_all(error: BaseException, args: argparse.Namespace, world: Communicator) -> None:
+    """Report an error once, and end all ranks.
+
+    An error of all ranks, such as a missing file, is reported by rank 0. The others wait, each
+    longer than the one before, so that the first to report ends those that still wait.
+    """
+    time.sleep(2 + min(world.rank, 50) / 10 if world.rank else 0)
+    if not isinstance(error, (*USER_ERRORS, KeyboardInterrupt)):
+        traceback.print_exception(error, file=sys.__stderr__)
+    with suppress(OSError):  # a full disk, or a closed pipe
+        sys.stdout.flush()
+    where = f"rank {world.rank} of {world.size}: " if world.rank else ""
+    world.abort(error_line(error, args, where))
 
 
 def is_first(args: argparse.Namespace) -> bool:
