@@ -83,6 +83,23 @@ def make_batch(name, rows=4, seed=0):
     return batch
 
 
+class Endless:
+    """Batches of toy data, a function of the position alone."""
+
+    def __init__(self, name):
+        self.name, self.position = name, 0
+
+    def __next__(self):
+        self.position += 1
+        return make_batch(self.name, 2, seed=self.position)
+
+    def state_dict(self):
+        return {"position": self.position}
+
+    def load_state_dict(self, state):
+        self.position = state["position"]
+
+
 def on_grid(model, job, timeout=60.0, **sizes):
     """Return the results of `job(model, grid)` on every rank of a grid, each with its own model."""
     ranks = int(np.prod(list(sizes.values()))) if sizes else 1
