@@ -123,6 +123,14 @@ def is_first(args: argparse.Namespace) -> bool:
     return args.grid is None or args.grid.world.rank == 0
 
 
+def grid_of(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the grid of a run and its options, for run.json; None without MPI."""
+    if args.grid is None:
+        return None
+    options = ("sequence_parallel", "schedule_of_stages", "zero")
+    return {**args.grid.sizes, **{name: getattr(args, name) for name in options}}
+
+
 def from_first(args: argparse.Namespace, make: Callable[[], Any]) -> Any:
     """Return what `make()` returns on rank 0, the only one that calls it: it alone has the standard
     input.

@@ -70,7 +70,7 @@ def parallelize(model: PreTrainedModel, grid: Grid, sequence: bool = False) -> P
         model: the full model, the same on every rank.
         grid: tensor and pipeline divide the model.
         sequence: divide the tokens between the blocks among the tensor-parallel ranks. Activations
-            then need less memory; the number of tokens must be a multiple of the ranks.
+            then need less memory.
 
     Raises ValueError if the ranks have different weights, if the model cannot be divided among so
     many ranks, and for a model that is divided already.
@@ -181,7 +181,8 @@ def _start_streams(part: Part) -> None:
     device, layers = part.model.device, list(base.stack._modules.items())
 
     def starts(number: int, sequence: bool) -> Any:
-        return lambda module, *args: start_part(device, number, sequence)
+        group = part.grid.tensor
+        return lambda module, *args: start_part(device, number, group.tokens if sequence else None)
 
     embeddings.register_forward_pre_hook(starts(0, False))
     for name, layer in layers:

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tinybert.backend import drawing_from, generator, parse_device
+from tinybert.backend import array_module, drawing_from, generator, parse_device
 from tinybert.parallel.grid import Grid
 
 HEADS = 1  # the axis of attention weights (B, H, Tq, Tk), also in groups (B, G, R, Tq, Tk)
@@ -46,19 +46,19 @@ class Stream:
 
     def __init__(self, key: tuple[int, int, int], grid: Grid, device: str) -> None:
         self.key, self.device, self.tensor = key, device, (grid.tensor.rank, grid.tensor.size)
-        self.start(0, False)
+        self.start(0)
 
-    def start(self, part: int, sequence: bool) -> None:
-        """Start the stream of a part; with `sequence` its tokens are divided among the ranks."""
+    def start(self, part: int, tokens: int | None = None) -> None:
+        """Start the stream of a part; with `tokens` the ranks divide so many."""
         self.new = parse_device(self.device)[0].new_generator((*self.key, part))
-        self.sequence = sequence
+        self.tokens = tokens
 
     def random(self, shape: tuple[int, ...], dtype: Any = "float64") -> Any:
         """Return this rank's share of uniform numbers, of the shape of the share."""
         if len(shape) == 4:
             return Share(self.new, self.tensor, HEADS).random(shape, dtype)
-        if len(shape) == 3 and self.sequence:
-            return Share(self.new, self.tensor, TOKENS).random(shape, dtype)
+        if len(shape) == 3 and self.tokens is not None:
+            return Share(self.new, self.tensor, TOKENS, self.tokens).random(shape, dtype)
         return self.new.random(shape, dtype=dtype)
 
     def integers(self, high: int) -> SharedSeed:
@@ -85,15 +85,22 @@ class Share:
         new: the generator that all ranks have.
         part: the number of the part, and of how many equal parts.
         axis: that the parts divide.
+        total: the numbers along the axis, if they are not a multiple of the parts.
     """
 
-    def __init__(self, new: Any, part: tuple[int, int], axis: int) -> None:
-        self.new, self.part, self.axis = new, part, axis
+    def __init__(
+        self, new: Any, part: tuple[int, int], axis: int, total: int | None = None
+    ) -> None:
+        self.new, self.part, self.axis, self.total = new, part, axis, total
 
     def random(self, shape: tuple[int, ...], dtype: Any = "float64") -> Any:
         """Return the rank's part, of this shape, of uniform numbers for all ranks."""
         (index, count), axis, own = self.part, self.axis, shape[self.axis]
-        whole = self.new.random((*shape[:axis], own * count, *shape[axis + 1 :]), dtype=dtype)
+        total = own * count if self.total is None else self.total
+        whole = self.new.random((*shape[:axis], total, *shape[axis + 1 :]), dtype=dtype)
+        if missing := own * count - total:  # for the zeros after the last token
+            ends = [(0, missing if i == axis else 0) for i in range(whole.ndim)]
+            whole = array_module(whole).pad(whole, ends)
         return whole[(slice(None),) * axis + (slice(index * own, (index + 1) * own),)]
 
 
@@ -106,9 +113,9 @@ def micro_batch(grid: Grid, seed: int, step: int, number: int, device: str) -> I
         yield
 
 
-def start_part(device: str, part: int, sequence: bool) -> None:
+def start_part(device: str, part: int, tokens: int | None = None) -> None:
     """Start the stream of a part of the model; nothing happens outside of `micro_batch`."""
     for name in {"cpu", device}:
         stream = generator(name)
         if isinstance(stream, Stream):
-            stream.start(part, sequence)
+            stream.start(part, tokens)
