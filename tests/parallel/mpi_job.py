@@ -23,6 +23,7 @@ GRIDS = [
     ("bert-mlm", {"pipeline": 2, "data": 2}, {"zero": True, "schedule": "gpipe"}),
     ("nemotron", {"tensor": 2, "data": 2}, {"zero": True, "bucket": 3000}),
     ("megatron-pretraining", {"pipeline": 4}, {}),
+    ("mega", {"data": 2, "chunks": 2}, {"zero": True}),
 ]
 
 

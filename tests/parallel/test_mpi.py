@@ -98,7 +98,7 @@ def test_an_epoch_reads_the_data_once_on_any_number_of_copies(copies, steps, eve
 @needs_mpi
 @pytest.mark.slow
 def test_training_on_mpi_equals_one_process():
-    assert finish(start(4, "tests.parallel.mpi_job")) == (0, "OK 4\n")
+    assert finish(start(4, "tests.parallel.mpi_job")) == (0, "OK 5\n")
 
 
 @needs_mpi
@@ -110,7 +110,7 @@ def test_pretrain_reports_once_and_an_error_ends_all(corpus, tmp_path):
     assert output.count("MegatronBertForMaskedLM with") == output.count("saved ") == 1
     run = json.loads((tmp_path / "grid" / "run.json").read_text())
     assert run["grid"] == {
-        "tensor": 2, "pipeline": 2, "data": 1,
+        "tensor": 2, "pipeline": 2, "data": 1, "chunks": 1,
         "sequence_parallel": False, "schedule_of_stages": "1f1b", "zero": False,
     }  # fmt: skip
     again = ("--config", tmp_path / "grid" / "run.json")
@@ -123,6 +123,27 @@ def test_pretrain_reports_once_and_an_error_ends_all(corpus, tmp_path):
     code, output = finish(start(4, *pretrain(corpus, tmp_path / "new", "--tensor", 3)))
     assert code != 0
     assert "start it with mpiexec -n 3" in output
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_pretrain_divides_the_chunks_of_a_text(corpus, tmp_path):
+    sizes = {"use_chunking": True, "chunk_size": 4, "shared_representation_size": 8}
+    options = [part for name, size in sizes.items() for part in ("--set", f"{name}={size}")]
+    options += ["--family", "mega", "--validation", corpus / "text.txt", "--evaluate-every", 20]
+    for ranks in (1, 4):
+        own = [*options, "--chunks", ranks]
+        code, output = finish(start(ranks, *pretrain(corpus, tmp_path / str(ranks), *own)))
+        assert code == 0, output
+        assert output.count("MegaForMaskedLM with") == output.count("saved ") == 1
+    expected = load_file(tmp_path / "1" / "model.safetensors")
+    found = load_file(tmp_path / "4" / "model.safetensors")
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-4, err_msg=name)
+    own = [*options, "--chunks", 3]
+    code, output = finish(start(3, *pretrain(corpus, tmp_path / "3", *own)))
+    assert code != 0
+    assert "--length must be a multiple of --chunks 3 * chunk_size 4 = 12, got 16" in output
 
 
 @needs_mpi

@@ -1,4 +1,4 @@
-"""Training commands on several ranks: --tensor, --pipeline, --data, and the launch by mpiexec."""
+"""Training commands on several ranks: --tensor, --pipeline, --data, --chunks, and the launch."""
 
 from __future__ import annotations
 
@@ -25,18 +25,22 @@ from tinybert.parallel.sentences import SharedEmbedder
 from tinybert.parallel.trainer import ParallelTrainer
 from tinybert.training import Trainer, TrainingConfig
 
-SIZES = "tensor", "pipeline", "data"
+SIZES = "tensor", "pipeline", "data", "chunks"
 
 
 def add_rank_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --tensor, --pipeline, --data, --sequence-parallel, --schedule and --zero."""
+    """Add --tensor, --pipeline, --data, --chunks, --sequence-parallel, --schedule and --zero."""
     ranks = parser.add_argument_group(
         "several ranks",
-        "started by mpiexec -n RANKS, with RANKS = T * P * D (default: D = RANKS)",
+        "started by mpiexec -n RANKS, with RANKS = T * P * D * C (default: D = RANKS)",
     )
     ranks.add_argument("--tensor", type=int, metavar="T", help="ranks that divide each layer")
     ranks.add_argument("--pipeline", type=int, metavar="P", help="stages of the layers")
     ranks.add_argument("--data", type=int, metavar="D", help="copies of the model")
+    ranks.add_argument(
+        "--chunks", type=int, metavar="C",
+        help="ranks that divide the tokens of each text (MEGA with use_chunking)",
+    )  # fmt: skip
     ranks.add_argument(
         "--sequence-parallel", action="store_true", help="the ranks of T divide the tokens too"
     )
@@ -45,7 +49,7 @@ def add_rank_arguments(parser: argparse.ArgumentParser) -> None:
         help="the order of micro-batches, --accumulation of them (default: 1f1b)",
     )  # fmt: skip
     ranks.add_argument(
-        "--zero", action="store_true", help="divide the optimizer's state among the D copies"
+        "--zero", action="store_true", help="divide the optimizer's state among D * C ranks"
     )
 
 
@@ -70,6 +74,8 @@ def on_ranks(
         if not any(sizes.values()):
             sizes[whole] = world.size
         try:
+            if str(getattr(args, "device", "")).startswith("cuda"):
+                mpi.choose_gpu(world)
             args.grid = Grid(**{name: size or 1 for name, size in sizes.items()}, world=world)
             return run(args)
         except BaseException as error:

@@ -124,8 +124,9 @@ def _print_notes(found: Found) -> None:
 
 
 def _table(found: Found, digits: int) -> list[str]:
+    """Return the lines of the table; + 0.0 makes 0 of -0."""
     rows = [
-        [str(rank), f"{hit.score:.{digits}f}", f"{hit.file}:{hit.line}"]
+        [str(rank), f"{round(hit.score, digits) + 0.0:.{digits}f}", f"{hit.file}:{hit.line}"]
         for rank, hit in enumerate(found.hits, 1)
     ]
     header = ["#", "score", "place", "text"]
@@ -140,7 +141,7 @@ def _as_json(args: argparse.Namespace, folder: str, found: Found) -> dict[str, A
     results = [
         {
             "rank": rank,
-            "score": round(hit.score, 6),
+            "score": round(hit.score, 6) + 0.0,
             "file": hit.file,
             "line": hit.line,
             "text": hit.text,
