@@ -71,11 +71,11 @@ def on_ranks(
         if rank is None:
             return run(args)
         world = mpi.world()
-        if str(getattr(args, "device", "")).startswith("cuda"):
-            mpi.choose_gpu(world)
         if not any(sizes.values()):
             sizes[whole] = world.size
         try:
+            if str(getattr(args, "device", "")).startswith("cuda"):
+                mpi.choose_gpu(world)
             args.grid = Grid(**{name: size or 1 for name, size in sizes.items()}, world=world)
             return run(args)
         except BaseException as error:
@@ -127,6 +127,14 @@ def _end_all(error: BaseException, args: argparse.Namespace, world: Communicator
 def is_first(args: argparse.Namespace) -> bool:
     """Whether this process reports: the only one, or rank 0."""
     return args.grid is None or args.grid.world.rank == 0
+
+
+def grid_of(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the grid of a run and its options, for run.json; None without MPI."""
+    if args.grid is None:
+        return None
+    options = ("sequence_parallel", "schedule_of_stages", "zero")
+    return {**args.grid.sizes, **{name: getattr(args, name) for name in options}}
 
 
 def from_first(args: argparse.Namespace, make: Callable[[], Any]) -> Any:
