@@ -21,6 +21,9 @@ from tinybert.autograd import get_default_device, get_default_dtype, is_grad_ena
 
 PLAIN = backend.is_plain()  # as the environment has it
 
+# Writing to the disk itself takes milliseconds a file, and only a power cut shows what it is for.
+_fsync, os.fsync = os.fsync, os.fstat  # which refuses a file that is closed, too
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
@@ -69,6 +72,12 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
         except backend.DeviceError as reason:
             pytest.skip(str(reason))
     yield request.param
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are written to the disk itself, as outside the tests."""
+    monkeypatch.setattr(os, "fsync", _fsync)
 
 
 @pytest.fixture(scope="session")

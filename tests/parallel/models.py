@@ -19,6 +19,15 @@ def _bert(kind, **options):
     return lambda: kind(kind.config_class(**{**BERT, **options}))
 
 
+def _nemotron(groups):
+    return tinybert.NemotronForCausalLM(
+        tinybert.NemotronConfig(
+            **SIZES, intermediate_size=24, num_key_value_heads=groups, attention_dropout=0.1,
+            mlp_bias=True, attention_bias=True, partial_rotary_factor=1.0,
+        )
+    )  # fmt: skip
+
+
 MODELS = {
     "bert-mlm": _bert(tinybert.BertForMaskedLM),
     "bert-relative": _bert(
@@ -28,12 +37,8 @@ MODELS = {
     "megatron-causal": _bert(tinybert.MegatronBertForCausalLM, is_decoder=True),
     "megatron-classes": _bert(tinybert.MegatronBertForSequenceClassification, num_labels=3),
     "megatron-untied": _bert(tinybert.MegatronBertForMaskedLM, tie_word_embeddings=False),
-    "nemotron": lambda: tinybert.NemotronForCausalLM(
-        tinybert.NemotronConfig(
-            **SIZES, intermediate_size=24, num_key_value_heads=4, attention_dropout=0.1,
-            mlp_bias=True, attention_bias=True, partial_rotary_factor=1.0,
-        )
-    ),
+    "nemotron": lambda: _nemotron(4),
+    "nemotron-one-key": lambda: _nemotron(1),
 }  # fmt: skip
 
 MODELS_OF_ONE_TEST = {
@@ -76,6 +81,23 @@ def make_batch(name, rows=4, seed=0):
         batch["next_sentence_label"] = rng.integers(0, 2, rows)
         batch["token_type_ids"] = (np.arange(T) > 3).astype(int)[None].repeat(rows, 0)
     return batch
+
+
+class Endless:
+    """Batches of toy data, a function of the position alone."""
+
+    def __init__(self, name):
+        self.name, self.position = name, 0
+
+    def __next__(self):
+        self.position += 1
+        return make_batch(self.name, 2, seed=self.position)
+
+    def state_dict(self):
+        return {"position": self.position}
+
+    def load_state_dict(self, state):
+        self.position = state["position"]
 
 
 def on_grid(model, job, timeout=60.0, **sizes):

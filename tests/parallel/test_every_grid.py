@@ -34,7 +34,7 @@ KINDS = [
     tinybert.BertForPreTraining, tinybert.MegatronBertForMaskedLM, tinybert.NemotronForCausalLM,
     tinybert.BertLMHeadModel, tinybert.MegatronBertForCausalLM, tinybert.NemotronForCausalLM,
 ]  # fmt: skip
-OPTIMIZERS = {"adamw": AdamW, "adam": Adam, "sgd": SGD}
+OPTIMIZERS = [AdamW, Adam, SGD]
 
 
 class Case:
@@ -46,17 +46,16 @@ class Case:
         ranks, stages, copies = self.grid.values()
         rng = self.rng = np.random.default_rng((number, DRAW))
         self.words = int(rng.integers(max(11, ranks), 30))
-        self.rows, self.tokens = (
-            int(rng.integers(1, 3)),
-            ranks * -(-int(rng.integers(4, 8)) // ranks),
-        )
+        self.rows = int(rng.integers(1, 3))
+        self.tokens = ranks * -(-int(rng.integers(4, 8)) // ranks)
         self.micro = copies * int(rng.integers(1, 3 if stages == 1 else 4))
-        self.sequence, self.options = bool(rng.integers(2)), {
+        self.sequence = bool(rng.integers(2))
+        self.options = {
             "schedule": str(rng.choice(list(SCHEDULES))),
             "zero": bool(rng.integers(2)),
             "bucket": int(rng.choice([1, 2000, 10**6])),
-        }  # fmt: skip
-        self.optimizer = OPTIMIZERS[rng.choice(list(OPTIMIZERS))]
+        }
+        self.optimizer = OPTIMIZERS[rng.integers(len(OPTIMIZERS))]
         self.recompute = bool(rng.integers(4) == 0)
 
     def model(self):
@@ -90,7 +89,7 @@ class Case:
         return fill(model).train()
 
     def batches(self, step):
-        """Return all micro-batches of a step."""
+        """Return all micro-batches of a step, of all data-parallel ranks."""
         return [self._batch(np.random.default_rng((step, i))) for i in range(self.micro)]
 
     def _batch(self, rng):

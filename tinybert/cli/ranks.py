@@ -7,21 +7,21 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tinybert.checks import check_integer
 from tinybert.cli.command import USER_ERRORS
 from tinybert.cli.errors import error_line
 from tinybert.cli.launch import launched_rank
+from tinybert.embedding import SentenceEmbedder
 from tinybert.parallel import mpi
 from tinybert.parallel.communicator import Communicator
-from tinybert.parallel.grid import Grid, span
+from tinybert.parallel.grid import Grid
+from tinybert.parallel.sentences import SharedEmbedder
 from tinybert.parallel.trainer import ParallelTrainer
 from tinybert.training import Trainer, TrainingConfig
 
@@ -132,14 +132,32 @@ def is_first(args: argparse.Namespace) -> bool:
     return args.grid is None or args.grid.world.rank == 0
 
 
-def shared(args: argparse.Namespace, items: Sequence[Any], compute: Callable[[Any], Any]) -> Any:
-    """Return `compute(items)`, an array with a row for each item; each rank computes a part."""
+def from_first(args: argparse.Namespace, make: Callable[[], Any]) -> Any:
+    """Return what `make()` returns on rank 0, the only one that calls it: it alone has the standard
+    input.
+    """
     if args.grid is None:
-        return compute(items)
-    world = args.grid.world
-    own = items[span(len(items), world.size, world.rank)]
-    parts = world.gather_objects(compute(own) if len(own) else None)
-    return np.concatenate([part for part in parts if part is not None])
+        return make()
+    return args.grid.world.gather_objects(make() if is_first(args) else None)[0]
+
+
+@contextmanager
+def shared_embedder(args: argparse.Namespace, folder: Path) -> Iterator[SentenceEmbedder | None]:
+    """Yield the embedder of a model's folder, whose batches are divided among the ranks.
+
+    The ranks other than 0 get None, after all batches.
+    """
+    if args.grid is None:
+        yield SentenceEmbedder.from_pretrained(folder, device=args.device)
+        return
+    embedder = SharedEmbedder.from_pretrained(folder, device=args.device)
+    embedder.join(args.grid.world)
+    if is_first(args):
+        yield embedder
+        embedder.close()
+    else:
+        embedder.serve()
+        yield None
 
 
 def first_alone(args: argparse.Namespace, make: Callable[[], Any]) -> Any:
