@@ -97,7 +97,7 @@ def test_an_epoch_reads_the_data_once_on_any_number_of_copies(copies, steps, eve
 @needs_mpi
 @pytest.mark.slow
 def test_training_on_mpi_equals_one_process():
-    assert finish(start(4, "tests.parallel.mpi_job")) == (0, "OK 4\n")
+    assert finish(start(4, "tests.parallel.mpi_job")) == (0, "OK 5\n")
 
 
 @needs_mpi
@@ -113,6 +113,44 @@ def test_pretrain_reports_once_and_an_error_ends_all(corpus, tmp_path):
     code, output = finish(start(4, *pretrain(corpus, tmp_path / "new", "--tensor", 3)))
     assert code != 0
     assert "start it with mpiexec -n 3" in output
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_pretrain_divides_the_chunks_of_a_text(corpus, tmp_path):
+    sizes = {"use_chunking": True, "chunk_size": 4, "shared_representation_size": 8}
+    options = [part for name, size in sizes.items() for part in ("--set", f"{name}={size}")]
+    options += ["--family", "mega", "--validation", corpus / "text.txt", "--evaluate-every", 20]
+    for ranks in (1, 4):
+        own = [*options, "--chunks", ranks]
+        code, output = finish(start(ranks, *pretrain(corpus, tmp_path / str(ranks), *own)))
+        assert code == 0, output
+        assert output.count("MegaForMaskedLM with") == output.count("saved ") == 1
+    expected = load_file(tmp_path / "1" / "model.safetensors")
+    found = load_file(tmp_path / "4" / "model.safetensors")
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-4, err_msg=name)
+    own = [*options, "--chunks", 3]
+    code, output = finish(start(3, *pretrain(corpus, tmp_path / "3", *own)))
+    assert code != 0
+    assert "--length must be a multiple of --chunks 3 * chunk_size 4 = 12, got 16" in output
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_each_error_is_reported_once_and_ends_the_job(corpus):
+    for arguments, words in (
+        (["--bogus"], "tinybert: unrecognized arguments: --bogus"),
+        (["--file", corpus / "missing.txt"], "tinybert embed: "),
+        (["a", "--output", "x.txt"], "--output must end in .npy, .npz"),
+    ):
+        code, output = finish(start(4, "tinybert", "embed", *arguments))
+        assert (code, output.count(words), output.count("tinybert")) == (2, 1, 1), output
+    code, output = finish(start(4, "tests.parallel.mpi_job", "fail"))
+    assert (code, output.count("job: rank 2 of 4: the disk is full")) == (2, 1), output
+    assert "Traceback" not in output
+    code, output = finish(start(4, "tests.parallel.mpi_job", "bug"))
+    assert (code, output.count("job: rank 2 of 4: 'a bug'"), output.count("Traceback")) == (2, 1, 1)
 
 
 @needs_mpi

@@ -154,15 +154,20 @@ def test_logits_without_labels_are_complete_and_a_call_needs_no_stream():
         np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["nemotron", "megatron-causal"])
-def test_generation_equals_one_process_token_for_token(name):
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["nemotron", "megatron-causal", "bert-causal"])
+def test_generation_equals_one_process_token_for_token(name, ranks):
     model = make_model(name).eval()
     ids = make_batch(name)["input_ids"][:2, :4]
+    mask = np.array([[0, 1, 1, 1], [1, 1, 1, 1]])  # the first prompt is shorter
 
     def work(model, grid):
         generate = parallelize(model, grid).model.generate
         greedy = generate(ids, max_new_tokens=5)
-        return greedy.tolist(), generate(ids, max_new_tokens=5, do_sample=True, seed=3).tolist()
+        beams = generate(ids, attention_mask=mask, max_new_tokens=5, num_beams=3)
+        sampled = generate(ids, max_new_tokens=5, do_sample=True, seed=3)
+        return [tokens.tolist() for tokens in (greedy, beams, sampled)]
 
-    alone = work(model, Grid())
-    assert on_grid(make_model(name).eval(), work, tensor=2) == [alone] * 2
+    alone = work(make_model(name).eval(), Grid())
+    assert on_grid(model, work, tensor=ranks) == [alone] * ranks
+    assert alone[0] != alone[2]
