@@ -32,7 +32,7 @@ COMPILER = shutil.which("g++")
 
 
 @cache
-def library(code: str) -> ctypes.CDLL:
+def library(code: str) -> ctypes.PyDLL:
     """Compile and load C++ code; compiled code is kept in the folder for temporary files."""
     full = EMULATOR + code
     name = hashlib.sha256(full.encode()).hexdigest()[:20]
@@ -61,7 +61,7 @@ def library(code: str) -> ctypes.CDLL:
         if result.returncode:
             raise RuntimeError(result.stderr[:4000])
         built.replace(path)
-    return ctypes.CDLL(str(path))
+    return ctypes.PyDLL(str(path))  # its index of the thread is global: one call at a time
 
 
 class RawModule:
