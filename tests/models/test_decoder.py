@@ -44,7 +44,14 @@ decoders_once = functools.cache(decoders)  # for a test that changes no model
 @FAMILIES
 @CROSS
 @POSITIONS
-@pytest.mark.parametrize("splits", [(7,), (6, 1), (4, 3), (1, 1, 5), (3, 2, 2), (1,) * 7], ids=str)
+@pytest.mark.parametrize(
+    "splits",
+    [
+        *((7,), (6, 1), (1, 1, 5), (1,) * 7),
+        *(pytest.param(splits, marks=pytest.mark.slow) for splits in ((4, 3), (3, 2, 2))),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("masked", [False, True], ids=["", "left-padded"])
 @pytest.mark.parametrize("given", ["tuples", "a cache"])
 def test_cached_passes_equal_one_full_pass(
