@@ -375,7 +375,8 @@ class FlaxBertPreTrainedModel:
             raise TypeError(f"config is given, so {sorted(options)} cannot override it")
         model = cls(config, dtype=dtype, _do_init=False, **own)
         pooler = {k: v for k, v in own.items() if k == "add_pooling_layer"}
-        module_class = type(cls.__name__, (cls.module_class,), {})  # its name is in the report
+        # The name of this class is in the report and in errors.
+        module_class: Any = type(cls.__name__, (cls.module_class,), {})
         loaded, report = module_class.from_pretrained(
             folder, config=_module_config(config), output_loading_info=True, **loading, **pooler
         )
