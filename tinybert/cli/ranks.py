@@ -28,19 +28,22 @@ from tinybert.training import Trainer, TrainingConfig
 SIZES = "tensor", "pipeline", "data", "chunks"
 
 
-def add_rank_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --tensor, --pipeline, --data, --chunks, --sequence-parallel, --schedule and --zero."""
+def add_rank_arguments(parser: argparse.ArgumentParser, chunks: bool = False) -> None:
+    """Add --tensor, --pipeline, --data, --sequence-parallel, --schedule, --zero; and --chunks."""
     ranks = parser.add_argument_group(
         "several ranks",
-        "started by mpiexec -n RANKS, with RANKS = T * P * D * C (default: D = RANKS)",
+        "started by mpiexec -n RANKS, with RANKS = T * P * D"
+        + " * C" * chunks
+        + " (default: D = RANKS)",
     )
     ranks.add_argument("--tensor", type=int, metavar="T", help="ranks that divide each layer")
     ranks.add_argument("--pipeline", type=int, metavar="P", help="stages of the layers")
     ranks.add_argument("--data", type=int, metavar="D", help="copies of the model")
-    ranks.add_argument(
-        "--chunks", type=int, metavar="C",
-        help="ranks that divide the tokens of each text (MEGA with use_chunking)",
-    )  # fmt: skip
+    if chunks:
+        ranks.add_argument(
+            "--chunks", type=int, metavar="C",
+            help="ranks that divide the tokens of each text (MEGA with use_chunking)",
+        )  # fmt: skip
     ranks.add_argument(
         "--sequence-parallel", action="store_true", help="the ranks of T divide the tokens too"
     )
@@ -49,7 +52,7 @@ def add_rank_arguments(parser: argparse.ArgumentParser) -> None:
         help="the order of micro-batches, --accumulation of them (default: 1f1b)",
     )  # fmt: skip
     ranks.add_argument(
-        "--zero", action="store_true", help="divide the optimizer's state among D * C ranks"
+        "--zero", action="store_true", help="divide the optimizer's state among the copies"
     )
 
 
