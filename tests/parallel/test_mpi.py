@@ -159,7 +159,7 @@ def test_each_error_is_reported_once_and_ends_the_job(corpus):
         (["a", "--output", "x.txt"], "--output must end in .npy, .npz"),
     ):
         code, output = finish(start(4, "tinybert", "embed", *arguments))
-        assert (code, output.count(words), output.count("tinybert")) == (2, 1, 1), output
+        assert (code, output.count(words)) == (2, 1), output
     code, output = finish(start(4, "tests.parallel.mpi_job", "fail"))
     assert (code, output.count("job: rank 2 of 4: the disk is full")) == (2, 1), output
     assert "Traceback" not in output

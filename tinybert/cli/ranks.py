@@ -158,7 +158,7 @@ def shared_embedder(args: argparse.Namespace, folder: Path) -> Iterator[Sentence
     if args.grid is None:
         yield SentenceEmbedder.from_pretrained(folder, device=args.device)
         return
-    embedder = SharedEmbedder.from_pretrained(folder, device=args.device)
+    embedder: Any = SharedEmbedder.from_pretrained(folder, device=args.device)
     embedder.join(args.grid.world)
     if is_first(args):
         yield embedder
