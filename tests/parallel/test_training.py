@@ -73,6 +73,19 @@ def check_equal(name, grid, tolerance=1e-10, alone=None, **options):
     assert np.ptp(curve[:, 0]) > 0.01  # it does train
 
 
+@pytest.mark.slow
+def test_micro_batches_of_different_lengths_with_sequence_parallelism(monkeypatch):
+    whole = make_batch
+
+    def ragged(name, rows=2, seed=0):
+        batch, tokens = whole(name, rows, seed), 5 + seed % 4
+        return {k: x[:, :tokens] if x.ndim == 2 else x for k, x in batch.items()}
+
+    monkeypatch.setitem(globals(), "make_batch", ragged)
+    grid = {"tensor": 2, "pipeline": 2}
+    check_equal("megatron-pretraining", grid, steps=3, sequence=True, recompute=True)
+
+
 @pytest.mark.parametrize(
     ("name", "grid", "options"),
     [

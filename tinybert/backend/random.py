@@ -84,11 +84,6 @@ def seeded_generator(array: Array, seed: int, *place: int) -> Any:
     return seed.shared(new) if hasattr(seed, "shared") else new  # see `parallel/streams.py`
 
 
-def share_of(seed: int, axes: int) -> tuple[int, int]:
-    """Return which part of how many a rank has, along axis 1, of an array drawn from this seed."""
-    return seed.share(axes) if hasattr(seed, "share") else (0, 1)
-
-
 @contextmanager
 def drawing_from(generators: dict[str, Any]) -> Iterator[None]:
     """Let this thread draw from these generators, by device, in the `with` block."""

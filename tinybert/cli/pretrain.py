@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--teacher-weight", type=float, metavar="X", help="weight of that loss (default: 4)"
     )
     add_training_arguments(parser)
-    add_rank_arguments(parser)
+    add_rank_arguments(parser, chunks=True)
     add_device_argument(parser)
     add_json_argument(parser)
 

@@ -28,19 +28,22 @@ from tinybert.training import Trainer, TrainingConfig
 SIZES = "tensor", "pipeline", "data", "chunks"
 
 
-def add_rank_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --tensor, --pipeline, --data, --chunks, --sequence-parallel, --schedule and --zero."""
+def add_rank_arguments(parser: argparse.ArgumentParser, chunks: bool = False) -> None:
+    """Add --tensor, --pipeline, --data, --sequence-parallel, --schedule, --zero; and --chunks."""
     ranks = parser.add_argument_group(
         "several ranks",
-        "started by mpiexec -n RANKS, with RANKS = T * P * D * C (default: D = RANKS)",
+        "started by mpiexec -n RANKS, with RANKS = T * P * D"
+        + " * C" * chunks
+        + " (default: D = RANKS)",
     )
     ranks.add_argument("--tensor", type=int, metavar="T", help="ranks that divide each layer")
     ranks.add_argument("--pipeline", type=int, metavar="P", help="stages of the layers")
     ranks.add_argument("--data", type=int, metavar="D", help="copies of the model")
-    ranks.add_argument(
-        "--chunks", type=int, metavar="C",
-        help="ranks that divide the tokens of each text (MEGA with use_chunking)",
-    )  # fmt: skip
+    if chunks:
+        ranks.add_argument(
+            "--chunks", type=int, metavar="C",
+            help="ranks that divide the tokens of each text (MEGA with use_chunking)",
+        )  # fmt: skip
     ranks.add_argument(
         "--sequence-parallel", action="store_true", help="the ranks of T divide the tokens too"
     )
@@ -49,7 +52,7 @@ def add_rank_arguments(parser: argparse.ArgumentParser) -> None:
         help="the order of micro-batches, --accumulation of them (default: 1f1b)",
     )  # fmt: skip
     ranks.add_argument(
-        "--zero", action="store_true", help="divide the optimizer's state among D * C ranks"
+        "--zero", action="store_true", help="divide the optimizer's state among the copies"
     )
 
 
@@ -71,11 +74,11 @@ def on_ranks(
         if rank is None:
             return run(args)
         world = mpi.world()
-        if str(getattr(args, "device", "")).startswith("cuda"):
-            mpi.choose_gpu(world)
         if not any(sizes.values()):
             sizes[whole] = world.size
         try:
+            if str(getattr(args, "device", "")).startswith("cuda"):
+                mpi.choose_gpu(world)
             args.grid = Grid(**{name: size or 1 for name, size in sizes.items()}, world=world)
             return run(args)
         except BaseException as error:
@@ -127,6 +130,14 @@ def _end_all(error: BaseException, args: argparse.Namespace, world: Communicator
 def is_first(args: argparse.Namespace) -> bool:
     """Whether this process reports: the only one, or rank 0."""
     return args.grid is None or args.grid.world.rank == 0
+
+
+def grid_of(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the grid of a run and its options, for run.json; None without MPI."""
+    if args.grid is None:
+        return None
+    options = ("sequence_parallel", "schedule_of_stages", "zero")
+    return {**args.grid.sizes, **{name: getattr(args, name) for name in options}}
 
 
 def from_first(args: argparse.Namespace, make: Callable[[], Any]) -> Any:

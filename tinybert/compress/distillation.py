@@ -171,12 +171,15 @@ def _checked(
     """Return the pairs. Raises ValueError for layers that the models do not have."""
     if not hidden:
         raise ValueError("pairs are of hidden states: hidden must be above 0 with them")
-    for pair in pairs or [()]:
-        if len(pair) != 2 or not all(0 <= i <= n for i, n in zip(pair, depths, strict=True)):
-            raise ValueError(
-                "pairs must be layers of the teacher and the student, from 0:0 to "
-                f"{depths[0]}:{depths[1]}, got {':'.join(map(str, pair)) or 'none'}"
-            )
+    wrong = [
+        pair for pair in pairs
+        if len(pair) != 2 or not all(0 <= i <= n for i, n in zip(pair, depths, strict=True))
+    ]  # fmt: skip
+    if wrong or not pairs:
+        raise ValueError(
+            "pairs must be layers of the teacher and the student, from 0:0 to "
+            f"{depths[0]}:{depths[1]}, got {':'.join(map(str, wrong[0])) if wrong else 'none'}"
+        )
     return list(pairs)
 
 

@@ -168,7 +168,7 @@ def own_tokens(batch: dict[str, Any], model: Any, group: Communicator) -> dict[s
     Args:
         batch: arrays (B, T), the same on every rank: `input_ids`, and perhaps `attention_mask`,
             `token_type_ids` and `labels`. If T is no multiple of size * chunk_size, rows are padded
-            on the right, with a mask.
+            on the right, with a mask; dropout then draws other numbers than for the plain batch.
 
     The labels (B, T / size) of a causal model are those of the next tokens, the last of which may
     be the first of the next rank: the loss does not shift them again.

@@ -72,7 +72,7 @@ def parallelize(model: PreTrainedModel, grid: Grid, sequence: bool = False) -> P
         model: the full model, the same on every rank.
         grid: tensor and pipeline divide the model.
         sequence: divide the tokens between the blocks among the tensor-parallel ranks. Activations
-            then need less memory; the number of tokens must be a multiple of the ranks.
+            then need less memory.
 
     Raises ValueError if the ranks have different weights, if the model cannot be divided among so
     many ranks, and for a model that is divided already.
@@ -187,8 +187,12 @@ def _start_streams(part: Part) -> None:
     if part.grid.chunks.size > 1:  # dropout of a feature is the same at all tokens
         own_tokens = not part.model.config.use_feature_dropout
 
-    def starts(number: int, sequence: bool) -> Any:
-        return lambda module, *args: start_part(device, number, sequence)
+    def starts(number: int, own: bool) -> Any:
+        def start(module: Module, *args: Any) -> None:
+            tokens = part.grid.tensor.tokens if own and part.sequence else None
+            start_part(device, number, own, tokens)
+
+        return start
 
     embeddings.register_forward_pre_hook(starts(0, False))
     for name, layer in layers:

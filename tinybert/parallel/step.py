@@ -173,6 +173,7 @@ class _Run:
     def forward(self, index: int) -> None:
         """Run a micro-batch through the stage; send its hidden states to the next."""
         part, grid, batch = self.part, self.part.grid, self.batches[index]
+        grid.tensor.tokens = _tokens(batch)
         received = None
         if not grid.is_first:
             states = self._receive(batch, grid.pipeline.rank - 1, FORWARD)
@@ -195,6 +196,7 @@ class _Run:
     def backward(self, index: int, last: bool) -> None:
         """Differentiate a micro-batch; send the gradient of what was received to its stage."""
         grid = self.part.grid
+        grid.tensor.tokens = _tokens(self.batches[index])  # layers may be computed again
         received, output = self.kept.pop(index)
         if grid.is_last:
             dy = np.ones(output.shape, output.dtype)
@@ -210,11 +212,15 @@ class _Run:
 
     def _receive(self, batch: Batch, source: int, tag: int) -> Any:
         model, grid = self.part.model, self.part.grid
-        rows, tokens = np.asarray(batch["input_ids"]).shape
+        tokens = _tokens(batch)
         if self.part.sequence:
-            tokens //= grid.tensor.size
-        shape = rows, tokens, model.config.hidden_size
+            tokens = -(-tokens // grid.tensor.size)
+        shape = len(batch["input_ids"]), tokens, model.config.hidden_size
         return grid.pipeline.recv(shape, model.dtype, source, tag)
 
     def _send(self, array: Any, to: int, tag: int) -> None:
         self.sent.append(self.part.grid.pipeline.send(array, to, tag))
+
+
+def _tokens(batch: Batch) -> int:
+    return int(np.asarray(batch["input_ids"]).shape[-1])

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tinybert.backend import drawing_from, generator, parse_device
+from tinybert.backend import array_module, drawing_from, generator, parse_device
 from tinybert.parallel.grid import Grid
 
 # The axis that ranks divide: heads of attention weights (B, H, Tq, Tk), also in groups
@@ -49,14 +49,18 @@ class Stream:
         self.key, self.device, self.group = key, device, (group.rank, group.size)
         self.start(0, False)
 
-    def start(self, part: int, sequence: bool) -> None:
-        """Start the stream of a part; with `sequence` its tokens are divided among the ranks."""
+    def start(self, part: int, sequence: bool, tokens: int | None = None) -> None:
+        """Start the stream of a part; with `sequence` its tokens are divided among the ranks.
+
+        tokens: how many, if they may be no multiple of the ranks.
+        """
         self.new = parse_device(self.device)[0].new_generator((*self.key, part))
-        self.sequence = sequence
+        self.sequence, self.tokens = sequence, tokens
 
     def random(self, shape: tuple[int, ...], dtype: Any = "float64") -> Any:
         """Return this rank's share of uniform numbers, of the shape of the share."""
-        return Share(self.new, self.share(len(shape))).random(shape, dtype)
+        total = self.tokens if len(shape) == 3 else None
+        return Share(self.new, self.share(len(shape)), total).random(shape, dtype)
 
     def share(self, axes: int) -> tuple[int, int]:
         """Return which part of how many the rank has of an array of so many axes."""
@@ -85,10 +89,11 @@ class Share:
     Args:
         new: the generator that all ranks have.
         part: the number of the part, and of how many equal parts.
+        total: the size of axis 1 for all ranks, if it may be no multiple of the parts.
     """
 
-    def __init__(self, new: Any, part: tuple[int, int]) -> None:
-        self.new, self.part = new, part
+    def __init__(self, new: Any, part: tuple[int, int], total: int | None = None) -> None:
+        self.new, self.part, self.total = new, part, total
 
     def random(self, shape: tuple[int, ...], dtype: Any = "float64") -> Any:
         """Return the rank's part, of this shape, of uniform numbers for all ranks."""
@@ -96,7 +101,10 @@ class Share:
         if count == 1:
             return self.new.random(shape, dtype=dtype)
         own = shape[AXIS]
-        whole = self.new.random((shape[0], own * count, *shape[AXIS + 1 :]), dtype=dtype)
+        total = own * count if self.total is None else self.total
+        whole = self.new.random((shape[0], total, *shape[AXIS + 1 :]), dtype=dtype)
+        if missing := own * count - total:  # for the zeros after the last token
+            whole = array_module(whole).pad(whole, [(0, 0), (0, missing), (0, 0)])
         return whole[:, index * own : (index + 1) * own]
 
 
@@ -109,9 +117,9 @@ def micro_batch(grid: Grid, seed: int, step: int, number: int, device: str) -> I
         yield
 
 
-def start_part(device: str, part: int, sequence: bool) -> None:
+def start_part(device: str, part: int, sequence: bool, tokens: int | None = None) -> None:
     """Start the stream of a part of the model; nothing happens outside of `micro_batch`."""
     for name in {"cpu", device}:
         stream = generator(name)
         if isinstance(stream, Stream):
-            stream.start(part, sequence)
+            stream.start(part, sequence, tokens)

@@ -15,9 +15,8 @@ import cupy
 import numpy as np
 
 from tinybert.backend.cuda.elements import random_code
-from tinybert.backend.cuda.launch import contiguous, elementwise, on_rows, wide
+from tinybert.backend.cuda.launch import contiguous, elementwise, on_rows, share_of, wide
 from tinybert.backend.cuda.products import batched, has_one_stride, joined
-from tinybert.backend.random import share_of
 
 Array = Any
 

@@ -10,8 +10,7 @@ import cupy
 import numpy as np
 from cupyx.scipy import special
 
-from tinybert.backend.cuda.launch import FOLDER, contiguous, elementwise
-from tinybert.backend.random import share_of
+from tinybert.backend.cuda.launch import FOLDER, contiguous, elementwise, share_of
 
 Array = Any
 
