@@ -148,8 +148,8 @@ class Segment:
     """A segment of a text as the ids of its tokens, and what is needed to find their offsets.
 
     known: the tokenized parts of the segment, which follow each other if there is no cut; None if
-        they are made when they are needed.
-    words, text: what cuts the text of the segment into parts, and tokenizes them.
+        `words` makes them from `texts` when they are needed.
+    words, text: what cut the text of the segment into parts.
     spans: the original characters of each character of the segment; None if the segment is the
         original text from `origin` up, with `n_inserted` characters before it.
     """
@@ -157,6 +157,7 @@ class Segment:
     ids: Sequence[int]
     known: list[Words] | None = None
     words: WordTokenizer | None = None
+    texts: Sequence[str] = ()
     text: str = ""
     spans: list[Span] | None = None
     origin: int = 0
@@ -173,7 +174,7 @@ class Segment:
         if self.known is not None or self.words is None:
             return self.known or []
         columns = self.words.columns
-        return [columns[text] for text in self.words.cut.words(self.text)]
+        return [columns[text] for text in self.texts]
 
     @property
     def is_word(self) -> bool:
@@ -328,8 +329,8 @@ class WordTokenizer(WordCache[tuple[int, ...]]):
             parts.append(part)
         return parts
 
-    def _ids(self, text: str) -> list[int]:
-        return list(chain.from_iterable(map(self.__getitem__, self.cut.words(text))))
+    def _ids(self, texts: list[str]) -> list[int]:
+        return list(chain.from_iterable(map(self.__getitem__, texts)))
 
     def segment(self, text: str, origin: int) -> Segment:
         """Tokenize a segment of the original text that begins at `origin`."""
@@ -338,7 +339,8 @@ class WordTokenizer(WordCache[tuple[int, ...]]):
         size = len(text)
         for step in self.prefixes:
             text = step.text(text, origin)
-        return Segment(self._ids(text), None, self, text, None, origin, len(text) - size)
+        texts = self.cut.words(text)
+        return Segment(self._ids(texts), None, self, texts, text, None, origin, len(text) - size)
 
     def segment_of(self, changed: AlignedText) -> Segment:
         """Tokenize a segment that was changed already."""
@@ -349,10 +351,10 @@ class WordTokenizer(WordCache[tuple[int, ...]]):
             return Segment.of([self._words(words, 0, changed.limit)])
         for step in self.prefixes:
             step([changed])
-        text = changed.text
+        text, texts = changed.text, self.cut.words(changed.text)
         if MAX_GROWTH * len(text) <= changed.limit:  # that of the parts is low enough
-            return Segment(self._ids(text), None, self, text, changed.spans)
-        parts = self._bounded_parts(self.cut.words(text), changed.limit)
+            return Segment(self._ids(texts), None, self, texts, text, changed.spans)
+        parts = self._bounded_parts(texts, changed.limit)
         return Segment.of(parts, words=self, text=text, spans=changed.spans)
 
 
