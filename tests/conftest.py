@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: one thread of BLAS for each
@@ -9,7 +10,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: one thre
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may touch the network
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,22 @@ from tinybert import backend
 from tinybert.autograd import get_default_device, get_default_dtype, is_grad_enabled
 
 PLAIN = backend.is_plain()  # as the environment has it
+
+# Writing to the disk itself takes milliseconds a file, and only a power cut shows what it is for.
+_fsync, os.fsync = os.fsync, os.fstat  # which refuses a file that is closed, too
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect the tests without the garbage collector: it would walk torch, transformers and
+    20,000 tests again and again, and find nothing. Afterwards it leaves them out for good.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +72,12 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
         except backend.DeviceError as reason:
             pytest.skip(str(reason))
     yield request.param
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are written to the disk itself, as outside the tests."""
+    monkeypatch.setattr(os, "fsync", _fsync)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from tinybert.generation import GenerationConfig
 from tinybert.tokenizers import BertTokenizer, BertTokenizerFast
 from tinybert.weights import load_checkpoint, open_checkpoint, save_file
 
+pytestmark = pytest.mark.usefixtures("disk")
+
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock and no modes")
 SMALL = {
     "vocab_size": 11, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 5,

@@ -19,7 +19,6 @@ processes must not save into one folder at the same time.
 import errno
 import os
 import re
-import secrets
 import shutil
 import stat
 import sys
@@ -56,7 +55,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     target = Path(os.path.realpath(path))
     settle(target.parent)
     _clean(target.parent)
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f".{os.urandom(8).hex()}.tmp")
     text = {"encoding": "utf-8", "newline": "\n"} if mode == "w" else {}
     try:
         with open(temporary, mode.replace("w", "x"), **text) as file, locked(temporary):  # type: ignore[call-overload]

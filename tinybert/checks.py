@@ -5,13 +5,14 @@ allowed and what was given.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any
 
 from tinybert.display import short_repr
 
 MOST = sys.float_info.max
+TENSOR_TYPES: dict[str, Callable[[Any], Any]] = {"np": lambda array: array}
 
 
 def check_integer(name: str, value: Any, least: int, optional: bool = False) -> None:
@@ -49,6 +50,19 @@ def check_choice(name: str, value: Any, allowed: Iterable[Any]) -> None:
     """Raise unless `value` is one of `allowed`."""
     known = tuple(allowed)
     check(name, value, value in known, f"one of {', '.join(map(repr, known))}")
+
+
+def register_tensor_type(name: str, convert: Callable[[Any], Any]) -> None:
+    """Make `return_tensors=name` of a tokenizer give `convert(array)` for each int64 array.
+
+    Tokenizers must not import the packages above them: `tinybert` registers "tb" here.
+    """
+    TENSOR_TYPES[name] = convert
+
+
+def check_tensor_type(name: str | None) -> None:
+    """Raise ValueError unless `name` is None or a registered type of tensor."""
+    check_choice("return_tensors", name, (None, *TENSOR_TYPES))
 
 
 def check(name: str, value: Any, fits: bool, allowed: str, optional: bool = False) -> None:

@@ -112,7 +112,10 @@ class SentenceEmbedder:
     Attributes:
         dimension: the size of a vector.
         pooling_source: the file that the pooling is from, or why it is the default.
+        ranks: the number of batches that are computed at the same time, by as many processes.
     """
+
+    ranks: int = 1
 
     def __init__(
         self,
@@ -236,11 +239,14 @@ class SentenceEmbedder:
         vectors = np.empty((len(texts), self.dimension), np.float32)
         cut = 0
         with no_grad(), progress_bar("embedding", len(texts), " texts", progress) as advance:
-            for start in starts:
-                rows = longest_first[start : start + batch_size]
-                vectors[rows], longer = self._encode_batch([texts[i] for i in rows])
-                cut += longer
-                advance(len(rows))
+            batches = [longest_first[start : start + batch_size] for start in starts]
+            for first in range(0, len(batches), self.ranks):
+                group = batches[first : first + self.ranks]
+                found = self._encode_batches([[texts[i] for i in rows] for rows in group])
+                for rows, (values, longer) in zip(group, found, strict=True):
+                    vectors[rows] = values
+                    cut += longer
+                    advance(len(rows))
         if cut:
             logger.warning(
                 "%d of %d texts had more than %d tokens and were cut",
@@ -249,6 +255,10 @@ class SentenceEmbedder:
                 self.max_length,
             )
         return vectors
+
+    def _encode_batches(self, batches: list[list[str]]) -> list[tuple[np.ndarray, int]]:
+        """Return the results of `_encode_batch` for up to `ranks` batches."""
+        return [self._encode_batch(texts) for texts in batches]
 
     def _encode_batch(self, texts: list[str]) -> tuple[np.ndarray, int]:
         """Return the vectors, and the number of texts that were cut."""

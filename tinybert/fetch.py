@@ -25,12 +25,8 @@ from typing import IO
 from tinybert import embedded
 from tinybert.atomic import atomic_write, locked
 from tinybert.files import open_regular, read_regular
-from tinybert.hub_cache import EMBEDDED, FETCHED, expanded
+from tinybert.hub_cache import EMBEDDED, FETCHED, FetchError, expanded
 from tinybert.recovery import delete_if_abandoned
-
-
-class FetchError(RuntimeError):
-    """A model could not be downloaded or found; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,10 @@ _COMMIT = re.compile(r"\w+", re.ASCII)
 _SHARD = re.compile(r".+-of-(\d{1,6})\.(?:safetensors|bin)", re.ASCII)
 
 
+class FetchError(RuntimeError):
+    """A model could not be downloaded or found; the message is one line that says what to do."""
+
+
 def cache_folder() -> Path:
     """Return where Hugging Face libraries keep downloads, by the environment's variables."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):

@@ -96,4 +96,4 @@ def test_two_names_or_a_wrong_one_are_refused(
 def test_help_shows_the_method_itself() -> None:
     signature = inspect.signature(Tensor.softmax)
     assert str(signature) == "(input: 'Any', axis: 'int' = -1) -> 'Tensor'"
-    assert Tensor.sum.__doc__ == "Return the sum over `axis`."
+    assert Tensor.mean.__doc__ == "Return the mean over `axis`."

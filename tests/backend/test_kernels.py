@@ -501,11 +501,15 @@ def test_blocks_cover_every_row_once() -> None:
 
 
 def test_the_environment_gives_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    cores = cpu.thread_count()
-    for text, count in (("7", 7), ("0", cores), ("", cores), ("4,2", cores)):
+    """The rules are OpenBLAS's; see `tests/test_processors.py`."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {*range(6)}, raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    for text, count in (("4", 4), ("7", 6), ("0", 6), ("", 6), ("4,2", 4), ("x", 6)):
         monkeypatch.setenv("OMP_NUM_THREADS", text)
         assert cpu.thread_count() == count
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    assert cpu.thread_count() == 3
 
 
 def test_a_failure_in_a_block_is_raised() -> None:

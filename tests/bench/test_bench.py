@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.axes import Axes
 
 from tinybert.bench import (
     CASES,
@@ -33,6 +34,7 @@ from tinybert.bench.moving_average import convolution, mega_step, moving_average
 from tinybert.bench.timing import interleave
 from tinybert.bench.tokenizer import byte_level_tokenizer, tokenizer
 from tinybert.cli import bench as command
+from tinybert.cli.bench_chart import save_ratios
 from tinybert.cli.main import main
 from tinybert.fetch import FetchError
 
@@ -339,6 +341,27 @@ def test_command(monkeypatch, capsys, tmp_path) -> None:
     capsys.readouterr()
     assert main(["bench", "--only", "absent"]) == 2
     assert "absent: not here" in capsys.readouterr().err
+
+
+def test_help_names_the_cases_that_onnxruntime_runs() -> None:
+    forward = (bert_forward, minilm_forward)
+    able = [c.name for c in CASES if isinstance(c.prepare, partial) and c.prepare.func in forward]
+    named = re.search(r"--against names it, in the cases ([\w\s,-]+)\.", command.DETAILS)
+    assert named is not None
+    assert re.split(r",\s|\sand\s", named[1]) == able
+
+
+@pytest.mark.parametrize("ratio", [0.004, 1.3, 30.0])
+def test_the_axis_of_ratios_has_ticks_on_both_sides(ratio: float, monkeypatch, tmp_path) -> None:
+    drawn: list[Axes] = []
+    monkeypatch.setattr(Axes, "set_title", lambda axes, *_, **__: drawn.append(axes))
+    result = Result("c", "torch", 0.0, True, [ratio, ratio], [1.0, 1.0])
+    save_ratios(tmp_path / "r.svg", [result], "machine")
+    ticks = [float(label.get_text()) for label in drawn[0].get_xticklabels()]
+    assert 1.0 in ticks
+    assert min(ticks) <= max(ratio, 1) <= 2.5 * max(ticks)
+    assert min(ticks) / 2.5 <= min(ratio, 1) <= max(ticks)
+    assert len(ticks) >= 3
 
 
 def test_command_says_when_results_disagree(monkeypatch, capsys) -> None:

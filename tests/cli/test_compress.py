@@ -20,6 +20,7 @@ from tinybert import (
     load_checkpoint,
 )
 from tinybert.tokenizers import BertTokenizerFast, save_vocab
+from tinybert.weights import load_file
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SENTENCE = "the cat sat on a mat dog ran in park . it she he saw bird"
@@ -77,6 +78,29 @@ def test_a_pruned_model_is_distilled_and_fills_masks(
     assert all((ours[name] == theirs[name]).all() for name in ours)
     resumed = tinybert("distill", "--resume", "--output", output)
     assert "resumed after step 4 of 4" in resumed.err
+
+
+def test_a_run_that_was_interrupted_ends_with_the_same_weights(
+    tinybert: Any, made: Path, pruned: Path, tmp_path: Path
+) -> None:
+    """The projection of the hidden states is in the checkpoints, not in the model."""
+    words = ("distill", made / "bert", pruned, made / "a.txt", *RUN, "--save-every", 2)
+    options = ("--hidden", 1, "--pairs", "3:2", "--embeddings", 0.5, "--labels", 0.1)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    ran = tinybert(*words, *options, "--output", whole)
+    assert ran.code == 0, ran.err
+    assert json.loads((whole / "run.json").read_text())["pairs"] == "3:2"
+    shutil.copytree(whole, stopped)
+    shutil.rmtree(stopped / "checkpoint-00000004")
+    (stopped / "model.safetensors").unlink()
+    resumed = tinybert("distill", "--resume", "--output", stopped)
+    assert "resumed after step 2 of 4" in resumed.err
+    for name in ("model.safetensors", "checkpoint-00000004/extra.safetensors"):
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes()
+    ours, theirs = load_checkpoint(whole), load_checkpoint(pruned)
+    assert ours.keys() == theirs.keys()
+    projection = load_file(stopped / "checkpoint-00000004" / "extra.safetensors")
+    assert [x.shape for x in projection.values()] == [(12, 6)]
 
 
 def test_what_was_kept_as_json(tinybert: Any, made: Path, tmp_path: Path) -> None:
@@ -184,6 +208,14 @@ FAULTS = {
     "no student": (["distill", "bert"], "STUDENT is required"),
     "no text": (["distill", "bert", "bert"], "TEXT is required"),
     "no part": (["distill", "bert", "bert", "a.txt", "--logits", "0"], "one of the weights"),
+    "pairs": (
+        ["distill", "bert", "bert", "a.txt", "--hidden", "1", "--pairs", "3-2"],
+        "--pairs must be TEACHER:STUDENT layers such as 4:2,6:3, got '3-2'",
+    ),
+    "layers": (
+        ["distill", "bert", "bert", "a.txt", "--hidden", "1", "--pairs", "1:1,3:4"],
+        "from 0:0 to 3:3, got 3:4",
+    ),
     "temperature": (
         ["distill", "bert", "bert", "a.txt", "--temperature", "0"], "temperature must be above 0"
     ),

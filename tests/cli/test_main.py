@@ -13,7 +13,7 @@ import pytest
 
 from tinybert import __version__
 from tinybert.cli import fetch
-from tinybert.cli.main import _message
+from tinybert.cli.errors import error_message
 from tinybert.cli.registry import COMMANDS
 
 NAMES = list(COMMANDS)
@@ -186,4 +186,4 @@ def test_faults_of_our_own_are_not_hidden(tinybert, monkeypatch) -> None:
 
 
 def test_an_error_without_words_is_named() -> None:
-    assert _message(ImportError()) == "ImportError"
+    assert error_message(ImportError()) == "ImportError"

@@ -11,7 +11,7 @@ from tests.pipelines.twins import Make, model_folder  # noqa: F401 (a fixture)
 from tests.search.notes import write_notes
 from tinybert.cli.terminal import columns_of
 from tinybert.embedding import SentenceEmbedder
-from tinybert.search import CrossEncoder, search
+from tinybert.search import CrossEncoder, Found, Hit, search
 
 QUERY = "gold and salt"
 
@@ -87,6 +87,15 @@ def test_json(look, notes: Path, embedder: SentenceEmbedder, model_folder: Make)
             )
         ],
     }
+
+
+@pytest.mark.parametrize("score", [-0.0, -1e-9, -0.004])
+def test_a_score_of_0_has_no_sign(look, monkeypatch, score: float) -> None:
+    found = Found([Hit(score, "a.txt", 1, "gold")])
+    monkeypatch.setattr("tinybert.cli.search.search", lambda *args, **options: found)
+    assert look(QUERY, ".").out.splitlines()[1].split()[1] == "0.00"
+    if score > -1e-6:
+        assert '"score": 0.0,' in look(QUERY, ".", "--json").out
 
 
 def test_notes_are_printed_once(look, notes: Path) -> None:

@@ -65,7 +65,7 @@ def leaf(x: Any) -> torch.Tensor:
     return torch.from_numpy(x.numpy().copy()).requires_grad_()
 
 
-@pytest.mark.parametrize("name", ["hidden", "embeddings"])
+@pytest.mark.parametrize("name", ["hidden", "embeddings", "pairs"])
 @pytest.mark.parametrize("objective", ["masked", "causal"])
 def test_loss_and_gradients_are_those_of_torch(
     objective: str, name: str, tokenizer: Any, tokens: TokenFile
@@ -76,7 +76,12 @@ def test_loss_and_gradients_are_those_of_torch(
     teacher, student = pair(objective)
     task = make_task(tokenizer, objective)
     batch = next(task.batches(tokens, 5, 0))
-    weights = {"logits": 0.5, "labels": 0.7, name: 0.3}
+    weights: dict[str, Any] = {"logits": 0.5, "labels": 0.7}
+    depths = {"masked": [(2, 1), (3, 2)], "causal": [(3, 1)]}[objective]
+    if name == "pairs":
+        depths = [(2, 1), (0, 0), (1, 1)]
+        weights["pairs"] = depths
+    weights["embeddings" if name == "embeddings" else "hidden"] = 0.3
     with tinybert.manual_seed(3):
         distillation = Distillation(task, teacher, student, temperature=2.0, **weights)
     found = distillation.loss(student, batch)
@@ -100,10 +105,9 @@ def test_loss_and_gradients_are_those_of_torch(
     assert distillation.projection is not None
     matrix = leaf(distillation.projection.weight)
     assert matrix.shape == ((12, 6) if objective == "masked" else (14, 10))
-    depths = {"masked": [(2, 1), (3, 2)], "causal": [(3, 1)]}[objective]
     parts = [
         (our_states[o][real] @ matrix.T - their_states[t][real]).pow(2).mean()
-        for t, o in (depths if name == "hidden" else [(0, 0)])
+        for t, o in (depths if name != "embeddings" else [(0, 0)])
     ]
     part = sum(parts) / len(parts)
     expected = expected + 0.3 * (kl / part).detach() * part
@@ -113,7 +117,7 @@ def test_loss_and_gradients_are_those_of_torch(
     np.testing.assert_allclose(of_w, matrix.grad.numpy(), rtol=1e-9, atol=1e-13)
     pairs = zip([output.logits, *output.hidden_states], [logits, *our_states], strict=True)
     pulled = [(x * as_tensor(y.grad.numpy())).sum() for x, y in pairs if y.grad is not None]
-    assert len(pulled) == 1 + len(parts)
+    assert len(pulled) == 1 + len({ours for _, ours in depths} if name != "embeddings" else parts)
     sum(pulled[1:], pulled[0]).backward()
     for n, parameter in student.named_parameters():
         ours, theirs = grads[n].numpy(), parameter.grad.numpy()
@@ -212,6 +216,13 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert np.array_equal(projection.weight.numpy(), resumed.weight.numpy())
     names = load_file(tmp_path / "whole" / "model.safetensors")
     assert not any("projection" in name for name in names)
+    (tmp_path / "stopped" / "checkpoint-00000006" / "extra.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"the loss had no weights of its own when .*00006 was"):
+        trainer("stopped")[0].resume()
+    second = trainer("whole")[0]
+    second.extra = None
+    with pytest.raises(ValueError, match="the loss had weights of its own when"):
+        second.resume()
 
 
 def test_distill_trains_towards_the_teacher(
@@ -233,6 +244,11 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "temperature": ({"temperature": 0.0}, "temperature must be above 0"),
     "no part": ({"logits": 0.0}, "one of the weights logits, labels, hidden, embeddings"),
     "weight": ({"hidden": -1.0}, "hidden must be"),
+    "pairs alone": ({"pairs": [(2, 1)]}, "hidden must be above 0"),
+    "no pairs": ({"hidden": 1.0, "pairs": []}, "from 0:0 to 3:2, got none"),
+    "three": ({"hidden": 1.0, "pairs": [(1, 1, 1)]}, "got 1:1:1"),
+    "deep": ({"hidden": 1.0, "pairs": [(2, 1), (2, 3)]}, "from 0:0 to 3:2, got 2:3"),
+    "negative": ({"hidden": 1.0, "pairs": [(-1, 1)]}, "got -1:1"),
 }
 
 

@@ -222,6 +222,26 @@ def test_files_that_are_not_onnx(content: bytes, tmp_path: Path) -> None:
         OnnxFile(tmp_path / "one.onnx")
 
 
+@pytest.mark.parametrize("content", [bytes(64), bytes(range(7, 71)), b"\x93" * 40])
+def test_a_damaged_file_is_called_onnx(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "one.onnx").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"is not a complete ONNX file .*; download it again"):
+        tinybert.weights.open_checkpoint(tmp_path / "one.onnx")
+
+
+def test_another_file_with_the_name_of_an_onnx_file(tmp_path: Path) -> None:
+    tinybert.weights.save_file({"a": np.ones(2)}, tmp_path / "one.onnx")
+    assert list(tinybert.weights.open_checkpoint(tmp_path / "one.onnx")) == ["a"]
+    for content, what in (
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+        (b"<!DOCTYPE html>", "is a web page"),
+        (b"", "is empty"),
+    ):
+        (tmp_path / "one.onnx").write_bytes(content)
+        with pytest.raises(CheckpointError, match=what):
+            tinybert.weights.open_checkpoint(tmp_path / "one.onnx")
+
+
 @pytest.mark.parametrize("content", [b"\x08", b"\x08\x08", b"\x08\x08\xff"])
 def test_a_few_bytes_are_no_weights(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "one.onnx").write_bytes(content)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 from functools import cache
@@ -31,12 +32,15 @@ COMPILER = shutil.which("g++")
 
 
 @cache
-def library(code: str) -> ctypes.CDLL:
+def library(code: str) -> ctypes.PyDLL:
     """Compile and load C++ code; compiled code is kept in the folder for temporary files."""
     full = EMULATOR + code
     name = hashlib.sha256(full.encode()).hexdigest()[:20]
     folder = Path(tempfile.gettempdir()) / f"tinybert-kernels-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise RuntimeError(f"{folder} is not a folder that you alone can use: delete it")
     path = folder / f"{name}.so"
     if not path.exists():
         source, built = folder / f"{name}-{os.getpid()}.cpp", folder / f"{name}-{os.getpid()}.so"
@@ -57,7 +61,7 @@ def library(code: str) -> ctypes.CDLL:
         if result.returncode:
             raise RuntimeError(result.stderr[:4000])
         built.replace(path)
-    return ctypes.CDLL(str(path))
+    return ctypes.PyDLL(str(path))  # its index of the thread is global: one call at a time
 
 
 class RawModule:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tinybert.backend
-from tests.gpu_double import compiled, cublas
+from tests.gpu_double import compiled, cublas, nccl
 from tests.launches import launched
 from tests.strict import StrictGenerator, from_host, strict
 from tests.strict_array import StrictArray
@@ -54,7 +54,8 @@ def modules() -> dict[str, ModuleType]:
     cuda.runtime.getDeviceCount = lambda: 1
     cuda.runtime.CUDA_R_32F, cuda.runtime.CUDA_R_64F, cuda.runtime.CUDA_R_16F = 0, 1, 2
     cuda.device.get_cublas_handle = lambda: 1
-    cuda.Device = lambda index: contextlib.nullcontext()
+    cuda.Device = lambda index=0: contextlib.nullcontext()
+    cuda.nccl, cuda.Stream, cuda.get_current_stream = nccl, nccl.Stream, nccl.get_current_stream
     made["cupyx.scipy"].special = made["cupyx.scipy.special"]  # type: ignore[attr-defined]
     made["cupyx.scipy.special"].erf = _erf  # type: ignore[attr-defined]
     return made

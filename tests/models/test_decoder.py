@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,9 @@ def memory(cross: bool) -> dict[str, Any]:
     return {"encoder_hidden_states": MEMORY, "encoder_attention_mask": MEMORY_MASK} if cross else {}
 
 
+decoders_once = functools.cache(decoders)  # for a test that changes no model
+
+
 @FAMILIES
 @CROSS
 @POSITIONS
@@ -46,7 +50,7 @@ def memory(cross: bool) -> dict[str, Any]:
 def test_cached_passes_equal_one_full_pass(
     splits: tuple[int, ...], kind: str, cross: bool, masked: bool, lm: str, given: str
 ) -> None:
-    ours, _ = decoders(kind, cross, lm)
+    ours, _ = decoders_once(kind, cross, lm)
     mask = LEFT_PADDED if masked else np.ones_like(LEFT_PADDED)
     extra: dict[str, Any] = {"output_attentions": True, **memory(cross)}
     whole = ours(IDS, attention_mask=mask, use_cache=False, **extra)

@@ -298,7 +298,7 @@ def test_an_example_gives_what_it_gives_in_transformers(
 ) -> None:
     expected = example(Original(hub), TORCH, "pt")
     # A user who wants torch tensors from our tokenizers says once how they are made.
-    monkeypatch.setitem(tinybert.tokenizers.batch_encoding._TENSOR_TYPES, "pt", None)
+    monkeypatch.setitem(tinybert.checks.TENSOR_TYPES, "pt", None)
     tinybert.register_tensor_type("pt", torch.from_numpy)
     found = example(tinybert, OURS if kind == "tb" else MIXED, kind)
     assert list(found) == list(expected)

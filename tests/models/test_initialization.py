@@ -38,7 +38,8 @@ MEGA_OPTIONS = [
 
 def models() -> Iterator[Any]:
     """Every public class, with the options that change which parameters it has."""
-    for name, kind in sorted(vars(tinybert).items()):
+    for name in dir(tinybert):
+        kind = getattr(tinybert, name)
         if not (isinstance(kind, type) and issubclass(kind, PreTrainedModel)):
             continue
         if kind is tinybert.EncoderDecoderModel:

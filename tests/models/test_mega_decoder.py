@@ -76,9 +76,23 @@ def memory(options: dict[str, Any]) -> dict[str, Any]:
 # --- step by step ---------------------------------------------------------------------------------
 
 
+SPLITS = [(1,) * T], [(4, 9), (5, 1, 7)]
+
+
 @CONFIGS
-@pytest.mark.parametrize("masked", [False, True], ids=["", "left-padded"])
-def test_cached_passes_equal_one_full_pass(options: dict[str, Any], masked: bool) -> None:
+@pytest.mark.parametrize(
+    ("masked", "steps"),
+    [
+        pytest.param(False, SPLITS[0], marks=pytest.mark.slow),
+        (False, SPLITS[1]),
+        (True, SPLITS[0]),
+        pytest.param(True, SPLITS[1], marks=pytest.mark.slow),
+    ],
+    ids=["tokens", "parts", "left-padded tokens", "left-padded parts"],
+)
+def test_cached_passes_equal_one_full_pass(
+    options: dict[str, Any], masked: bool, steps: list[tuple[int, ...]]
+) -> None:
     ours, extra = decoder(options), memory(options)
     padded = LEFT_PADDED_BY_CHUNKS if options["use_chunking"] else LEFT_PADDED
     mask = padded if masked else np.ones_like(padded)
@@ -86,7 +100,7 @@ def test_cached_passes_equal_one_full_pass(options: dict[str, Any], masked: bool
     assert whole.past_key_values is None
     assert np.isfinite(whole.logits.numpy()).all()
     real = mask == 1
-    for splits in ((1,) * T, (4, 9), (5, 1, 7)):
+    for splits in steps:
         cache, logits, stop = None, [], 0
         for width in splits:
             start, stop = stop, stop + width

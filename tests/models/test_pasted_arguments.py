@@ -180,9 +180,7 @@ def test_tensors_of_other_frameworks_are_this_ones(name: str, kind: str) -> None
 
 
 def test_the_tensors_of_a_framework_can_be_registered(monkeypatch: Any) -> None:
-    from tinybert.tokenizers import batch_encoding
-
-    monkeypatch.setattr(batch_encoding, "_TENSOR_TYPES", dict(batch_encoding._TENSOR_TYPES))
+    monkeypatch.setitem(tinybert.checks.TENSOR_TYPES, "pt", None)
     tinybert.register_tensor_type("pt", torch.from_numpy)
     batch = tinybert.BertTokenizer(VOCAB)("the", return_tensors="pt")
     assert torch.is_tensor(batch["input_ids"])

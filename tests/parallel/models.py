@@ -19,6 +19,15 @@ def _bert(kind, **options):
     return lambda: kind(kind.config_class(**{**BERT, **options}))
 
 
+def _nemotron(groups):
+    return tinybert.NemotronForCausalLM(
+        tinybert.NemotronConfig(
+            **SIZES, intermediate_size=24, num_key_value_heads=groups, attention_dropout=0.1,
+            mlp_bias=True, attention_bias=True, partial_rotary_factor=1.0,
+        )
+    )  # fmt: skip
+
+
 MODELS = {
     "bert-mlm": _bert(tinybert.BertForMaskedLM),
     "bert-relative": _bert(
@@ -28,15 +37,12 @@ MODELS = {
     "megatron-causal": _bert(tinybert.MegatronBertForCausalLM, is_decoder=True),
     "megatron-classes": _bert(tinybert.MegatronBertForSequenceClassification, num_labels=3),
     "megatron-untied": _bert(tinybert.MegatronBertForMaskedLM, tie_word_embeddings=False),
-    "nemotron": lambda: tinybert.NemotronForCausalLM(
-        tinybert.NemotronConfig(
-            **SIZES, intermediate_size=24, num_key_value_heads=4, attention_dropout=0.1,
-            mlp_bias=True, attention_bias=True, partial_rotary_factor=1.0,
-        )
-    ),
+    "nemotron": lambda: _nemotron(4),
+    "nemotron-one-key": lambda: _nemotron(1),
 }  # fmt: skip
 
-MODELS_BY_DATA = {
+MODELS_OF_ONE_TEST = {
+    "bert-causal": _bert(tinybert.BertLMHeadModel, is_decoder=True),
     "mega": lambda: tinybert.MegaForMaskedLM(
         tinybert.MegaConfig(
             vocab_size=V, hidden_size=16, num_hidden_layers=2, intermediate_size=24,
@@ -50,11 +56,16 @@ MODELS_BY_DATA = {
 def make_model(name):
     """Return a model in float64, the same every time."""
     with tinybert.set_default_dtype("float64"), tinybert.manual_seed(3):
-        model = (MODELS | MODELS_BY_DATA)[name]()
-    for number, parameter in enumerate(model.parameters()):  # nothing is 0, so nothing is hidden
+        model = (MODELS | MODELS_OF_ONE_TEST)[name]()
+    return fill(model).train()
+
+
+def fill(model):
+    """Add random numbers to all parameters, and return the model: nothing is 0, so hidden."""
+    for number, parameter in enumerate(model.parameters()):
         rng = np.random.default_rng(number)
         parameter.data[...] += rng.normal(size=parameter.shape) * 0.1
-    return model.train()
+    return model
 
 
 def make_batch(name, rows=4, seed=0):
@@ -70,6 +81,23 @@ def make_batch(name, rows=4, seed=0):
         batch["next_sentence_label"] = rng.integers(0, 2, rows)
         batch["token_type_ids"] = (np.arange(T) > 3).astype(int)[None].repeat(rows, 0)
     return batch
+
+
+class Endless:
+    """Batches of toy data, a function of the position alone."""
+
+    def __init__(self, name):
+        self.name, self.position = name, 0
+
+    def __next__(self):
+        self.position += 1
+        return make_batch(self.name, 2, seed=self.position)
+
+    def state_dict(self):
+        return {"position": self.position}
+
+    def load_state_dict(self, state):
+        self.position = state["position"]
 
 
 def on_grid(model, job, timeout=60.0, **sizes):

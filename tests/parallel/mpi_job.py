@@ -1,17 +1,20 @@
 """What the ranks of `mpiexec -n 4 python -m tests.parallel.mpi_job` compute.
 
 Every rank prints nothing; rank 0 prints OK if all operations of MPI agree with NumPy, and training
-on each grid of four ranks with training in one process.
+on each grid of four ranks with training in one process. With the argument `fail` or `bug`, rank 2
+raises an error.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import numpy as np
 
 from tests.parallel.models import make_model
 from tests.parallel.test_training import job, merged
+from tinybert.cli.ranks import on_ranks
 from tinybert.parallel import mpi
 from tinybert.parallel.grid import Grid
 
@@ -20,6 +23,7 @@ GRIDS = [
     ("bert-mlm", {"pipeline": 2, "data": 2}, {"zero": True, "schedule": "gpipe"}),
     ("nemotron", {"tensor": 2, "data": 2}, {"zero": True, "bucket": 3000}),
     ("megatron-pretraining", {"pipeline": 4}, {}),
+    ("mega", {"data": 2, "chunks": 2}, {"zero": True}),
 ]
 
 
@@ -41,10 +45,16 @@ def check_operations(world):
     assert world.split(rank % 2, -rank).gather_objects(rank) == [rank % 2 + 2, rank % 2]
 
 
+def fail_on_one(args: argparse.Namespace) -> int:
+    """Raise on one rank, while the others wait for it."""
+    if args.grid.world.rank == 2:
+        raise OSError("the disk is full") if "fail" in sys.argv else KeyError("a bug")
+    args.grid.world.barrier()
+    return 0
+
+
 def main(steps: int) -> None:
     world = mpi.world()
-    if "fail" in sys.argv and world.rank == 1:
-        world.abort("rank 1 of 4: the disk is full")
     check_operations(world)
     for name, sizes, options in GRIDS:
         options = {"steps": steps, **options}
@@ -63,4 +73,6 @@ def main(steps: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        sys.exit(on_ranks(fail_on_one)(argparse.Namespace(prog="job")))
     main(20)

@@ -1,5 +1,6 @@
 """Real ranks: training on MPI, commands under mpiexec, and what is left when a rank is killed."""
 
+import json
 import os
 import random
 import shutil
@@ -97,7 +98,7 @@ def test_an_epoch_reads_the_data_once_on_any_number_of_copies(copies, steps, eve
 @needs_mpi
 @pytest.mark.slow
 def test_training_on_mpi_equals_one_process():
-    assert finish(start(4, "tests.parallel.mpi_job")) == (0, "OK 4\n")
+    assert finish(start(4, "tests.parallel.mpi_job")) == (0, "OK 5\n")
 
 
 @needs_mpi
@@ -107,12 +108,77 @@ def test_pretrain_reports_once_and_an_error_ends_all(corpus, tmp_path):
     code, output = finish(start(4, *pretrain(corpus, tmp_path / "grid", *grid)))
     assert code == 0, output
     assert output.count("MegatronBertForMaskedLM with") == output.count("saved ") == 1
+    run = json.loads((tmp_path / "grid" / "run.json").read_text())
+    assert run["grid"] == {
+        "tensor": 2, "pipeline": 2, "data": 1, "chunks": 1,
+        "sequence_parallel": False, "schedule_of_stages": "1f1b", "zero": False,
+    }  # fmt: skip
+    again = ("--config", tmp_path / "grid" / "run.json")
+    command = ["tinybert", "pretrain", *again, "--output", tmp_path / "again", "--data", 2]
+    code, output = finish(start(2, *command, "--accumulation", 1))
+    assert (code, output.count('was {"tensor": 2, "pipeline": 2, "data": 1,')) == (0, 1), output
     code, output = finish(start(2, *pretrain(corpus, tmp_path / "grid", "--tensor", 2)))
     assert code != 0
     assert output.count("has a run already; add --resume") == 1
     code, output = finish(start(4, *pretrain(corpus, tmp_path / "new", "--tensor", 3)))
     assert code != 0
     assert "start it with mpiexec -n 3" in output
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_pretrain_divides_the_chunks_of_a_text(corpus, tmp_path):
+    """Each text of the corpus has 12 tokens, so no row is padded, and dropout is the same."""
+    sizes = {"use_chunking": True, "chunk_size": 3, "shared_representation_size": 8}
+    options = [part for name, size in sizes.items() for part in ("--set", f"{name}={size}")]
+    options += ["--family", "mega", "--length", 12, "--log-every", 1]
+    options += ["--validation", corpus / "text.txt", "--evaluate-every", 20]
+    logs = []
+    for ranks in (1, 4):
+        own = [*options, "--chunks", ranks]
+        code, output = finish(start(ranks, *pretrain(corpus, tmp_path / str(ranks), *own)))
+        assert code == 0, output
+        assert output.count("MegaForMaskedLM with") == output.count("saved ") == 1
+        lines = (tmp_path / str(ranks) / "log.jsonl").read_text().splitlines()
+        logs.append([entry["loss"] for entry in map(json.loads, lines) if "loss" in entry])
+    one, four = logs
+    assert one[-1] < one[0] - 0.05
+    np.testing.assert_allclose(four, one, rtol=0, atol=1e-4)
+    own = [*options, "--chunks", 3]
+    code, output = finish(start(3, *pretrain(corpus, tmp_path / "3", *own)))
+    assert code != 0
+    assert "--length must be a multiple of --chunks 3 * chunk_size 3 = 9, got 12" in output
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_each_error_is_reported_once_and_ends_the_job(corpus):
+    for arguments, words in (
+        (["--bogus"], "tinybert: unrecognized arguments: --bogus"),
+        (["--file", corpus / "missing.txt"], "tinybert embed: "),
+        (["a", "--output", "x.txt"], "--output must end in .npy, .npz"),
+    ):
+        code, output = finish(start(4, "tinybert", "embed", *arguments))
+        assert (code, output.count(words), output.count("tinybert")) == (2, 1, 1), output
+    code, output = finish(start(4, "tests.parallel.mpi_job", "fail"))
+    assert (code, output.count("job: rank 2 of 4: the disk is full")) == (2, 1), output
+    assert "Traceback" not in output
+    code, output = finish(start(4, "tests.parallel.mpi_job", "bug"))
+    assert (code, output.count("job: rank 2 of 4: 'a bug'"), output.count("Traceback")) == (2, 1, 1)
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_finetune_divides_texts_of_any_length(tmp_path):
+    rows = [f"{'good ' * (n % 5)}film,{n % 2}" for n in range(20)]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]))
+    command = (
+        "tinybert", "finetune", "classification", "--train", tmp_path / "train.csv",
+        "--validation", tmp_path / "train.csv", "--batch-size", 3, "--steps", 4, "--tensor", 2,
+        "--sequence-parallel", "--output", tmp_path / "model",
+    )  # fmt: skip
+    code, output = finish(start(2, *command))
+    assert (code, output.count("saved ")) == (0, 1), output
 
 
 @needs_mpi
@@ -126,7 +192,40 @@ def test_embed_divides_the_texts(corpus, tmp_path):
         assert (code, output.count("saved to")) == (0, 1), output
     one, three = (np.load(tmp_path / name) for name in ("one.npy", "three.npy"))
     assert one.shape[0] == 7
-    np.testing.assert_allclose(three, one, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(three, one)
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_search_writes_the_index_of_one_process(corpus, tmp_path):
+    lines = (corpus / "text.txt").read_text().splitlines()
+    (tmp_path / "text.txt").write_text("\n\n".join(lines[:150]))
+    index, indexes = tmp_path / ".text.txt.tinybert-index-passage.safetensors", []
+    for ranks in (1, 3):
+        code, output = finish(start(ranks, "tinybert", "search", "lone", tmp_path / "text.txt"))
+        assert (code, output.count("embedded 150 passages")) == (0, 1), output
+        assert output.count("text.txt:") == 10
+        indexes.append((output, load_file(index)))
+        index.unlink()
+    (shown, one), (again, three) = indexes
+    assert again == shown
+    assert one.keys() == three.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(three[name], array, err_msg=name)
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_generate_prints_once_and_the_same_text():
+    words = ("tinybert", "generate", "The old man", "A ship", "--max-new-tokens", 12)
+    for options in (("--greedy",), ("--seed", 5)):
+        outputs = [finish(start(ranks, *words, *options)) for ranks in (1, 2, 4)]
+        assert outputs == [(0, outputs[0][1])] * 3
+        assert outputs[0][1].count("The old man") == 1
+    code, output = finish(start(2, *words))  # without a seed the ranks agree on one
+    assert (code, output.count("The old man")) == (0, 1), output
+    code, output = finish(start(3, *words))
+    assert (code, output.count("num_attention_heads 4 must be a multiple of the 3")) == (2, 1)
 
 
 @needs_mpi

@@ -10,11 +10,13 @@ from tinybert.parallel.parallelize import parallelize
 from tinybert.parallel.streams import micro_batch
 
 
-def job(name, sequence=False, seed=5):
+def job(name, sequence=False, seed=5, tokens=T):
+    batch = {k: x[:, :tokens] if x.ndim == 2 else x for k, x in make_batch(name).items()}
+
     def work(model, grid):
         part = parallelize(model, grid, sequence)
         with micro_batch(grid, seed, 1, 2, "cpu"):
-            output = part.model(**make_batch(name))
+            output = part.model(**batch)
         output.loss.backward()
         for parameter in part.partial:
             parameter.grad.data[...] = grid.tensor.allreduce(parameter.grad.data)
@@ -44,7 +46,12 @@ def merged(results):
     return losses[0], gradients
 
 
-SLOW = {("bert-relative", False), ("megatron-classes", True), ("megatron-untied", True)}
+SLOW = {
+    ("bert-relative", False),
+    ("nemotron-one-key", False),
+    ("megatron-classes", True),
+    ("megatron-untied", True),
+}
 CASES = [
     pytest.param(name, sequence, marks=[pytest.mark.slow] * ((name, sequence) in SLOW))
     for name in MODELS
@@ -62,6 +69,16 @@ def test_loss_and_gradients_equal_one_process(name, sequence):
     for key, gradient in gradients.items():
         np.testing.assert_allclose(parts[key], gradient, rtol=0, atol=1e-12, err_msg=key)
         assert np.abs(gradient).max() > 1e-9 or "key.bias" in key or "position" in key, key
+
+
+@pytest.mark.parametrize(("name", "tokens"), [("nemotron", 7), ("bert-relative", 5)])
+def test_tokens_that_are_no_multiple_of_the_ranks(name, tokens):
+    model = make_model(name)
+    loss, gradients = merged(on_grid(model, job(name, tokens=tokens)))
+    found, parts = merged(on_grid(model, job(name, True, tokens=tokens), tensor=4))
+    assert found == pytest.approx(loss, abs=1e-12)
+    for key, gradient in gradients.items():
+        np.testing.assert_allclose(parts[key], gradient, rtol=0, atol=1e-12, err_msg=key)
 
 
 def test_bytes_equal_the_formula():
@@ -137,12 +154,6 @@ def test_wrong_grids_and_uses_are_refused():
     with pytest.raises(ValueError, match="use data parallelism"):
         on_grid(mega, parallelize, tensor=2)
 
-    def odd(model, grid):
-        parallelize(model, grid, sequence=True).model(make_batch("bert-mlm")["input_ids"][:, :7])
-
-    with pytest.raises(ValueError, match="pad with pad_to_multiple_of=2"):
-        on_grid(model, odd, tensor=2)
-
 
 def test_logits_without_labels_are_complete_and_a_call_needs_no_stream():
     model = make_model("nemotron").eval()
@@ -154,15 +165,20 @@ def test_logits_without_labels_are_complete_and_a_call_needs_no_stream():
         np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["nemotron", "megatron-causal"])
-def test_generation_equals_one_process_token_for_token(name):
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["nemotron", "megatron-causal", "bert-causal"])
+def test_generation_equals_one_process_token_for_token(name, ranks):
     model = make_model(name).eval()
     ids = make_batch(name)["input_ids"][:2, :4]
+    mask = np.array([[0, 1, 1, 1], [1, 1, 1, 1]])  # the first prompt is shorter
 
     def work(model, grid):
         generate = parallelize(model, grid).model.generate
         greedy = generate(ids, max_new_tokens=5)
-        return greedy.tolist(), generate(ids, max_new_tokens=5, do_sample=True, seed=3).tolist()
+        beams = generate(ids, attention_mask=mask, max_new_tokens=5, num_beams=3)
+        sampled = generate(ids, max_new_tokens=5, do_sample=True, seed=3)
+        return [tokens.tolist() for tokens in (greedy, beams, sampled)]
 
-    alone = work(model, Grid())
-    assert on_grid(make_model(name).eval(), work, tensor=2) == [alone] * 2
+    alone = work(make_model(name).eval(), Grid())
+    assert on_grid(model, work, tensor=ranks) == [alone] * ranks
+    assert alone[0] != alone[2]

@@ -7,29 +7,12 @@ import numpy as np
 import pytest
 
 import tinybert
-from tests.parallel.models import make_batch, make_model, on_grid
+from tests.parallel.models import Endless, make_batch, make_model, on_grid
 from tinybert.parallel.checkpoint import INDEX, Parts
 from tinybert.parallel.trainer import ParallelTrainer
 from tinybert.training import Trainer, TrainingConfig
 from tinybert.training.checkpoint import checkpoints
 from tinybert.weights import CheckpointError, load_file
-
-
-class Endless:
-    """Batches of toy data, a function of the position alone."""
-
-    def __init__(self, name):
-        self.name, self.position = name, 0
-
-    def __next__(self):
-        self.position += 1
-        return make_batch(self.name, 2, seed=self.position)
-
-    def state_dict(self):
-        return {"position": self.position}
-
-    def load_state_dict(self, state):
-        self.position = state["position"]
 
 
 def config(data=1, steps=6, **options):

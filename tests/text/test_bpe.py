@@ -66,6 +66,7 @@ def test_both_ways_to_merge_do_what_the_naive_search_does(longest, monkeypatch):
         word = "".join(rng.choices("abc", k=rng.randrange(1, 60)))
         assert [token.text for token in bpe.tokenize(word)] == naive(word, merges)
         assert "".join(word[t.start : t.end] for t in bpe[word]) == word
+        assert bpe.ids(word) == [vocab[token] for token in naive(word, merges)]
 
 
 @pytest.mark.parametrize("merges", [["▁ a", "▁ ▁", "▁a b"], ["▁ a", "b ▁", "b▁ a", "▁a b"]])
@@ -81,7 +82,7 @@ def test_a_text_of_several_words(merges):
     for _ in range(300):
         text = "".join(rng.choices("▁▁aabb世", k=rng.randrange(1, 20)))
         theirs = library.encode(text)
-        assert [token.id for token in ours[text]] == theirs.ids, text
+        assert [token.id for token in ours[text]] == ours.ids(text) == theirs.ids, text
         assert [(token.start, token.end) for token in ours[text]] == theirs.offsets, text
 
 
@@ -118,7 +119,7 @@ def test_unknown_characters(options):
     for _ in range(300):
         word = "".join(rng.choices("ababéè?世", k=rng.randrange(1, 8)))
         theirs = library.encode(word)
-        assert [token.id for token in ours[word]] == theirs.ids, word
+        assert [token.id for token in ours[word]] == ours.ids(word) == theirs.ids, word
         assert [(token.start, token.end) for token in ours[word]] == theirs.offsets, word
 
 

@@ -409,7 +409,7 @@ def test_a_pool_of_processes(tmp_path):
 
 def test_words_are_remembered_wherever_they_stand(tmp_path, monkeypatch):
     """Not if the place of a word may matter; never more than so many."""
-    monkeypatch.setattr("tinybert.tokenizer_json.segments.MAX_CACHED_TOKENS", 5)
+    monkeypatch.setattr("tinybert.text.word_cache.MAX_CACHED_TOKENS", 5)
     meta = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
     steps = [split_at({"Regex": "[ab]"}), meta]
     sequence = {"type": "Sequence", "pretokenizers": steps}

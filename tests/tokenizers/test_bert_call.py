@@ -14,6 +14,7 @@ from tests.tokenizers.oracle import (
     known_words,
     same,
 )
+from tinybert.checks import TENSOR_TYPES
 from tinybert.tokenizers import BatchEncoding, BertTokenizerFast, register_tensor_type
 from tinybert.tokenizers.truncation import longest_first
 
@@ -242,7 +243,7 @@ def test_registered_tensors(monkeypatch):
         def to(self, device):
             return Moved(self.array, device)
 
-    monkeypatch.setattr("tinybert.tokenizers.batch_encoding._TENSOR_TYPES", {})
+    monkeypatch.setitem(TENSOR_TYPES, "test", None)
     register_tensor_type("test", Moved)
     encoding = OURS(["a", "b"], return_tensors="test").to("there")
     assert isinstance(encoding, BatchEncoding)

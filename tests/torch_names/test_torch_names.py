@@ -87,6 +87,12 @@ DIFFERENTIABLE: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...],
     "pow": (lambda t, x: x.pow(3), ((3, 5),), None),
     "sigmoid, sum": (lambda t, x: t.sum(t.sigmoid(x), dim=1), ((3, 5),), None),
     "matmul": (lambda t, x, y: x.matmul(y), ((2, 3), (3, 5)), None),
+    "add with alpha": (lambda t, x, y: t.add(x, y, alpha=-2.5), ((3, 2), (2,)), None),
+    "sub with alpha": (lambda t, x, y: x.sub(y, alpha=3), ((3, 1), (3, 2)), None),
+    "sum with a dtype": (lambda t, x: t.sum(x, 1, dtype=t.float64).to(x.dtype), ((3, 5),), None),
+    "prod": (lambda t, x: t.prod(x), ((3, 4),), None),
+    "prod along dim": (lambda t, x: x.prod(1, keepdim=True), ((3, 4, 2),), None),
+    "prod, dtype": (lambda t, x: x.prod(dim=-1, dtype=t.float64).to(x.dtype), ((3, 4),), None),
 }  # fmt: skip
 
 
@@ -109,6 +115,41 @@ def test_index_select_masked_select_and_gather_by_indices() -> None:
         ),
     ):
         check_op(ours, theirs, shapes=((2, 3, 5),))
+
+
+def test_gradient_of_a_product_with_zeros() -> None:
+    values = np.array([[2.0, 0.0, 3.0], [0.0, 0.0, 5.0], [1.0, 4.0, -2.0]])
+    for call in (
+        lambda t, x: t.prod(x, 1),
+        lambda t, x: x[0].prod(),
+        lambda t, x: t.prod(x[:2, :1]),
+    ):
+        check_op(
+            lambda x, call=call: call(tinybert, x), lambda x, call=call: call(torch, x),
+            arrays=(values,),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["floor", "trunc"])
+def test_rounded_quotients_have_the_gradient_0(mode: str) -> None:
+    check_op(
+        lambda x, y: x.div(y, rounding_mode=mode) + 0 * x,
+        lambda x, y: x.div(y, rounding_mode=mode) + 0 * x,
+        arrays=(X, np.array([[0.3], [-0.7], [2.0]])),
+        differences=False,
+    )
+
+
+def test_wrong_options_of_arithmetic() -> None:
+    ids = tinybert.tensor(IDS)
+    with pytest.raises(TypeError, match="alpha must be an integer for integer tensors"):
+        tinybert.add(ids, ids, alpha=0.5)
+    with pytest.raises(TypeError, match="alpha must be a number, got str"):
+        tinybert.sub(ids, ids, alpha="2")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="must be None, 'floor' or 'trunc', got 'ceil'"):
+        ids.div(2, rounding_mode="ceil")
+    with pytest.raises(ZeroDivisionError, match="an integer is divided by 0"):
+        ids.div(ids, rounding_mode="floor")
 
 
 @pytest.mark.parametrize("name", ["floor", "ceil", "round", "sign"])
@@ -231,6 +272,44 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "new_zeros": lambda t: t.tensor(IDS).new_zeros(2, 3),
     "new_ones": lambda t: t.tensor(IDS).new_ones((2,), dtype=t.float),
     "new_full": lambda t: t.tensor(X).new_full((2,), 3),
+    "add with alpha, integers": lambda t: (
+        t.add(t.tensor(IDS), t.tensor([2, 0, 1]), alpha=3),
+        t.tensor(IDS).sub(4, alpha=2),
+        t.sub(t.tensor([7], dtype=t.uint8), t.tensor([2], dtype=t.uint8), alpha=3),
+        t.add(t.tensor(IDS), 1.5, alpha=2),
+        t.add(t.tensor(X), t.tensor(IDS[:1, :1]), alpha=0.1),
+        t.add(t.tensor(X), t.tensor(X).float(), alpha=0.1) - t.tensor(X),
+    ),
+    "add_ and sub_ with alpha": lambda t: (
+        t.ones(3).add_(t.tensor([1.0, 2.0, 3.0]), alpha=-0.5),
+        t.ones(3).sub_(2.0, alpha=3),
+    ),
+    "div, rounded": lambda t: [
+        t.div(a, b, rounding_mode=mode)
+        for mode in ("floor", "trunc")
+        for a, b in (
+            (t.tensor([7, -7, 6, 0]), t.tensor([2, 2, -3, 5])),
+            (t.tensor([7, -7]), -2),
+            (t.tensor([7, -7]), 2.0),
+            (t.tensor([7.5, -7.5]), 2),
+            (t.tensor(X), t.tensor(IDS + 1.5)[:, :1, None]),
+            (t.tensor([1.0, -1.0]), 0.0),
+            (t.tensor([9], dtype=t.uint8), t.tensor([4], dtype=t.uint8)),
+        )
+    ],
+    "sum with a dtype": lambda t: (
+        t.tensor(IDS).sum(dtype=t.float32),
+        t.tensor(IDS).sum(0, True, dtype=t.int32),
+        t.sum(t.tensor([0.9, 0.9]), dtype=t.int64),
+        t.tensor(X).sum(dim=1, dtype=t.half),
+    ),
+    "prod": lambda t: (
+        t.tensor(IDS).prod(),
+        t.prod(t.tensor(IDS) + 1, 1),
+        t.prod(t.tensor(MASK)),
+        t.tensor([]).prod(),
+        t.prod(t.tensor(IDS) + 1, 0, keepdim=True, dtype=t.float64),
+    ),
     "sub_": lambda t: t.ones(3).sub_(t.tensor([1.0, 2.0, 3.0])),
     "clamp_": lambda t: t.arange(5).float().clamp_(1, 3),
     "masked_fill_": lambda t: t.zeros(2, 3).masked_fill_(t.tensor(IDS > 0), -1.0),
@@ -390,5 +469,6 @@ def test_ways_to_make_tensors_work_on_every_device(device: str) -> None:
         tinybert.rand(2, device=device), tinybert.randint(3, (2,), device=device),
         tinybert.randperm(4, device=device), tinybert.eye(2, device=device), x.sin(),
         x.repeat_interleave(2, 0), x.abs().multinomial(2), x.masked_select(x > 0), x.long(),
+        x.prod(), x.add(x, alpha=2), x.div(x, rounding_mode="floor"), x.sum(dtype="float64"),
     )  # fmt: skip
     assert {result.device.partition(":")[0] for result in results} == {device.partition(":")[0]}

@@ -108,7 +108,8 @@ TASKS: dict[type, Callable[[Any, np.ndarray, np.random.Generator], Arrays]] = {
 
 def learnt() -> Iterator[Any]:
     """Every public class whose call takes labels, with every form of its loss."""
-    for name, kind in sorted(vars(tinybert).items()):
+    for name in dir(tinybert):
+        kind = getattr(tinybert, name)
         if not (isinstance(kind, type) and issubclass(kind, PreTrainedModel)):
             continue
         names = inspect.signature(kind.forward).parameters

@@ -80,11 +80,17 @@ class Function:
         if grad mode is on and an input requires a gradient. All arrays must be on one device
         (`RuntimeError` otherwise), and shapes that NumPy cannot broadcast are named in the error.
         """
-        # a NumPy scalar becomes a number: the dtype of the other operand then decides
-        arrays = [
-            v.data if isinstance(v, Tensor) else v.item() if isinstance(v, np.generic) else v
-            for v in inputs
-        ]
+        grad_enabled = current.grad_enabled
+        arrays: list[Any] = []
+        needs: list[bool] = []
+        for value in inputs:  # one loop: every operation pays for it
+            is_tensor = isinstance(value, Tensor)
+            needs.append(is_tensor and grad_enabled and value.requires_grad)
+            if is_tensor:
+                value = value.data
+            elif isinstance(value, np.generic):
+                value = value.item()  # the dtype of the other operand then decides
+            arrays.append(value)
         if is_mixed(arrays):
             devices = ", ".join(device_of(array) for array in arrays if is_array(array))
             raise RuntimeError(
@@ -96,10 +102,7 @@ class Function:
         watcher = current.observer if observed else None
         started = 0.0 if watcher is None else perf_counter()
         node = cls()
-        needs = (False,) * len(inputs)
-        if current.grad_enabled:
-            needs = tuple([isinstance(value, Tensor) and value.requires_grad for value in inputs])
-        node.needs_input_grad = needs
+        node.needs_input_grad = tuple(needs)
         try:
             result = node.forward(*arrays, **options)
         except ValueError as error:
@@ -128,25 +131,28 @@ class Function:
             for part in value if isinstance(value, tuple) else (value,):
                 if is_array(part):
                     saved.add(id(owner_of(part)))
-        tensors = [value for value in (*inputs, *outputs) if isinstance(value, Tensor)]
-        versions = [t._version for t in tensors if id(owner_of(t.data)) in saved] if saved else []
-        self._versions = [(version, version.count) for version in versions]
-        self.parents = tuple(
-            [
-                None
-                if not needed
-                else (value if value.grad_fn is None else (value.grad_fn, value._output_index))
-                for value, needed in zip(inputs, self.needs_input_grad, strict=True)
-            ]
-        )
-        self._shapes = [
-            array.shape if isinstance(value, Tensor) else None
-            for value, array in zip(inputs, arrays, strict=True)
-        ]
-        self.outputs = tuple([(output.data.shape, output.data.dtype) for output in outputs])
+        self._versions = []
+        if saved:
+            tensors = [value for value in (*inputs, *outputs) if isinstance(value, Tensor)]
+            versions = [t._version for t in tensors if id(owner_of(t.data)) in saved]
+            self._versions = [(version, version.count) for version in versions]
+        parents: list[Any] = []
+        self._shapes: list[Any] = []
+        for value, needed, array in zip(inputs, self.needs_input_grad, arrays, strict=True):
+            if not needed:
+                parents.append(None)
+            else:
+                above = value.grad_fn  # None for a leaf
+                parents.append(value if above is None else (above, value._output_index))
+            self._shapes.append(array.shape if isinstance(value, Tensor) else None)
+        self.parents = tuple(parents)
+        made = []
         for index, output in enumerate(outputs):
-            if output.data.dtype.kind in "fc":
+            shape, dtype = output.data.shape, output.data.dtype
+            made.append((shape, dtype))
+            if dtype.kind in "fc":
                 output.requires_grad, output.grad_fn, output._output_index = True, self, index
+        self.outputs = tuple(made)
 
     def check_versions(self) -> None:
         """Raise RuntimeError if a saved array was changed in place: gradients would be wrong."""
@@ -214,7 +220,6 @@ def _is_half(arrays: list[Any], half_on: str) -> bool:
 
 def owner_of(array: Array) -> Any:
     """Return the object that owns the memory of `array`; views of one array share it."""
-    base = getattr(array, "base", None)
-    while base is not None:
-        array, base = base, getattr(base, "base", None)
+    while (base := getattr(array, "base", None)) is not None:
+        array = base
     return array

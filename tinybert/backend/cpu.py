@@ -33,13 +33,16 @@ def new_generator(seed: int | tuple[int, ...] | None) -> np.random.Generator:
 
 
 def thread_count() -> int:
-    """Return how many threads share work: `OMP_NUM_THREADS`, or the processors we may use."""
-    number = os.environ.get("OMP_NUM_THREADS", "")
-    if number.isdecimal() and int(number):
-        return int(number)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return how many threads share work: as many as OpenBLAS has, which reads the same variables.
+
+    `tinybert.processors` sets the first of them in a container with a limit.
+    """
+    most = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        number = os.environ.get(name, "").partition(",")[0].strip()
+        if number.isdecimal() and int(number):
+            return min(int(number), most)
+    return most
 
 
 @lru_cache(maxsize=1)

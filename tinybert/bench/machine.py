@@ -13,13 +13,8 @@ from typing import Any
 import numpy as np
 
 import tinybert
-
-
-def cores() -> int:
-    """Return the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+from tinybert.backend.cpu import thread_count
+from tinybert.processors import cores
 
 
 def blas_threads() -> int | None:
@@ -41,7 +36,7 @@ def share_threads() -> int:
     """
     import torch
 
-    threads = int(os.environ.get("OMP_NUM_THREADS") or blas_threads() or cores())
+    threads = min(thread_count(), blas_threads() or thread_count())
     torch.set_num_threads(threads)
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the first batch is tokenized
     return threads

@@ -24,8 +24,8 @@ theirs, the median over the rounds: below 1 tinybert is faster. The suite
 memory compares the peak memory of processes instead. All use the same number
 of threads, which OMP_NUM_THREADS=4 tinybert bench sets. Needs torch and
 transformers (pip install "tinybert[test]"). onnxruntime is compared only if
---against names it, in the suites forward, latency and ragged. The exit code is
-1 if results disagree.
+--against names it, in the cases bert-base-forward, minilm-forward, sentence,
+toy and ragged. The exit code is 1 if results disagree.
 
 The suites and their cases:
 

@@ -9,6 +9,7 @@ from tinybert.bench import Result
 from tinybert.cli.figures import COLOURS, hide_frame, new_figure
 
 LESS, MORE = COLOURS[3], COLOURS[1]
+TICKS = [digit * 10.0**power for power in range(-3, 4) for digit in (1, 2, 5)]
 
 
 def save_ratios(path: Path, results: Sequence[Result], machine: str) -> None:
@@ -38,7 +39,7 @@ def save_ratios(path: Path, results: Sequence[Result], machine: str) -> None:
         axes.axvline(1, color="black", linewidth=0.8)
         axes.set_xscale("log")
         axes.set_yticks(range(len(drawn)), [f"{r.case}, {r.other}" for r in drawn], fontsize=8)
-        ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 4, 8) if _within(t, drawn)]
+        ticks = [t for t in TICKS if _within(t, drawn)]
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks], fontsize=8)
         axes.minorticks_off()
         axes.set_xlabel("ours / theirs: time, or peak memory (MB) of the memory cases", fontsize=8)

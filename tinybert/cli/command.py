@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.backend import DeviceError
-from tinybert.comparison.outputs import INSTALL
-from tinybert.fetch import FetchError
-from tinybert.hub_cache import EMBEDDED
+from tinybert.hub_cache import EMBEDDED, FetchError
 
 # Errors that a user can cause and fix. Any other error is a bug and shows a traceback.
 USER_ERRORS = (
@@ -119,6 +117,8 @@ def optional(module: str, extra: str, purpose: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        from tinybert.comparison.outputs import INSTALL
+
         name = module.partition(".")[0]
         hint = INSTALL if extra == "test" else f'pip install "tinybert[{extra}]"'
         raise ImportError(f"{purpose} needs {name}: {hint}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any
 
 from tinybert.backend import manual_seed
@@ -35,8 +36,9 @@ The loss is the sum of these parts, with their weights:
 
 --logits      KL divergence of the student's probabilities from the teacher's
 --labels      cross-entropy of the words themselves
---hidden      squared difference of the hidden states of layers at the same
-              depth; a projection is learned where the widths differ
+--hidden      squared difference of the hidden states of pairs of layers, those
+              at the same depth or --pairs; a projection is learned where the
+              widths differ
 --embeddings  the same of the embeddings
 
 The weights of the last two are relative: with 1, the part has the same size as
@@ -49,12 +51,15 @@ EXAMPLE = """\
       --hidden 192 --intermediate 768
   $ tinybert distill embedded small corpus.txt --validation held-out.txt \\
       --steps 1000 --output small-distilled
+  $ tinybert distill embedded small corpus.txt --hidden 1 --pairs 4:2,6:3 \\
+      --embeddings 1 --steps 1000 --output small-like-inside
   $ tinybert fill-mask "The [MASK] of the ship." --model small-distilled"""
 
 WEIGHTS = {"logits": 1.0, "labels": 0.0, "hidden": 0.0, "embeddings": 0.0}
 DEFAULTS: dict[str, Any] = {
     **CORPUS_DEFAULTS, **WEIGHTS, "teacher": None, "student": None, "temperature": 1.0,
-    "output": None, "batch_size": 32, "epochs": 1, "device": "cpu", "learning_rate": 5e-4,
+    "pairs": None, "output": None, "batch_size": 32, "epochs": 1, "device": "cpu",
+    "learning_rate": 5e-4,
 }  # fmt: skip
 
 
@@ -71,6 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", type=float, metavar="X", help=f"weight of this part (default: {weight:g})"
         )
+    parser.add_argument(
+        "--pairs", metavar="T:S,...",
+        help="layers of TEACHER and STUDENT that --hidden compares, such as 4:2,6:3; 0 is the "
+        "embeddings (default: each layer of STUDENT with that at the same depth)",
+    )  # fmt: skip
     add_training_arguments(parser)
     add_device_argument(parser)
     add_json_argument(parser)
@@ -97,9 +107,19 @@ def run(args: argparse.Namespace) -> int:
     )
     with manual_seed(options["seed"]):
         weights = {name: options[name] for name in WEIGHTS}
+        weights["pairs"] = read_pairs(options["pairs"])
         task = Distillation(words, teacher, student, options["temperature"], **weights)
     tokens, held_out = read_corpus(options, tokenizer)
     return train(student, task, tokens, held_out, tokenizer, options, args)
+
+
+def read_pairs(text: str | None) -> list[tuple[int, int]] | None:
+    """Return [(4, 2), (6, 3)] for "4:2,6:3"; None for None. Raises ValueError for other text."""
+    if text is None:
+        return None
+    if not isinstance(text, str) or not re.fullmatch(r"[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*", text):
+        raise ValueError(f"--pairs must be TEACHER:STUDENT layers such as 4:2,6:3, got {text!r}")
+    return [(int(a), int(b)) for a, b in (pair.split(":") for pair in text.split(","))]
 
 
 COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)

@@ -17,9 +17,8 @@ from tinybert.cli.command import (
     check_output_file,
     read_texts,
 )
-from tinybert.cli.ranks import is_first, on_ranks, shared
+from tinybert.cli.ranks import first_alone, from_first, on_ranks, shared_embedder
 from tinybert.cli.terminal import human_size, pad, print_json, shorten, table, terminal_width
-from tinybert.embedding import SentenceEmbedder
 from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.weights import atomic_write
 
@@ -34,7 +33,7 @@ pooling of token features is that of the model's folder (sentence-transformers
 format), by default the mean over tokens; it is printed with the file that it
 comes from. Longer texts than the model takes are cut, with a warning.
 
-On several ranks of MPI each computes a part of --file:
+On several ranks of MPI each computes a part of the texts:
 mpiexec -n 4 tinybert embed --file texts.txt --output vectors.npy"""
 
 EXAMPLE = """\
@@ -70,13 +69,12 @@ def run(args: argparse.Namespace) -> int:
     output = None if args.output is None else Path(args.output)
     if output is not None:
         check_output_file("--output", output, SUFFIXES)
-    texts = read_texts(args)
-    folder = resolve(args.model, WEIGHT_FILES)
-    embedder = SentenceEmbedder.from_pretrained(folder, device=args.device)
-    size = args.batch_size
-    vectors = shared(args, texts, lambda own: embedder.encode(own, batch_size=size))
-    if not is_first(args):
-        return 0
+    texts = from_first(args, lambda: read_texts(args))
+    folder = first_alone(args, lambda: resolve(args.model, WEIGHT_FILES))
+    with shared_embedder(args, folder) as embedder:
+        if embedder is None:
+            return 0
+        vectors = embedder.encode(texts, batch_size=args.batch_size)
     result: dict[str, Any] = {"model": str(folder), "shape": list(vectors.shape)}
     result |= {"pooling": embedder.pooling, "pooling_source": embedder.pooling_source}
     result |= {"normalised": embedder.normalise}

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinybert.checks import check_integer
 from tinybert.cli.attention_chart import check_tokens, save_attention
 from tinybert.cli.command import Command, add_text_arguments, read_texts
 from tinybert.cli.figures import figure_path
 from tinybert.cli.pipeline_arguments import add_pipeline_arguments, add_plot_argument
+from tinybert.cli.ranks import first_alone, from_first, on_ranks
 from tinybert.cli.streaming import TerminalStreamer, WordWrapper
 from tinybert.cli.terminal import columns_of, print_json, shorten, table, terminal_width, wrap
 from tinybert.cli.text2text import Text2TextGenerationPipeline, load_generator
@@ -25,7 +28,9 @@ from tinybert.cli.token_probabilities import (
     new_token_ids,
 )
 from tinybert.generation.sentence_end import SentenceEnd
+from tinybert.hub import resolve
 from tinybert.outputs import ModelOutput
+from tinybert.parallel.parallelize import parallelize
 from tinybert.pipelines.text_generation import Generated
 
 TOKEN_WIDTH = 20  # columns of a token in the table
@@ -46,7 +51,11 @@ In a terminal the text is streamed word by word, unless it is one of several
 (--count) or found by beam search; --no-stream prints it at the end. --top N
 lists the probability of each new token and N alternatives, as predicted by the
 model, before temperature and other options of sampling. --plot draws the
-attention weights of the last layer (pip install "tinybert[plot]")."""
+attention weights of the last layer (pip install "tinybert[plot]").
+
+On several ranks of MPI each computes a part of every layer (BERT, MegatronBERT,
+Nemotron); the text is the same, printed once. Each rank loads the whole model,
+and then keeps its part."""
 
 EXAMPLE = """\
   $ tinybert generate "Call me" --model my-decoder --max-new-tokens 4 --top 2
@@ -59,7 +68,8 @@ EXAMPLE = """\
   some    0.6402  the 0.12  it 0.06
 
   $ tinybert generate "Call me" --model my-decoder --count 3 --new-only
-  $ tinybert generate "Call me" --model my-decoder --greedy --plot attention.png"""
+  $ tinybert generate "Call me" --model my-decoder --greedy --plot attention.png
+  $ mpiexec -n 4 tinybert generate "Call me" --model my-nemotron --tensor 4"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,21 +111,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--count", type=int, default=1, metavar="N", help="generated texts per text (default: 1)"
     )
     parser.add_argument("--seed", type=int, metavar="N", help="make sampling reproducible")
+    parser.add_argument(
+        "--tensor", type=int, metavar="T",
+        help="ranks that divide each layer, started by mpiexec -n T (default: all)",
+    )  # fmt: skip
     parser.add_argument("--new-only", action="store_true", help="print the new text only")
     parser.add_argument("--no-stream", action="store_true", help="print the text when it is done")
     parser.add_argument("--top", type=int, metavar="N", help="show N alternatives of each token")
     add_plot_argument(parser, "a chart of the attention weights")
     add_pipeline_arguments(parser, "text-generation")
+    parser.set_defaults(grid=None)
 
 
 def run(args: argparse.Namespace) -> int:
     """Continue every text; stream it to a terminal, or print it at the end."""
     options = _options(args)
     plot = figure_path("--plot", args.plot)
-    texts = read_texts(args)
+    texts = from_first(args, lambda: read_texts(args))
     if plot is not None and len(texts) * args.count > 1:
         raise ValueError(f"--plot draws a single generated text, got {len(texts) * args.count}")
-    generator = load_generator(args)
+    generator = _load(args)
+    seeds = from_first(args, lambda: _seeds(args, len(texts)))
     if isinstance(generator, Text2TextGenerationPipeline):
         options["return_full_text"] = False
     at_end = args.json or args.no_stream or args.count > 1 or args.beams > 1
@@ -123,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
     results: list[list[GeneratedText]] = []
     for i, text in enumerate(texts):
         end = _sentence_end(args, generator, text, options["max_new_tokens"])
-        asked = options | end
+        asked = options | end | {"seed": seeds[i]}
         if plot is not None:
             check_tokens(len(generator.tokenizer(text)["input_ids"]) + asked["max_new_tokens"])
         if streams:
@@ -177,13 +193,32 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "return_full_text": not args.new_only,
         **sampling,
     }
-    if args.seed is not None:
-        options["seed"] = args.seed
     if args.json or args.top is not None or args.plot is not None:
         options |= {"return_dict_in_generate": True, "output_logits": True}
     if args.plot is not None:
         options["output_attentions"] = True
     return options
+
+
+def _load(args: argparse.Namespace) -> Any:
+    """Return the pipeline of --model; on several ranks its model is this rank's part."""
+    if args.grid is None:
+        return load_generator(args)
+    if args.plot is not None:
+        raise ValueError("--plot is not supported on several ranks: each has a part of the heads")
+    if args.model is not None:
+        first_alone(args, lambda: resolve(args.model))
+    generator = load_generator(args)
+    if args.grid.tensor.size > 1:
+        parallelize(generator.model, args.grid)
+    return generator
+
+
+def _seeds(args: argparse.Namespace, count: int) -> list[int | None]:
+    """Return a seed for each text; without --seed and on several ranks a new one, equal on all."""
+    if args.seed is None and args.grid is not None:
+        return list(np.random.default_rng().integers(2**31, size=count).tolist())
+    return [args.seed] * count
 
 
 def _sentence_end(
@@ -307,4 +342,4 @@ FLAGS = {
     "num_return_sequences": "--count",
     "do_sample=False": "--greedy",
 }
-COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run, FLAGS)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run, "tensor"), FLAGS)

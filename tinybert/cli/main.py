@@ -15,10 +15,11 @@ from typing import Any, NoReturn
 
 from tinybert import __version__
 from tinybert.cli.command import USER_ERRORS
+from tinybert.cli.errors import error_line
+from tinybert.cli.launch import one_voice
 from tinybert.cli.output import EscapedOutput
 from tinybert.cli.registry import COMMANDS, load_command
 from tinybert.cli.terminal import one_line, terminal_width
-from tinybert.display import visible
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 FAILED, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
@@ -135,11 +136,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # print ? for characters the terminal cannot show
     arguments = sys.argv[1:] if argv is None else list(argv)
     selected = next((word for word in arguments if not word.startswith("-")), None)
-    name, args = "tinybert", argparse.Namespace()
+    args = argparse.Namespace()
     try:
         try:
-            args = _parse(selected, arguments)
-            name = getattr(args, "prog", name)
+            with one_voice():
+                args = _parse(selected, arguments)
             if hasattr(args, "run"):
                 with redirect_stdout(EscapedOutput(sys.stdout)):
                     code = args.run(args)
@@ -157,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_output()
         return CLOSED_PIPE
     except USER_ERRORS as error:
-        print(visible(f"{name}: {_with_flags(_message(error), args)}"), file=sys.stderr)
+        print(error_line(error, args), file=sys.stderr)
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             _discard_output()
         return FAILED
@@ -177,29 +178,3 @@ def _parse(selected: str | None, arguments: list[str]) -> argparse.Namespace:
         hint = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(COMMANDS)}"
         parser.error(f"there is no command {selected!r}: {hint}")
     return parser.parse_args(arguments)
-
-
-def _message(error: BaseException) -> str:
-    """Return the message of an error in one line."""
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename is not None else ""
-        return f"{where}{error.strerror}"
-    if isinstance(error, MemoryError):
-        return f"not enough memory ({error})" if str(error) else "not enough memory"
-    return one_line(str(error)) or type(error).__name__
-
-
-def _with_flags(message: str, args: argparse.Namespace) -> str:
-    """Replace the names of Python arguments in a message by the flags of the command.
-
-    Only options with a value are replaced, and a name without an underscore only at the beginning,
-    before "must be".
-    """
-    for name, flag in getattr(args, "flags", {}).items():
-        if getattr(args, flag.lstrip("-").replace("-", "_"), None) is not None:
-            pattern = rf"(?<![\w./-]){name}(?![\w./])" if "_" in name else rf"^{name}(?= must be )"
-            message, found = re.subn(pattern, flag, message)
-            message = message.replace(" or None,", ",") if found else message
-    if re.match(r"input_ids must be from 0 to \d+, got \d+$", message):
-        message += ": the tokenizer has more tokens than the model; use the model's own tokenizer"
-    return message

@@ -12,6 +12,7 @@ from statistics import median
 from tinybert.checks import check, check_integer
 from tinybert.cli.command import Command, add_json_argument, check_output_file
 from tinybert.cli.figures import figure_path
+from tinybert.cli.launch import launched_rank
 from tinybert.cli.plan_chart import save_papers
 from tinybert.cli.terminal import human_size, print_json, table, terminal_width, wrap
 from tinybert.fetch import FetchError
@@ -70,7 +71,7 @@ PARTS = {
 PLAN: dict[str, object] = {
     "gpus": None, "tensor": 1, "pipeline": 1, "chunks": 1, "micro": 1, "batch": None,
     "length": None, "recompute": "none", "sequence_parallel": False, "scatter": False,
-    "zero": False, "overlap": False, "precision": "mixed", "machine": "a100", "constants": None,
+    "zero": False, "overlap": False, "precision": "mixed", "machine": None, "constants": None,
 }  # fmt: skip
 
 
@@ -122,10 +123,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="mixed",
         help="mixed is 16-bit numbers, and 32-bit ones in Adam (default: mixed)",
     )
-    parser.add_argument(
-        "--machine", choices=MACHINES, default="a100", help="kind of GPU (default: a100)"
-    )
-    parser.add_argument(
+    constants = parser.add_mutually_exclusive_group()
+    constants.add_argument("--machine", choices=MACHINES, help="kind of GPU (default: a100)")
+    constants.add_argument(
         "--constants", metavar="FILE", help="use measured constants instead of --machine's"
     )
     parser.add_argument(
@@ -159,7 +159,9 @@ def run(args: argparse.Namespace) -> int:
         check_integer("--length", args.length, 1)
         shape = replace(shape, positions=args.length)
     job = _job(args)
-    machine = read_machine(Path(args.constants)) if args.constants else MACHINES[args.machine]
+    machine = MACHINES[args.machine or "a100"]
+    if args.constants is not None:
+        machine = read_machine(Path(args.constants))
     step, used = predict(shape, job, machine), memory(shape, job)
     if args.json:
         print_json(_as_dict(shape, job, machine, step, used))
@@ -333,7 +335,7 @@ def _calibrate(as_json: bool, output: str | None) -> int:
     """Measure the constants and some runs; rank 0 prints and saves them."""
     if output is not None:
         check_output_file("--output", Path(output), (".json",))
-    world = mpi.world() if mpi.is_launched() else alone()
+    world = alone() if launched_rank() is None else mpi.world()
     first = world.rank == 0
 
     def say(text: str) -> None:

@@ -48,9 +48,10 @@ model learns its sentence vectors too. `tinybert pretrain --resume --output
 FOLDER` continues a run after an interruption.
 
 A model that is too large for one machine trains on several ranks of MPI:
---tensor T ranks divide each layer, --pipeline P the layers, --data D the batch.
-A run may resume with other numbers of them, if --data times --accumulation
-stays the same."""
+--tensor T ranks divide each layer, --pipeline P the layers, --data D the batch,
+and --chunks C the tokens of each text (MEGA with use_chunking). A run may
+resume with other numbers of them, if --data times --accumulation stays the
+same."""
 
 EXAMPLE = """\
   $ tinybert train-tokenizer corpus.txt --output my-tokenizer
@@ -61,7 +62,10 @@ EXAMPLE = """\
   $ tinybert fill-mask "The [MASK] of the ship." --model my-bert
   $ mpiexec -n 8 tinybert pretrain corpus.txt --tokenizer my-tokenizer \\
       --family megatron-bert --tensor 2 --pipeline 2 --data 2 \\
-      --accumulation 4 --steps 1000 --output my-megatron"""
+      --accumulation 4 --steps 1000 --output my-megatron
+  $ mpiexec -n 4 tinybert pretrain corpus.txt --tokenizer my-tokenizer \\
+      --family mega --set use_chunking=True --set chunk_size=128 \\
+      --length 2048 --chunks 4 --steps 1000 --output my-mega"""
 
 DEFAULTS: dict[str, Any] = {
     **CORPUS_DEFAULTS, "model": None, "family": None, "tokenizer": None, "set": [], "output": None,
@@ -86,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--teacher-weight", type=float, metavar="X", help="weight of that loss (default: 4)"
     )
     add_training_arguments(parser)
-    add_rank_arguments(parser)
+    add_rank_arguments(parser, chunks=True)
     add_device_argument(parser)
     add_json_argument(parser)
 
@@ -108,6 +112,8 @@ def run(args: argparse.Namespace) -> int:
     check_output(options, args)
     tokenizer = AutoTokenizer.from_pretrained(resolve(tokenizer_folder))
     config = _config(options, tokenizer)
+    if args.grid is not None:
+        _check_chunks(config, options["length"], args.grid.chunks.size)
     task: Any = make_language_task(options, tokenizer, config)
     tokens, held_out = first_alone(args, lambda: read_corpus(options, tokenizer))
     model = _model(options, task, config)
@@ -115,6 +121,18 @@ def run(args: argparse.Namespace) -> int:
     if options["teacher"] is not None:
         task = _with_teacher(options, task, tokens, held_out)
     return train(model, task, tokens, held_out, tokenizer, options, args)
+
+
+def _check_chunks(config: Any, length: int, ranks: int) -> None:
+    """Raise ValueError unless the ranks of --chunks can share a text in whole chunks."""
+    if ranks == 1 or not getattr(config, "use_chunking", False):
+        return
+    unit = ranks * config.chunk_size
+    if length % unit:
+        raise ValueError(
+            f"--length must be a multiple of --chunks {ranks} * chunk_size {config.chunk_size} = "
+            f"{unit}, got {length}"
+        )
 
 
 def _with_teacher(

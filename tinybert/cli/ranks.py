@@ -1,4 +1,4 @@
-"""Training commands on several ranks: --tensor, --pipeline, --data, and the launch by mpiexec."""
+"""Training commands on several ranks: --tensor, --pipeline, --data, --chunks, and the launch."""
 
 from __future__ import annotations
 
@@ -7,31 +7,43 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tinybert.checks import check_integer
 from tinybert.cli.command import USER_ERRORS
+from tinybert.cli.errors import error_line
+from tinybert.cli.launch import launched_rank
+from tinybert.embedding import SentenceEmbedder
 from tinybert.parallel import mpi
-from tinybert.parallel.grid import Grid, span
+from tinybert.parallel.communicator import Communicator
+from tinybert.parallel.grid import Grid
+from tinybert.parallel.sentences import SharedEmbedder
 from tinybert.parallel.trainer import ParallelTrainer
 from tinybert.training import Trainer, TrainingConfig
 
-SIZES = "tensor", "pipeline", "data"
+SIZES = "tensor", "pipeline", "data", "chunks"
 
 
-def add_rank_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --tensor, --pipeline, --data, --sequence-parallel, --schedule and --zero."""
+def add_rank_arguments(parser: argparse.ArgumentParser, chunks: bool = False) -> None:
+    """Add --tensor, --pipeline, --data, --sequence-parallel, --schedule, --zero; and --chunks."""
     ranks = parser.add_argument_group(
         "several ranks",
-        "started by mpiexec -n RANKS, with RANKS = T * P * D (default: D = RANKS)",
+        "started by mpiexec -n RANKS, with RANKS = T * P * D"
+        + " * C" * chunks
+        + " (default: D = RANKS)",
     )
     ranks.add_argument("--tensor", type=int, metavar="T", help="ranks that divide each layer")
     ranks.add_argument("--pipeline", type=int, metavar="P", help="stages of the layers")
     ranks.add_argument("--data", type=int, metavar="D", help="copies of the model")
+    if chunks:
+        ranks.add_argument(
+            "--chunks", type=int, metavar="C",
+            help="ranks that divide the tokens of each text (MEGA with use_chunking)",
+        )  # fmt: skip
     ranks.add_argument(
         "--sequence-parallel", action="store_true", help="the ranks of T divide the tokens too"
     )
@@ -40,54 +52,79 @@ def add_rank_arguments(parser: argparse.ArgumentParser) -> None:
         help="the order of micro-batches, --accumulation of them (default: 1f1b)",
     )  # fmt: skip
     ranks.add_argument(
-        "--zero", action="store_true", help="divide the optimizer's state among the D copies"
+        "--zero", action="store_true", help="divide the optimizer's state among the copies"
     )
 
 
-def on_ranks(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+def on_ranks(
+    run: Callable[[argparse.Namespace], int], whole: str = "data"
+) -> Callable[[argparse.Namespace], int]:
     """Return the `run` of a command that also works on several ranks.
 
     Rank 0 reports; the others print nothing. An error on one rank ends all with its message.
+
+    whole: what all ranks are if the command line does not say, one of `SIZES`.
     """
 
     def run_rank(args: argparse.Namespace) -> int:
-        args.grid = None
-        sizes = {name: getattr(args, name, None) for name in SIZES}
-        for name, size in sizes.items():
-            check_integer(f"--{name}", size, 1, optional=True)
-        ranks = 1
-        for size in sizes.values():
-            ranks *= size or 1
-        if not mpi.is_launched():
-            if ranks == 1:
-                for name in ("zero", "sequence_parallel"):
-                    if getattr(args, name, False):
-                        flag = "--" + name.replace("_", "-")
-                        raise ValueError(f"{flag} needs several ranks: start it with mpiexec")
-                return run(args)
-            flags = " ".join(f"--{name} {size}" for name, size in sizes.items() if size)
-            raise ValueError(
-                f"{flags} needs {ranks} ranks: start it with mpiexec -n {ranks} tinybert ... "
-                f"(to install: {mpi.INSTALL})"
-            )
+        args.grid, rank = None, launched_rank()
+        if rank:
+            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the end)
+        sizes = _sizes(args)
+        if rank is None:
+            return run(args)
         world = mpi.world()
         if not any(sizes.values()):
-            sizes["data"] = world.size
-        if world.rank:
-            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the end)
+            sizes[whole] = world.size
         try:
+            if str(getattr(args, "device", "")).startswith("cuda"):
+                mpi.choose_gpu(world)
             args.grid = Grid(**{name: size or 1 for name, size in sizes.items()}, world=world)
             return run(args)
         except BaseException as error:
-            # An error of all ranks, such as a wrong argument, is reported by rank 0 alone.
-            time.sleep(2 if world.rank else 0)
-            if not isinstance(error, (*USER_ERRORS, KeyboardInterrupt)):
-                traceback.print_exc(file=sys.__stderr__)
-            where = f"rank {world.rank} of {world.size}: " if world.rank else ""
-            world.abort(f"tinybert: {where}{str(error) or type(error).__name__}")
+            _end_all(error, args, world)
             raise
 
     return run_rank
+
+
+def _sizes(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the sizes of the grid that the command line names.
+
+    Raises ValueError for those that need several ranks, if `mpiexec` has not started this process.
+    """
+    sizes = {name: getattr(args, name, None) for name in SIZES}
+    for name, size in sizes.items():
+        check_integer(f"--{name}", size, 1, optional=True)
+    if launched_rank() is not None:
+        return sizes
+    ranks = prod(size or 1 for size in sizes.values())
+    if ranks > 1:
+        flags = " ".join(f"--{name} {size}" for name, size in sizes.items() if size)
+        raise ValueError(
+            f"{flags} needs {ranks} ranks: start it with mpiexec -n {ranks} tinybert ... "
+            f"(to install: {mpi.INSTALL})"
+        )
+    for name in ("zero", "sequence_parallel"):
+        if getattr(args, name, False):
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag} needs several ranks: start it with mpiexec")
+    return sizes
+
+
+def _end_all(error: BaseException, args: argparse.Namespace, world: Communicator) -> None:
+    """Report an error once, and end all ranks.
+
+    An error of all ranks, such as a missing file, is reported by rank 0. The others wait, each
+    longer than the one before, so that the first to report ends those that still wait.
+    """
+    time.sleep(2 + min(world.rank, 50) / 10 if world.rank else 0)
+    if not isinstance(error, (*USER_ERRORS, KeyboardInterrupt)):
+        traceback.print_exception(error, file=sys.__stderr__)
+    with suppress(OSError):  # a full disk, or a closed pipe
+        sys.stdout.flush()
+    where = f"rank {world.rank} of {world.size}: " if world.rank else ""
+    world.abort(error_line(error, args, where))
 
 
 def is_first(args: argparse.Namespace) -> bool:
@@ -95,14 +132,40 @@ def is_first(args: argparse.Namespace) -> bool:
     return args.grid is None or args.grid.world.rank == 0
 
 
-def shared(args: argparse.Namespace, items: Sequence[Any], compute: Callable[[Any], Any]) -> Any:
-    """Return `compute(items)`, an array with a row for each item; each rank computes a part."""
+def grid_of(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the grid of a run and its options, for run.json; None without MPI."""
     if args.grid is None:
-        return compute(items)
-    world = args.grid.world
-    own = items[span(len(items), world.size, world.rank)]
-    parts = world.gather_objects(compute(own) if len(own) else None)
-    return np.concatenate([part for part in parts if part is not None])
+        return None
+    options = ("sequence_parallel", "schedule_of_stages", "zero")
+    return {**args.grid.sizes, **{name: getattr(args, name) for name in options}}
+
+
+def from_first(args: argparse.Namespace, make: Callable[[], Any]) -> Any:
+    """Return what `make()` returns on rank 0, the only one that calls it: it alone has the standard
+    input.
+    """
+    if args.grid is None:
+        return make()
+    return args.grid.world.gather_objects(make() if is_first(args) else None)[0]
+
+
+@contextmanager
+def shared_embedder(args: argparse.Namespace, folder: Path) -> Iterator[SentenceEmbedder | None]:
+    """Yield the embedder of a model's folder, whose batches are divided among the ranks.
+
+    The ranks other than 0 get None, after all batches.
+    """
+    if args.grid is None:
+        yield SentenceEmbedder.from_pretrained(folder, device=args.device)
+        return
+    embedder = SharedEmbedder.from_pretrained(folder, device=args.device)
+    embedder.join(args.grid.world)
+    if is_first(args):
+        yield embedder
+        embedder.close()
+    else:
+        embedder.serve()
+        yield None
 
 
 def first_alone(args: argparse.Namespace, make: Callable[[], Any]) -> Any:

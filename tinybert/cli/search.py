@@ -13,8 +13,8 @@ from tinybert.cli.command import (
     add_model_argument,
 )
 from tinybert.cli.pipeline_arguments import warnings_unless_error
+from tinybert.cli.ranks import first_alone, on_ranks, shared_embedder
 from tinybert.cli.terminal import columns_of, one_line, print_json, shorten, table, terminal_width
-from tinybert.embedding import SentenceEmbedder
 from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.search import CrossEncoder, Found, search
 from tinybert.search.passages import UNITS
@@ -37,6 +37,9 @@ named itself.
 The embeddings are kept in a hidden file, .tinybert-index-..., in the folder or
 next to the file, 1.6 kB for each passage with the default model. The next
 search embeds only passages that are new or changed.
+
+On several ranks of MPI each embeds a part of the passages; rank 0 reads the
+files and keeps the same index: mpiexec -n 4 tinybert search QUERY FOLDER
 
 --rerank reads the query together with each of the best passages, and sorts
 them again: more accurate, and slower."""
@@ -83,21 +86,25 @@ def run(args: argparse.Namespace) -> int:
     """Search, and print the passages that were found."""
     if args.candidates is not None and args.rerank is None:
         raise ValueError("--candidates needs --rerank MODEL")
-    folder, reranker = resolve(args.model, WEIGHT_FILES), None
-    embedder = SentenceEmbedder.from_pretrained(folder, device=args.device)
-    if args.rerank is not None:
-        with warnings_unless_error():
-            reranker = CrossEncoder.from_pretrained(resolve(args.rerank, WEIGHT_FILES), args.device)
-    found = search(
-        args.query,
-        args.path,
-        embedder,
-        top_k=args.top_k,
-        by=args.by,
-        reranker=reranker,
-        candidates=CANDIDATES if args.candidates is None else args.candidates,
-        keep_index=not args.no_index,
-    )
+    folder = first_alone(args, lambda: resolve(args.model, WEIGHT_FILES))
+    with shared_embedder(args, folder) as embedder:
+        if embedder is None:
+            return 0
+        reranker = None
+        if args.rerank is not None:
+            with warnings_unless_error():
+                found_model = resolve(args.rerank, WEIGHT_FILES)
+                reranker = CrossEncoder.from_pretrained(found_model, args.device)
+        found = search(
+            args.query,
+            args.path,
+            embedder,
+            top_k=args.top_k,
+            by=args.by,
+            reranker=reranker,
+            candidates=CANDIDATES if args.candidates is None else args.candidates,
+            keep_index=not args.no_index,
+        )
     _print_notes(found)
     if args.json:
         print_json(_as_json(args, str(folder), found))
@@ -117,8 +124,9 @@ def _print_notes(found: Found) -> None:
 
 
 def _table(found: Found, digits: int) -> list[str]:
+    """Return the lines of the table; + 0.0 makes 0 of -0."""
     rows = [
-        [str(rank), f"{hit.score:.{digits}f}", f"{hit.file}:{hit.line}"]
+        [str(rank), f"{round(hit.score, digits) + 0.0:.{digits}f}", f"{hit.file}:{hit.line}"]
         for rank, hit in enumerate(found.hits, 1)
     ]
     header = ["#", "score", "place", "text"]
@@ -133,7 +141,7 @@ def _as_json(args: argparse.Namespace, folder: str, found: Found) -> dict[str, A
     results = [
         {
             "rank": rank,
-            "score": round(hit.score, 6),
+            "score": round(hit.score, 6) + 0.0,
             "file": hit.file,
             "line": hit.line,
             "text": hit.text,
@@ -153,4 +161,4 @@ def _as_json(args: argparse.Namespace, folder: str, found: Found) -> dict[str, A
     }
 
 
-COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run))

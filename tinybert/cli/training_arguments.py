@@ -13,7 +13,7 @@ from typing import Any
 
 from tinybert.checks import check_number
 from tinybert.cli.loss_curves import best_evaluation, save_loss_curve
-from tinybert.cli.ranks import is_first, ranks_trainer
+from tinybert.cli.ranks import grid_of, is_first, ranks_trainer
 from tinybert.cli.terminal import print_json
 from tinybert.models.config import read_json_object
 from tinybert.training import Batches, Trainer, TrainingConfig
@@ -92,6 +92,9 @@ def read_options(args: argparse.Namespace, defaults: Mapping[str, Any]) -> dict[
         own = Path(args.output) / RUN_NAME
         path = str(own) if own.exists() else None
     from_file = read_json_object(Path(path)) if path else {}
+    grid = from_file.pop("grid", None)
+    if grid is not None and grid != grid_of(args):
+        say(f"note: the grid of the run in {path} was {json.dumps(grid)}; the flags give another")
     for name in from_file:
         if name not in known:
             raise ValueError(f"{path}: unknown option {name!r}; known: {', '.join(known)}")
@@ -166,7 +169,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     if is_first(args):
         with atomic_write(folder / RUN_NAME, "w") as file:
-            json.dump(dict(options), file, indent=2)
+            grid = {} if args.grid is None else {"grid": grid_of(args)}
+            json.dump({**options, **grid}, file, indent=2)
             file.write("\n")
     for group in trainer.optimizer.param_groups if args.grid is None else ():
         count = sum(weight.size for weight in group["params"])

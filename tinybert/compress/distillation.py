@@ -6,14 +6,16 @@ the correct one. With p the probabilities of the teacher's logits divided by a t
 those of the student's:
 
     L_logits = t^2 * mean(KL(p, q)),     KL(p, q) = sum_v p_v (log p_v - log q_v)
-    L_hidden = mean over layers of mean((h W - h')^2),     L_embeddings the same of the embeddings
+    L_hidden = mean over pairs of layers of mean((h W - h')^2)
+    L_embeddings = the same of the embeddings
     loss     = logits * L_logits + labels * L_labels
                + hidden * (L_logits / L_hidden) * L_hidden + (the same of the embeddings)
 
-h are the hidden states of a layer of the student, h' those of the teacher's layer at the same share
-of the depth. Where their widths differ, W is learned, one for all layers; it is not a part of the
-student. The ratio of the losses counts as a constant: with a weight of 1 hidden states and logits
-have the same loss, and different gradients. An L below 1e-7 counts as 1e-7 in the ratio.
+h are the hidden states of a layer of the student, h' those of a layer of the teacher: without
+`pairs` that at the same share of the depth, for each layer of the student. Where their widths
+differ, W is learned, one for all layers; it is not a part of the student. The ratio of the losses
+counts as a constant: with a weight of 1 hidden states and logits have the same loss, and different
+gradients. An L below 1e-7 counts as 1e-7 in the ratio.
 
 Source   Hinton, Vinyals and Dean 2015, arXiv:1503.02531 (temperature; with t^2 the gradient stays
          of the same size); Muralidharan et al. 2024, arXiv:2407.14679, section 3 (hidden states,
@@ -24,6 +26,7 @@ Shapes   N tokens to predict, V vocabulary, B batch, T tokens, D hidden
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,8 @@ class Distillation:
         teacher, student: models with a score for every token of the same vocabulary, of any family.
         temperature: t.
         logits, labels, hidden, embeddings: the weights of the parts of the loss.
+        pairs: (teacher layer, student layer) whose hidden states are compared, counted from 1, 0
+            for the embeddings; None for those of `layer_pairs`.
 
     Attributes:
         projection: W; None if it is not needed. `Trainer(extra=...)` trains it.
@@ -67,6 +72,7 @@ class Distillation:
         labels: float = 0.0,
         hidden: float = 0.0,
         embeddings: float = 0.0,
+        pairs: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         weights = {"logits": logits, "labels": labels, "hidden": hidden, "embeddings": embeddings}
         for name, weight in weights.items():
@@ -93,7 +99,8 @@ class Distillation:
         )  # fmt: skip
         self.objective, self.best = task.objective, task.best
         self.count, self.evaluate = task.count, task.evaluate
-        self.pairs = layer_pairs(*(m.config.num_hidden_layers for m in (teacher, student)))
+        depths = [model.config.num_hidden_layers for model in (teacher, student)]
+        self.pairs = layer_pairs(*depths) if pairs is None else _checked(pairs, depths, hidden)
         wide, narrow = (model.config.hidden_size for model in (teacher, student))
         self.projection: Module | None = None
         if wide != narrow and (hidden or embeddings):
@@ -158,6 +165,24 @@ class Distillation:
         return total / len(pairs)
 
 
+def _checked(
+    pairs: Sequence[tuple[int, int]], depths: list[int], hidden: float
+) -> list[tuple[int, int]]:
+    """Return the pairs. Raises ValueError for layers that the models do not have."""
+    if not hidden:
+        raise ValueError("pairs are of hidden states: hidden must be above 0 with them")
+    wrong = [
+        pair for pair in pairs
+        if len(pair) != 2 or not all(0 <= i <= n for i, n in zip(pair, depths, strict=True))
+    ]  # fmt: skip
+    if wrong or not pairs:
+        raise ValueError(
+            "pairs must be layers of the teacher and the student, from 0:0 to "
+            f"{depths[0]}:{depths[1]}, got {':'.join(map(str, wrong[0])) if wrong else 'none'}"
+        )
+    return list(pairs)
+
+
 def layer_pairs(teacher: int, student: int) -> list[tuple[int, int]]:
     """Return (teacher layer, student layer) pairs at the same relative depth, as indices into
     `hidden_states`, where 0 is the embeddings. The last layers form a pair.
@@ -174,7 +199,7 @@ def distill(
     folder: str | Path,
     batch_size: int = 32,
     held_out: TokenFile | None = None,
-    **options: float,
+    **options: Any,
 ) -> dict[str, float]:
     """Train a student in place, save it in a folder, and return the last metrics.
 

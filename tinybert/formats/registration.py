@@ -141,11 +141,14 @@ def _is_messagepack(path: Path, first: bytes, last: bytes) -> bool:
 
 def _is_onnx(path: Path, first: bytes, last: bytes) -> bool:
     """Return whether it is a message with the version of ONNX's format (field 1, a number), then
-    another field of a model: producer, domain, graph, operators, ...
+    another field of a model: producer, domain, graph, operators, ... A damaged file is one by its
+    name, unless it is of another kind.
     """
     version, field = first[1:2], first[2:3]
     known = field != b"" and field in b"\x12\x1a\x22\x28\x32\x3aB"
-    return first[:1] == b"\x08" and b"\x00" < version < b"\x20" and known
+    if first[:1] == b"\x08" and b"\x00" < version < b"\x20" and known:
+        return True
+    return path.suffix == ".onnx" and first[8:9] != b"{" and not diagnose(first, len(first))
 
 
 _FORMATS = (

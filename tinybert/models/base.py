@@ -79,12 +79,12 @@ class PreTrainedModel(Surgery):
     @property
     def device(self) -> str:
         """The device of the parameters."""
-        return next(self.parameters()).device
+        return _first_parameter(self).device
 
     @property
     def dtype(self) -> Any:
         """The dtype of the parameters."""
-        return next(self.parameters()).dtype
+        return _first_parameter(self).dtype
 
     def get_input_embeddings(self) -> Embedding:
         """Return the token embeddings."""
@@ -305,6 +305,17 @@ class PreTrainedModel(Surgery):
 
     def save_extras(self, folder: Path) -> None:
         """Save what a model folder holds besides config and weights; nothing by default."""
+
+
+def _first_parameter(module: Any) -> Any:
+    """Return the first of `parameters()`, or None; a call of a model asks for it several times."""
+    for parameter in () if module is None else module._parameters.values():
+        if parameter is not None:
+            return parameter
+    for part in () if module is None else module._modules.values():
+        if (parameter := _first_parameter(part)) is not None:
+            return parameter
+    return None
 
 
 def _once(state: dict[str, Tensor]) -> dict[str, Tensor]:

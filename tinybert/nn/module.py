@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tinybert.autograd import Tensor
-from tinybert.autograd.modes import observer
+from tinybert.autograd.modes import current, observed
 from tinybert.backend import is_array
 from tinybert.nn.conversion import Conversion
 from tinybert.nn.hooks import Hooks
@@ -84,30 +84,19 @@ class Module(Conversion, Hooks, StateLoading):
                 )
             if registry is not None:
                 registry[name] = None
-            else:
-                object.__setattr__(self, name, value)
+            object.__setattr__(self, name, value)
             return
         if registry is not None and registry is not registry_for_value:
             del registry[name]
-        self.__dict__.pop(name, None)
-        registry_for_value[name] = value
+        registry_for_value[name] = self.__dict__[name] = value  # as an attribute it is found faster
 
     def __getattr__(self, name: str) -> Any:
-        own = self.__dict__
-        for registry in ("_modules", "_parameters", "_buffers"):
-            if registry in own and name in own[registry]:
-                return own[registry][name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
-        for registry in (self._parameters, self._modules, self._buffers):
-            if name in registry:
-                del registry[name]
-                return
         object.__delattr__(self, name)
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._parameters, *self._modules, *self._buffers]
+        for registry in (self._parameters, self._modules, self._buffers):
+            registry.pop(name, None)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Keep a Tensor that is not trained (running statistics); saved only if `persistent`.
@@ -122,7 +111,7 @@ class Module(Conversion, Hooks, StateLoading):
             raise TypeError(f"buffer {name!r} must be a Tensor, got {type(tensor).__name__}")
         if name not in self._buffers and hasattr(self, name):
             raise ValueError(f"{type(self).__name__} already has an attribute {name!r}")
-        self._buffers[name] = tensor
+        self._buffers[name] = self.__dict__[name] = tensor
         (self._transient.discard if persistent else self._transient.add)(name)
 
     # --- calling --------------------------------------------------------------------------------
@@ -132,12 +121,11 @@ class Module(Conversion, Hooks, StateLoading):
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        watcher = observer()
-        if watcher is not None:
-            return watcher.call(self, self._call, args, kwargs)
-        if not self.is_watched:
-            return self.forward(*args, **kwargs)
-        return self._call(*args, **kwargs)
+        if observed and current.observer is not None:
+            return current.observer.call(self, self._call, args, kwargs)
+        if self._forward_hooks or self._forward_pre_hooks:
+            return self._call(*args, **kwargs)
+        return self.forward(*args, **kwargs)
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
         """Run the hooks and `forward`."""
@@ -155,7 +143,8 @@ class Module(Conversion, Hooks, StateLoading):
     @property
     def is_watched(self) -> bool:
         """Whether its own output is looked at; if not, its call may be fused with the next one."""
-        return bool(self._forward_hooks or self._forward_pre_hooks) or observer() is not None
+        hooks = self._forward_hooks or self._forward_pre_hooks
+        return bool(hooks or (observed and current.observer is not None))
 
     # --- walking --------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from tinybert.ops.arguments import (
     sum_dtype,
     widened,
 )
+from tinybert.ops.copies import to
 
 
 class Sum(Function):
@@ -35,9 +36,9 @@ class Sum(Function):
 
 
 @torch_keywords(dim="axis", keepdim="keepdims")
-def sum(input: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return the sum over `axis`."""
-    return Sum.apply(as_tensor(input), axis=axis, keepdims=keepdims)
+def sum(input: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
+    """Return the sum over `axis`; `dtype`, if given, is that of the terms and the result."""
+    return to(Sum.apply(to(input, dtype=dtype), axis=axis, keepdims=keepdims), dtype=dtype)
 
 
 class Mean(Function):

@@ -69,13 +69,13 @@ def _own_arrays(
     grid = part.grid
     names = {id(p): name for name, p in part.model.named_parameters()}
     second = part.tied if not grid.is_first else None  # of the first stage's words
-    if grid.data.rank == 0:
+    if grid.replicas.rank == 0:
         for name, tensor in part.model.named_state():
             if names.get(id(tensor), name) == name and tensor is not second:
                 yield WEIGHT, name, None, tensor.data
     if zero is None:
         for parameter, state in optimizer.state.items():
-            if grid.data.rank == 0 and parameter is not second:
+            if grid.replicas.rank == 0 and parameter is not second:
                 for kind, value in state.items():
                     if isinstance(value, Tensor):
                         yield kind, names[id(parameter)], None, value.data
@@ -204,7 +204,7 @@ def gather_model(part: Part) -> dict[str, np.ndarray] | None:
     Each array is sent once, to the rank that needs it.
     """
     grid = part.grid
-    if grid.data.rank:
+    if grid.replicas.rank:
         return None
     group = grid.model
     state = {part.placements[name].name: x for name, x in part.model.named_state()}

@@ -59,10 +59,12 @@ class Communicator(ABC):
     Attributes:
         rank, size: this rank's number, from 0 to size - 1.
         traffic: for each operation by name, its calls and bytes.
+        tokens: with sequence parallelism, how many tokens the group divides in this forward pass.
     """
 
     rank: int
     size: int
+    tokens: int
 
     def __init__(self) -> None:
         self.traffic: dict[str, Traffic] = {}

@@ -16,6 +16,9 @@ With sequence parallelism the tokens outside the block are divided among the ran
 of g splits into its two halves: a reduce-scatter at the exit, and an all-gather at the next entry.
 The bytes sent are the same, and norms and dropout are computed once, not on every rank.
 
+If the number of tokens is not a multiple of the ranks, the last ranks have zeros after the last
+token. They are dropped at each entry, so attention never sees them, and their gradient is zero.
+
 Two more operators are at the ends of the stack of layers, where what follows is computed by every
 rank alike:
 
@@ -25,7 +28,7 @@ rank alike:
 Source   Shoeybi et al. 2019, arXiv:1909.08053, section 3 and figures 3 and 4 (f, g); Korthikanti et
          al. 2022, arXiv:2205.05198, section 4.2.2 and figure 5 (g and its conjugate, along tokens)
 Bytes    f backward and g forward: an allreduce of the array. f' and g': an allgather and a
-         reduce_scatter of all tokens. Each array is B T D numbers.
+         reduce_scatter of all tokens. Each array is B T D numbers, T rounded up for f' and g'.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinybert.autograd import Function, Tensor
+from tinybert.backend import array_module
 from tinybert.parallel.communicator import Communicator
 
 TOKENS = 1  # the axis of hidden states (B, T, D) that sequence parallelism divides
@@ -51,21 +55,21 @@ class _Operator(Function):
     def backward(self, dy: Any) -> Any:
         raise NotImplementedError
 
+    def filled(self, x: Any) -> Any:
+        """Return x with tokens of zeros after the last, to a multiple of the ranks."""
+        missing = -x.shape[TOKENS] % self.group.size
+        return array_module(x).pad(x, [(0, 0), (0, missing), (0, 0)]) if missing else x
+
     def own(self, x: Any) -> Any:
         """Return this rank's tokens of all tokens."""
-        size, group = x.shape[TOKENS], self.group
-        if size % group.size:
-            raise ValueError(
-                f"sequence parallelism divides the tokens among {group.size} ranks: their number "
-                f"must be a multiple of {group.size}, got {size}; choose such a length, or "
-                f"pad with pad_to_multiple_of={group.size}"
-            )
-        part = size // group.size
+        x, group = self.filled(x), self.group
+        part = x.shape[TOKENS] // group.size
         return x[:, group.rank * part : (group.rank + 1) * part]
 
-    def all(self, x: Any) -> Any:
-        """Return all tokens, from those of each rank."""
-        return self.group.allgather(x, TOKENS)
+    def all(self, x: Any, count: int) -> Any:
+        """Return all tokens, `count` of them, from those of each rank."""
+        gathered = self.group.allgather(x, TOKENS)
+        return array_module(x).ascontiguousarray(gathered[:, :count])
 
 
 class Copy(_Operator):
@@ -92,38 +96,39 @@ class AllGather(_Operator):
     """f': y = x of all ranks; dx = this rank's tokens of the sum of dy over the ranks."""
 
     def run(self, x: Any) -> Any:
-        return self.all(x)
+        return self.all(x, self.group.tokens)
 
     def backward(self, dy: Any) -> Any:
-        return self.group.reduce_scatter(dy, TOKENS)
+        return self.group.reduce_scatter(self.filled(dy), TOKENS)
 
 
 class ReduceScatter(_Operator):
     """g': y = this rank's tokens of the sum of x over the ranks; dx = dy of all ranks."""
 
     def run(self, x: Any) -> Any:
-        self.own(x)  # raises if the tokens cannot be divided
-        return self.group.reduce_scatter(x, TOKENS)
+        self.count = x.shape[TOKENS]
+        return self.group.reduce_scatter(self.filled(x), TOKENS)
 
     def backward(self, dy: Any) -> Any:
-        return self.all(dy)
+        return self.all(dy, self.count)
 
 
 class Scatter(_Operator):
     """y = this rank's tokens of x, which is the same on all ranks; dx = dy of all ranks."""
 
     def run(self, x: Any) -> Any:
+        self.count = self.group.tokens = x.shape[TOKENS]
         return self.own(x).copy()
 
     def backward(self, dy: Any) -> Any:
-        return self.all(dy)
+        return self.all(dy, self.count)
 
 
 class Collect(_Operator):
     """y = x of all ranks, used by each alike; dx = this rank's tokens of dy."""
 
     def run(self, x: Any) -> Any:
-        return self.all(x)
+        return self.all(x, self.group.tokens)
 
     def backward(self, dy: Any) -> Any:
         return self.own(dy)
@@ -140,26 +145,20 @@ def add(x: Tensor, group: Communicator) -> Tensor:
 
 
 def gather(x: Tensor, group: Communicator) -> Tensor:
-    """Return (B, T, D) for own tokens x (B, T / size, D), to enter a tensor-parallel block."""
+    """Return (B, T, D) for own tokens x (B, ceil(T / size), D), to enter a block."""
     return AllGather.apply(x, group=group)
 
 
 def add_scatter(x: Tensor, group: Communicator) -> Tensor:
-    """Return own tokens (B, T / size, D) of the sum over the ranks of x (B, T, D).
-
-    Raises ValueError if T is not a multiple of the number of ranks.
-    """
+    """Return own tokens (B, ceil(T / size), D) of the sum over the ranks of x (B, T, D)."""
     return ReduceScatter.apply(x, group=group)
 
 
 def scatter(x: Tensor, group: Communicator) -> Tensor:
-    """Return own tokens (B, T / size, D) of x (B, T, D), the same on all ranks.
-
-    Raises ValueError if T is not a multiple of the number of ranks.
-    """
+    """Return own tokens (B, ceil(T / size), D) of x (B, T, D), the same on all ranks."""
     return Scatter.apply(x, group=group)
 
 
 def collect(x: Tensor, group: Communicator) -> Tensor:
-    """Return (B, T, D) for own tokens x (B, T / size, D), for what each rank computes alike."""
+    """Return (B, T, D) for own tokens x (B, ceil(T / size), D): all ranks then compute alike."""
     return Collect.apply(x, group=group)

@@ -2,7 +2,8 @@
 
     mpiexec -n 4 python train.py          # world() is then a group of four
 
-Arrays of a GPU pass through the memory of the host.
+Sums and gathered parts of arrays on GPUs go from GPU to GPU by NCCL, if CuPy finds it and no two
+ranks share a GPU; else, with a warning, and always in `send`, through the memory of the host.
 
 Source   MPI Forum 2021, "MPI: A Message-Passing Interface Standard, version 4.0"; mpi4py, "Buffer
          interface"
@@ -12,20 +13,16 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
 
-from tinybert.backend import Array, device_of, to_device, to_host
+from tinybert.backend import Array, backend_of, device_of, to_device, to_host
 from tinybert.parallel.communicator import Communicator, Request
 
+FAILED = 2  # the exit code of an error, as of every command
 INSTALL = 'pip install "tinybert[mpi]" mpich'
-_LAUNCHED = "PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"
-
-
-def is_launched() -> bool:
-    """Return whether this process was started by `mpiexec`; mpi4py is not imported."""
-    return any(name in os.environ for name in _LAUNCHED)
 
 
 def world() -> MPI:
@@ -42,6 +39,18 @@ def world() -> MPI:
     return MPI(library, library.COMM_WORLD)
 
 
+def choose_gpu(world: MPI) -> None:
+    """Let each process of a computer see one GPU, if CUDA has not started in it yet.
+
+    It is chosen from the environment variable CUDA_VISIBLE_DEVICES, in the order of the ranks and
+    over again if there are more ranks; without the variable, process i of a computer gets GPU i.
+    """
+    local = world._comm.Split_type(world._library.COMM_TYPE_SHARED).Get_rank()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    numbers = visible.split(",") if visible else [str(local)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = numbers[local % len(numbers)]
+
+
 class MPI(Communicator):
     """A communicator of MPI, of the library `mpi4py.MPI`."""
 
@@ -49,6 +58,7 @@ class MPI(Communicator):
         super().__init__()
         self._library, self._comm = library, comm
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
+        self._nccl: Any = None  # not tried yet; False if it is not there
 
     def gather_objects(self, value: Any) -> list[Any]:
         return self._comm.allgather(value)
@@ -71,10 +81,32 @@ class MPI(Communicator):
         return array
 
     def abort(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
-        self._comm.Abort(1)
+        print(message, file=sys.__stderr__, flush=True)
+        self._comm.Abort(FAILED)
+        os._exit(FAILED)  # Abort may return before the launcher ends this process
+
+    def _gpus(self, array: Array) -> Any:
+        """Return the `Collectives` of the group's GPUs if `array` is on one and they have NCCL."""
+        if backend_of(array).name != "cuda":
+            return None
+        if self._nccl is None:
+            from tinybert.backend.cuda import collectives
+
+            gpus = self._comm.allgather(collectives.own_gpu())
+            fault = "two ranks share a GPU" if len(set(gpus)) < self.size else ""
+            fault = "CuPy finds no NCCL" if None in gpus else fault
+            if fault and self.rank == 0:
+                warnings.warn(f"{fault}: arrays pass through the memory of the host", stacklevel=4)
+            if not fault:
+                identity = self._comm.bcast(collectives.new_identity() if self.rank == 0 else None)
+                self._nccl = collectives.Collectives(self.size, identity, self.rank)
+            else:
+                self._nccl = False
+        return self._nccl or None
 
     def _allreduce(self, array: Array, op: str) -> Request:
+        if gpus := self._gpus(array):
+            return Request(gpus.allreduce(array, op))
         own = np.ascontiguousarray(to_host(array))
         total = np.empty_like(own)
         kind = self._library.SUM if op == "sum" else self._library.MAX
@@ -87,13 +119,19 @@ class MPI(Communicator):
         return Request(wait)
 
     def _allgather(self, array: Array, axis: int) -> Array:
+        if gpus := self._gpus(array):
+            xp = backend_of(array).xp
+            return xp.concatenate(list(gpus.allgather(array)()), axis=axis)
         own = np.ascontiguousarray(to_host(array))
         parts = np.empty((self.size, *own.shape), own.dtype)
         self._comm.Allgather(_bytes(own), _bytes(parts))
-        joined = parts[0] if self.size == 1 else np.concatenate(list(parts), axis=axis)
+        joined = np.concatenate(list(parts), axis=axis)
         return to_device(joined, device_of(array))
 
     def _reduce_scatter(self, array: Array, axis: int) -> Array:
+        if gpus := self._gpus(array):
+            xp = backend_of(array).xp
+            return gpus.reduce_scatter(xp.stack(xp.split(array, self.size, axis=axis)))()
         parts = np.stack(np.split(to_host(array), self.size, axis=axis))
         own = np.empty(parts.shape[1:], parts.dtype)
         self._comm.Reduce_scatter_block(np.ascontiguousarray(parts), own, self._library.SUM)

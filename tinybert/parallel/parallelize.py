@@ -4,7 +4,8 @@
     part = parallelize(model, grid)         # on every rank, with the same model
 
 Tensor-parallel ranks divide each layer (`shard.py`) and the vocabulary (`embedding.py`,
-`words.py`). Stages divide the layers (`stage.py`). Data-parallel ranks have the same part.
+`words.py`). Stages divide the layers (`stage.py`). Data-parallel ranks have the same part; so have
+ranks that divide the tokens of a text (`chunks.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tinybert.models.base import PreTrainedModel
 from tinybert.models.heads.words import LanguageModel
 from tinybert.nn import Module, Parameter
 from tinybert.parallel import conjugate
+from tinybert.parallel.chunks import SpreadEMA, spread_chunks
 from tinybert.parallel.embedding import VocabularyParallelEmbedding
 from tinybert.parallel.grid import Grid
 from tinybert.parallel.linear import ColumnParallelLinear, Sharded
@@ -70,12 +72,12 @@ def parallelize(model: PreTrainedModel, grid: Grid, sequence: bool = False) -> P
         model: the full model, the same on every rank.
         grid: tensor and pipeline divide the model.
         sequence: divide the tokens between the blocks among the tensor-parallel ranks. Activations
-            then need less memory; the number of tokens must be a multiple of the ranks.
+            then need less memory.
 
     Raises ValueError if the ranks have different weights, if the model cannot be divided among so
     many ranks, and for a model that is divided already.
     """
-    if any(isinstance(module, Sharded) for module in model.modules()):
+    if any(isinstance(module, (Sharded, SpreadEMA)) for module in model.modules()):
         raise ValueError("the model is divided among ranks already")
     _check_same(model, grid)
     if sequence and grid.tensor.size == 1:
@@ -89,6 +91,8 @@ def parallelize(model: PreTrainedModel, grid: Grid, sequence: bool = False) -> P
     tied = cut_stage(model, grid, part.inbox)
     if grid.tensor.size > 1:
         _divide(part)
+    if grid.chunks.size > 1:
+        spread_chunks(model, grid.chunks)
     _start_streams(part)
     axes = {  # by parameter: a tied one has several names
         id(getattr(module, name)): axis
@@ -179,12 +183,19 @@ def _start_streams(part: Part) -> None:
     base = part.model.base_model
     embeddings = getattr(base, "embeddings", None) or base.get_input_embeddings()
     device, layers = part.model.device, list(base.stack._modules.items())
+    own_tokens = part.sequence
+    if part.grid.chunks.size > 1:  # dropout of a feature is the same at all tokens
+        own_tokens = not part.model.config.use_feature_dropout
 
-    def starts(number: int, sequence: bool) -> Any:
-        return lambda module, *args: start_part(device, number, sequence)
+    def starts(number: int, own: bool) -> Any:
+        def start(module: Module, *args: Any) -> None:
+            tokens = part.grid.tensor.tokens if own and part.sequence else None
+            start_part(device, number, own, tokens)
+
+        return start
 
     embeddings.register_forward_pre_hook(starts(0, False))
     for name, layer in layers:
-        layer.register_forward_pre_hook(starts(int(name) + 1, part.sequence))
+        layer.register_forward_pre_hook(starts(int(name) + 1, own_tokens))
     head = part.model.config.num_hidden_layers + 1
     base.stack.register_forward_hook(starts(head, False))

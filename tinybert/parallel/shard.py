@@ -83,11 +83,16 @@ def _shard_attention(attention: SelfAttention, group: Communicator) -> list[Para
 
 def _shard_nemotron_layer(layer: Any, group: Communicator, sequence: bool) -> list[Parameter]:
     attention, mlp = layer.self_attn, layer.mlp
+    divided, partial = ["q_proj"], list[Parameter]()
     _check("num_attention_heads", attention.heads, group)
-    _check("num_key_value_heads", attention.groups, group)
     attention.heads //= group.size
-    attention.groups //= group.size
-    for name in ("q_proj", "k_proj", "v_proj"):
+    if attention.groups == 1:  # the key and value that all heads share are on every rank
+        partial += [*attention.k_proj.parameters(), *attention.v_proj.parameters()]
+    else:
+        _check("num_key_value_heads", attention.groups, group)
+        attention.groups //= group.size
+        divided += ["k_proj", "v_proj"]
+    for name in divided:
         setattr(attention, name, ColumnParallelLinear(getattr(attention, name), group, False))
     attention.o_proj = RowParallelLinear(attention.o_proj, group, sequence)
     mlp.up_proj = _columns(mlp.up_proj, group, "intermediate_size")
@@ -95,9 +100,9 @@ def _shard_nemotron_layer(layer: Any, group: Communicator, sequence: bool) -> li
     _enter(attention, group, sequence)
     _enter(mlp, group, sequence)
     if not sequence:
-        return []
+        return partial
     norms = (layer.input_layernorm, layer.post_attention_layernorm)
-    partial = [p for norm in norms for p in norm.parameters()]
+    partial += [p for norm in norms for p in norm.parameters()]
     return partial + [m.bias for m in (attention.o_proj, mlp.down_proj) if m.bias is not None]
 
 

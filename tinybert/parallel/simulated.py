@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tinybert.backend import Array
+from tinybert.backend import Array, device_of, to_device, to_host
 from tinybert.parallel.communicator import Communicator, Request
 
 Result = TypeVar("Result")
@@ -156,11 +156,11 @@ class Simulated(Communicator):
 
         return collect
 
-    def _arrays(self, array: Array) -> Callable[[], list[Array]]:
+    def _arrays(self, array: Array) -> Callable[[], list[np.ndarray]]:
         """Post a copy of an array; the result checks that all have the same shape and dtype."""
-        collect = self._post(array.copy())
+        collect = self._post(to_host(array).copy())
 
-        def checked() -> list[Array]:
+        def checked() -> list[np.ndarray]:
             arrays = collect()
             kinds = {(a.shape, str(a.dtype)) for a in arrays}
             if len(kinds) > 1:
@@ -171,17 +171,17 @@ class Simulated(Communicator):
 
     def _allreduce(self, array: Array, op: str) -> Request:
         collect, combine = self._arrays(array), np.add if op == "sum" else np.maximum
-        return Request(lambda: reduce(combine, collect()))
+        return Request(lambda: to_device(reduce(combine, collect()), device_of(array)))
 
     def _allgather(self, array: Array, axis: int) -> Array:
-        return np.concatenate(self._arrays(array)(), axis=axis)
+        return to_device(np.concatenate(self._arrays(array)(), axis=axis), device_of(array))
 
     def _reduce_scatter(self, array: Array, axis: int) -> Array:
         parts = (np.split(a, self.size, axis=axis)[self.rank] for a in self._arrays(array)())
-        return reduce(np.add, parts)
+        return to_device(reduce(np.add, parts), device_of(array))
 
     def _send(self, array: Array, to: int, tag: int) -> Request:
         with self._job.changed:
-            self._place.messages[self.rank, to, tag].append(array.copy())
+            self._place.messages[self.rank, to, tag].append(to_host(array).copy())
             self._job.changed.notify_all()
         return Request(lambda: None)

@@ -23,13 +23,14 @@ from tinybert.nn.packing import padded
 from tinybert.optim import Lamb, Optimizer
 from tinybert.parallel import gradients
 from tinybert.parallel.buckets import Buckets
+from tinybert.parallel.chunks import own_loss, own_tokens
 from tinybert.parallel.communicator import Request
 from tinybert.parallel.parallelize import Part
 from tinybert.parallel.schedules import SCHEDULES
 from tinybert.parallel.stage import run_stage
 from tinybert.parallel.streams import micro_batch
 from tinybert.parallel.zero import ZeroOptimizer, piece_gradients
-from tinybert.training.losses import model_loss
+from tinybert.training.losses import masked_loss, model_loss
 from tinybert.training.trainer import count_labels
 
 Batch = dict[str, Any]
@@ -66,11 +67,15 @@ class ParallelStep:
                 "adamw, adam or sgd, or tensor=1"
             )
         self.part, self.optimizer, self.seed, self.schedule = part, optimizer, seed, schedule
+        if part.grid.chunks.size > 1:
+            if loss not in (model_loss, masked_loss):
+                raise ValueError("chunks > 1 needs the loss of the model's own labels")
+            loss, count = own_loss, count_labels
         self.max_grad_norm, self.loss, self.count = max_grad_norm, loss, count
-        self.zero = ZeroOptimizer(optimizer, part.grid.data) if zero else None
+        self.zero = ZeroOptimizer(optimizer, part.grid.replicas) if zero else None
         trained = [p for p in part.model.parameters() if p.requires_grad]
         options = {} if bucket is None else {"size": bucket}
-        self.buckets = Buckets([] if zero else trained, part.grid.data, **options)
+        self.buckets = Buckets([] if zero else trained, part.grid.replicas, **options)
         self.trained = trained
 
     def __call__(self, batches: Sequence[Batch], step: int) -> dict[str, float]:
@@ -88,9 +93,11 @@ class ParallelStep:
 
     def backward(self, batches: Sequence[Batch], step: int) -> float:
         """Add the gradients of this rank's parameters to their `.grad`; return the mean loss."""
-        grid, count = self.part.grid, len(batches)
+        grid, count, model = self.part.grid, len(batches), self.part.model
+        if grid.chunks.size > 1:
+            batches = [own_tokens(batch, model, grid.chunks) for batch in batches]
         counts = np.array([float(self.count(batch)) for batch in batches])
-        total = max(1.0, float(grid.data.allreduce(np.array([counts.sum()]))[0]))
+        total = max(1.0, float(grid.replicas.allreduce(np.array([counts.sum()]))[0]))
         weights = counts / total
         stage, stages = grid.pipeline.rank, grid.pipeline.size
         run = _Run(self, batches, weights, step)
@@ -113,14 +120,14 @@ class ParallelStep:
     def _unused(self) -> list[Tensor]:
         """Return the parameters that have no gradient on any data-parallel rank."""
         own = {i for i, p in enumerate(self.trained) if p.grad is None and p is not self.part.tied}
-        common = own.intersection(*self.part.grid.data.gather_objects(own))
+        common = own.intersection(*self.part.grid.replicas.gather_objects(own))
         return [self.trained[i] for i in sorted(common)]
 
     def _mean_loss(self, own: float) -> float:
         """Return the loss of the whole batch, which the last stages have."""
         grid = self.part.grid
         on_last = own if grid.is_last else 0.0
-        return float(grid.pipeline.allreduce(grid.data.allreduce(np.array([on_last])))[0])
+        return float(grid.pipeline.allreduce(grid.replicas.allreduce(np.array([on_last])))[0])
 
     # --- the update -----------------------------------------------------------------------------
 
@@ -137,7 +144,7 @@ class ParallelStep:
             scaled = [own.grad for own in self.zero.parts if own.grad is not None]
         wide = (x.astype("float64").reshape(-1) for p, x in pairs if counts[id(p)])
         squares = [float(x @ x) for x in wide]
-        group = self.part.grid.data if self.zero is not None else None
+        group = self.part.grid.replicas if self.zero is not None else None
         if group is not None:
             squares = [float(group.allreduce(np.array([sum(squares)]))[0])]
         norm = gradients.norm(self.part, squares)
@@ -166,6 +173,7 @@ class _Run:
     def forward(self, index: int) -> None:
         """Run a micro-batch through the stage; send its hidden states to the next."""
         part, grid, batch = self.part, self.part.grid, self.batches[index]
+        grid.tensor.tokens = _tokens(batch)
         received = None
         if not grid.is_first:
             states = self._receive(batch, grid.pipeline.rank - 1, FORWARD)
@@ -188,6 +196,7 @@ class _Run:
     def backward(self, index: int, last: bool) -> None:
         """Differentiate a micro-batch; send the gradient of what was received to its stage."""
         grid = self.part.grid
+        grid.tensor.tokens = _tokens(self.batches[index])  # layers may be computed again
         received, output = self.kept.pop(index)
         if grid.is_last:
             dy = np.ones(output.shape, output.dtype)
@@ -203,11 +212,15 @@ class _Run:
 
     def _receive(self, batch: Batch, source: int, tag: int) -> Any:
         model, grid = self.part.model, self.part.grid
-        rows, tokens = np.asarray(batch["input_ids"]).shape
+        tokens = _tokens(batch)
         if self.part.sequence:
-            tokens //= grid.tensor.size
-        shape = rows, tokens, model.config.hidden_size
+            tokens = -(-tokens // grid.tensor.size)
+        shape = len(batch["input_ids"]), tokens, model.config.hidden_size
         return grid.pipeline.recv(shape, model.dtype, source, tag)
 
     def _send(self, array: Any, to: int, tag: int) -> None:
         self.sent.append(self.part.grid.pipeline.send(array, to, tag))
+
+
+def _tokens(batch: Batch) -> int:
+    return int(np.asarray(batch["input_ids"]).shape[-1])

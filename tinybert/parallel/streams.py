@@ -12,27 +12,27 @@ keeps its share:
                                     sequence parallelism the rank's tokens of them
     attention weights (B, H, T, T)  the rank's heads of them
 
-So a grid of any shape, and one process, drop the same elements. (Megatron-LM has one stream for
-what ranks share and one for what they do not, which gives other masks on other grids.)
+With chunks over ranks, the rank's tokens of hidden states, and its chunks of arrays (B, C, ...).
 
-That holds on the CPU. The GPU's kernels draw by the position in the rank's own array: there the
-ranks of a tensor-parallel group drop the same positions of their own heads (and, with sequence
-parallelism, of their own tokens), and the masks depend on the grid.
+So a grid of any shape, and one process, drop the same elements. (Megatron-LM has one stream for
+what ranks share and one for what they do not, which gives other masks on other grids.) A GPU's
+kernels draw each element by its position; they are told which share of the whole theirs is.
 
 Source   Shoeybi et al. 2019, arXiv:1909.08053, appendix B.2, "Random number generation"
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tinybert.backend import drawing_from, generator, parse_device
+from tinybert.backend import array_module, drawing_from, generator, parse_device
 from tinybert.parallel.grid import Grid
 
-HEADS = 1  # the axis of attention weights (B, H, Tq, Tk), also in groups (B, G, R, Tq, Tk)
-TOKENS = 1  # the axis of hidden states (B, T, D)
+# The axis that ranks divide: heads of attention weights (B, H, Tq, Tk), also in groups
+# (B, G, R, Tq, Tk), or tokens of hidden states (B, T, D), or chunks (B, C, ...).
+AXIS = 1
 
 
 class Stream:
@@ -45,56 +45,67 @@ class Stream:
     """
 
     def __init__(self, key: tuple[int, int, int], grid: Grid, device: str) -> None:
-        self.key, self.device, self.tensor = key, device, (grid.tensor.rank, grid.tensor.size)
+        group = grid.tensor if grid.chunks.size == 1 else grid.chunks
+        self.key, self.device, self.group = key, device, (group.rank, group.size)
         self.start(0, False)
 
-    def start(self, part: int, sequence: bool) -> None:
-        """Start the stream of a part; with `sequence` its tokens are divided among the ranks."""
+    def start(self, part: int, sequence: bool, tokens: int | None = None) -> None:
+        """Start the stream of a part; with `sequence` its tokens are divided among the ranks.
+
+        tokens: how many, if they may be no multiple of the ranks.
+        """
         self.new = parse_device(self.device)[0].new_generator((*self.key, part))
-        self.sequence = sequence
+        self.sequence, self.tokens = sequence, tokens
 
     def random(self, shape: tuple[int, ...], dtype: Any = "float64") -> Any:
         """Return this rank's share of uniform numbers, of the shape of the share."""
-        if len(shape) == 4:
-            return Share(self.new, self.tensor, HEADS).random(shape, dtype)
-        if len(shape) == 3 and self.sequence:
-            return Share(self.new, self.tensor, TOKENS).random(shape, dtype)
-        return self.new.random(shape, dtype=dtype)
+        total = self.tokens if len(shape) == 3 else None
+        return Share(self.new, self.share(len(shape)), total).random(shape, dtype)
+
+    def share(self, axes: int) -> tuple[int, int]:
+        """Return which part of how many the rank has of an array of so many axes."""
+        return self.group if axes > 3 or (axes == 3 and self.sequence) else (0, 1)
 
     def integers(self, high: int) -> SharedSeed:
-        """Return a seed below `high`, whose generators draw this rank's heads."""
+        """Return a seed below `high`, whose generators draw this rank's share."""
         seed = SharedSeed(self.new.integers(high))
-        seed.tensor = self.tensor
+        seed.share = self.share
         return seed
 
 
 class SharedSeed(int):
-    """A seed from which each rank draws the numbers of its attention heads."""
+    """A seed from which each rank draws the numbers of its share."""
 
-    tensor: tuple[int, int]
+    share: Callable[[int], tuple[int, int]]  # of the stream
 
     def shared(self, new: Any) -> Share:
-        """Return the rank's share of a generator made from this seed."""
-        return Share(new, self.tensor, HEADS)
+        """Return the rank's share, its heads or chunks, of a generator made from this seed."""
+        return Share(new, self.share(5))
 
 
 class Share:
-    """A generator of one rank's part, along an axis, of random numbers for all ranks.
+    """A generator of one rank's part, along axis 1, of random numbers for all ranks.
 
     Args:
         new: the generator that all ranks have.
         part: the number of the part, and of how many equal parts.
-        axis: that the parts divide.
+        total: the size of axis 1 for all ranks, if it may be no multiple of the parts.
     """
 
-    def __init__(self, new: Any, part: tuple[int, int], axis: int) -> None:
-        self.new, self.part, self.axis = new, part, axis
+    def __init__(self, new: Any, part: tuple[int, int], total: int | None = None) -> None:
+        self.new, self.part, self.total = new, part, total
 
     def random(self, shape: tuple[int, ...], dtype: Any = "float64") -> Any:
         """Return the rank's part, of this shape, of uniform numbers for all ranks."""
-        (index, count), axis, own = self.part, self.axis, shape[self.axis]
-        whole = self.new.random((*shape[:axis], own * count, *shape[axis + 1 :]), dtype=dtype)
-        return whole[(slice(None),) * axis + (slice(index * own, (index + 1) * own),)]
+        index, count = self.part
+        if count == 1:
+            return self.new.random(shape, dtype=dtype)
+        own = shape[AXIS]
+        total = own * count if self.total is None else self.total
+        whole = self.new.random((shape[0], total, *shape[AXIS + 1 :]), dtype=dtype)
+        if missing := own * count - total:  # for the zeros after the last token
+            whole = array_module(whole).pad(whole, [(0, 0), (0, missing), (0, 0)])
+        return whole[:, index * own : (index + 1) * own]
 
 
 @contextmanager
@@ -106,9 +117,9 @@ def micro_batch(grid: Grid, seed: int, step: int, number: int, device: str) -> I
         yield
 
 
-def start_part(device: str, part: int, sequence: bool) -> None:
+def start_part(device: str, part: int, sequence: bool, tokens: int | None = None) -> None:
     """Start the stream of a part of the model; nothing happens outside of `micro_batch`."""
     for name in {"cpu", device}:
         stream = generator(name)
         if isinstance(stream, Stream):
-            stream.start(part, sequence)
+            stream.start(part, sequence, tokens)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +26,7 @@ from tinybert.parallel.checkpoint import (
     read_part,
     write_part,
 )
+from tinybert.parallel.chunks import whole_texts
 from tinybert.parallel.grid import Grid
 from tinybert.parallel.parallelize import parallelize
 from tinybert.parallel.step import ParallelStep
@@ -72,6 +74,8 @@ class ParallelTrainer(Trainer):
                 "pipeline=1, or without validation data"
             )
         self.part = parallelize(model, grid, sequence)
+        if options.get("evaluate") is not None:
+            options["evaluate"] = _on_whole_texts(options["evaluate"])
         super().__init__(model, batches, config, folder, **options)
         answer = getattr(model, "answer", None)
         if isinstance(answer, VocabularyAnswer) and self.loss is masked_loss:
@@ -187,6 +191,16 @@ class ParallelTrainer(Trainer):
             full.save_pretrained(folder)
             self.save(folder)
         self.part.grid.world.barrier()
+
+
+def _on_whole_texts(evaluate: Callable[[Any], dict[str, float]]) -> Callable[[Any], Any]:
+    """Return an evaluation in which each rank computes all tokens of a text."""
+
+    def run(model: Any) -> dict[str, float]:
+        with whole_texts(model):
+            return evaluate(model)
+
+    return run
 
 
 class _NoLog:

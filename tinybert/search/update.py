@@ -107,15 +107,15 @@ class Update:
         vectors = np.empty((total, len(self.old.probe)), np.float32)
         done = np.zeros(total, bool)
         longest_first = sorted(range(total), key=lambda i: -len(self.texts[i]))
-        starts = range(0, total, BATCH)
-        progress = False if len(starts) <= FEW_BATCHES else progress
+        embedder = self.splitter.embedder
+        size = BATCH * embedder.ranks
+        progress = False if total <= FEW_BATCHES * BATCH else progress
         saved = time.monotonic()
         try:
             with progress_bar("embedding", total, " passages", progress) as advance:
-                for start in starts:
-                    rows = longest_first[start : start + BATCH]
+                for start in range(0, total, size):
+                    rows = longest_first[start : start + size]
                     texts = [self.texts[i] for i in rows]
-                    embedder = self.splitter.embedder
                     vectors[rows] = unit(embedder.encode(texts, BATCH, progress=False))
                     done[rows] = True
                     advance(len(rows))

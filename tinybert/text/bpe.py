@@ -94,17 +94,31 @@ class BPE(WordCache[tuple[Token, ...]]):
                 for part, origin in zip(parts, starts, strict=True)
                 for token_id, token, start, end in self[part]
             )
-        ids = [] if self.prefix or self.suffix else [self.vocab.get(char, -1) for char in word]
-        if not ids or -1 in ids:
+        ids = self._characters(word)
+        if not ids:
             ids, sizes = self._symbols(word)
             self.merge(ids, sizes)
             spans = char_spans(word, sizes)
         else:
-            sizes = [1] * len(ids)
-            self.merge(ids, sizes)
-            ends = [*accumulate(sizes)]
+            self.merge(ids)
+            ends = [*accumulate([len(self.token_of[i]) for i in ids])]
             spans = [*zip([0, *ends[:-1]], ends, strict=True)]
         return tuple(Token(i, self.token_of[i], *span) for i, span in zip(ids, spans, strict=True))
+
+    def ids(self, word: str) -> list[int]:
+        """Return the ids of the tokens of a word."""
+        if self.ignore_merges and word in self.vocab:
+            return [self.vocab[word]]
+        has_many = self.has_words and len(self.parts(word)) > 1
+        if has_many or not (ids := self._characters(word)):
+            return [token.id for token in self.tokenize(word)]
+        self.merge(ids)
+        return ids
+
+    def _characters(self, word: str) -> list[int]:
+        """Return the ids of the characters of a word; none if a rule is needed for one."""
+        ids = [] if self.prefix or self.suffix else list(map(self.vocab.get, word))
+        return [] if None in ids else ids  # type: ignore[return-value]
 
     def parts(self, text: str) -> list[str]:
         """Return the words of a text, for a model that `has_words`."""
@@ -143,10 +157,10 @@ class BPE(WordCache[tuple[Token, ...]]):
         found = [self.vocab[name] for name in names if name in self.vocab]
         return found if len(found) == len(names) else None
 
-    def merge(self, ids: list[int], sizes: list[int]) -> None:
+    def merge(self, ids: list[int], sizes: list[int] | None = None) -> None:
         """Merge ids in place until no pair can be merged; add the `sizes` of merged ids."""
         if len(ids) > LONGEST_SEARCHED:
-            self._merge_many(ids, sizes)
+            self._merge_many(ids, [1] * len(ids) if sizes is None else sizes)
             return
         get, never = self.ranks.get, len(self.merged)
         ranks = [get(pair, never) for pair in pairwise(ids)]
@@ -155,7 +169,8 @@ class BPE(WordCache[tuple[Token, ...]]):
             i = ranks.index(rank)
             ids[i] = merged = self.merged[rank]
             del ids[i + 1], ranks[i]
-            sizes[i] += sizes.pop(i + 1)
+            if sizes is not None:
+                sizes[i] += sizes.pop(i + 1)
             if i:
                 ranks[i - 1] = get((ids[i - 1], merged), never)
             if i + 1 < len(ids):

@@ -22,11 +22,17 @@ class Model(NamedTuple):
     tokenize: returns the tokens of a word, with their offsets in it.
     vocab: token -> id.
     parts: cuts a word into parts whose tokens do not depend on each other; None if unknown.
+    fast_ids: returns the ids of the same tokens; None if that is no faster.
     """
 
     tokenize: Callable[[str], tuple[Token, ...]]
     vocab: dict[str, int]
     parts: Callable[[str], list[str]] | None = None
+    fast_ids: Callable[[str], list[int]] | None = None
+
+    def ids(self, word: str) -> list[int]:
+        """Return the ids of the tokens of a word."""
+        return self.fast_ids(word) if self.fast_ids else [token.id for token in self.tokenize(word)]
 
 
 def bpe(part: Fields) -> Model:
@@ -43,7 +49,7 @@ def bpe(part: Fields) -> Model:
         prefix=part.content("continuing_subword_prefix", ""),
         suffix=part.content("end_of_word_suffix", ""),
     )
-    return Model(model.tokenize, vocab, model.parts if model.has_words else None)
+    return Model(model.tokenize, vocab, model.parts if model.has_words else None, model.ids)
 
 
 def unigram(part: Fields) -> Model:
@@ -113,7 +119,13 @@ def of_word_piece(word_piece: WordPiece, vocab: dict[str, int]) -> Model:
             start = end
         return tuple(tokens)
 
-    return Model(tokenize, vocab)
+    def ids(word: str) -> list[int]:
+        texts = word_piece[word]
+        if texts == [unknown]:
+            return [unknown_id(vocab, unknown, word)]
+        return [vocab[text] for text in texts]
+
+    return Model(tokenize, vocab, None, ids)
 
 
 def word_level(part: Fields) -> Model:

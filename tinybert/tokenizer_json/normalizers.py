@@ -22,10 +22,12 @@ Normalize = Callable[[AlignedText], None]
 class NormalizeChunks:
     """A normalizer that changes each chunk between whitespace by itself.
 
+    text: returns the normalized text alone; see `Change`.
     chunk_pattern: matches the chunks of a text that is not normalized.
     """
 
     normalize: Normalize
+    text: Callable[[str], str]
     chunk_pattern: re.Pattern[str]
 
     def __call__(self, text: AlignedText) -> None:
@@ -144,7 +146,9 @@ def of_bert(normalizer: BertNormalizer) -> NormalizeChunks:
         normalized, origins = normalizer.normalize(text.text)
         text.set(normalized, [text.spans[i] for i in origins])
 
-    return NormalizeChunks(normalize, normalizer.chunk_pattern)
+    return NormalizeChunks(
+        normalize, lambda text: normalizer.normalize(text)[0], normalizer.chunk_pattern
+    )
 
 
 def byte_level(part: Fields) -> Normalize:

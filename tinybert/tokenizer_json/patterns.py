@@ -163,6 +163,10 @@ def cut(text: str, matches: Iterable[Span], behavior: str, invert: bool = False)
         "MergedWithNext" join it to its neighbour, "Contiguous" joins consecutive matches.
     invert: treat the text between the matches as the matches.
     """
+    matches = list(matches)
+    keeps_matches = behavior == "Isolated" or (behavior == "Removed" and invert)
+    if keeps_matches and sum([end - start for start, end in matches]) == len(text):
+        return matches  # usual: there is nothing between them
     found: list[tuple[Span, bool]] = []
     done = 0
     for start, end in matches:

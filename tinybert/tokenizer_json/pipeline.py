@@ -45,7 +45,7 @@ class Pipeline:
     ) -> None:
         self.normalize = normalize
         self.trims_offsets = trims_offsets
-        self.words = WordTokenizer(steps, model.tokenize, model.parts, trims_offsets)
+        self.words = WordTokenizer(steps, model, True, trims_offsets)
         self.unnormalized_words = self.words if normalize is None else None
         first = steps[0] if steps else None
         if (
@@ -55,8 +55,8 @@ class Pipeline:
         ):
             pattern = normalize.chunk_pattern
             chunks = Cut(pattern.findall, lambda text: [m.start() for m in pattern.finditer(text)])
-            steps = [chunks, Change(normalize), *steps]
-            self.unnormalized_words = WordTokenizer(steps, model.tokenize, trims=trims_offsets)
+            steps = [chunks, Change(normalize, normalize.text), *steps]
+            self.unnormalized_words = WordTokenizer(steps, model, trims=trims_offsets)
         self.set_added_tokens({}, [])
 
     def set_added_tokens(self, ids: Mapping[str, int], tokens: Iterable[AddedToken]) -> None:
@@ -95,14 +95,15 @@ class Pipeline:
         for token, start, end in exact.split(text):
             part = text[start:end]
             if token is not None:
-                segments.append(Segment([self._added_word(token, part)], origin=start))
+                segments.append(Segment.of([self._added_word(token, part)], origin=start))
             elif words is not None and not in_normalized.tokens:
                 segments.append(words.segment(part, start))
             elif self.normalize is None:
                 for other, begin, stop in in_normalized.split(part):
                     found, origin = part[begin:stop], start + begin
                     if other is not None:
-                        segments.append(Segment([self._added_word(other, found)], origin=origin))
+                        word = self._added_word(other, found)
+                        segments.append(Segment.of([word], origin=origin))
                     else:
                         segments.append(self.words.segment(found, origin))
             else:
@@ -116,7 +117,7 @@ class Pipeline:
         for token, start, end in matcher.split(text.text):
             part = text.part(start, end)
             if token is not None:
-                yield Segment([self._added_word(token, part.text)], spans=part.spans)
+                yield Segment.of([self._added_word(token, part.text)], spans=part.spans)
             else:
                 yield self.words.segment_of(part)
 

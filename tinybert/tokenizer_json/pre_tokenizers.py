@@ -22,9 +22,7 @@ from tinybert.tokenizer_json.segments import Change, Cut, Prefix, Step
 SCHEMES = ("first", "never", "always")
 
 
-def splitter(
-    find: FindAll, behavior: str, invert: bool = False, at_whitespace: bool = False
-) -> list[Step]:
+def splitter(find: FindAll, behavior: str, invert: bool = False) -> list[Step]:
     """Return the step that cuts a word at the matches of a pattern; see `cut`."""
 
     def spans(text: str) -> list[Span]:
@@ -33,7 +31,17 @@ def splitter(
     def words(text: str) -> list[str]:
         return [text[start:end] for start, end in spans(text)]
 
-    return [Cut(words, lambda text: [start for start, _ in spans(text)], at_whitespace)]
+    return [Cut(words, lambda text: [start for start, _ in spans(text)])]
+
+
+def _words_of(pattern: str) -> Cut:
+    """Return the step whose words are the matches of a pattern: they contain no whitespace."""
+    words = re.compile(pattern)
+
+    def starts(text: str) -> list[int]:
+        return [match.start() for match in words.finditer(text)]
+
+    return Cut(words.findall, starts, at_whitespace=True)
 
 
 def sequence(part: Fields) -> list[Step]:
@@ -43,7 +51,7 @@ def sequence(part: Fields) -> list[Step]:
 
 def byte_level(part: Fields) -> list[Step]:
     """Cut words as GPT-2 does, then replace each byte by its character; see `byte_level.py`."""
-    steps: list[Step] = [Change(_to_alphabet)]
+    steps: list[Step] = [Change(_to_alphabet, to_alphabet)]
     if part.get("use_regex", bool, True):
         steps.insert(0, Cut(lambda text: split_pattern(text).findall(text)))
     if part.get("add_prefix_space", bool):
@@ -100,7 +108,7 @@ def punctuation(part: Fields) -> list[Step]:
 
 
 def whitespace_split(part: Fields) -> list[Step]:
-    return splitter(find_chars(rust_unicode().whitespace), "Removed", at_whitespace=True)
+    return [_words_of(f"[^{rust_unicode().whitespace.pattern()}]+")]
 
 
 def whitespace(part: Fields) -> list[Step]:
@@ -127,8 +135,8 @@ def whitespace(part: Fields) -> list[Step]:
 
 def bert(part: Fields) -> list[Step]:
     """Cut at whitespace, and make each punctuation character a word."""
-    signs = splitter(find_chars(rust_unicode().punctuation), "Isolated")
-    return whitespace_split(part) + signs
+    space, signs = rust_unicode().whitespace.pattern(), rust_unicode().punctuation.pattern()
+    return [_words_of(f"[{signs}]|[^{space}{signs}]+")]
 
 
 def fixed_length(part: Fields) -> list[Step]:

@@ -1,24 +1,26 @@
 """From a segment of text to the tokens of its words; each distinct word is tokenized once.
 
 A pre-tokenizer is a list of steps: some insert text in front, some cut, some change a word. A
-part that the first cut makes has the same tokens wherever it occurs, and is therefore cached. The
-steps are in `pre_tokenizers.py`.
+part that the first cut makes has the same tokens wherever it occurs, and is therefore cached. Most
+callers need only the ids: tokens and offsets are made when they are asked for. The steps are in
+`pre_tokenizers.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
 from tinybert.text.aligned_text import MAX_GROWTH, AlignedText, Span, Token, check_growth
-from tinybert.text.word_cache import MAX_CACHED_TOKENS, TOKENS_OF_WORD
+from tinybert.text.word_cache import WordCache
 from tinybert.tokenizer_json.encoding import Encoding
+from tinybert.tokenizer_json.models import Model
 from tinybert.tokenizer_json.trim_offsets import trimmed
 
 LONGEST_CACHED = 40  # characters: longer words rarely occur again, and take much memory
-
-Tokenize = Callable[[str], Sequence[Token]]
 
 
 class Prefix(NamedTuple):
@@ -65,9 +67,13 @@ class Cut(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A step that changes each word by itself, in place."""
+    """A step that changes each word by itself, in place.
+
+    text: returns the new text alone, for a change that makes no text `MAX_GROWTH` times as long.
+    """
 
     change: Callable[[AlignedText], None]
+    text: Callable[[str], str] | None = None
 
     def __call__(self, words: list[AlignedText]) -> list[AlignedText]:
         for word in words:
@@ -83,7 +89,8 @@ def starts_of(sizes: Iterable[int], first: int = 0) -> list[int]:
     return list(accumulate(sizes, initial=first))[:-1]
 
 
-class Words(NamedTuple):
+@dataclass(slots=True)
+class Words:
     """A part of a text as columns of tokens: the tokens of the words that it was cut into.
 
     spans: the characters of each token, counted from the start of the part.
@@ -101,8 +108,17 @@ class Words(NamedTuple):
     n_words: int
     size: int
 
+    def __len__(self) -> int:
+        return len(self.ids)
+
     @classmethod
-    def of(cls, words: list[AlignedText], tokenize: Tokenize, size: int, limit: int) -> Words:
+    def of(
+        cls,
+        words: list[AlignedText],
+        tokenize: Callable[[str], Sequence[Token]],
+        size: int,
+        limit: int,
+    ) -> Words:
         """Tokenize all words that a part of `size` characters was cut into.
 
         Raises ValueError for more than `limit` tokens.
@@ -119,7 +135,7 @@ class Words(NamedTuple):
 
     def trimmed(self) -> Words:
         """Return the words without spaces at the ends of the tokens in `spans`."""
-        return self._replace(spans=tuple(trimmed(self.tokens, self.spans)))
+        return replace(self, spans=tuple(trimmed(self.tokens, self.spans)))
 
     @classmethod
     def of_added_token(cls, token_id: int, text: str) -> Words:
@@ -127,29 +143,48 @@ class Words(NamedTuple):
         return cls((token_id,), (text,), ((0, len(text)),), (0,), 1, len(text))
 
 
-class Segment(NamedTuple):
-    """A segment of a text as its tokenized parts, and what is needed to find their offsets.
+@dataclass
+class Segment:
+    """A segment of a text as the ids of its tokens, and what is needed to find their offsets.
 
-    cut, text: the step that cut the segment into parts, and the text of the segment; without a cut,
-        the parts follow each other.
+    known: the tokenized parts of the segment, which follow each other if there is no cut; None if
+        they are made when they are needed.
+    words, text: what cuts the text of the segment into parts, and tokenizes them.
     spans: the original characters of each character of the segment; None if the segment is the
         original text from `origin` up, with `n_inserted` characters before it.
-    is_word: whether all parts together are one word.
     """
 
-    parts: list[Words]
-    cut: Cut | None = None
+    ids: Sequence[int]
+    known: list[Words] | None = None
+    words: WordTokenizer | None = None
     text: str = ""
     spans: list[Span] | None = None
     origin: int = 0
     n_inserted: int = 0
-    is_word: bool = False
+
+    @classmethod
+    def of(cls, parts: list[Words], **context: Any) -> Segment:
+        """Return a segment whose parts are known."""
+        return cls([i for part in parts for i in part.ids], parts, **context)
+
+    @cached_property
+    def parts(self) -> list[Words]:
+        """The tokenized parts."""
+        if self.known is not None or self.words is None:
+            return self.known or []
+        columns = self.words.columns
+        return [columns[text] for text in self.words.cut.words(self.text)]
+
+    @property
+    def is_word(self) -> bool:
+        """Whether all parts together are one word."""
+        return self.words is not None and self.words.is_word
 
     def _starts(self, first: int) -> list[int]:
         """Return the start of each part, if the segment starts at `first`."""
-        if self.cut is None or self.cut.starts is None:
+        if self.words is None or self.words.cut.starts is None:
             return starts_of([part.size for part in self.parts], first)
-        starts = self.cut.starts(self.text)
+        starts = self.words.cut.starts(self.text)
         return [first + start for start in starts] if first else starts
 
     def offsets(self) -> list[Span]:
@@ -195,7 +230,7 @@ class TokenizedText(Encoding):
         self.n_sequences = 1
         self.segments = segments
         self.sequence = sequence
-        self.ids = [i for segment in segments for part in segment.parts for i in part.ids]
+        self.ids = list(chain.from_iterable([segment.ids for segment in segments]))
 
     def _column(self, name: str) -> list[Any]:
         segments = self.segments
@@ -216,32 +251,25 @@ class TokenizedText(Encoding):
         return [values.get(name, self.sequence)] * len(self.ids)
 
 
-class WordTokenizer(dict[str, Words]):
-    """Steps of a pre-tokenizer and a model; a dictionary of the parts of texts that were tokenized.
-
-    Parts of more than `LONGEST_CACHED` characters are not kept. The dictionary is cleared when it
-    takes as much memory as `MAX_CACHED_TOKENS` tokens.
+class WordTokenizer(WordCache[tuple[int, ...]]):
+    """Steps of a pre-tokenizer and a model; a dictionary from parts of texts to their ids.
 
     Arguments:
         steps: the steps of the pre-tokenizer.
-        tokenize: returns the tokens of a word.
-        parts: cuts a word into parts whose tokens do not depend on each other; None if
-            unknown.
+        model: gives the tokens of a word.
+        cuts: whether the model may cut a text into parts, if the pre-tokenizer does not.
         trims: exclude spaces at the ends of tokens from their offsets; see `trim_offsets.py`.
     """
 
+    longest = LONGEST_CACHED
+
     def __init__(
-        self,
-        steps: list[Step],
-        tokenize: Tokenize,
-        parts: Callable[[str], list[str]] | None = None,
-        trims: bool = False,
+        self, steps: list[Step], model: Model, cuts: bool = False, trims: bool = False
     ) -> None:
         super().__init__()
         self.trims = trims
-        self.n_cached = 0
         self.steps = steps
-        self.tokenize = tokenize
+        self.model = model
         n_prefixes = next(
             (i for i, step in enumerate(steps) if not isinstance(step, Prefix)), len(steps)
         )
@@ -251,22 +279,35 @@ class WordTokenizer(dict[str, Words]):
         self.is_word = False
         if self.rest and isinstance(self.rest[0], Cut):
             self.cut = self.rest.pop(0)  # type: ignore[assignment]
-        elif not self.rest and parts is not None:
-            self.cut, self.is_word = Cut(parts), True
+        elif not self.rest and cuts and model.parts is not None:
+            self.cut, self.is_word = Cut(model.parts), True
         # The tokens of a cached part must not depend on its start.
         self.caches = not any(isinstance(step, Prefix) and step.uses_start for step in self.rest)
+        # One change cannot exceed the limit of a part: the texts alone give its ids.
+        changes = [step for step in self.rest if not isinstance(step, Cut)]
+        self.needs_limits = len(changes) > 1 or any(
+            isinstance(step, Prefix) or step.text is None for step in changes
+        )
+        self.columns = _Columns(self)
 
-    def __missing__(self, text: str) -> Words:
-        found = self._part(text, MAX_GROWTH * len(text))
-        if len(text) <= LONGEST_CACHED:
-            self.n_cached += (size := len(found.ids) + TOKENS_OF_WORD)
-            if self.n_cached > MAX_CACHED_TOKENS:
-                self.clear()
-                self.n_cached = size
-            self[text] = found
-        return found
+    def compute(self, word: str) -> tuple[int, ...]:
+        """Return the ids of a part."""
+        limit = MAX_GROWTH * len(word)
+        if self.needs_limits:
+            return self.part(word, limit).ids
+        texts = [word]
+        for step in self.rest:
+            if isinstance(step, Cut):
+                texts = [text for whole in texts for text in step.words(whole)]
+            elif isinstance(step, Change) and step.text:
+                texts = list(map(step.text, texts))
+        ids: list[int] = []
+        for text in texts:
+            ids += self.model.ids(text)
+            check_growth(len(ids), limit)
+        return tuple(ids)
 
-    def _part(self, text: str, limit: int) -> Words:
+    def part(self, text: str, limit: int) -> Words:
         """Tokenize a part; ValueError if it would become more than `limit` characters or tokens."""
         words: list[AlignedText] = [AlignedText.of(text, 0, limit)]
         for step in self.rest:
@@ -274,18 +315,21 @@ class WordTokenizer(dict[str, Words]):
         return self._words(words, len(text), limit)
 
     def _words(self, words: list[AlignedText], size: int, limit: int) -> Words:
-        found = Words.of(words, self.tokenize, size, limit)
+        found = Words.of(words, self.model.tokenize, size, limit)
         return found.trimmed() if self.trims else found
 
     def _bounded_parts(self, texts: list[str], limit: int) -> list[Words]:
         """Return the parts of a text that has grown already, with at most `limit` tokens in all."""
         parts: list[Words] = []
         for text in texts:
-            part = self[text] if len(text) <= LONGEST_CACHED else self._part(text, limit)
-            limit -= len(part.ids)
+            part = self.columns[text] if len(text) <= self.longest else self.part(text, limit)
+            limit -= len(part)
             check_growth(-limit, 0)
             parts.append(part)
         return parts
+
+    def _ids(self, text: str) -> list[int]:
+        return list(chain.from_iterable(map(self.__getitem__, self.cut.words(text))))
 
     def segment(self, text: str, origin: int) -> Segment:
         """Tokenize a segment of the original text that begins at `origin`."""
@@ -294,8 +338,7 @@ class WordTokenizer(dict[str, Words]):
         size = len(text)
         for step in self.prefixes:
             text = step.text(text, origin)
-        parts = [self[part] for part in self.cut.words(text)]
-        return Segment(parts, self.cut, text, None, origin, len(text) - size, self.is_word)
+        return Segment(self._ids(text), None, self, text, None, origin, len(text) - size)
 
     def segment_of(self, changed: AlignedText) -> Segment:
         """Tokenize a segment that was changed already."""
@@ -303,12 +346,24 @@ class WordTokenizer(dict[str, Words]):
             words = [changed]
             for step in self.steps:
                 words = step(words)
-            return Segment([self._words(words, 0, changed.limit)])
+            return Segment.of([self._words(words, 0, changed.limit)])
         for step in self.prefixes:
             step([changed])
-        texts = self.cut.words(changed.text)
-        if MAX_GROWTH * len(changed.text) <= changed.limit:  # that of the parts is low enough
-            parts = [self[text] for text in texts]
-        else:
-            parts = self._bounded_parts(texts, changed.limit)
-        return Segment(parts, self.cut, changed.text, changed.spans, is_word=self.is_word)
+        text = changed.text
+        if MAX_GROWTH * len(text) <= changed.limit:  # that of the parts is low enough
+            return Segment(self._ids(text), None, self, text, changed.spans)
+        parts = self._bounded_parts(self.cut.words(text), changed.limit)
+        return Segment.of(parts, words=self, text=text, spans=changed.spans)
+
+
+class _Columns(WordCache[Words]):
+    """A dictionary from the parts of texts to all columns of their tokens."""
+
+    longest = LONGEST_CACHED
+
+    def __init__(self, words: WordTokenizer) -> None:
+        super().__init__()
+        self.words = words
+
+    def compute(self, word: str) -> Words:
+        return self.words.part(word, MAX_GROWTH * len(word))

@@ -4,11 +4,12 @@ They do not depend on tensors or models. The algorithms are in `tinybert.text`, 
 tokenizer.json in `tinybert.tokenizer_json`.
 """
 
+from tinybert.checks import register_tensor_type
 from tinybert.text.added_token import AddedToken
 from tinybert.text.train_bpe import train_bpe
 from tinybert.text.train_wordpiece import train_wordpiece
 from tinybert.tokenizers.auto import AutoTokenizer
-from tinybert.tokenizers.batch_encoding import BatchEncoding, register_tensor_type
+from tinybert.tokenizers.batch_encoding import BatchEncoding
 from tinybert.tokenizers.bert import BertTokenizer, load_vocab, save_vocab
 from tinybert.tokenizers.bert_fast import BertTokenizerFast
 from tinybert.tokenizers.bpe_files import load_bpe, save_bpe

@@ -6,30 +6,14 @@ The tensor library is not imported here: `register_tensor_type` adds its type of
 from __future__ import annotations
 
 from collections import UserDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from tinybert.checks import check_choice
+from tinybert.checks import TENSOR_TYPES, check_tensor_type
 from tinybert.tokenizer_json.encoding import Encoding
 from tinybert.tokenizers.token_alignment import TokenAlignment
-
-_TENSOR_TYPES: dict[str, Callable[[np.ndarray], Any]] = {"np": lambda array: array}
-
-
-def register_tensor_type(name: str, convert: Callable[[np.ndarray], Any]) -> None:
-    """Make `return_tensors=name` give `convert(array)` for each int64 array.
-
-    Tokenizers must not import the packages above them. The package that owns a type of tensor
-    registers it once, when it is imported: `tinybert` does this for "tb".
-    """
-    _TENSOR_TYPES[name] = convert
-
-
-def check_tensor_type(name: str | None) -> None:
-    """Raise ValueError unless `name` is None or a registered type of tensor."""
-    check_choice("return_tensors", name, (None, *_TENSOR_TYPES))
 
 
 def as_py_list(value: Any) -> Any:
@@ -92,7 +76,7 @@ class BatchEncoding(UserDict, TokenAlignment):
                     f"{key}: rows of different lengths cannot become one tensor; "
                     "use padding=True and truncation=True, or return_tensors=None"
                 ) from error
-            self.data[key] = _TENSOR_TYPES[tensor_type](array)
+            self.data[key] = TENSOR_TYPES[tensor_type](array)
         return self
 
     def to(self, device: Any) -> BatchEncoding:

@@ -126,7 +126,9 @@ class MegaTokenizer(FastTokenizer):
         steps = Fields(part, "pre_tokenizer").build(PRE_TOKENIZERS)
         # Only a space that was inserted makes the trimming of a token depend on the row.
         trims = self.trim_offsets and not self.add_prefix_space
-        return Pipeline(None, steps, Model(self.bpe.tokenize, self.vocab), trims)
+        return Pipeline(
+            None, steps, Model(self.bpe.tokenize, self.vocab, None, self.bpe.ids), trims
+        )
 
     def _encode_words(self, text: Any, sequence: int, settings: EncodeOptions) -> Encoding:
         if settings.is_split_into_words and not self.add_prefix_space:

@@ -1,7 +1,7 @@
 """torch's names, for `import tinybert as torch`: functions, ways to make tensors, and dtypes.
 
 Each function takes torch's arguments in torch's order and gives torch's values and gradients; an
-argument that it does not have (`rounding_mode` of `div`, `dtype` of `sum`) is a TypeError.
+argument that it does not have (`decimals` of `round`, `dtype` of `mean`) is a TypeError.
 `tinybert` exports all of them. Random numbers differ from torch's. The methods of Tensor are in
 `methods`, with what differs there.
 """
@@ -11,13 +11,11 @@ from types import ModuleType as _Module
 from tinybert.autograd import no_grad as inference_mode
 from tinybert.functional import (
     abs,
-    add,
     argmax,
     argmin,
     chunk,
     concat,
     cumsum,
-    div,
     einsum,
     eq,
     erf,
@@ -51,7 +49,6 @@ from tinybert.functional import (
     sqrt,
     squeeze,
     stack,
-    sub,
     sum,
     swapaxes,
     tanh,
@@ -61,6 +58,7 @@ from tinybert.functional import (
     unsqueeze,
     where,
 )
+from tinybert.torch_names.arithmetic import add, div, prod, sub
 from tinybert.torch_names.creation import (
     BoolTensor,
     ByteTensor,

@@ -17,7 +17,15 @@ from tinybert.autograd import Tensor, as_tensor
 from tinybert.methods import Methods
 from tinybert.ops import in_place
 from tinybert.ops.arguments import normal_axis
-from tinybert.torch_names import creation, dtypes, functions, order, rounding, trigonometry
+from tinybert.torch_names import (
+    arithmetic,
+    creation,
+    dtypes,
+    functions,
+    order,
+    rounding,
+    trigonometry,
+)
 
 
 class ElementCount(int):
@@ -72,10 +80,10 @@ class TorchMethods(Methods):
 
     # --- elementwise ------------------------------------------------------------------------------
 
-    add = F.add
-    sub = F.sub
+    add = arithmetic.add
+    sub = arithmetic.sub
     mul = F.mul
-    div = F.div
+    div = arithmetic.div
     pow = F.pow
     neg = F.neg
     square = functions.square
@@ -117,6 +125,7 @@ class TorchMethods(Methods):
     mm = functions.mm
     bmm = functions.bmm
     dot = functions.dot
+    prod = arithmetic.prod
     norm = functions.norm
     amax = order.amax
     amin = order.amin
@@ -173,9 +182,14 @@ class TorchMethods(Methods):
 
     # --- changes in place -------------------------------------------------------------------------
 
-    def sub_(self, other: Any) -> Tensor:
-        """Subtract `other` in place."""
-        return in_place.add_(as_tensor(self), F.neg(other))
+    def add_(self, other: Any, *, alpha: float = 1) -> Tensor:
+        """Add alpha * other in place."""
+        return in_place.add_(as_tensor(self), other if alpha == 1 else F.mul(other, alpha))
+
+    def sub_(self, other: Any, *, alpha: float = 1) -> Tensor:
+        """Subtract alpha * other in place."""
+        scaled = other if alpha == 1 else F.mul(other, alpha)
+        return in_place.add_(as_tensor(self), F.neg(scaled))
 
     def clamp_(self, min: float | None = None, max: float | None = None) -> Tensor:
         """Limit the elements to min ... max in place."""

@@ -244,6 +244,12 @@ class Trainer:
                 f"{found[-1]} was written by ranks of MPI; resume with mpiexec -n RANKS"
             )
         self._check_config(state["config"])
+        if (self.extra is not None) != (found[-1] / checkpoint.EXTRA_NAME).exists():
+            had = "no weights" if self.extra is not None else "weights"
+            raise ValueError(
+                f"the loss had {had} of its own when {found[-1]} was saved; resume with the same "
+                "loss, or train in another folder"
+            )
         self.batches.load_state_dict(state["batches"])
         self._load_weights(found[-1])
         if self.extra is not None:

@@ -41,11 +41,13 @@ def with_parameters(module: Module, params: Mapping[str, Any]) -> Any:
         for registry in ("_parameters", "_buffers"):
             own = vars(part)[registry]
             new.__dict__[registry] = type(own)((k, replaced.get(id(t), t)) for k, t in own.items())
+            new.__dict__.update(new.__dict__[registry])
     for new in copies.values():
         parts = vars(new)["_modules"]
         new.__dict__["_modules"] = type(parts)(
             (name, None if part is None else copies[id(part)]) for name, part in parts.items()
         )
+        new.__dict__.update(new.__dict__["_modules"])
     return copies[id(module)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,6 +98,16 @@ def test_options_of_loading(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="save_directory"):
         model.save_pretrained(tmp_path / "file")
+
+
+def test_the_loading_report_names_the_flax_class(tmp_path: Path, caplog: Any) -> None:
+    tinybert.FlaxBertModel(tinybert.BertConfig(**settings.SIZES)).save_pretrained(tmp_path)
+    model = tinybert.FlaxBertForTokenClassification.from_pretrained(tmp_path)
+    (record,) = caplog.records
+    assert record.message.startswith("FlaxBertForTokenClassification was loaded from ")
+    assert type(model.module) is tinybert.BertForTokenClassification
+    with pytest.raises(ValueError, match="tensors of FlaxBertModel, without its head, were found"):
+        tinybert.FlaxBertModel.from_pretrained(tmp_path, num_hidden_layers=9)
 
 
 def test_long_arrays_are_saved_in_parts(tmp_path: Path) -> None:

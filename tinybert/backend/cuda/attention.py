@@ -15,7 +15,7 @@ import cupy
 import numpy as np
 
 from tinybert.backend.cuda.elements import random_code
-from tinybert.backend.cuda.launch import contiguous, elementwise, on_rows, wide
+from tinybert.backend.cuda.launch import contiguous, elementwise, on_rows, share_of, wide
 from tinybert.backend.cuda.products import batched, has_one_stride, joined
 
 Array = Any
@@ -106,8 +106,9 @@ def attention_dropout(weights: Array, seen: Any, block: Any, groups: int) -> Arr
         "T factor", _FACTOR, "attention_dropout", random_code(),
     )  # fmt: skip
     _, some, repeats, many, wide_ = weights.shape
+    group = _first_head(seen, groups * repeats) // repeats + part.start
     return draw(
-        rows.start, part.start, repeats, queries.start, keys.start, some, many, wide_,
+        rows.start, group, repeats, queries.start, keys.start, some, many, wide_,
         np.uint64(seen.seed), seen.dropout_p, _kept_scale(seen),
         cupy.empty(weights.shape, weights.dtype),
     )  # fmt: skip
@@ -179,8 +180,14 @@ def _run(name: str, part: Part, query: Array, key: Array, seen: Any, *arrays: Ar
         scores if mask is None else mask, kind, *strides,
         *query.shape[1:4], part.rows.start, part.queries.start,
         part.queries.stop - part.queries.start, part.keys.stop,
-        int(seen.is_causal), int(seen.first), seen.seed, float(seen.dropout_p), _kept_scale(seen),
+        int(seen.is_causal), int(seen.first), _first_head(seen, query.shape[1] * query.shape[2]),
+        int(seen.seed), float(seen.dropout_p), _kept_scale(seen),
     )  # fmt: skip
+
+
+def _first_head(seen: Any, heads: int) -> int:
+    """Return the number of the first of these heads among those of all ranks."""
+    return share_of(seen.seed, 5)[0] * heads
 
 
 def _kept_scale(seen: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import cupy
 import numpy as np
 from cupyx.scipy import special
 
-from tinybert.backend.cuda.launch import FOLDER, contiguous, elementwise
+from tinybert.backend.cuda.launch import FOLDER, contiguous, elementwise, share_of
 
 Array = Any
 
@@ -62,17 +63,21 @@ def relu2_forward(x: Array) -> tuple[Array, Array]:
 def dropout_forward(
     x: Array, p: float, scale: float, seed: Callable[[], int]
 ) -> tuple[Array, Array]:
-    """Draw by the position of an element, from a seed of the CPU's generator."""
+    """Draw by the position of an element in the whole array, from a seed of the CPU's generator."""
     x = x if x.dtype.kind in "fc" else x.astype(np.float64)
-    code = "keep = uniform(seed, i, i >> 32, 0, 0) >= p; y = keep ? T(W(x) * W(scale)) : T(0);"
+    key, own = seed(), math.prod(x.shape[1:])
     draw = elementwise(
-        "T x, uint64 seed, float32 p, float64 scale",
-        "T y, bool keep",
-        code,
-        "dropout",
-        random_code(),
-    )
-    return draw(contiguous(x), np.uint64(seed()), np.float32(p), scale)
+        "T x, uint64 seed, float32 p, float64 scale, int64 own, int64 part, int64 parts",
+        "T y, bool keep", _DROPOUT, "dropout", random_code(),
+    )  # fmt: skip
+    return draw(contiguous(x), np.uint64(key), np.float32(p), scale, own, *share_of(key, x.ndim))
+
+
+_DROPOUT = """
+    const unsigned long long at = parts == 1 ? i : (i / own * parts + part) * own + i % own;
+    keep = uniform(seed, at, at >> 32, 0, 0) >= p;
+    y = keep ? T(W(x) * W(scale)) : T(0);
+"""
 
 
 def dropout_backward(dy: Array, keep: Array, scale: float) -> Array:

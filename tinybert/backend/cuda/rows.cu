@@ -104,7 +104,7 @@ __global__ void cross_entropy(
 
 // Which scores a row has, after the mask, and which of its weights dropout keeps. A row of scores is
 // one query of one head: rows are counted over the batch, the groups of heads, the heads of a group
-// (repeats) and the queries, from `batch_from` and `query_from` on.
+// (repeats) and the queries, from `batch_from`, `head_from` and `query_from` on.
 template <typename W> struct Row {
     const W* scores;                      // of this row
     const char* mask;                     // or any pointer, if kind is 0
@@ -135,7 +135,8 @@ template <typename W> __device__ Row<W> row_of(
     const W* scores, const void* mask, long long kind, long long batch_stride,
     long long group_stride, long long repeat_stride, long long query_stride, long long key_stride,
     long long groups, long long repeats, long long all_queries, long long batch_from,
-    long long query_from, long long queries, long long keys, long long is_causal, long long first
+    long long query_from, long long queries, long long keys, long long is_causal, long long first,
+    long long head_from
 ) {
     const long long query = query_from + blockIdx.x % queries;
     const long long repeat = blockIdx.x / queries % repeats;
@@ -146,7 +147,8 @@ template <typename W> __device__ Row<W> row_of(
         + query * query_stride;
     return {
         scores + blockIdx.x * keys, (const char*)mask, int(kind), at, key_stride,
-        is_causal ? first + query : keys, unsigned(batch), unsigned(head), unsigned(query),
+        is_causal ? first + query : keys, unsigned(batch), unsigned(head_from + head),
+        unsigned(query),
         (batch * groups * repeats + head) * all_queries + query
     };
 }
@@ -158,13 +160,14 @@ __global__ void attention_weights(
     long long kind, long long batch_stride, long long group_stride, long long repeat_stride,
     long long query_stride, long long key_stride, long long groups, long long repeats,
     long long all_queries, long long batch_from, long long query_from, long long queries,
-    long long keys, long long is_causal, long long first, unsigned long long seed, double p,
-    double scale
+    long long keys, long long is_causal, long long first, long long head_from,
+    unsigned long long seed, double p, double scale
 ) {
     typedef Wide<T> W;
     const Row<W> row = row_of(
         scores, mask, kind, batch_stride, group_stride, repeat_stride, query_stride, key_stride,
-        groups, repeats, all_queries, batch_from, query_from, queries, keys, is_causal, first
+        groups, repeats, all_queries, batch_from, query_from, queries, keys, is_causal, first,
+        head_from
     );
     W largest = lowest<W>(), sum = 0;
     for (long long k = threadIdx.x; k < keys; k += blockDim.x)
@@ -195,12 +198,13 @@ __global__ void attention_slopes(
     long long group_stride, long long repeat_stride, long long query_stride, long long key_stride,
     long long groups, long long repeats, long long all_queries, long long batch_from,
     long long query_from, long long queries, long long keys, long long is_causal, long long first,
-    unsigned long long seed, double p, double scale
+    long long head_from, unsigned long long seed, double p, double scale
 ) {
     typedef Wide<T> W;
     const Row<W> row = row_of(
         scores, mask, kind, batch_stride, group_stride, repeat_stride, query_stride, key_stride,
-        groups, repeats, all_queries, batch_from, query_from, queries, keys, is_causal, first
+        groups, repeats, all_queries, batch_from, query_from, queries, keys, is_causal, first,
+        head_from
     );
     const long long start = blockIdx.x * keys;
     const W largest = top[row.index], sum = total[row.index];

@@ -61,7 +61,9 @@ class OnnxFile(TensorReader):
         try:
             model = onnx.ModelProto.FromString(content)
         except Exception as error:  # of protobuf, whose kinds depend on its implementation
-            raise CheckpointError(self.path, f"is not a complete ONNX file ({error})") from None
+            raise CheckpointError(
+                self.path, f"is not a complete ONNX file ({error}); download it again"
+            ) from None
         del content
         if not model.graph.node:
             raise CheckpointError(self.path, "is not an ONNX file: it has no graph")

@@ -375,7 +375,8 @@ class FlaxBertPreTrainedModel:
             raise TypeError(f"config is given, so {sorted(options)} cannot override it")
         model = cls(config, dtype=dtype, _do_init=False, **own)
         pooler = {k: v for k, v in own.items() if k == "add_pooling_layer"}
-        loaded, report = cls.module_class.from_pretrained(
+        module_class: Any = type(cls.__name__, (cls.module_class,), {})  # named in the report
+        loaded, report = module_class.from_pretrained(
             folder, config=_module_config(config), output_loading_info=True, **loading, **pooler
         )
         unset = {*report.missing_keys, *(name for name, *_ in report.mismatched_keys)}

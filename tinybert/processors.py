@@ -1,0 +1,72 @@
+"""How many processors this process may use, and as many threads for NumPy's BLAS.
+
+OpenBLAS starts a thread for each processor, also in a container that may use a part of their time
+only: its threads then wait for each other while the container is stopped. And each of several MPI
+processes on one machine would start as many. It reads the environment when NumPy is imported.
+
+Source  Linux, Documentation/admin-guide/cgroup-v2.rst ("cpu.max"), Documentation/scheduler/
+        sched-bwc.rst (version 1)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+
+GIVEN = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
+# How many processes mpiexec has started on this machine: of MPICH and Intel MPI, and of Open MPI.
+LOCAL_RANKS = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
+
+
+def cores() -> int:
+    """Return the number of processors on which this process may run."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int | None:
+    """Return how many processors' time the control groups allow, rounded up; None without a limit.
+
+    A limit holds for the groups inside as well, so that all groups above the own one count.
+    """
+    counts = []
+    for line in _read(own).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        folder = f"{root}/cpu" if controllers else root
+        for name in ("", *path.split("/")):
+            folder += f"/{name}" if name else ""
+            if controllers:  # version 1; -1 for no limit
+                text = " ".join(_read(f"{folder}/cpu.cfs_{x}_us") for x in ("quota", "period"))
+            else:  # version 2: "quota period", or "max period"
+                text = _read(f"{folder}/cpu.max")
+            numbers = [int(part) for part in text.split() if part.isdecimal()]
+            if len(numbers) == 2 and numbers[1]:
+                counts.append(max(1, -(-numbers[0] // numbers[1])))
+    return min(counts, default=None)
+
+
+def limit_threads(environ: MutableMapping[str, str]) -> None:
+    """Set OPENBLAS_NUM_THREADS, unless the user has, where OpenBLAS would start too many threads.
+
+    The processes of mpiexec share the quota, and the processors unless each is bound to its own.
+    """
+    if any(environ.get(name) for name in GIVEN):
+        return
+    given = (environ.get(name, "") for name in LOCAL_RANKS)
+    ranks = next((int(text) for text in given if text.isdecimal() and int(text)), 1)
+    most, time = cores(), quota()
+    bound = most < (os.cpu_count() or 1)
+    limits = [most if bound else most // ranks, most if time is None else time // ranks]
+    if min(limits) < most:
+        environ["OPENBLAS_NUM_THREADS"] = str(max(1, min(limits)))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return ""
