@@ -521,6 +521,16 @@ def test_a_failure_in_a_block_is_raised() -> None:
         cpu.in_blocks(work, BIG * 4, 1)
 
 
+@pytest.mark.parametrize("p", [0.0, 1e-7, 0.1, 0.5, 0.9999999, 1.0])
+def test_dropout_compares_the_numbers_of_the_generator(p: float) -> None:
+    """Also after an odd number of draws, when NumPy has kept half of its random bits."""
+    fast, plain = (cpu.new_generator(3) for _ in range(2))
+    for shape in ((4, 50), (3, 7), (2, 11), (5,), (0, 3), (1000, 2)):
+        expected = plain.random(shape, dtype="float32") >= p
+        assert np.array_equal(backend.draw_kept(fast, shape, p), expected)
+    assert fast.integers(2**63) == plain.integers(2**63)
+
+
 def test_generators_depend_on_the_seed_alone(versions: Versions) -> None:
     def drawn(seed: Any) -> np.ndarray:
         return backend.to_host(versions.backend.new_generator(seed).random((100,), dtype="float32"))

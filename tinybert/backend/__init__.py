@@ -18,6 +18,7 @@ from tinybert.backend.device import (
 )
 from tinybert.backend.kernels import Kernel, is_plain, kernel, plain
 from tinybert.backend.random import (
+    draw_kept,
     draw_seed,
     drawing_from,
     generator,
@@ -37,6 +38,7 @@ __all__ = [
     "backend_of",
     "cuda_is_available",
     "device_of",
+    "draw_kept",
     "draw_seed",
     "drawing_from",
     "generator",

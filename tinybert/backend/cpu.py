@@ -59,6 +59,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
 
 
+def free_threads() -> int:
+    """Return how many threads `for_each` would use: one inside of work that it has shared."""
+    return 1 if getattr(_worker, "busy", False) else _pool()[1]
+
+
 def in_blocks(work: Callable[[slice], None], rows: int, width: int) -> None:
     """Call `work(first:last)` for blocks of rows of `width` elements, several in parallel."""
     if 0 < rows * width <= BLOCK:

@@ -6,11 +6,15 @@ import math
 from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import (
     Array,
     array_module,
     backend_of,
+    cpu,
+    draw_kept,
     draw_seed,
     kernel,
     seeded_generator,
@@ -230,7 +234,7 @@ def attention_dropout(weights: Array, seen: Visibility, block: Block, groups: in
     rows, part, queries, keys = block
     generator = seeded_generator(weights, seen.seed, rows.start, queries.start, keys.start)
     shape = (weights.shape[0], groups, *weights.shape[2:])
-    keep = generator.random(shape, dtype="float32")[:, part] >= seen.dropout_p
+    keep = draw_kept(generator, shape, seen.dropout_p)[:, part]
     scale = 1 / (1 - seen.dropout_p) if seen.dropout_p < 1 else 0.0
     return keep.astype(weights.dtype) * scale
 
@@ -285,15 +289,29 @@ def _dropped(weights: Array, query: Array, key: Array, value: Array, seen: Visib
 
 # --- in blocks ------------------------------------------------------------------------------------
 
-# OpenBLAS does products of up to this many multiplications on the calling thread. Blocks of that
-# size run in parallel on threads of `cpu.py`, and their scores never leave the cache.
+# OpenBLAS does products of up to this many multiplications on the calling thread: then blocks can
+# run in parallel on threads of `cpu.py`. The scores of a block, of all heads, stay in the cache.
 ONE_THREAD_PRODUCT = 1 << 18
-KEYS = 128
+SCORES, QUERIES, KEYS = 1 << 16, 128, 128
 
 
 def block_sizes(query: Array, size: int) -> tuple[int, int]:
     """Return how many queries, and how many keys, a block should hold."""
-    return max(4, ONE_THREAD_PRODUCT // (KEYS * max(1, size))), KEYS
+    heads = query.shape[1] * query.shape[2]
+    return max(16, min(QUERIES, SCORES // (KEYS * max(1, heads)))), KEYS
+
+
+def _product(a: Array, b: Array, out: Array | None = None) -> Array:
+    """Return a @ b, computed in parts that OpenBLAS does on the calling thread."""
+    xp, (rows, inner), width = array_module(a), a.shape[-2:], b.shape[-1]
+    step = max(8, ONE_THREAD_PRODUCT // max(1, inner * width))
+    if rows <= step or cpu.thread_count() == 1:
+        return xp.matmul(a, b, out=out)
+    if out is None:
+        out = xp.empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), rows, width), a.dtype)
+    for part in _slices(rows, step):
+        xp.matmul(a[..., part, :], b, out=out[..., part, :])
+    return out
 
 
 def _blocks(query: Array, key: Array, value: Array) -> tuple[list[slice], list[slice], list[slice]]:
@@ -346,7 +364,7 @@ def attention_in_blocks(
         scaled = query[at] * scale
         for keys in _visible_blocks(key_blocks, queries, seen):
             block = (rows, all_groups, queries, keys)
-            scores = seen.masked(scaled @ key[rows, :, :, keys].swapaxes(-1, -2), block)
+            scores = seen.masked(_product(scaled, key[rows, :, :, keys].swapaxes(-1, -2)), block)
             higher = xp.maximum(tops, scores.max(axis=-1, keepdims=True))
             scores -= higher
             xp.exp(scores, out=scores)
@@ -356,13 +374,13 @@ def attention_in_blocks(
             values = value[rows, :, :, keys]
             if keys.start == 0:
                 totals[...] = sums
-                xp.matmul(scores, values, out=gathered)
+                _product(scores, values, gathered)
             else:
                 before = xp.exp(tops - higher)
                 totals *= before
                 totals += sums
                 gathered *= before
-                gathered += scores @ values
+                gathered += _product(scores, values)
             tops[...] = higher
         totals[totals == 0] = 1  # a query whose keys are all masked has gathered zeros
         gathered /= totals
@@ -389,25 +407,29 @@ def attention_backward_in_blocks(
             products = (dys * y[at]).sum(axis=-1, keepdims=True)
             for keys in _visible_blocks(key_blocks, queries, seen):
                 block, those = (rows, part, queries, keys), (rows, part, slice(None), keys)
-                weights = seen.masked(scaled @ key[those].swapaxes(-1, -2), block)
+                weights = seen.masked(_product(scaled, key[those].swapaxes(-1, -2)), block)
                 weights -= top[at]
                 xp.exp(weights, out=weights)
                 weights /= total[at]
-                dweights = dys @ value[those].swapaxes(-1, -2)
+                dweights = _product(dys, value[those].swapaxes(-1, -2))
                 dropped = weights
                 if seen.dropout_p:
                     keep = seen.kept(weights, block, groups)
                     dropped = weights * keep
                     dweights *= keep
-                dvalue[those] += (dropped.swapaxes(-1, -2) @ dys).sum(axis=2, keepdims=True)
+                dvalue[those] += _product(dropped.swapaxes(-1, -2), dys).sum(axis=2, keepdims=True)
                 dweights -= products
                 dweights *= weights
                 dweights *= scale  # now dS * scale
-                dquery[at] += dweights @ key[those]
-                dkey[those] += (dweights.swapaxes(-1, -2) @ query[at]).sum(axis=2, keepdims=True)
+                dquery[at] += _product(dweights, key[those])
+                dkey[those] += _product(dweights.swapaxes(-1, -2), query[at]).sum(
+                    axis=2, keepdims=True
+                )
 
-    parts = [slice(0, groups)] if len(row_blocks) > 1 else _slices(groups, -(-groups // 4))
-    backend_of(query).for_each(some_heads, list(product(row_blocks, parts)))
+    parts = 1 if len(row_blocks) > 1 else min(groups, cpu.free_threads(), 4)
+    backend_of(query).for_each(
+        some_heads, list(product(row_blocks, _slices(groups, -(-groups // max(parts, 1)))))
+    )
     return dquery, dkey, dvalue
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
-from tinybert.backend import Array, draw_seed, generator_for, kernel
+from tinybert.backend import Array, draw_kept, draw_seed, generator_for, kernel
 from tinybert.ops.arguments import normal_axes
 
 
@@ -23,7 +23,7 @@ class Dropout(Function):
         self.scale = 1 / (1 - p) if p < 1 else 0.0
         if shared:
             shape = [1 if axis in shared else size for axis, size in enumerate(x.shape)]
-            self.keep = generator_for(x).random(shape, dtype="float32") >= p
+            self.keep = draw_kept(generator_for(x), shape, p)
             return x * self.keep * self.scale
         y, self.keep = dropout_forward(x, p, self.scale, draw_seed)
         return y
@@ -51,7 +51,7 @@ def dropout_forward(
     x: Array, p: float, scale: float, seed: Callable[[], int]
 ) -> tuple[Array, Array]:
     """Return y = x * keep * scale, and keep, drawn on the device of x, or from a `seed()`."""
-    keep = generator_for(x).random(x.shape, dtype="float32") >= p
+    keep = draw_kept(generator_for(x), x.shape, p)
     return x * keep * scale, keep
 
 
