@@ -22,6 +22,11 @@ from tinybert.nn.hooks import Hooks
 from tinybert.nn.state import StateLoading
 
 
+_REGISTRIES = (
+    "_parameters", "_buffers", "_modules", "_transient", "_forward_hooks", "_forward_pre_hooks",
+)  # fmt: skip
+
+
 class Parameter(Tensor):
     """A Tensor that a module registers when it is assigned as an attribute, and that is trained."""
 
@@ -97,6 +102,11 @@ class Module(Conversion, Hooks, StateLoading):
         object.__delattr__(self, name)
         for registry in (self._parameters, self._modules, self._buffers):
             registry.pop(name, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy holds: the same attributes, in registries of its own."""
+        own = {name: vars(self)[name].copy() for name in _REGISTRIES}
+        return {**vars(self), **own}
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Keep a Tensor that is not trained (running statistics); saved only if `persistent`.
