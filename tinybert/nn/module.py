@@ -22,11 +22,6 @@ from tinybert.nn.hooks import Hooks
 from tinybert.nn.state import StateLoading
 
 
-_REGISTRIES = (
-    "_parameters", "_buffers", "_modules", "_transient", "_forward_hooks", "_forward_pre_hooks",
-)  # fmt: skip
-
-
 class Parameter(Tensor):
     """A Tensor that a module registers when it is assigned as an attribute, and that is trained."""
 
@@ -105,7 +100,8 @@ class Module(Conversion, Hooks, StateLoading):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy holds: the same attributes, in registries of its own."""
-        own = {name: vars(self)[name].copy() for name in _REGISTRIES}
+        kinds = OrderedDict, set
+        own = {n: v.copy() for n, v in vars(self).items() if n[:1] == "_" and type(v) in kinds}
         return {**vars(self), **own}
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
