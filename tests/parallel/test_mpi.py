@@ -159,7 +159,7 @@ def test_each_error_is_reported_once_and_ends_the_job(corpus):
         (["embed", "a", "--output", "x.txt"], "--output must end in .npy, .npz"),
         (["plan", "--calibrate", "--output", "x.txt"], "--output must end in .json"),
     ):
-        code, output = finish(start(4, "tinybert", *arguments))
+        code, output = finish(start(2, "tinybert", *arguments))
         assert (code, output.count(words)) == (2, 1), output
     code, output = finish(start(4, "tests.parallel.mpi_job", "fail"))
     assert (code, output.count("job: rank 2 of 4: the disk is full")) == (2, 1), output
