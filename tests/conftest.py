@@ -21,14 +21,16 @@ from tinybert.autograd import get_default_device, get_default_dtype, is_grad_ena
 
 PLAIN = backend.is_plain()  # as the environment has it
 
-# Writing to the disk itself takes milliseconds a file, and only a power cut shows what it is for.
-_fsync, os.fsync = os.fsync, os.fstat  # which refuses a file that is closed, too
+# fsync takes milliseconds a file, and protects from a power cut alone. fstat, which replaces it,
+# refuses a closed file too.
+_fsync, os.fsync = os.fsync, os.fstat
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collect the tests without the garbage collector: it would walk torch, transformers and
-    20,000 tests again and again, and find nothing. Afterwards it leaves them out for good.
+    """Collect the tests with the garbage collector off; later collections skip what exists then.
+
+    Otherwise each would go through torch, transformers and 20,000 tests, and free nothing.
     """
     gc.disable()
     try:

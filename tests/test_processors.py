@@ -28,6 +28,8 @@ GROUPS: dict[str, tuple[str, dict[str, str], int | None]] = {
     "v1 without a limit": (
         "1:cpu:/\n", {"/cpu/cpu.cfs_quota_us": "-1\n", "/cpu/cpu.cfs_period_us": "100000\n"}, None,
     ),
+    "v2, a name that is not UTF-8": ("0::/\udcff\n", {"/cpu.max": "200000 100000\n"}, 2),
+    "lines of another form": ("x\n0::/\n", {"/cpu.max": "200000 100000\n"}, 2),
     "no such files": ("0::/\n", {}, None),
     "no groups": ("", NONE, None),
 }  # fmt: skip
@@ -36,7 +38,7 @@ GROUPS: dict[str, tuple[str, dict[str, str], int | None]] = {
 @pytest.mark.parametrize("name", GROUPS)
 def test_the_quota_of_control_groups(name: str, tmp_path: Path) -> None:
     own, files, expected = GROUPS[name]
-    (tmp_path / "own").write_text(own)
+    (tmp_path / "own").write_bytes(os.fsencode(own))
     for path, text in files.items():
         file = tmp_path / f"groups{path}"
         file.parent.mkdir(parents=True, exist_ok=True)

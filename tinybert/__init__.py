@@ -15,7 +15,7 @@ spelling of them, exported here); `nn`, `optim`; `transforms` (gradients as func
 it); `parallel`; `learn`; `bench`; `cli`. A package imports only from those before it.
 
 Tensors, operations, layers and optimizers are imported at once, everything else when it is first
-used: `import tinybert` then takes little longer than `import numpy`.
+used: `import tinybert` then takes less than twice as long as `import numpy`.
 """
 
 import builtins as _builtins
@@ -122,7 +122,7 @@ for _name in ("tb", "pt", "tf", "jax"):  # examples for other frameworks get thi
     register_tensor_type(_name, as_tensor)
 
 __version__ = "0.1.0"
-# Imported when one of these names is first used, or one that begins so.
+# Each of these is imported when one of its names is first used.
 _LATER = {
     "comparison": "compare",
     "embedding": "SentenceEmbedder",
@@ -151,11 +151,12 @@ _LATER = {
     "trace": "Trace load_trace record",
 }
 _HOMES = {name: package for package, names in _LATER.items() for name in names.split()}
+# The same for names with these beginnings.
 _FRONTENDS = {"TFBert": "tensorflow", "FlaxBert": "flax"}
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """Import what `name` is part of: a package of this one, or a module that defines the name."""
+    """Import the package `name`, or the module that defines `name`, at its first use."""
     if name == "__all__":  # all but for what `import *` would put before Python's own
         pythons = {*dir(_builtins), "trace", "chunk"}
         return [name for name in __dir__() if not name.startswith("_") and name not in pythons]

@@ -11,6 +11,7 @@ Source  Linux, Documentation/admin-guide/cgroup-v2.rst ("cpu.max"), Documentatio
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import MutableMapping
 
 GIVEN = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
@@ -31,8 +32,7 @@ def quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int |
     A limit holds for the groups inside as well, so that all groups above the own one count.
     """
     counts = []
-    for line in _read(own).splitlines():
-        _, controllers, path = line.split(":", 2)
+    for controllers, path in re.findall(r"^\d+:([^:\n]*):(.*)$", _read(own), re.MULTILINE):
         if controllers and "cpu" not in controllers.split(","):
             continue
         folder = f"{root}/cpu" if controllers else root
@@ -66,7 +66,7 @@ def limit_threads(environ: MutableMapping[str, str]) -> None:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
     except OSError:
         return ""

@@ -408,7 +408,7 @@ def on_device(versions: Versions, formula: Any, arguments: tuple[Any, ...]) -> t
 
 def test_attention_in_blocks_on_a_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks use nothing that only NumPy has."""
-    monkeypatch.setattr(attention, "block_sizes", lambda query, size: (4, 3))
+    monkeypatch.setattr(attention, "block_sizes", lambda heads: (4, 3))
     query, key, value = (draw((2, 2, 1, 9, 5), "float64", seed) for seed in range(3))
     seen = Visibility(None, True, 0, 0.0, 0)
     with backend.plain():
@@ -504,12 +504,14 @@ def test_the_environment_gives_the_number_of_threads(monkeypatch: pytest.MonkeyP
     """The rules are OpenBLAS's; see `tests/test_processors.py`."""
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {*range(6)}, raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 6)
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
     for text, count in (("4", 4), ("7", 6), ("0", 6), ("", 6), ("4,2", 4), ("x", 6)):
         monkeypatch.setenv("OMP_NUM_THREADS", text)
         assert cpu.thread_count() == count
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
-    assert cpu.thread_count() == 3
+    for name, count in (("GOTO_NUM_THREADS", 2), ("OPENBLAS_NUM_THREADS", 3)):
+        monkeypatch.setenv(name, str(count))
+        assert cpu.thread_count() == count
 
 
 def test_a_failure_in_a_block_is_raised() -> None:

@@ -212,6 +212,9 @@ FAULTS = {
         ["distill", "bert", "bert", "a.txt", "--hidden", "1", "--pairs", "3-2"],
         "--pairs must be TEACHER:STUDENT layers such as 4:2,6:3, got '3-2'",
     ),
+    "pairs alone": (
+        ["distill", "bert", "bert", "a.txt", "--pairs", "1:1"], "--pairs needs --hidden X"
+    ),
     "layers": (
         ["distill", "bert", "bert", "a.txt", "--hidden", "1", "--pairs", "1:1,3:4"],
         "from 0:0 to 3:3, got 3:4",

@@ -244,11 +244,12 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "temperature": ({"temperature": 0.0}, "temperature must be above 0"),
     "no part": ({"logits": 0.0}, "one of the weights logits, labels, hidden, embeddings"),
     "weight": ({"hidden": -1.0}, "hidden must be"),
-    "pairs alone": ({"pairs": [(2, 1)]}, "hidden must be above 0"),
+    "pairs alone": ({"pairs": [(2, 1)]}, "pairs need hidden above 0"),
     "no pairs": ({"hidden": 1.0, "pairs": []}, "from 0:0 to 3:2, got none"),
     "three": ({"hidden": 1.0, "pairs": [(1, 1, 1)]}, "got 1:1:1"),
     "deep": ({"hidden": 1.0, "pairs": [(2, 1), (2, 3)]}, "from 0:0 to 3:2, got 2:3"),
     "negative": ({"hidden": 1.0, "pairs": [(-1, 1)]}, "got -1:1"),
+    "fraction": ({"hidden": 1.0, "pairs": [(1.5, 1)]}, "got 1.5:1"),
 }
 
 

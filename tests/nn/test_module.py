@@ -450,6 +450,17 @@ def test_a_copy_stands_alone(duplicate):
     assert isinstance(twin[0].weight, Parameter)
 
 
+def test_a_shallow_copy_shares_weights_until_they_are_replaced():
+    layer = nn.Linear(3, 2)
+    twin = copy.copy(layer)
+    assert twin.weight is layer.weight
+    twin.weight = Parameter(np.ones((2, 3), np.float32))
+    twin.register_forward_hook(lambda module, args, output: output * 0)
+    assert dict(twin.named_parameters())["weight"] is twin.weight
+    assert dict(layer.named_parameters())["weight"] is layer.weight is not twin.weight
+    assert layer(Tensor(np.ones((1, 3), np.float32))).numpy().any()
+
+
 # --- containers -----------------------------------------------------------------------------------
 
 

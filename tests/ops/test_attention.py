@@ -25,7 +25,7 @@ ALLOWED = rng.random((2, 1, 1, 7)) < 0.6
 @pytest.fixture(params=[(1, 1), (2, 3), (7, 2), (100, 100)])
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
     """How many queries and keys a block holds, from the least to all."""
-    monkeypatch.setattr(attention, "block_sizes", lambda query, size: request.param)
+    monkeypatch.setattr(attention, "block_sizes", lambda heads: request.param)
     return request.param
 
 

@@ -5,8 +5,10 @@ import pytest
 
 import tinybert
 from tests.parallel.models import BERT, MODELS, T, make_batch, make_model, on_grid
+from tinybert import functional as F
 from tinybert.parallel.grid import Grid
 from tinybert.parallel.parallelize import parallelize
+from tinybert.parallel.simulated import run
 from tinybert.parallel.streams import micro_batch
 
 
@@ -79,6 +81,21 @@ def test_tokens_that_are_no_multiple_of_the_ranks(name, tokens):
     assert found == pytest.approx(loss, abs=1e-12)
     for key, gradient in gradients.items():
         np.testing.assert_allclose(parts[key], gradient, rtol=0, atol=1e-12, err_msg=key)
+
+
+def test_dropout_of_long_texts_is_drawn_in_the_blocks_of_all_heads():
+    """Fewer heads would fit larger blocks, whose random numbers are others."""
+    rng = np.random.default_rng(0)
+    query, key, value = rng.normal(size=(3, 2, 16, 70, 4))
+
+    def attend(world):
+        heads = slice(world.rank * 16 // world.size, (world.rank + 1) * 16 // world.size)
+        own = (tinybert.Tensor(x[:, heads]) for x in (query, key, value))
+        with micro_batch(Grid(tensor=world.size, world=world), 1, 0, 0, "cpu"):
+            return F.scaled_dot_product_attention(*own, dropout_p=0.5).numpy()
+
+    (whole,), parts = run(1, attend), run(4, attend)
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=0, atol=1e-12)
 
 
 def test_bytes_equal_the_formula():

@@ -279,3 +279,15 @@ def test_slow_and_fast_added_tokens():
     for (theirs, ours), expected in ((both(), slow), (both_fast(), fast)):
         assert with_added(theirs, OriginalToken) == expected
         assert with_added(ours, AddedToken) == expected
+
+
+def test_a_row_does_not_change_with_the_lists_of_the_caller():
+    changed = []
+    for tokenizer in both_fast():
+        encoding = tokenizer("the old people", add_special_tokens=False)
+        for name in ("input_ids", "attention_mask"):
+            encoding[name].append(1)
+        row = encoding.encodings[0]
+        changed.append((row.ids, row.attention_mask, encoding.sequence_ids()))
+        changed[-1] += (encoding.word_to_tokens(2), encoding.tokens())
+    assert changed[0] == changed[1]

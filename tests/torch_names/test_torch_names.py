@@ -146,6 +146,8 @@ def test_wrong_options_of_arithmetic() -> None:
         tinybert.add(ids, ids, alpha=0.5)
     with pytest.raises(TypeError, match="alpha must be a number, got str"):
         tinybert.sub(ids, ids, alpha="2")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"alpha must be real for real tensors, got 1j"):
+        tinybert.add(tinybert.ones(2), tinybert.ones(2), alpha=1j)
     with pytest.raises(ValueError, match="must be None, 'floor' or 'trunc', got 'ceil'"):
         ids.div(2, rounding_mode="ceil")
     with pytest.raises(ZeroDivisionError, match="an integer is divided by 0"):
@@ -283,6 +285,9 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "add_ and sub_ with alpha": lambda t: (
         t.ones(3).add_(t.tensor([1.0, 2.0, 3.0]), alpha=-0.5),
         t.ones(3).sub_(2.0, alpha=3),
+        t.tensor([0.1], dtype=t.float64).sub_(0.1) * 1e9,
+        t.tensor([-0.3], dtype=t.float64).add_(0.1, alpha=3) * 1e9,
+        t.tensor(IDS).sub_(t.tensor([2], dtype=t.uint8)),
     ),
     "div, rounded": lambda t: [
         t.div(a, b, rounding_mode=mode)

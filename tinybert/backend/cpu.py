@@ -38,7 +38,7 @@ def thread_count() -> int:
     `tinybert.processors` sets the first of them in a container with a limit.
     """
     most = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"):
         number = os.environ.get(name, "").partition(",")[0].strip()
         if number.isdecimal() and int(number):
             return min(int(number), most)
@@ -60,7 +60,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def free_threads() -> int:
-    """Return how many threads `for_each` would use: one inside of work that it has shared."""
+    """Return how many threads `for_each` would use now: 1 if it is called from its own work."""
     return 1 if getattr(_worker, "busy", False) else _pool()[1]
 
 

@@ -42,9 +42,10 @@ The loss is the sum of these parts, with their weights:
 --embeddings  the same of the embeddings
 
 The weights of the last two are relative: with 1, the part has the same size as
-the loss of the logits. TEXT is as for `tinybert pretrain`, which has a teacher
-of sentence vectors. `tinybert distill --resume --output FOLDER` continues a
-run after an interruption."""
+the loss of the logits. --pairs needs --hidden. TEXT is read as by
+`tinybert pretrain` (whose --teacher is a model of sentence embeddings).
+`tinybert distill --resume --output FOLDER` continues a run after an
+interruption."""
 
 EXAMPLE = """\
   $ tinybert prune embedded --output small --text corpus.txt --layers 3 \\
@@ -52,7 +53,7 @@ EXAMPLE = """\
   $ tinybert distill embedded small corpus.txt --validation held-out.txt \\
       --steps 1000 --output small-distilled
   $ tinybert distill embedded small corpus.txt --hidden 1 --pairs 4:2,6:3 \\
-      --embeddings 1 --steps 1000 --output small-like-inside
+      --embeddings 1 --steps 1000 --output small-hidden
   $ tinybert fill-mask "The [MASK] of the ship." --model small-distilled"""
 
 WEIGHTS = {"logits": 1.0, "labels": 0.0, "hidden": 0.0, "embeddings": 0.0}
@@ -92,6 +93,9 @@ def run(args: argparse.Namespace) -> int:
     for name in ("teacher", "student", "text"):
         if not options[name]:
             raise ValueError(f"{name.upper()} is required; see `tinybert distill --help`")
+    pairs = read_pairs(options["pairs"])
+    if pairs and not options["hidden"]:
+        raise ValueError("--pairs needs --hidden X, the weight of the hidden states")
     check_output(options, args)
     teacher_folder, folder = (resolve(options[name]) for name in ("teacher", "student"))
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -105,10 +109,9 @@ def run(args: argparse.Namespace) -> int:
         words.auto.from_pretrained(path, device=options["device"])
         for path in (teacher_folder, folder)
     )
+    weights = {name: options[name] for name in WEIGHTS}
     with manual_seed(options["seed"]):
-        weights = {name: options[name] for name in WEIGHTS}
-        weights["pairs"] = read_pairs(options["pairs"])
-        task = Distillation(words, teacher, student, options["temperature"], **weights)
+        task = Distillation(words, teacher, student, options["temperature"], **weights, pairs=pairs)
     tokens, held_out = read_corpus(options, tokenizer)
     return train(student, task, tokens, held_out, tokenizer, options, args)
 

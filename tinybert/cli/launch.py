@@ -1,4 +1,4 @@
-"""What `mpiexec` says of this process, from the environment: mpi4py is not imported."""
+"""Read the MPI rank of this process from the environment, without importing mpi4py."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _first_number(names: tuple[str, ...]) -> int | None:
 
 @contextmanager
 def one_voice() -> Iterator[None]:
-    """Within the block rank 0 alone prints: what all ranks read from the same command line."""
+    """Let only rank 0 print in the `with` block; all ranks parse the same command line."""
     if not launched_rank():
         yield
         return

@@ -34,7 +34,7 @@ import numpy as np
 
 from tinybert import functional as F
 from tinybert.autograd import Tensor, as_tensor, no_grad, set_default_device, set_default_dtype
-from tinybert.checks import check_number
+from tinybert.checks import check_number, is_integer
 from tinybert.nn import Linear, Module
 from tinybert.pipelines.base import evaluation
 from tinybert.training import TrainingConfig
@@ -170,10 +170,11 @@ def _checked(
 ) -> list[tuple[int, int]]:
     """Return the pairs. Raises ValueError for layers that the models do not have."""
     if not hidden:
-        raise ValueError("pairs are of hidden states: hidden must be above 0 with them")
+        raise ValueError("pairs need hidden above 0, the weight of the states that they choose")
     wrong = [
         pair for pair in pairs
-        if len(pair) != 2 or not all(0 <= i <= n for i, n in zip(pair, depths, strict=True))
+        if len(pair) != 2
+        or not all(is_integer(i) and 0 <= i <= n for i, n in zip(pair, depths, strict=True))
     ]  # fmt: skip
     if wrong or not pairs:
         raise ValueError(

@@ -98,6 +98,12 @@ class Module(Conversion, Hooks, StateLoading):
         for registry in (self._parameters, self._modules, self._buffers):
             registry.pop(name, None)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy holds: the same attributes, in registries of its own."""
+        kinds = OrderedDict, set
+        own = {n: v.copy() for n, v in vars(self).items() if n[:1] == "_" and type(v) in kinds}
+        return {**vars(self), **own}
+
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Keep a Tensor that is not trained (running statistics); saved only if `persistent`.
 

@@ -251,7 +251,7 @@ def attention_forward(
     weights = xp.exp(scores - top)
     total = weights.sum(axis=-1, keepdims=True)
     total = xp.where(total == 0, xp.ones_like(total), total)  # a query without keys gives zeros
-    return _dropped(weights / total, query, key, value, seen) @ value, top, total
+    return _dropped(weights / total, query, key, seen) @ value, top, total
 
 
 @kernel
@@ -261,9 +261,9 @@ def attention_backward(
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Return dquery, dkey and dvalue, in the shapes of query, key and value."""
     weights = array_module(query).exp(_scores(query, key, scale, seen) - top) / total
-    dropped = _dropped(weights, query, key, value, seen)
+    dropped = _dropped(weights, query, key, seen)
     dvalue = (dropped.swapaxes(-1, -2) @ dy).sum(axis=2, keepdims=True)
-    dweights = _dropped(dy @ value.swapaxes(-1, -2), query, key, value, seen)
+    dweights = _dropped(dy @ value.swapaxes(-1, -2), query, key, seen)
     dscores = weights * (dweights - (dy * y).sum(axis=-1, keepdims=True)) * scale
     dkey = (dscores.swapaxes(-1, -2) @ query).sum(axis=2, keepdims=True)
     return dscores @ key, dkey, dvalue
@@ -276,12 +276,12 @@ def _scores(query: Array, key: Array, scale: float, seen: Visibility) -> Array:
     return seen.masked((query * scale) @ key.swapaxes(-1, -2), (batch, groups, queries, keys))
 
 
-def _dropped(weights: Array, query: Array, key: Array, value: Array, seen: Visibility) -> Array:
+def _dropped(weights: Array, query: Array, key: Array, seen: Visibility) -> Array:
     """Return all weights after dropout, which is drawn block by block."""
     if not seen.dropout_p:
         return weights
     weights, groups = weights.copy(), slice(0, key.shape[1])
-    for rows, queries, keys in product(*_blocks(query, key, value)):
+    for rows, queries, keys in product(*_blocks(query, key, seen)):
         part = weights[rows, :, :, queries, keys]
         part *= seen.kept(part, (rows, groups, queries, keys), key.shape[1])
     return weights
@@ -295,9 +295,8 @@ ONE_THREAD_PRODUCT = 1 << 18
 SCORES, QUERIES, KEYS = 1 << 16, 128, 128
 
 
-def block_sizes(query: Array, size: int) -> tuple[int, int]:
+def block_sizes(heads: int) -> tuple[int, int]:
     """Return how many queries, and how many keys, a block should hold."""
-    heads = query.shape[1] * query.shape[2]
     return max(16, min(QUERIES, SCORES // (KEYS * max(1, heads)))), KEYS
 
 
@@ -314,13 +313,17 @@ def _product(a: Array, b: Array, out: Array | None = None) -> Array:
     return out
 
 
-def _blocks(query: Array, key: Array, value: Array) -> tuple[list[slice], list[slice], list[slice]]:
+def _blocks(
+    query: Array, key: Array, seen: Visibility
+) -> tuple[list[slice], list[slice], list[slice]]:
     """Return blocks of rows of the batch, of queries and of keys.
 
     The fewer queries there are, the more keys a block has, and the fewer of both, the more rows.
+    Dropout is drawn block by block, so a rank with some of the heads has the blocks of all heads.
     """
+    ranks = seen.seed.share(5)[1] if hasattr(seen.seed, "share") else 1  # see parallel/streams.py
     batch, length, past = query.shape[0], query.shape[3], key.shape[3]
-    queries, keys = block_sizes(query, max(query.shape[-1], value.shape[-1]))
+    queries, keys = block_sizes(query.shape[1] * query.shape[2] * ranks)
     scores = queries * keys
     queries = min(queries, max(length, 1))
     keys = min(scores // queries // keys * keys, max(past, 1))
@@ -354,7 +357,7 @@ def attention_in_blocks(
     # In memory (B, T, H, K): joining the heads afterwards moves nothing.
     y = xp.zeros((batch, length, groups, repeats, value.shape[-1]), wide)
     y = y.transpose(0, 2, 3, 1, 4)
-    row_blocks, query_blocks, key_blocks = _blocks(query, key, value)
+    row_blocks, query_blocks, key_blocks = _blocks(query, key, seen)
     all_groups = slice(0, groups)
 
     def some_queries(part: tuple[slice, slice]) -> None:
@@ -397,7 +400,7 @@ def attention_backward_in_blocks(
     """Compute the weights of each block again, and add up its part of the gradients."""
     xp, groups = array_module(query), key.shape[1]
     dquery, dkey, dvalue = (_zeros_like_heads(array) for array in (query, key, value))
-    row_blocks, query_blocks, key_blocks = _blocks(query, key, value)
+    row_blocks, query_blocks, key_blocks = _blocks(query, key, seen)
 
     def some_heads(share: tuple[slice, slice]) -> None:
         rows, part = share  # all blocks of some heads, in turn: they add to the same dkey

@@ -283,16 +283,16 @@ def _kept(first: int, second: int, room: int, strategy: str, has_second: bool) -
 def _columns(
     rows: list[Encoding], samples: list[int], settings: EncodeOptions
 ) -> dict[str, list[Any]]:
-    """Return the columns of the rows that were requested."""
-    columns: dict[str, list[Any]] = {"input_ids": [row.ids for row in rows]}
+    """Return copies of the requested columns: a caller may change its lists, the rows stay."""
+    columns: dict[str, list[Any]] = {"input_ids": [[*row.ids] for row in rows]}
     if settings.return_token_type_ids:
-        columns["token_type_ids"] = [row.type_ids for row in rows]
+        columns["token_type_ids"] = [[*row.type_ids] for row in rows]
     if settings.return_attention_mask:
-        columns["attention_mask"] = [row.attention_mask for row in rows]
+        columns["attention_mask"] = [[*row.attention_mask] for row in rows]
     if settings.return_special_tokens_mask:
-        columns["special_tokens_mask"] = [row.special_tokens_mask for row in rows]
+        columns["special_tokens_mask"] = [[*row.special_tokens_mask] for row in rows]
     if settings.return_offsets_mapping:
-        columns["offset_mapping"] = [row.offsets for row in rows]
+        columns["offset_mapping"] = [[*row.offsets] for row in rows]
     if settings.return_length:
         columns["length"] = [len(row) for row in rows]
     if settings.return_overflowing_tokens:

@@ -25,7 +25,7 @@ from tinybert.ops.reductions import spread
 class AddScaled(Binary, Function):
     """y = a + alpha b, or a - alpha b. da = dy, db = alpha dy, or -alpha dy.
 
-    Integers need an integer alpha.   Oracle   torch.add, torch.sub
+    Integers need an integer alpha, real numbers a real one.   Oracle   torch.add, torch.sub
     """
 
     def forward(self, a: Any, b: Any, *, alpha: Any, subtract: bool) -> Any:
@@ -34,6 +34,8 @@ class AddScaled(Binary, Function):
             b = b.astype(np.result_type(a.dtype, b.dtype), copy=False)
         if isinstance(alpha, float) and _are_integers(a, b):
             raise TypeError(f"alpha must be an integer for integer tensors, got {alpha}")
+        if isinstance(alpha, complex) and "c" not in _kinds(a, b):
+            raise TypeError(f"alpha must be real for real tensors, got {alpha}")
         self.factor = -alpha if subtract else alpha
         return a - b * alpha if subtract else a + b * alpha
 
@@ -103,7 +105,12 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
 
 
 def _are_integers(*values: Any) -> bool:
-    return all(x.dtype.kind in "biu" if is_array(x) else isinstance(x, (bool, int)) for x in values)
+    return set(_kinds(*values)) <= set("biu")
+
+
+def _kinds(*values: Any) -> list[str]:
+    """Return the kind of the dtype of each array or number: "f" for float32 and Python floats."""
+    return [x.dtype.kind if is_array(x) else np.dtype(type(x)).kind for x in values]
 
 
 class Prod(Function):

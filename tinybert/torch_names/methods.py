@@ -184,12 +184,11 @@ class TorchMethods(Methods):
 
     def add_(self, other: Any, *, alpha: float = 1) -> Tensor:
         """Add alpha * other in place."""
-        return in_place.add_(as_tensor(self), other if alpha == 1 else F.mul(other, alpha))
+        return in_place.add_(as_tensor(self), other if alpha == 1 else _scaled(self, other, alpha))
 
     def sub_(self, other: Any, *, alpha: float = 1) -> Tensor:
         """Subtract alpha * other in place."""
-        scaled = other if alpha == 1 else F.mul(other, alpha)
-        return in_place.add_(as_tensor(self), F.neg(scaled))
+        return in_place.add_(as_tensor(self), -_scaled(self, other, alpha))
 
     def clamp_(self, min: float | None = None, max: float | None = None) -> Tensor:
         """Limit the elements to min ... max in place."""
@@ -247,6 +246,14 @@ class TorchMethods(Methods):
     def bool(self) -> Tensor:
         """Return whether each element is true (not 0)."""
         return F.astype(self, "bool")
+
+
+def _scaled(tensor: Any, other: Any, alpha: float) -> Any:
+    """Return alpha * other, in the dtype in which it is added to `tensor`."""
+    if not isinstance(other, (builtins.bool, builtins.int, float, complex)):
+        other = as_tensor(other, tensor.device)
+        other = F.astype(other, np.result_type(tensor.dtype, other.dtype))
+    return other if alpha == 1 else other * alpha
 
 
 def _like(tensor: Any, options: dict[str, Any]) -> dict[str, Any]:
