@@ -15,6 +15,9 @@ from matplotlib.axes import Axes
 
 from tinybert import AutoTokenizer, load_checkpoint, load_file
 from tinybert.cli.loss_curves import save_loss_curve, save_loss_curves
+from tinybert.cli.main import build_parser
+from tinybert.cli.pretrain import DEFAULTS
+from tinybert.cli.training_arguments import read_options
 from tinybert.models import AutoConfig
 from tinybert.training import Trainer
 from tinybert.training.language_modeling import LanguageModeling
@@ -76,6 +79,15 @@ def test_a_run_is_repeated_by_its_config(tinybert, made: Path) -> None:
     assert ran.code == 0, ran.err
     ours, again = load_checkpoint(made / "bert"), load_checkpoint(made / "again")
     assert all((ours[name] == again[name]).all() for name in ours)
+
+
+def test_the_device_is_that_of_the_config_unless_given(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text('{"device": "cuda"}')
+    for flags, device in (([], "cuda"), (["--device", "cpu"], "cpu")):
+        words = ["pretrain", "--config", str(path), "--output", "x", *flags]
+        args = build_parser("pretrain").parse_args(words)
+        assert read_options(args, DEFAULTS)["device"] == device
 
 
 def test_a_folder_with_a_run_is_not_overwritten(tinybert, refused, made: Path) -> None:

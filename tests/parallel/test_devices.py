@@ -12,6 +12,7 @@ import pytest
 import tests.strict  # noqa: F401 (registers its device)
 import tinybert
 from tests.gpu_double.cupy import gpu
+from tests.parallel import models
 from tests.parallel.models import make_model, on_grid
 from tests.parallel.test_training import job, merged
 from tinybert import backend
@@ -49,6 +50,13 @@ def test_no_rank_mixes_arrays_of_its_device_and_of_the_host(name, grid, options)
 def test_the_kernels_of_a_gpu_draw_the_same_dropout_on_a_grid(name, grid, options):
     with gpu():
         check(name, grid, options, "cuda")
+
+
+@pytest.mark.slow
+def test_the_kernels_of_a_gpu_draw_the_same_dropout_for_texts_of_any_length(monkeypatch):
+    monkeypatch.setattr(models, "T", 7)
+    with gpu():
+        check("megatron-causal", {"tensor": 2}, {"sequence": True}, "cuda")
 
 
 LIBRARY = SimpleNamespace(SUM="sum", MAX="max")
@@ -156,9 +164,9 @@ def test_each_process_of_a_computer_sees_its_gpu(monkeypatch):
     local = SimpleNamespace(Get_rank=lambda: 2)
     comm = SimpleNamespace(Split_type=lambda kind: local, Get_rank=lambda: 6, Get_size=lambda: 8)
     world = mpi.MPI(SimpleNamespace(COMM_TYPE_SHARED=1), comm)
-    for given, expected in ((None, "2"), ("4,5,7,9", "7"), ("3,1", "3")):
+    for given, expected in ((None, "2"), ("4,5,7,9", "7"), ("3,1", "3"), ("", "")):
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        if given:
+        if given is not None:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
         mpi.choose_gpu(world)
         assert os.environ["CUDA_VISIBLE_DEVICES"] == expected

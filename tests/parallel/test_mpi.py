@@ -154,11 +154,12 @@ def test_pretrain_divides_the_chunks_of_a_text(corpus, tmp_path):
 @pytest.mark.slow
 def test_each_error_is_reported_once_and_ends_the_job(corpus):
     for arguments, words in (
-        (["--bogus"], "tinybert: unrecognized arguments: --bogus"),
-        (["--file", corpus / "missing.txt"], "tinybert embed: "),
-        (["a", "--output", "x.txt"], "--output must end in .npy, .npz"),
+        (["embed", "--bogus"], "tinybert: unrecognized arguments: --bogus"),
+        (["embed", "--file", corpus / "missing.txt"], "tinybert embed: "),
+        (["embed", "a", "--output", "x.txt"], "--output must end in .npy, .npz"),
+        (["plan", "--calibrate", "--output", "x.txt"], "--output must end in .json"),
     ):
-        code, output = finish(start(4, "tinybert", "embed", *arguments))
+        code, output = finish(start(2, "tinybert", *arguments))
         assert (code, output.count(words)) == (2, 1), output
     code, output = finish(start(4, "tests.parallel.mpi_job", "fail"))
     assert (code, output.count("job: rank 2 of 4: the disk is full")) == (2, 1), output

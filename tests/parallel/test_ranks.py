@@ -94,6 +94,14 @@ def test_one_rank_alone_reports_a_wrong_command_line(monkeypatch, capsys):
             assert captured.out == ""
 
 
+def test_an_mpiexec_of_another_mpi_is_an_error_not_a_run_of_each_process(monkeypatch, capsys):
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    monkeypatch.setattr(ranks.mpi, "world", alone)
+    assert main(["generate", "The old"]) == 2
+    assert "mpiexec started 4 processes, but each is alone: mpi4py" in capsys.readouterr().err
+
+
 def test_search_keeps_the_index_of_one_process(tmp_path, monkeypatch, model_folder):  # noqa: F811
     monkeypatch.setattr(update, "BATCH", 2)
     folder = model_folder("BertModel")

@@ -170,6 +170,13 @@ def test_wrong_grids_and_uses_are_refused():
     mega = tinybert.MegaModel(tinybert.MegaConfig(vocab_size=9, hidden_size=4, num_hidden_layers=1))
     with pytest.raises(ValueError, match="use data parallelism"):
         on_grid(mega, parallelize, tensor=2)
+    adapted = tinybert.add_adapters(make_model("nemotron"), tinybert.LoraConfig())
+    with pytest.raises(ValueError, match="call merge_adapters first"):
+        on_grid(adapted, parallelize, tensor=2)
+    pair = tinybert.BertConfig(**BERT), tinybert.BertConfig(**BERT)
+    both = tinybert.EncoderDecoderConfig.from_encoder_decoder_configs(*pair)
+    with pytest.raises(ValueError, match="EncoderDecoderModel is not supported on several ranks"):
+        on_grid(tinybert.EncoderDecoderModel(both), parallelize, tensor=2)
 
 
 def test_logits_without_labels_are_complete_and_a_call_needs_no_stream():

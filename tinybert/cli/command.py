@@ -56,9 +56,9 @@ def add_model_argument(parser: argparse.ArgumentParser, default: str | None = EM
     parser.add_argument("--model", metavar="MODEL", default=default, help=help)
 
 
-def add_device_argument(parser: argparse.ArgumentParser) -> None:
+def add_device_argument(parser: argparse.ArgumentParser, default: str | None = "cpu") -> None:
     """Add --device."""
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--device", default=default, help="cpu (default) or cuda")
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:

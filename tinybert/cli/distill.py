@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "embeddings (default: each layer of STUDENT with that at the same depth)",
     )  # fmt: skip
     add_training_arguments(parser)
-    add_device_argument(parser)
+    add_device_argument(parser, None)
     add_json_argument(parser)
 
 

@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_task_arguments(parser)
     add_training_arguments(parser)
     add_rank_arguments(parser)
-    add_device_argument(parser)
+    add_device_argument(parser, None)
     add_json_argument(parser)
 
 

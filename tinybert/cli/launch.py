@@ -7,12 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 _RANKS = "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"  # MPICH and Intel MPI, PMIx, Open MPI
+_SIZES = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"
 
 
 def launched_rank() -> int | None:
     """Return the rank of this process in the job of `mpiexec`; None if it was started alone."""
-    found = (os.environ.get(name, "") for name in _RANKS)
-    return next((int(rank) for rank in found if rank.isdigit()), None)
+    return _first_number(_RANKS)
+
+
+def launched_size() -> int | None:
+    """Return how many processes `mpiexec` has started; None if it does not say."""
+    return _first_number(_SIZES)
+
+
+def _first_number(names: tuple[str, ...]) -> int | None:
+    found = (os.environ.get(name, "") for name in names)
+    return next((int(text) for text in found if text.isdigit()), None)
 
 
 @contextmanager

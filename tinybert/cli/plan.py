@@ -12,13 +12,12 @@ from statistics import median
 from tinybert.checks import check, check_integer
 from tinybert.cli.command import Command, add_json_argument, check_output_file
 from tinybert.cli.figures import figure_path
-from tinybert.cli.launch import launched_rank
 from tinybert.cli.plan_chart import save_papers
+from tinybert.cli.ranks import is_first, on_ranks
 from tinybert.cli.terminal import human_size, print_json, table, terminal_width, wrap
 from tinybert.fetch import FetchError
 from tinybert.hub import resolve
 from tinybert.models import AutoConfig
-from tinybert.parallel import mpi
 from tinybert.parallel.grid import alone
 from tinybert.parallel.plan.calibrate import calibrate
 from tinybert.parallel.plan.job import PRECISIONS, RECOMPUTE, Job
@@ -149,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--measured is an option of --papers with --output")
     _check_plan_options(args)
     if args.calibrate:
-        return _calibrate(args.json, args.output)
+        return _calibrate(args)
     if args.models:
         return _models(args.json)
     if args.papers:
@@ -331,25 +330,24 @@ def _papers(as_json: bool, path: Path | None, files: list[str]) -> int:
     return 0
 
 
-def _calibrate(as_json: bool, output: str | None) -> int:
+def _calibrate(args: argparse.Namespace) -> int:
     """Measure the constants and some runs; rank 0 prints and saves them."""
-    if output is not None:
-        check_output_file("--output", Path(output), (".json",))
-    world = alone() if launched_rank() is None else mpi.world()
-    first = world.rank == 0
+    if args.output is not None:
+        check_output_file("--output", Path(args.output), (".json",))
+    world = alone() if args.grid is None else args.grid.world
 
     def say(text: str) -> None:
-        if first and sys.stderr.isatty():
+        if sys.stderr.isatty():
             print(text, file=sys.stderr, flush=True)
 
     machine, runs = calibrate(world, say)
-    if not first:
+    if not is_first(args):
         return 0
     found = {**asdict(machine), "runs": [asdict(run) for run in runs]}
-    if output is not None:
-        with atomic_write(Path(output)) as file:
+    if args.output is not None:
+        with atomic_write(Path(args.output)) as file:
             file.write(json.dumps(found, indent=1).encode() + b"\n")
-    if as_json:
+    if args.json:
         print_json(found)
         return 0
     print(
@@ -373,4 +371,4 @@ def _calibrate(as_json: bool, output: str | None) -> int:
     return 0
 
 
-COMMAND = Command(DETAILS, EXAMPLE, add_arguments, run)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run, names=()))

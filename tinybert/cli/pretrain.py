@@ -47,10 +47,10 @@ model. With --teacher MODEL, a model of sentence embeddings such as minilm, the
 model learns its sentence vectors too. `tinybert pretrain --resume --output
 FOLDER` continues a run after an interruption.
 
-A model that is too large for one machine trains on several ranks of MPI:
---tensor T ranks divide each layer, --pipeline P the layers, --data D the batch,
-and --chunks C the tokens of each text (MEGA with use_chunking). A run may
-resume with other numbers of them, if --data times --accumulation stays the
+On several ranks of MPI, --tensor T ranks divide each layer, --pipeline P the
+layers, --data D the batch, and --chunks C the tokens of each text (MEGA with
+use_chunking). Each rank loads the whole model, and trains its part. A run may
+resume with other numbers of ranks, if --data times --accumulation stays the
 same."""
 
 EXAMPLE = """\
@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_training_arguments(parser)
     add_rank_arguments(parser, chunks=True)
-    add_device_argument(parser)
+    add_device_argument(parser, None)
     add_json_argument(parser)
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from tinybert.checks import check_integer
 from tinybert.cli.command import USER_ERRORS
 from tinybert.cli.errors import error_line
-from tinybert.cli.launch import launched_rank
+from tinybert.cli.launch import launched_rank, launched_size
 from tinybert.embedding import SentenceEmbedder
 from tinybert.parallel import mpi
 from tinybert.parallel.communicator import Communicator
@@ -57,27 +57,33 @@ def add_rank_arguments(parser: argparse.ArgumentParser, chunks: bool = False) ->
 
 
 def on_ranks(
-    run: Callable[[argparse.Namespace], int], whole: str = "data"
+    run: Callable[[argparse.Namespace], int], whole: str = "data", names: Sequence[str] = SIZES
 ) -> Callable[[argparse.Namespace], int]:
     """Return the `run` of a command that also works on several ranks.
 
     Rank 0 reports; the others print nothing. An error on one rank ends all with its message.
 
     whole: what all ranks are if the command line does not say, one of `SIZES`.
+    names: the options that are sizes of the grid.
     """
 
     def run_rank(args: argparse.Namespace) -> int:
         args.grid, rank = None, launched_rank()
         if rank:
             sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the end)
-        sizes = _sizes(args)
+        sizes = _sizes(args, names)
         if rank is None:
             return run(args)
         world = mpi.world()
+        if launched_size() not in (None, world.size):
+            raise ValueError(
+                f"mpiexec started {launched_size()} processes, but each is alone: mpi4py has "
+                f"loaded another MPI than that of mpiexec (to install both: {mpi.INSTALL})"
+            )
         if not any(sizes.values()):
             sizes[whole] = world.size
         try:
-            if str(getattr(args, "device", "")).startswith("cuda"):
+            if getattr(args, "device", "cpu") != "cpu":  # None: that of --config
                 mpi.choose_gpu(world)
             args.grid = Grid(**{name: size or 1 for name, size in sizes.items()}, world=world)
             return run(args)
@@ -88,15 +94,15 @@ def on_ranks(
     return run_rank
 
 
-def _sizes(args: argparse.Namespace) -> dict[str, Any]:
+def _sizes(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
     """Return the sizes of the grid that the command line names.
 
     Raises ValueError for those that need several ranks, if `mpiexec` has not started this process.
     """
-    sizes = {name: getattr(args, name, None) for name in SIZES}
+    sizes = {name: getattr(args, name, None) for name in names}
     for name, size in sizes.items():
         check_integer(f"--{name}", size, 1, optional=True)
-    if launched_rank() is not None:
+    if launched_rank() is not None or not names:
         return sizes
     ranks = prod(size or 1 for size in sizes.values())
     if ranks > 1:

@@ -40,14 +40,15 @@ def world() -> MPI:
 
 
 def choose_gpu(world: MPI) -> None:
-    """Let each process of a computer see one GPU, if CUDA has not started in it yet.
+    """Make one GPU visible to each process of a computer; call it before CUDA starts.
 
-    It is chosen from the environment variable CUDA_VISIBLE_DEVICES, in the order of the ranks and
-    over again if there are more ranks; without the variable, process i of a computer gets GPU i.
+    The GPUs are those of the environment variable CUDA_VISIBLE_DEVICES, in the order of the ranks;
+    if there are more ranks than GPUs, they share them. Without the variable process i of a computer
+    has GPU i.
     """
     local = world._comm.Split_type(world._library.COMM_TYPE_SHARED).Get_rank()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    numbers = visible.split(",") if visible else [str(local)]
+    numbers = [str(local)] if visible is None else visible.split(",")
     os.environ["CUDA_VISIBLE_DEVICES"] = numbers[local % len(numbers)]
 
 

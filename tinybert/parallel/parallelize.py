@@ -75,8 +75,15 @@ def parallelize(model: PreTrainedModel, grid: Grid, sequence: bool = False) -> P
             then need less memory.
 
     Raises ValueError if the ranks have different weights, if the model cannot be divided among so
-    many ranks, and for a model that is divided already.
+    many ranks, for a model that is divided already, and for one with low-rank adapters.
     """
+    if not hasattr(model.base_model, "stack"):
+        raise ValueError(f"{type(model).__name__} is not supported on several ranks")
+    if model.adapters is not None:
+        raise ValueError(
+            "low-rank adapters are not supported on several ranks: train all weights, or call "
+            "merge_adapters first"
+        )
     if any(isinstance(module, (Sharded, SpreadEMA)) for module in model.modules()):
         raise ValueError("the model is divided among ranks already")
     _check_same(model, grid)

@@ -15,8 +15,8 @@ keeps its share:
 With chunks over ranks, the rank's tokens of hidden states, and its chunks of arrays (B, C, ...).
 
 So a grid of any shape, and one process, drop the same elements. (Megatron-LM has one stream for
-what ranks share and one for what they do not, which gives other masks on other grids.) A GPU's
-kernels draw each element by its position; they are told which share of the whole theirs is.
+what ranks share and one for what they do not, which gives other masks on other grids.) On a GPU
+an element is drawn by its position in the array of all ranks.
 
 Source   Shoeybi et al. 2019, arXiv:1909.08053, appendix B.2, "Random number generation"
 """
@@ -69,14 +69,15 @@ class Stream:
     def integers(self, high: int) -> SharedSeed:
         """Return a seed below `high`, whose generators draw this rank's share."""
         seed = SharedSeed(self.new.integers(high))
-        seed.share = self.share
+        seed.share, seed.tokens = self.share, self.tokens
         return seed
 
 
 class SharedSeed(int):
     """A seed from which each rank draws the numbers of its share."""
 
-    share: Callable[[int], tuple[int, int]]  # of the stream
+    share: Callable[[int], tuple[int, int]]  # as `share` and `tokens` of the stream
+    tokens: int | None
 
     def shared(self, new: Any) -> Share:
         """Return the rank's share, its heads or chunks, of a generator made from this seed."""

@@ -66,8 +66,6 @@ class ParallelTrainer(Trainer):
             raise ValueError("float16=True is not supported on several ranks")
         if options.get("extra") is not None:
             raise ValueError("a loss with weights of its own is not supported on several ranks")
-        if model.adapters is not None:
-            raise ValueError("low-rank adapters are not supported on several ranks")
         if options.get("evaluate") is not None and grid.pipeline.size > 1:
             raise ValueError(
                 "an evaluation needs a whole model on each rank, or tensor parallelism: train with "

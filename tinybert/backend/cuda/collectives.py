@@ -1,7 +1,8 @@
-"""Sums and gathered parts over the GPUs of several processes, one GPU each: NCCL.
+"""Collective operations over the GPUs of several processes, one GPU each, with NCCL.
 
-The operations run on a stream of their own, beside the kernels. One begins when the kernels so far
-have ended, and its `wait` lets the kernels that follow begin after it; the host waits for neither.
+They run on a CUDA stream of their own, at the same time as kernels. An operation starts after the
+kernels that were launched before it; after its `wait`, further kernels start when it has ended. The
+host does not wait.
 
 Source   NVIDIA, "NCCL User Guide", collective operations; CuPy, `cupy.cuda.nccl`
 """
@@ -24,12 +25,12 @@ def own_gpu() -> tuple[str, str] | None:
 
 
 def new_identity() -> Any:
-    """Return what one process of a new group makes, and all of them need to meet."""
+    """Return the id of a new group, which one process makes and sends to the others."""
     return nccl.get_unique_id()
 
 
 class Collectives:
-    """The group of `size` processes that call this with the same identity, each with its rank."""
+    """A group of `size` processes; each makes one with the same identity and its own rank."""
 
     def __init__(self, size: int, identity: Any, rank: int) -> None:
         self.size = size
@@ -42,7 +43,7 @@ class Collectives:
         return self._start(self._comm.allReduce, own, cupy.empty_like(own), own.size, op)
 
     def allgather(self, array: Array) -> Callable[[], Array]:
-        """Start to gather the arrays, (...) each; the result returns them, (size, ...)."""
+        """Start to gather the arrays (...) of all ranks; the result returns them, (size, ...)."""
         own = cupy.ascontiguousarray(array)
         parts = cupy.empty((self.size, *own.shape), own.dtype)
         return self._start(self._comm.allGather, own, parts, own.size)

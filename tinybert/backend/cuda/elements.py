@@ -66,15 +66,18 @@ def dropout_forward(
     """Draw by the position of an element in the whole array, from a seed of the CPU's generator."""
     x = x if x.dtype.kind in "fc" else x.astype(np.float64)
     key, own = seed(), math.prod(x.shape[1:])
+    part, parts = share_of(key, x.ndim)
+    tokens = getattr(key, "tokens", None) if x.ndim == 3 else None  # of all ranks
+    whole = own * parts if tokens is None else own // x.shape[1] * tokens
     draw = elementwise(
-        "T x, uint64 seed, float32 p, float64 scale, int64 own, int64 part, int64 parts",
+        "T x, uint64 seed, float32 p, float64 scale, int64 own, int64 part, int64 whole",
         "T y, bool keep", _DROPOUT, "dropout", random_code(),
     )  # fmt: skip
-    return draw(contiguous(x), np.uint64(key), np.float32(p), scale, own, *share_of(key, x.ndim))
+    return draw(contiguous(x), np.uint64(key), np.float32(p), scale, own, part, whole)
 
 
 _DROPOUT = """
-    const unsigned long long at = parts == 1 ? i : (i / own * parts + part) * own + i % own;
+    const unsigned long long at = own == whole ? i : i / own * whole + part * own + i % own;
     keep = uniform(seed, at, at >> 32, 0, 0) >= p;
     y = keep ? T(W(x) * W(scale)) : T(0);
 """
