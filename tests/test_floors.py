@@ -215,6 +215,12 @@ def test_the_front_page_shows_what_is_public() -> None:
     assert not hasattr(tinybert, "no_such_name")
 
 
+def isolated(code: str) -> str:
+    """Run code in a new interpreter, without the environment; return what it prints."""
+    command = [sys.executable, "-I", "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def test_names_are_imported_when_they_are_used() -> None:
     """Each is the one that a type checker sees, and no module takes the place of another name."""
     code = (
@@ -227,9 +233,7 @@ def test_names_are_imported_when_they_are_used() -> None:
         "assert all(vars(tinybert)[name] is value for name, value in before.items())\n"
         "print(*tinybert._HOMES)"
     )
-    result = subprocess.run(
-        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
-    )
+    printed = isolated(code)
     tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
     typed = next(node for node in tree.body if isinstance(node, ast.If))
     names = {
@@ -238,7 +242,7 @@ def test_names_are_imported_when_they_are_used() -> None:
         if isinstance(n, ast.ImportFrom)
         for alias in n.names
     }
-    named = {(f"tinybert.{tinybert._HOMES[name]}", name) for name in result.stdout.split()}
+    named = {(f"tinybert.{tinybert._HOMES[name]}", name) for name in printed.split()}
     others = {("tinybert", "search"), ("tinybert", "training"), ("tinybert.models.families", "*")}
     assert names == named | others
 
@@ -254,11 +258,9 @@ def test_imports_without_optional_libraries() -> None:
         "try:\n    tinybert.Tensor([1.0]).cuda()\n"
         "except tinybert.DeviceError as error:\n    print(error)"
     )
-    result = subprocess.run(
-        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
-    )
-    assert 'device "cuda" needs CuPy' in result.stdout
-    assert 'pip install "tinybert[cuda12]"' in result.stdout
+    printed = isolated(code)
+    assert 'device "cuda" needs CuPy' in printed
+    assert 'pip install "tinybert[cuda12]"' in printed
 
 
 def test_cupy_without_a_gpu_gives_one_clear_error() -> None:
@@ -277,7 +279,5 @@ def test_cupy_without_a_gpu_gives_one_clear_error() -> None:
         "try:\n    tinybert.Tensor([1.0], device='cuda')\n"
         "except tinybert.DeviceError as error:\n    print(error)"
     )
-    result = subprocess.run(
-        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
-    )
-    assert "CuPy finds no usable GPU (cudaErrorInsufficientDriver" in result.stdout
+    printed = isolated(code)
+    assert "CuPy finds no usable GPU (cudaErrorInsufficientDriver" in printed

@@ -207,7 +207,9 @@ def test_wrong_uses_are_refused():
         parallelize(model, grid)
         model(**chunks.own_tokens({"input_ids": np.ones((1, T), int)}, model, grid.chunks))
 
-    with pytest.raises(ValueError, match="has no cache: use_cache=False"):
+    with pytest.raises(
+        ValueError, match="cannot keep a cache: call the model with use_cache=False"
+    ):
         on_grid(make_model("mega-causal").eval(), cached, chunks=2)
 
     def another_loss(model, grid):

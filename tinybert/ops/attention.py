@@ -194,6 +194,11 @@ class Visibility(NamedTuple):
     dropout_p: float
     seed: int
 
+    @property
+    def share(self) -> tuple[int, int]:
+        """Which part of how many equal ones these heads are of all ranks' (parallel/streams.py)."""
+        return self.seed.share(5) if hasattr(self.seed, "share") else (0, 1)
+
     def masked(self, scores: Array, block: Block) -> Array:
         """Return scores with the mask added, or -inf where a key is masked; may overwrite them."""
         rows, groups, queries, keys = block
@@ -321,9 +326,8 @@ def _blocks(
     The fewer queries there are, the more keys a block has, and the fewer of both, the more rows.
     Dropout is drawn block by block, so a rank with some of the heads has the blocks of all heads.
     """
-    ranks = seen.seed.share(5)[1] if hasattr(seen.seed, "share") else 1  # see parallel/streams.py
     batch, length, past = query.shape[0], query.shape[3], key.shape[3]
-    queries, keys = block_sizes(query.shape[1] * query.shape[2] * ranks)
+    queries, keys = block_sizes(query.shape[1] * query.shape[2] * seen.share[1])
     scores = queries * keys
     queries = min(queries, max(length, 1))
     keys = min(scores // queries // keys * keys, max(past, 1))

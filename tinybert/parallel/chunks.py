@@ -122,7 +122,9 @@ class SpreadEMA(DampedEMA):
     def _resume(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.whole:
             return super()._resume(x, state)
-        raise ValueError("a model whose chunks are spread over ranks has no cache: use_cache=False")
+        raise ValueError(
+            "chunks spread over ranks cannot keep a cache: call the model with use_cache=False"
+        )
 
 
 def spread_chunks(model: Any, group: Communicator) -> None:

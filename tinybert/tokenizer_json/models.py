@@ -22,7 +22,8 @@ class Model(NamedTuple):
     tokenize: returns the tokens of a word, with their offsets in it.
     vocab: token -> id.
     parts: cuts a word into parts whose tokens do not depend on each other; None if unknown.
-    fast_ids: returns the ids of the same tokens; None if that is no faster.
+    fast_ids: returns the ids of a word's tokens without making the tokens; None if there is no
+        faster way than to make them.
     """
 
     tokenize: Callable[[str], tuple[Token, ...]]

@@ -147,9 +147,10 @@ class Words:
 class Segment:
     """A segment of a text as the ids of its tokens, and what is needed to find their offsets.
 
-    known: the tokenized parts of the segment, which follow each other if there is no cut; None if
-        `words` makes them from `texts` when they are needed.
-    words, text: what cut the text of the segment into parts.
+    known: the tokenized parts of the segment; None if `words` makes them from `texts`, the texts of
+        the parts, when they are needed.
+    words, text: what cut the segment into parts, and its text; without `words` the parts follow
+        each other.
     spans: the original characters of each character of the segment; None if the segment is the
         original text from `origin` up, with `n_inserted` characters before it.
     """

@@ -15,7 +15,7 @@ import cupy
 import numpy as np
 
 from tinybert.backend.cuda.elements import random_code
-from tinybert.backend.cuda.launch import contiguous, elementwise, on_rows, share_of, wide
+from tinybert.backend.cuda.launch import contiguous, elementwise, on_rows, wide
 from tinybert.backend.cuda.products import batched, has_one_stride, joined
 
 Array = Any
@@ -187,7 +187,7 @@ def _run(name: str, part: Part, query: Array, key: Array, seen: Any, *arrays: Ar
 
 def _first_head(seen: Any, heads: int) -> int:
     """Return the number of the first of these heads among those of all ranks."""
-    return share_of(seen.seed, 5)[0] * heads
+    return seen.share[0] * heads
 
 
 def _kept_scale(seen: Any) -> float:

@@ -10,7 +10,7 @@ import cupy
 import numpy as np
 from cupyx.scipy import special
 
-from tinybert.backend.cuda.launch import FOLDER, contiguous, elementwise, share_of
+from tinybert.backend.cuda.launch import FOLDER, contiguous, elementwise
 
 Array = Any
 
@@ -66,7 +66,8 @@ def dropout_forward(
     """Draw by the position of an element in the whole array, from a seed of the CPU's generator."""
     x = x if x.dtype.kind in "fc" else x.astype(np.float64)
     key, own = seed(), math.prod(x.shape[1:])
-    part, parts = share_of(key, x.ndim)
+    # of the ranks that divide the array: see parallel/streams.py
+    part, parts = key.share(x.ndim) if hasattr(key, "share") else (0, 1)
     tokens = getattr(key, "tokens", None) if x.ndim == 3 else None  # of all ranks
     whole = own * parts if tokens is None else own // x.shape[1] * tokens
     draw = elementwise(

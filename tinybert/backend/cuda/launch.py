@@ -78,11 +78,3 @@ def wide(dtype: Any) -> np.dtype:
 def contiguous(x: Array, dtype: Any = None) -> Array:
     """Return `x` in C order and in `dtype`: x itself where it is so already."""
     return cupy.ascontiguousarray(x, dtype)
-
-
-def share_of(seed: int, axes: int) -> tuple[int, int]:
-    """Return which part of how many a rank has, along axis 1, of an array drawn from this seed.
-
-    The seed is an ordinary one, or one of `parallel/streams.py`.
-    """
-    return seed.share(axes) if hasattr(seed, "share") else (0, 1)
