@@ -155,6 +155,7 @@ def test_pretrain_divides_the_chunks_of_a_text(corpus, tmp_path):
 def test_each_error_is_reported_once_and_ends_the_job(corpus):
     for arguments, words in (
         (["embed", "--bogus"], "tinybert: unrecognized arguments: --bogus"),
+        (["tokenize", "a"], "tinybert tokenize runs on one process, not on 2"),
         (["embed", "--file", corpus / "missing.txt"], "tinybert embed: "),
         (["embed", "a", "--output", "x.txt"], "--output must end in .npy, .npz"),
         (["plan", "--calibrate", "--output", "x.txt"], "--output must end in .json"),
@@ -249,8 +250,9 @@ def test_a_killed_rank_ends_the_job_which_resumes_bit_for_bit(corpus, tmp_path):
             os.kill(rng.choice(ranks), signal.SIGKILL)
         code, output = finish(process, timeout=60)  # no rank waits for the dead one
         assert code != 0 or not ranks or "saved " in output
-    code, output = finish(start(2, *pretrain(corpus, folder, *grid, "--resume")))
+    code, output = finish(start(2, "tinybert", "pretrain", "--resume", "--output", folder))
     assert code == 0, output
+    assert json.loads((folder / "run.json").read_text())["grid"]["zero"]  # of the run
     expected = load_file(tmp_path / "whole" / "model.safetensors")
     found = load_file(folder / "model.safetensors")
     for name, array in expected.items():
