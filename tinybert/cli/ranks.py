@@ -36,7 +36,7 @@ def add_rank_arguments(parser: argparse.ArgumentParser, chunks: bool = False) ->
         "several ranks",
         "started by mpiexec -n RANKS, with RANKS = T * P * D"
         + " * C" * chunks
-        + " (default: D = RANKS; with --resume or --config, the options of that run)",
+        + " (default: D = RANKS;\nwith --resume or --config: the options of that run)",
     )
     ranks.add_argument("--tensor", type=int, metavar="T", help="ranks that divide each layer")
     ranks.add_argument("--pipeline", type=int, metavar="P", help="stages of the layers")
