@@ -581,6 +581,7 @@ def example(name: str, rows: int, width: int) -> Callable[..., Any]:
         "convolution_backward": lambda: (signal, signal, back, None, (True, True, False)),
         "transposed": lambda: (x[:, :16],),
         "adam_step": lambda: (x, dy, dy.copy(), dy * dy),
+        "euclidean_norm": lambda: ([x, dy],),
     }  # fmt: skip
     options = {**adam, "decoupled": True, "step": 3} if name == "adam_step" else {}
     arguments = calls[name]()
@@ -622,7 +623,7 @@ SPEEDUPS = {
     "attention_backward": 1.5, "cross_entropy_forward": 1.3, "cross_entropy_backward": 1.3,
     "layer_norm_forward": 1.1, "layer_norm_backward": 1.1, "softmax_forward": 1.1,
     "softmax_backward": 1.1, "scatter_sum": 1.3, "transposed": 1.05, "adam_step": 1.1,
-    "convolution_forward": 1.05, "convolution_backward": 1.05,
+    "euclidean_norm": 1.5, "convolution_forward": 1.05, "convolution_backward": 1.05,
 }  # fmt: skip
 ROUNDS, TRIES = 5, 4  # other work fills the caches, so a try may fail
 
