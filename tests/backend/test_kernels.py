@@ -254,7 +254,16 @@ def test_cross_entropy(versions: Versions, dtype: str, size: tuple[int, int]) ->
 
 @pytest.mark.parametrize("dtype", WIDE)
 @pytest.mark.parametrize(
-    "sizes", [(1, 33, 257), (5, 33, 257), (0, 3, 2), (40, 0, 3), (12, 768, 701), (700, 33, 257)]
+    "sizes",
+    [
+        (1, 33, 257),
+        (5, 33, 257),
+        (0, 3, 2),
+        (40, 0, 3),
+        (12, 768, 701),
+        (9, 131, 150),
+        (700, 33, 257),
+    ],
 )
 def test_linear(
     versions: Versions, dtype: str, sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
@@ -266,6 +275,15 @@ def test_linear(
     for given in (bias, None):
         arguments = x, weight, given
         compare(versions.linear_forward(*arguments), arguments, "linear_forward", dtype)
+
+
+@pytest.mark.parametrize("rows", [4, 12])
+def test_products_of_few_rows_lose_no_more_to_rounding(rows: int, monkeypatch: Any) -> None:
+    monkeypatch.setattr(cpu, "HAS_AVX512", True)
+    x, weight = draw((rows, 1536), "float32"), draw((256, 1536), "float32", 1)
+    exact = x.astype("float64") @ weight.T.astype("float64")
+    few, plain = (np.square(y - exact).mean() for y in (product_on_cpu(x, weight), x @ weight.T))
+    assert few <= plain
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (512, 4), (1030, 2), (0, 3)])
