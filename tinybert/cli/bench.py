@@ -21,8 +21,9 @@ DETAILS = """\
 Runs each case with tinybert and with torch, transformers or tokenizers in
 turns, after checking that the results agree. ratio is our time divided by
 theirs, the median over the rounds: below 1 tinybert is faster. The suite
-memory compares the peak memory of processes instead. All use the same number
-of threads, which OMP_NUM_THREADS=4 tinybert bench sets. Needs torch and
+memory compares the peak memory of processes instead, the suite kernels also
+with "plain", our formulas without fast kernels. All use the same number of
+threads, which OMP_NUM_THREADS=4 tinybert bench sets. Needs torch and
 transformers (pip install "tinybert[test]"). onnxruntime is compared only if
 --against names it, in the cases bert-base-forward, minilm-forward, sentence,
 toy and ragged. The exit code is 1 if results disagree.
