@@ -362,7 +362,7 @@ def test_command(monkeypatch, capsys, tmp_path) -> None:
     monkeypatch.setattr(command, "CASES", cases)
     assert main(["bench", "--runs", "2"]) == 0
     out, err = capsys.readouterr()
-    assert "thread(s) each" in out
+    assert re.search(r"at most \d+ thread\(s\) each, device cpu;\s2 round\(s\);\spython 3", out)
     assert "absent: skipped, not here" in out
     (line,) = [line for line in out.splitlines() if line.startswith("tiny ")]
     assert line.split()[1] == "torch"

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     parse_device(args.device)
     machine = describe() | {"threads": share_threads(), "device": args.device}
     if not args.json:
-        print("\n".join(_machine_lines(machine)) + "\n")
+        print("\n".join(_machine_lines(machine, args.runs)) + "\n")
     results: list[Result] = []
     skipped: dict[str, str] = {}
     for case in cases:
@@ -132,12 +132,13 @@ def _libraries(text: str) -> list[str]:
     return names
 
 
-def _machine_lines(machine: dict[str, Any]) -> list[str]:
-    versions = ("python", "tinybert", "numpy", "torch", "transformers", "tokenizers")
+def _machine_lines(machine: dict[str, Any], runs: int) -> list[str]:
+    libraries = ("tinybert", "numpy", "torch", "transformers", "tokenizers", "onnxruntime")
     parts = [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['system']};",
         f"at most {machine['threads']} thread(s) each, device {machine['device']};",
-        *(f"{name} {machine[name]}" for name in versions),
+        f"{runs} round(s);",
+        *(f"{name} {machine[name]}" for name in ("python", *libraries) if machine[name]),
     ]
     return wrap(parts, terminal_width())
 
@@ -165,7 +166,7 @@ def _table(results: list[Result], skipped: dict[str, str]) -> list[str]:
         lines.append("\nTimes vary by more than 50 %: the machine is busy, so they are unreliable.")
     lines += [f"{case}: {note}" for case, note in _notes(results)]
     lines += [f"{name}: skipped, {reason}" for name, reason in skipped.items()]
-    return [*lines, "", LEGEND]
+    return [*lines, "", *wrap(LEGEND.split(), terminal_width())]
 
 
 def _markdown(results: list[Result], skipped: dict[str, str]) -> list[str]:
