@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tokenize
-from importlib.metadata import requires
+from importlib.metadata import metadata, requires
 from pathlib import Path
 
 import pytest
@@ -88,7 +88,7 @@ def test_commands_without_output_work(tmp_path: Path) -> None:
         (tmp_path / name).write_text(ROWS, "utf-8")
     joined = "".join(blocks("bash")).replace("\\\n", " ")
     commands = [line for line in joined.splitlines() if line and not ELSEWHERE.search(line)]
-    assert len(commands) == 14
+    assert len(commands) == 13
     for command in commands:
         ran = run_command(command, tmp_path)
         assert ran.returncode == 0, f"$ {command}\n{ran.stdout}"
@@ -122,7 +122,6 @@ def test_examples_were_found() -> None:
         "answer",
         "generate",
         "search",
-        "tokenize",
         "plot",
     ]
     assert sum("tinybert similarity" in block for block in blocks("bash")) == 1
@@ -153,6 +152,25 @@ def test_options_in_the_table_exist(capsys: pytest.CaptureFixture[str]) -> None:
         shown = capsys.readouterr().out
         for option in [*re.findall(r"--[a-z0-9]+", text), "--json", "example:"]:
             assert option in shown, f"tinybert {name} {option}"
+
+
+def test_hints_name_extras_that_exist() -> None:
+    """`pip install "tinybert[plot]"` works in every folder once a clone is installed."""
+    files = [
+        *(ROOT / "tinybert").rglob("*.py"),
+        *(ROOT / "recipes").rglob("*.*"),
+        *ROOT.glob("*.md"),
+    ]
+    texts = {p: p.read_text("utf-8") for p in files if p.suffix in (".py", ".md")}
+    form = re.compile(r'pip\s+install\s+"tinybert\[([\w,]+)\]"|pip install -e "\.\[([\w,]+)\]"')
+    named = [(p, a or b, bool(b)) for p, text in texts.items() for a, b in form.findall(text)]
+    extras = {*metadata("tinybert").get_all("Provides-Extra", [])}
+    assert {name for _, names, _ in named for name in names.split(",")} <= extras
+    assert len(named) > 20
+    assert not [p for p, _, clone in named if clone and p.is_relative_to(ROOT / "tinybert")]
+    assert [
+        names for p, names, clone in named if clone and p.name == "README.md" and p.parent == ROOT
+    ] == ["test"]
 
 
 def test_links_and_paths_exist() -> None:
