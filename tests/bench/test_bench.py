@@ -17,6 +17,7 @@ import torch
 from matplotlib.axes import Axes
 
 from tests import support
+from tests.gpu_double.cupy import gpu
 from tinybert.bench import (
     CASES,
     SUITES,
@@ -441,3 +442,7 @@ def test_command_refuses(monkeypatch, capsys) -> None:
     assert "--runs must be an integer >= 1" in capsys.readouterr().err
     assert main(["bench", "--device", "cuda:99"]) == 2
     assert capsys.readouterr().err.startswith("tinybert bench: device ")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with gpu(probe=False):
+        assert main(["bench", "--device", "cuda", "--only", "additions"]) == 2
+    assert "device 'cuda': torch finds no GPU" in capsys.readouterr().err

@@ -85,10 +85,12 @@ def run(args: argparse.Namespace) -> int:
     cases = _selected(args.suites, args.only)
     against = _libraries(args.against)
     check_integer("--runs", args.runs, 1)
-    for module in ("torch", "transformers", *{"onnxruntime"}.intersection(against)):
+    torch = optional("torch", "test", "bench")
+    for module in ("transformers", *{"onnxruntime"}.intersection(against)):
         optional(module, "test", "bench")
     plot = figure_path("--plot", args.plot)
-    parse_device(args.device)
+    if parse_device(args.device)[0].name != "cpu" and not torch.cuda.is_available():
+        raise DeviceError(f"device {args.device!r}: torch finds no GPU to compare with")
     machine = describe() | {"threads": share_threads(), "device": args.device}
     if not args.json:
         print("\n".join(_machine_lines(machine, args.runs)) + "\n")
