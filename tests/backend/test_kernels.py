@@ -5,9 +5,7 @@ Sizes are close to those at which the CPU's versions start new blocks and use th
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 import re
 import threading
 import time
@@ -21,8 +19,8 @@ import pytest
 from tests import support
 from tests.gpu_double.cupy import gpu
 from tests.tolerances import FLOAT16_EPS, FLOAT32_EPS, FLOAT64_EPS, KERNEL_ULPS
-from tinybert import backend, ops, optim
-from tinybert.backend import Kernel, cpu
+from tinybert import backend
+from tinybert.backend import cpu
 from tinybert.ops import attention, convolution
 from tinybert.ops.attention import Visibility, attention_backward, attention_forward
 from tinybert.ops.convolution import transposed
@@ -40,18 +38,7 @@ BIG = cpu.BLOCK
 LENGTHS = [0, 1, 7, BIG - 1, BIG, BIG + 1, 3 * cpu.BLOCK + 5]
 
 
-def all_kernels() -> dict[str, Kernel]:
-    """Every kernel of the package by its name."""
-    modules = [
-        importlib.import_module(f"{package.__name__}.{module.name}")
-        for package in (ops, optim)
-        for module in pkgutil.iter_modules(package.__path__)
-    ]
-    found = [value for module in modules for value in vars(module).values()]
-    return {value.__name__: value for value in found if isinstance(value, Kernel)}
-
-
-KERNELS = all_kernels()
+KERNELS = support.all_kernels()
 with gpu(probe=False) as double:
     GPU_KERNELS = dict(double.kernels)
 
