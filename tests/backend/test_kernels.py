@@ -413,7 +413,8 @@ def on_device(versions: Versions, formula: Any, arguments: tuple[Any, ...]) -> t
 
 def test_attention_in_blocks_on_a_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks use nothing that only NumPy has."""
-    monkeypatch.setattr(attention, "block_sizes", lambda heads: (4, 3))
+    monkeypatch.setattr(attention, "BLOCK", (4, 3))
+    monkeypatch.setattr(attention, "FEW_SCORES", 0)
     query, key, value = (draw((2, 2, 1, 9, 5), "float64", seed) for seed in range(3))
     seen = Visibility(None, True, 0, 0.0, 0)
     with backend.plain():
