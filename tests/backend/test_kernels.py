@@ -199,6 +199,8 @@ def test_elementwise(versions: Versions, dtype: str, length: int) -> None:
     compare(versions.erf_forward(x), (x,), "erf_forward", dtype)
     compare(versions.gelu_forward(x, False), (x, False), "gelu_forward", dtype)
     compare(versions.gelu_forward(x, True), (x, True), "gelu_forward", dtype)
+    compare(versions.silu_forward(x, False), (x, False), "silu_forward", dtype)
+    compare(versions.silu_forward(x, True), (x, True), "silu_forward", dtype)
 
 
 @pytest.mark.parametrize("dtype", EPS)
@@ -474,6 +476,7 @@ def test_layouts(versions: Versions, relaid: Any, size: tuple[int, int]) -> None
     targets = np.arange(size[0]) % size[1]
     calls: dict[str, tuple[Any, ...]] = {
         "erf_forward": (x,), "gelu_forward": (x, True), "softmax_backward": (x, dy),
+        "silu_forward": (x, True),
         "layer_norm_forward": (x, weight, bias, 1e-5), "cross_entropy_forward": (x, targets),
         "scatter_sum": (x, targets, 999), "softmax_forward": (x,),
     }  # fmt: skip
@@ -572,6 +575,7 @@ def example(name: str, rows: int, width: int) -> Callable[..., Any]:
     calls: dict[str, Callable[[], tuple[Any, ...]]] = {
         "erf_forward": lambda: (x,),
         "gelu_forward": lambda: (x, True),
+        "silu_forward": lambda: (x, True),
         "linear_forward": lambda: (x[:, :16].copy(), many, many[:, 0].copy()),
         "linear_gelu_forward": lambda: (x[:, :16].copy(), many, None, True),
         "softmax_forward": lambda: (scores,),
@@ -624,7 +628,7 @@ def test_versions_for_the_cpu_equal_their_formulas(name: str, rows: int) -> None
 # other work on the machine does not count. Most reach twice this; the margin is for machines with
 # other caches and libraries.
 SPEEDUPS = {
-    "linear_forward": 1.1,
+    "linear_forward": 1.1, "silu_forward": 1.2,
     "erf_forward": 4, "gelu_forward": 6, "linear_gelu_forward": 6, "attention_forward": 1.5,
     "attention_backward": 1.5, "cross_entropy_forward": 1.3, "cross_entropy_backward": 1.3,
     "layer_norm_forward": 1.1, "layer_norm_backward": 1.1, "softmax_forward": 1.1,
