@@ -213,8 +213,10 @@ def _as_tensor(array: Any, inputs: tuple[Any, ...], arrays: list[Any]) -> Tensor
 
 def _is_half(arrays: list[Any], half_on: str) -> bool:
     """Return whether float16 is among `arrays`, on another backend than `half_on`."""
-    half = next((x for x in arrays if is_array(x) and x.dtype.char == "e"), None)
-    return half is not None and backend_of(half).name != half_on
+    for x in arrays:
+        if is_array(x) and x.dtype.char == "e":
+            return backend_of(x).name != half_on
+    return False
 
 
 def owner_of(array: Array) -> Any:
