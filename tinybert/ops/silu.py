@@ -55,7 +55,8 @@ def silu_on_cpu(x: Array, want_slope: bool) -> tuple[Array, Array | None]:
         np.exp(scratch, out=scratch)
         scratch += 1  # 1 / s
         if slope is None:
-            np.divide(xs, scratch, out=ys)
+            np.divide(1, scratch, out=scratch)
+            np.multiply(xs, scratch, out=ys)  # rounded as with a slope
             return
         s = np.divide(1, scratch, out=slope[block])
         np.multiply(xs, s, out=ys)
