@@ -193,9 +193,10 @@ def test_every_floor_is_on_the_map() -> None:
     assert floors == set(re.findall(r"\[`(\w+/)`\]\(tinybert/", README))
 
 
-def test_the_speed_table_lists_every_case() -> None:
+def test_the_speed_table_lists_every_case_but_single_operations() -> None:
     table = README.partition("<!-- bench -->")[2].partition("<!-- /bench -->")[0]
-    assert set(re.findall(r"^\| `([\w-]+)`", table, re.MULTILINE)) == {c.name for c in CASES}
+    expected = {c.name for c in CASES if c.suite != "kernels"}  # parts of the others
+    assert set(re.findall(r"^\| `([\w-]+)`", table, re.MULTILINE)) == expected
 
 
 def test_import_loads_nothing_beyond_the_dependencies() -> None:

@@ -149,7 +149,7 @@ def layer_norm_backward_on_cpu(
     def work(block: slice) -> None:
         dys, hats, out = dy[block], x_hat[block], dx[block]
         scratch = dys * hats
-        sums[block.start] = np.stack([scratch.sum(axis=0), dys.sum(axis=0)])
+        sums[block.start] = np.stack([np.ones(len(dys), dys.dtype) @ a for a in (scratch, dys)])
         slope, mean = (np.vecdot(a, weight)[:, None] / len(weight) for a in (scratch, dys))
         np.multiply(dys, weight, out=out)  # dx_hat
         out -= mean
