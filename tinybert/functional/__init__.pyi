@@ -20,7 +20,7 @@ from tinybert.ops.laplace import laplace as laplace
 from tinybert.ops.relu import relu as relu
 from tinybert.ops.relu import relu2 as relu2
 from tinybert.ops.sigmoid import sigmoid as sigmoid
-from tinybert.ops.sigmoid import silu as silu
+from tinybert.ops.silu import silu as silu
 from tinybert.ops.softmax import softmax as softmax
 from tinybert.ops.log_softmax import log_softmax as log_softmax
 from tinybert.ops.log_softmax import logsumexp as logsumexp

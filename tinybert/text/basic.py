@@ -7,6 +7,7 @@ result for very new characters depends on the version of Python.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Collection
 from typing import Literal
@@ -82,6 +83,7 @@ def _clean_char(char: str) -> str | None:
 _CLEAN = CharTable(_clean_char)
 _SPACED_CJK = CharTable(lambda char: f" {char} " if is_cjk(char) else char)
 _WITHOUT_MARKS = CharTable(lambda char: None if unicodedata.category(char) == "Mn" else char)
+_ASCII_PUNCTUATION = re.compile("[!-/:-@[-`{-~]")
 _SPACED_PUNCTUATION = CharTable(lambda char: f" {char} " if is_punctuation(char) else char)
 
 
@@ -115,6 +117,8 @@ def normal_form(form: Literal["NFC", "NFD"], text: str) -> str:
 
 def space_punctuation(text: str) -> str:
     """Put a space on each side of every punctuation character: each becomes a word."""
+    if text.isascii():
+        return _ASCII_PUNCTUATION.sub(lambda sign: f" {sign[0]} ", text)
     return text.translate(_SPACED_PUNCTUATION)
 
 
@@ -163,10 +167,8 @@ class BasicTokenizer:
 def _apply_outside(kept: frozenset[str], step: Callable[[str], str], text: str) -> str:
     """Apply `step` to every word of `text` that is not in `kept`.
 
-    No step depends on more than one word. If there is nothing to keep, it is applied to the whole
-    text at once.
+    No step depends on more than one word: a text that has none to keep is changed as a whole.
     """
-    words = text.split()
-    if kept.isdisjoint(words):
+    if not any(map(text.__contains__, kept)):  # faster than to split the text
         return step(text)
-    return " ".join(word if word in kept else step(word) for word in words)
+    return " ".join(word if word in kept else step(word) for word in text.split())

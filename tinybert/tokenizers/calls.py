@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from itertools import repeat
 from typing import Any
 
 from tinybert.checks import is_integer
@@ -253,8 +254,7 @@ class TextEncoder(SpecialTokens, ABC):
         unknown = None if self._roles["unk_token"] is None else self.role_id("unk_token")
         if isinstance(tokens, str):
             return self._token_to_id.get(tokens, unknown)
-        get = self._token_to_id.get
-        return [get(token, unknown) for token in tokens]
+        return list(map(self._token_to_id.get, tokens, repeat(unknown)))
 
     # Ids to rows --------------------------------------------------------------------------
 
