@@ -31,7 +31,7 @@ from tinybert.bench import (
     run_case,
 )
 from tinybert.bench.bert import additions, bert_forward, generate, minilm_forward, train_step
-from tinybert.bench.kernels import OPERATIONS, Operation, adamw, operation
+from tinybert.bench.kernels import OPERATIONS, Operation, adamw, gradient_norm, operation
 from tinybert.bench.loading import load
 from tinybert.bench.machine import blas_threads, cores, describe, share_threads
 from tinybert.bench.moving_average import convolution, mega_step, moving_average
@@ -276,7 +276,8 @@ def test_every_kernel_for_the_cpu_is_compared_with_its_formula(monkeypatch) -> N
     for name, kernel in fast.items():
         monkeypatch.setitem(kernel.versions, "cpu", counted(name, kernel.versions["cpu"]))
     compared = set()
-    for prepared in (adamw("cpu", 4), *(operation("cpu", op, rows=16) for op in OPERATIONS)):
+    operations = (operation("cpu", op, rows=16) for op in OPERATIONS)
+    for prepared in (adamw("cpu", 4), gradient_norm("cpu", 4), *operations):
         for side in prepared.others.values():
             called.clear()
             side(None)
@@ -287,7 +288,9 @@ def test_every_kernel_for_the_cpu_is_compared_with_its_formula(monkeypatch) -> N
     assert compared == {*fast}
 
 
-def test_steps_of_adamw_agree() -> None:
+def test_steps_of_adamw_and_the_norm_of_gradients_agree() -> None:
+    norm = gradient_norm("cpu", 8)
+    assert all(0 <= difference < 1e-6 for difference in norm.differences.values())
     prepared = adamw("cpu", 8)
     assert all(0 <= difference < 1e-6 for difference in prepared.differences.values())
     results = [side(None) for side in (prepared.ours, *prepared.others.values())]  # a second step

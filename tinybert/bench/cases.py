@@ -19,7 +19,7 @@ from tinybert.bench.bert import (
     minilm_forward,
     train_step,
 )
-from tinybert.bench.kernels import OPERATIONS, adamw, operation
+from tinybert.bench.kernels import OPERATIONS, adamw, gradient_norm, operation
 from tinybert.bench.loading import load
 from tinybert.bench.memory import memory
 from tinybert.bench.moving_average import convolution, mega_step, moving_average
@@ -161,6 +161,9 @@ CASES = (
         for op in OPERATIONS
     ),
     Case("kernels", "adamw", "a step of AdamW, 12 matrices of 768 x 768", adamw, RELATIVE),
+    Case(
+        "kernels", "gradient-norm", "the norm of 12 gradients of 768 x 768", gradient_norm, RELATIVE
+    ),
     Case("load", "load", "MegatronBERT (345M) from a safetensors file of 1.3 GB", load, 0.0),
     Case(
         "tokenizer",

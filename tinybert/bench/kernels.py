@@ -17,7 +17,7 @@ from tinybert.autograd import Tensor
 from tinybert.backend import plain
 from tinybert.bench.moving_average import convolution_in_torch, pop_grad, relative_difference
 from tinybert.bench.timing import Prepared, Work
-from tinybert.optim import AdamW
+from tinybert.optim import AdamW, clip_grad_norm_
 
 ROWS = 1024  # tokens, 8 x 128
 
@@ -189,6 +189,25 @@ def adamw(device: str, width: int = 768) -> Prepared:
     ours, formula = (step_of(AdamW, lambda a: Tensor(a, device=device)) for _ in range(2))
     theirs = step_of(torch.optim.AdamW, lambda a: torch.tensor(a, device=device))
     return _compared(ours, {"plain": _plain(formula), "torch": theirs})
+
+
+def gradient_norm(device: str, width: int = 768) -> Prepared:
+    """Clip gradients (12 of width^2) that are short enough: what counts is their norm."""
+    import torch
+
+    drawn = np.random.default_rng(0).standard_normal((12, width, width)).astype(np.float32)
+    params = [Tensor(a, requires_grad=True, device=device) for a in drawn]
+    twins = [torch.tensor(a, requires_grad=True, device=device) for a in drawn]
+    for param, twin in zip(params, twins, strict=True):
+        param.grad, twin.grad = param.detach(), twin.detach()
+
+    def ours(_: Any = None) -> list[np.ndarray]:
+        return [clip_grad_norm_(params, 1e6).numpy()]
+
+    def theirs(_: Any = None) -> list[np.ndarray]:
+        return [torch.nn.utils.clip_grad_norm_(twins, 1e6).cpu().numpy()]
+
+    return _compared(ours, {"plain": _plain(ours), "torch": theirs})
 
 
 def _plain(work: Work) -> Work:
