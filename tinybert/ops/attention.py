@@ -351,7 +351,7 @@ def _scores_by_key(key: Array, scaled: Array, seen: Visibility, block: Block) ->
 
 
 def _zeros(array: Array, size: int) -> Array:
-    """Return zeros (B, G, R, T, size), in memory (B, T, G, R, size): joining heads moves nothing."""
+    """Return zeros (B, G, R, T, size), in memory (B, T, G, R, size): heads join at no cost."""
     batch, groups, repeats, length, _ = array.shape
     zeros = array_module(array).zeros((batch, length, groups, repeats, size), sum_dtype(array))
     return zeros.transpose(0, 2, 3, 1, 4)
@@ -362,7 +362,7 @@ def attention_in_blocks(
     query: Array, key: Array, value: Array, scale: float, seen: Visibility
 ) -> tuple[Array, Array, Array]:
     """Sum exp(S - top) and its product with the values, block by block."""
-    xp, groups, past = array_module(query), *key.shape[1:4:2]
+    xp, groups, past = array_module(query), key.shape[1], key.shape[3]
     if query.shape[0] * query.shape[3] * past <= FEW_SCORES:
         return attention_forward.formula(query, key, value, scale, seen)
     y = _zeros(query, value.shape[-1])
@@ -405,7 +405,7 @@ def attention_backward_in_blocks(
     dy: Array, y: Array, top: Array, total: Array,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Compute the weights of each block again, and add up its part of the gradients."""
-    xp, groups, past = array_module(query), *key.shape[1:4:2]
+    xp, groups, past = array_module(query), key.shape[1], key.shape[3]
     if query.shape[0] * query.shape[3] * past <= FEW_SCORES:
         return attention_backward.formula(query, key, value, scale, seen, dy, y, top, total)
     dquery, dkey, dvalue = (_zeros(array, array.shape[-1]) for array in (query, key, value))
