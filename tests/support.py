@@ -7,6 +7,8 @@ none of this depends on how the inputs lie in memory.
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +16,9 @@ import numpy as np
 import torch
 
 from tests import tolerances
+from tinybert import ops, optim
 from tinybert.autograd import Tensor, as_tensor, gradcheck
+from tinybert.backend import Kernel
 
 Domain = Callable[[np.ndarray], np.ndarray]  # from standard normal numbers to allowed inputs
 
@@ -96,6 +100,20 @@ def check_op(
     for layout, relaid in LAYOUTS.items():
         result = _run_ours(ours, [relaid(x) for x in inputs], [relaid(u) for u in cotangents])
         _compare_float64(result, exact, layout)
+
+
+# --- kernels --------------------------------------------------------------------------------------
+
+
+def all_kernels() -> dict[str, Kernel]:
+    """Every kernel of the package by its name."""
+    modules = [
+        importlib.import_module(f"{package.__name__}.{module.name}")
+        for package in (ops, optim)
+        for module in pkgutil.iter_modules(package.__path__)
+    ]
+    found = [value for module in modules for value in vars(module).values()]
+    return {value.__name__: value for value in found if isinstance(value, Kernel)}
 
 
 # --- inputs ---------------------------------------------------------------------------------------

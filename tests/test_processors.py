@@ -50,27 +50,32 @@ MPICH, OPEN_MPI = "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE"
 
 
 @pytest.mark.parametrize(
-    ("environ", "machine", "allowed", "quota", "expected"),
+    ("environ", "launcher", "allowed", "quota", "expected"),
     [
         ({}, 8, 8, None, None),
         ({}, 8, 8, 3, "3"),
         ({}, 8, 2, 3, None),  # OpenBLAS starts 2
+        ({}, 1, 8, None, None),  # the shell is bound, this process is not
         ({"OMP_NUM_THREADS": ""}, 8, 8, 3, "3"),
+        ({"OMP_NUM_THREADS": "0", "GOTO_NUM_THREADS": "x"}, 8, 8, 3, "3"),
+        ({"OPENBLAS_NUM_THREADS": "0"}, 8, 8, 3, "3"),
+        ({"OMP_NUM_THREADS": " 05,2"}, 8, 8, 3, None),
         ({"OMP_NUM_THREADS": "5"}, 8, 8, 3, None),
         ({"GOTO_NUM_THREADS": "5"}, 8, 8, 3, None),
         ({MPICH: "4"}, 8, 8, None, "2"),
         ({OPEN_MPI: "16"}, 8, 8, None, "1"),
-        ({OPEN_MPI: "4"}, 8, 2, None, None),  # each is bound to 2 processors
+        ({OPEN_MPI: "4"}, 8, 2, None, None),  # each is bound to 2 processors of its own
+        ({OPEN_MPI: "4"}, 8, 4, None, "2"),  # each pair is bound to 4
+        ({MPICH: "2"}, 4, 4, None, "2"),  # `taskset` binds all to 4
         ({OPEN_MPI: "2", MPICH: "x"}, 8, 4, 6, "3"),
         ({MPICH: "1"}, 8, 8, None, None),
     ],
 )
 def test_blas_gets_no_more_threads_than_processors(
-    environ: dict[str, str], machine: int, allowed: int, quota: int | None, expected: str | None,
+    environ: dict[str, str], launcher: int, allowed: int, quota: int | None, expected: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("os.cpu_count", lambda: machine)
-    monkeypatch.setattr(processors, "cores", lambda: allowed)
+    monkeypatch.setattr(processors, "cores", lambda process=0: launcher if process else allowed)
     monkeypatch.setattr(processors, "quota", lambda: quota)
     processors.limit_threads(environ)
     assert environ.get("OPENBLAS_NUM_THREADS") == expected
@@ -105,6 +110,7 @@ print(blas_threads(), thread_count())
         ({}, True, 1),
         pytest.param({"OMP_NUM_THREADS": "1,2"}, False, 1, marks=pytest.mark.slow),
         pytest.param({"OPENBLAS_NUM_THREADS": "1"}, False, 1, marks=pytest.mark.slow),
+        pytest.param({"OMP_NUM_THREADS": "0"}, True, 1, marks=pytest.mark.slow),
         pytest.param({"OMP_NUM_THREADS": "1000"}, False, None, marks=pytest.mark.slow),
         pytest.param(
             {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "2"}, False, None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinybert.autograd import Tensor
-from tinybert.model_output import ModelOutput
+from tinybert.model_output import ModelOutput as ModelOutput
 
 Layers = tuple[Tensor, ...]
 

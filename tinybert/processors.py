@@ -13,16 +13,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import MutableMapping
+from contextlib import suppress
 
 GIVEN = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 # How many processes mpiexec has started on this machine: of MPICH and Intel MPI, and of Open MPI.
 LOCAL_RANKS = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
 
 
-def cores() -> int:
-    """Return the number of processors on which this process may run."""
+def cores(process: int = 0) -> int:
+    """Return the number of processors on which a process may run, 0 for this one."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+        return len(os.sched_getaffinity(process))
     return os.cpu_count() or 1
 
 
@@ -51,15 +52,18 @@ def quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int |
 def limit_threads(environ: MutableMapping[str, str]) -> None:
     """Set OPENBLAS_NUM_THREADS, unless the user has, where OpenBLAS would start too many threads.
 
-    The processes of mpiexec share the quota, and the processors unless each is bound to its own.
+    The processes of mpiexec share the quota, and the processors on which their parent may run; each
+    may be bound to some of these.
     """
-    if any(environ.get(name) for name in GIVEN):
-        return
+    if any(re.match(r"\s*\+?0*[1-9]", environ.get(name, "")) for name in GIVEN):
+        return  # OpenBLAS takes 0, and what is no number, as not given
     given = (environ.get(name, "") for name in LOCAL_RANKS)
     ranks = next((int(text) for text in given if text.isdecimal() and int(text)), 1)
     most, time = cores(), quota()
-    bound = most < (os.cpu_count() or 1)
-    limits = [most if bound else most // ranks, most if time is None else time // ranks]
+    limits = [most, most if time is None else time // ranks]
+    if ranks > 1:
+        with suppress(OSError):  # the parent has ended
+            limits.append(cores(os.getppid()) // ranks)
     if min(limits) < most:
         environ["OPENBLAS_NUM_THREADS"] = str(max(1, min(limits)))
 

@@ -144,7 +144,7 @@ assert kept == [[m] * p, [4, 3, 2, 1]]
 # %% [markdown]
 # So 1F1B allows a larger m, and that makes the bubble small. The interleaved schedule gives each
 # rank v parts of the model, v times shorter: a bubble of (p − 1) / (v m), for v times the messages
-# (Narayanan et al. 2021, arXiv:2104.04473, figures 3 and 4). See `tinybert plan --chunks`.
+# (Narayanan et al. 2021, arXiv:2104.04473, figures 3 and 4). See `tinybert plan --virtual-stages`.
 #
 # Exercises: `ranks/schedule`.
 # This is the last lesson.

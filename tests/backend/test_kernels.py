@@ -5,9 +5,7 @@ Sizes are close to those at which the CPU's versions start new blocks and use th
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 import re
 import threading
 import time
@@ -21,8 +19,8 @@ import pytest
 from tests import support
 from tests.gpu_double.cupy import gpu
 from tests.tolerances import FLOAT16_EPS, FLOAT32_EPS, FLOAT64_EPS, KERNEL_ULPS
-from tinybert import backend, ops, optim
-from tinybert.backend import Kernel, cpu
+from tinybert import backend
+from tinybert.backend import cpu
 from tinybert.ops import attention, convolution
 from tinybert.ops.attention import Visibility, attention_backward, attention_forward
 from tinybert.ops.convolution import transposed
@@ -40,18 +38,7 @@ BIG = cpu.BLOCK
 LENGTHS = [0, 1, 7, BIG - 1, BIG, BIG + 1, 3 * cpu.BLOCK + 5]
 
 
-def all_kernels() -> dict[str, Kernel]:
-    """Every kernel of the package by its name."""
-    modules = [
-        importlib.import_module(f"{package.__name__}.{module.name}")
-        for package in (ops, optim)
-        for module in pkgutil.iter_modules(package.__path__)
-    ]
-    found = [value for module in modules for value in vars(module).values()]
-    return {value.__name__: value for value in found if isinstance(value, Kernel)}
-
-
-KERNELS = all_kernels()
+KERNELS = support.all_kernels()
 with gpu(probe=False) as double:
     GPU_KERNELS = dict(double.kernels)
 
@@ -212,6 +199,8 @@ def test_elementwise(versions: Versions, dtype: str, length: int) -> None:
     compare(versions.erf_forward(x), (x,), "erf_forward", dtype)
     compare(versions.gelu_forward(x, False), (x, False), "gelu_forward", dtype)
     compare(versions.gelu_forward(x, True), (x, True), "gelu_forward", dtype)
+    compare(versions.silu_forward(x, False), (x, False), "silu_forward", dtype)
+    compare(versions.silu_forward(x, True), (x, True), "silu_forward", dtype)
 
 
 @pytest.mark.parametrize("dtype", EPS)
@@ -254,7 +243,16 @@ def test_cross_entropy(versions: Versions, dtype: str, size: tuple[int, int]) ->
 
 @pytest.mark.parametrize("dtype", WIDE)
 @pytest.mark.parametrize(
-    "sizes", [(1, 33, 257), (5, 33, 257), (0, 3, 2), (40, 0, 3), (12, 768, 701), (700, 33, 257)]
+    "sizes",
+    [
+        (1, 33, 257),
+        (5, 33, 257),
+        (0, 3, 2),
+        (40, 0, 3),
+        (12, 768, 701),
+        (9, 131, 150),
+        (700, 33, 257),
+    ],
 )
 def test_linear(
     versions: Versions, dtype: str, sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
@@ -266,6 +264,15 @@ def test_linear(
     for given in (bias, None):
         arguments = x, weight, given
         compare(versions.linear_forward(*arguments), arguments, "linear_forward", dtype)
+
+
+@pytest.mark.parametrize("rows", [4, 12])
+def test_products_of_few_rows_lose_no_more_to_rounding(rows: int, monkeypatch: Any) -> None:
+    monkeypatch.setattr(cpu, "HAS_AVX512", True)
+    x, weight = draw((rows, 1536), "float32"), draw((256, 1536), "float32", 1)
+    exact = x.astype("float64") @ weight.T.astype("float64")
+    few, plain = (np.square(y - exact).mean() for y in (product_on_cpu(x, weight), x @ weight.T))
+    assert few <= plain
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (512, 4), (1030, 2), (0, 3)])
@@ -408,7 +415,8 @@ def on_device(versions: Versions, formula: Any, arguments: tuple[Any, ...]) -> t
 
 def test_attention_in_blocks_on_a_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks use nothing that only NumPy has."""
-    monkeypatch.setattr(attention, "block_sizes", lambda heads: (4, 3))
+    monkeypatch.setattr(attention, "BLOCK", (4, 3))
+    monkeypatch.setattr(attention, "FEW_SCORES", 0)
     query, key, value = (draw((2, 2, 1, 9, 5), "float64", seed) for seed in range(3))
     seen = Visibility(None, True, 0, 0.0, 0)
     with backend.plain():
@@ -468,6 +476,7 @@ def test_layouts(versions: Versions, relaid: Any, size: tuple[int, int]) -> None
     targets = np.arange(size[0]) % size[1]
     calls: dict[str, tuple[Any, ...]] = {
         "erf_forward": (x,), "gelu_forward": (x, True), "softmax_backward": (x, dy),
+        "silu_forward": (x, True),
         "layer_norm_forward": (x, weight, bias, 1e-5), "cross_entropy_forward": (x, targets),
         "scatter_sum": (x, targets, 999), "softmax_forward": (x,),
     }  # fmt: skip
@@ -566,6 +575,7 @@ def example(name: str, rows: int, width: int) -> Callable[..., Any]:
     calls: dict[str, Callable[[], tuple[Any, ...]]] = {
         "erf_forward": lambda: (x,),
         "gelu_forward": lambda: (x, True),
+        "silu_forward": lambda: (x, True),
         "linear_forward": lambda: (x[:, :16].copy(), many, many[:, 0].copy()),
         "linear_gelu_forward": lambda: (x[:, :16].copy(), many, None, True),
         "softmax_forward": lambda: (scores,),
@@ -581,6 +591,7 @@ def example(name: str, rows: int, width: int) -> Callable[..., Any]:
         "convolution_backward": lambda: (signal, signal, back, None, (True, True, False)),
         "transposed": lambda: (x[:, :16],),
         "adam_step": lambda: (x, dy, dy.copy(), dy * dy),
+        "euclidean_norm": lambda: ([x, dy],),
     }  # fmt: skip
     options = {**adam, "decoupled": True, "step": 3} if name == "adam_step" else {}
     arguments = calls[name]()
@@ -617,12 +628,12 @@ def test_versions_for_the_cpu_equal_their_formulas(name: str, rows: int) -> None
 # other work on the machine does not count. Most reach twice this; the margin is for machines with
 # other caches and libraries.
 SPEEDUPS = {
-    "linear_forward": 1.1,
+    "linear_forward": 1.1, "silu_forward": 1.2,
     "erf_forward": 4, "gelu_forward": 6, "linear_gelu_forward": 6, "attention_forward": 1.5,
     "attention_backward": 1.5, "cross_entropy_forward": 1.3, "cross_entropy_backward": 1.3,
     "layer_norm_forward": 1.1, "layer_norm_backward": 1.1, "softmax_forward": 1.1,
     "softmax_backward": 1.1, "scatter_sum": 1.3, "transposed": 1.05, "adam_step": 1.1,
-    "convolution_forward": 1.05, "convolution_backward": 1.05,
+    "euclidean_norm": 1.5, "convolution_forward": 1.05, "convolution_backward": 1.05,
 }  # fmt: skip
 ROUNDS, TRIES = 5, 4  # other work fills the caches, so a try may fail
 

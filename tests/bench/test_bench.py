@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
 
+from tests import support
+from tests.gpu_double.cupy import gpu
 from tinybert.bench import (
     CASES,
     SUITES,
@@ -28,6 +31,7 @@ from tinybert.bench import (
     run_case,
 )
 from tinybert.bench.bert import additions, bert_forward, generate, minilm_forward, train_step
+from tinybert.bench.kernels import OPERATIONS, Operation, adamw, operation
 from tinybert.bench.loading import load
 from tinybert.bench.machine import blas_threads, cores, describe, share_threads
 from tinybert.bench.moving_average import convolution, mega_step, moving_average
@@ -252,6 +256,45 @@ def test_a_mega_and_its_gradients_agree() -> None:
     assert 0 < mega_step("cpu", 16, sizes).differences["torch"] < 1e-5
 
 
+@pytest.mark.parametrize("op", OPERATIONS, ids=lambda op: op.name)
+def test_an_operation_and_its_gradients_agree_with_its_formula_and_torch(op: Operation) -> None:
+    prepared = operation("cpu", op, rows=16)
+    assert all(0 <= difference < 1e-5 for difference in prepared.differences.values())
+    y, *gradients = prepared.ours(None)
+    assert [g.shape for g in gradients] == op.shapes(16)
+    for side in prepared.others.values():
+        assert [a.shape for a in side(None)] == [a.shape for a in (y, *gradients)]
+
+
+def test_every_kernel_for_the_cpu_is_compared_with_its_formula(monkeypatch) -> None:
+    called: set[str] = set()
+
+    def counted(name: str, version: Callable[..., object]) -> Callable[..., object]:
+        return lambda *args, **options: called.add(name) or version(*args, **options)
+
+    fast = {name: k for name, k in support.all_kernels().items() if "cpu" in k.versions}
+    for name, kernel in fast.items():
+        monkeypatch.setitem(kernel.versions, "cpu", counted(name, kernel.versions["cpu"]))
+    compared = set()
+    for prepared in (adamw("cpu", 4), *(operation("cpu", op, rows=16) for op in OPERATIONS)):
+        for side in prepared.others.values():
+            called.clear()
+            side(None)
+            assert not called
+        prepared.ours(None)
+        assert bool(called) == ("plain" in prepared.others)
+        compared |= called
+    assert compared == {*fast}
+
+
+def test_steps_of_adamw_agree() -> None:
+    prepared = adamw("cpu", 8)
+    assert all(0 <= difference < 1e-6 for difference in prepared.differences.values())
+    results = [side(None) for side in (prepared.ours, *prepared.others.values())]  # a second step
+    for other in results[1:]:
+        support.assert_close(np.stack(results[0]), np.stack(other), rtol=1e-6)
+
+
 def test_additions_agree() -> None:
     assert additions("cpu", 3).differences == {"torch": 0}
 
@@ -320,7 +363,7 @@ def test_command(monkeypatch, capsys, tmp_path) -> None:
     monkeypatch.setattr(command, "CASES", cases)
     assert main(["bench", "--runs", "2"]) == 0
     out, err = capsys.readouterr()
-    assert "thread(s) each" in out
+    assert re.search(r"at most \d+ thread\(s\) each, device cpu;\s2 round\(s\);\spython 3", out)
     assert "absent: skipped, not here" in out
     (line,) = [line for line in out.splitlines() if line.startswith("tiny ")]
     assert line.split()[1] == "torch"
@@ -399,3 +442,7 @@ def test_command_refuses(monkeypatch, capsys) -> None:
     assert "--runs must be an integer >= 1" in capsys.readouterr().err
     assert main(["bench", "--device", "cuda:99"]) == 2
     assert capsys.readouterr().err.startswith("tinybert bench: device ")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with gpu(probe=False):
+        assert main(["bench", "--device", "cuda", "--only", "additions"]) == 2
+    assert "device 'cuda': torch finds no GPU" in capsys.readouterr().err

@@ -43,7 +43,7 @@ PARTS = {
 LATER = {
     "MEGA and the moving average": (
         "models/mega/ nn/ema.py ops/ema.py ops/convolution.py ops/fourier.py ops/power_sums.py "
-        "ops/laplace.py ops/batch_norm.py"
+        "ops/laplace.py ops/silu.py ops/batch_norm.py"
     ),
     "CUDA": "backend/cuda/",
     "operations that BERT and Nemotron do not use": (

@@ -25,7 +25,8 @@ ALLOWED = rng.random((2, 1, 1, 7)) < 0.6
 @pytest.fixture(params=[(1, 1), (2, 3), (7, 2), (100, 100)])
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
     """How many queries and keys a block holds, from the least to all."""
-    monkeypatch.setattr(attention, "block_sizes", lambda heads: request.param)
+    monkeypatch.setattr(attention, "BLOCK", request.param)
+    monkeypatch.setattr(attention, "FEW_SCORES", 0)
     return request.param
 
 
@@ -129,8 +130,10 @@ def test_dropout_drops_the_share_and_keeps_the_mean() -> None:
     assert abs((weights == 0).mean() - 0.25) < 0.01
     assert abs(weights.sum(-1).mean() - 1) < 0.01
     kept = weights[0, 0] != 0  # each block of queries and keys draws a mask of its own
-    for other in (kept[:100, attention.KEYS : attention.KEYS + 100], kept[200:300, :100]):
-        assert abs((kept[:100, :100] == other).mean() - (0.75**2 + 0.25**2)) < 0.03
+    queries, keys = attention.BLOCK
+    first = kept[:queries, :keys]
+    for other in (kept[:queries, keys : 2 * keys], kept[queries : 2 * queries, :keys]):
+        assert abs((first == other).mean() - (0.75**2 + 0.25**2)) < 0.03
 
 
 def test_dropout_is_the_same_in_backward(block: tuple[int, int]) -> None:

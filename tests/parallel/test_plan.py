@@ -142,7 +142,9 @@ def test_activations_are_those_of_the_paper() -> None:
         job = Job(tensor=tensor, micro=b, batch=b, recompute=recompute, sequence_parallel=parallel)
         assert layer_activations(shape, job) == pytest.approx(expected)
     # Equation 5, and with interleaving its factor 1 + (p - 1) / (p m): p micro-batches in flight.
-    job = Job(tensor=t, pipeline=8, batch=64, chunks=3, recompute="none", sequence_parallel=True)
+    job = Job(
+        tensor=t, pipeline=8, batch=64, virtual_stages=3, recompute="none", sequence_parallel=True
+    )
     layers = shape.layers * (1 + 7 / 24) * s * h / t * (34 + scores)
     assert activations(shape, job) == pytest.approx(layers + s * h * 8 / t)
 
@@ -183,7 +185,7 @@ def test_the_bubble_and_what_hides_the_gradients() -> None:
     one, two = predict(shape, few, machine), predict(shape, many, machine)
     assert one.bubble == two.bubble  # (p - 1) micro-batches of a stage
     assert two.matmul == 8 * one.matmul
-    assert predict(shape, replace(many, chunks=2), machine).bubble == two.bubble / 2
+    assert predict(shape, replace(many, virtual_stages=2), machine).bubble == two.bubble / 2
     data = Job(tensor=8, pipeline=8, data=2, batch=128, recompute="full")
     assert predict(shape, data, machine).data > 0
     exposed = predict(shape, replace(data, overlap=True), machine).data
@@ -214,9 +216,12 @@ def test_published_jobs_fit_into_their_memory() -> None:
     [
         ({"tensor": 0}, "tensor must be an integer >= 1"),
         ({"batch": 3, "micro": 2}, "batch must be a multiple of data x micro"),
-        ({"chunks": 2}, "chunks must be 1 unless pipeline"),
+        ({"virtual_stages": 2}, "virtual_stages must be 1 unless pipeline"),
         ({"recompute": "some"}, "recompute must be one of"),
-        ({"chunks": 2, "pipeline": 2, "batch": 3}, "micro-batches per rank divide by pipeline"),
+        (
+            {"virtual_stages": 2, "pipeline": 2, "batch": 3},
+            "micro-batches per rank divide by pipeline",
+        ),
     ],
 )
 def test_a_wrong_job_says_what_is_allowed(values: dict[str, Any], words: str) -> None:

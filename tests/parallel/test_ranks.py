@@ -13,6 +13,8 @@ from tests.search.notes import write_notes
 from tinybert.cli import generate, ranks
 from tinybert.cli.launch import launched_rank
 from tinybert.cli.main import build_parser, main
+from tinybert.cli.registry import COMMANDS, load_command
+from tinybert.cli.training_arguments import earlier_grid
 from tinybert.embedding import SentenceEmbedder
 from tinybert.parallel.grid import Grid, alone
 from tinybert.parallel.sentences import SharedEmbedder
@@ -92,6 +94,120 @@ def test_one_rank_alone_reports_a_wrong_command_line(monkeypatch, capsys):
             captured = capsys.readouterr()
             assert captured.err.count("\n") == lines
             assert captured.out == ""
+
+
+def test_a_command_for_one_process_refuses_several(monkeypatch, capsys):
+    monkeypatch.setenv("PMI_SIZE", "3")
+    for rank, lines in ((0, 1), (1, 0)):
+        monkeypatch.setenv("PMI_RANK", str(rank))
+        assert main(["tokenize", "hi"]) == 2
+        told = "tinybert tokenize runs on one process, not on 3: start it without mpiexec\n"
+        assert tuple(capsys.readouterr()) == ("", told * lines)
+        assert main([]) == 0
+        assert capsys.readouterr().out.count("tinybert tokenize") == lines
+    monkeypatch.setenv("PMI_SIZE", "1")
+    monkeypatch.setenv("PMI_RANK", "0")
+    assert main(["tokenize", "hi"]) == 0
+    shared = {name for name in COMMANDS if load_command(name).ranks}
+    assert shared == {
+        name for name in COMMANDS if "on_ranks" in load_command(name).run.__qualname__
+    }
+    assert len(shared) == 6
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"PMIX_RANK": "0", "SLURM_STEP_NUM_TASKS": "1"}, None),  # srun --pty bash
+        ({"PMI_RANK": "0", "PMI_SIZE": "1", "SLURM_STEP_NUM_TASKS": "1"}, None),
+        ({"PMI_RANK": "2", "SLURM_STEP_NUM_TASKS": "4"}, 2),
+        (
+            {"PMI_RANK": "2", "SLURM_STEP_NUM_TASKS": "1", "MPI_LOCALNRANKS": "3"},
+            2,
+        ),  # mpiexec in it
+        ({"PMI_RANK": "0", "PMI_SIZE": "1"}, 0),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0"}, None),
+    ],
+)
+def test_a_single_task_of_slurm_is_not_a_job_of_ranks(environ, expected, monkeypatch):
+    for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert launched_rank() == expected
+
+
+GRID = {"tensor": 2, "pipeline": 1, "data": 3, "schedule_of_stages": "gpipe", "zero": True}
+
+
+@pytest.fixture
+def started_as(monkeypatch):
+    """Let this process be rank 0 of as many that `mpiexec` has started; `abort` raises `Ended`."""
+
+    def start(size):
+        def abort(message):
+            raise Ended(message)
+
+        group = alone()
+        world = SimpleNamespace(rank=0, size=size, abort=abort, split=lambda *_: group)
+        monkeypatch.setenv("PMI_RANK", "0")
+        monkeypatch.setenv("PMI_SIZE", str(size))
+        monkeypatch.setattr(ranks.mpi, "world", lambda: world)
+
+    return start
+
+
+def training(tmp_path, grid, *options):
+    """The arguments of a training whose folder has a run with this grid."""
+    (tmp_path / "run.json").write_text(json.dumps({} if grid is None else {"grid": grid}))
+    words = ["finetune", "tagging", *options, "--output", str(tmp_path), "--device", "cpu"]
+    return build_parser("finetune").parse_args(words)
+
+
+@pytest.mark.parametrize(
+    ("grid", "options", "expected"),
+    [
+        (GRID, ["--resume"], GRID),
+        (GRID, ["--resume", "--zero"], {"data": 6, "zero": True}),
+        (GRID, ["--resume", "--pipeline", "6"], {"pipeline": 6}),
+        (GRID, [], {"data": 6}),
+        (None, ["--resume"], {"data": 6}),
+    ],
+)
+def test_a_run_continues_on_its_grid_or_on_that_of_the_options(
+    grid, options, expected, tmp_path, started_as
+):
+    started_as(6)
+    grids = []
+    ranks.on_ranks(lambda args: grids.append(ranks.grid_of(args)) or 0, earlier=earlier_grid)(
+        training(tmp_path, grid, *options)
+    )
+    assert grids == [{**dict.fromkeys(ranks.SIZES, 1), **ranks.GRID_OPTIONS, **expected}]
+
+
+HAD = "run.json: the run has 6 ranks (--tensor 2 --data 3 --schedule-of-stages gpipe --zero), but "
+OTHER = ": start it with mpiexec -n 6, or give the options of another grid"
+
+
+@pytest.mark.parametrize(
+    ("grid", "error"),
+    [
+        (GRID, f"{HAD}mpiexec started 4{OTHER}"),
+        ({**GRID, "data": "3"}, "run.json: data must be an integer >= 1, got '3'"),
+        ([2, 3], "run.json: grid must be an object, got [2, 3]"),
+    ],
+)
+def test_a_run_that_cannot_continue_names_its_grid(grid, error, tmp_path, started_as):
+    started_as(4)
+    with pytest.raises(Ended) as caught:
+        ranks.on_ranks(lambda args: 0, earlier=earlier_grid)(training(tmp_path, grid, "--resume"))
+    assert str(caught.value).endswith(error)
+
+
+def test_a_run_of_ranks_does_not_continue_alone(tmp_path, capsys):
+    training(tmp_path, GRID)
+    assert main(["pretrain", "--resume", "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith(f"{HAD}this process is alone{OTHER}\n")
 
 
 def test_an_mpiexec_of_another_mpi_is_an_error_not_a_run_of_each_process(monkeypatch, capsys):

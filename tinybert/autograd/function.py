@@ -115,19 +115,21 @@ class Function:
             return _as_tensor(result, inputs, arrays)
         outputs = [_as_tensor(y, inputs, arrays) for y in (result if several else (result,))]
         if True in needs:
-            node._connect(inputs, arrays, outputs)
+            node._connect(inputs, outputs)
         if watcher is not None:
             watcher.forward(node, inputs, arrays, options, outputs, started)
         return tuple(outputs) if several else outputs[0]
 
-    def _connect(self, inputs: tuple[Any, ...], arrays: list[Any], outputs: list[Tensor]) -> None:
+    def _connect(self, inputs: tuple[Any, ...], outputs: list[Tensor]) -> None:
         """Make this node the `grad_fn` of its outputs, and link it to the nodes of its inputs.
 
         The versions of the arrays that it saved are remembered, so that `check_versions` can tell
         whether they were changed since.
         """
         saved = set()
-        for value in vars(self).values():
+        for name, value in vars(self).items():
+            if name == "needs_input_grad":
+                continue
             for part in value if isinstance(value, tuple) else (value,):
                 if is_array(part):
                     saved.add(id(owner_of(part)))
@@ -137,14 +139,10 @@ class Function:
             versions = [t._version for t in tensors if id(owner_of(t.data)) in saved]
             self._versions = [(version, version.count) for version in versions]
         parents: list[Any] = []
-        self._shapes: list[Any] = []
-        for value, needed, array in zip(inputs, self.needs_input_grad, arrays, strict=True):
-            if not needed:
-                parents.append(None)
-            else:
-                above = value.grad_fn  # None for a leaf
-                parents.append(value if above is None else (above, value._output_index))
-            self._shapes.append(array.shape if isinstance(value, Tensor) else None)
+        for value, needed in zip(inputs, self.needs_input_grad):  # noqa: B905  (strict takes time)
+            above = value.grad_fn if needed else None
+            given = value if needed else None
+            parents.append(given if above is None else (above, value._output_index))
         self.parents = tuple(parents)
         made = []
         for index, output in enumerate(outputs):
@@ -171,8 +169,12 @@ class Function:
                 f"{type(self).__name__}.backward returned {len(gradients)} gradient(s) "
                 f"for {len(self.parents)} input(s)"
             )
-        for position, (grad, shape) in enumerate(zip(gradients, self._shapes, strict=True)):
-            if grad is not None and shape is not None and grad.shape != shape:
+        for position, (grad, parent) in enumerate(zip(gradients, self.parents, strict=True)):
+            if grad is None or parent is None:
+                continue
+            inner = isinstance(parent, tuple)
+            shape = parent[0].outputs[parent[1]][0] if inner else parent.shape
+            if grad.shape != shape:
                 raise RuntimeError(
                     f"{type(self).__name__}.backward returned a gradient of shape {grad.shape} "
                     f"for input {position} of shape {shape}"

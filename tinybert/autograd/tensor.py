@@ -136,8 +136,8 @@ class Tensor(Methods):
         return self.data.ndim
 
     @property
-    def size(self) -> int:
-        """The number of elements."""
+    def size(self) -> Any:
+        """The number of elements, an int; a call of it gives the shape, as in torch."""
         return self.data.size
 
     @property

@@ -19,6 +19,7 @@ from tinybert.bench.bert import (
     minilm_forward,
     train_step,
 )
+from tinybert.bench.kernels import OPERATIONS, adamw, operation
 from tinybert.bench.loading import load
 from tinybert.bench.memory import memory
 from tinybert.bench.moving_average import convolution, mega_step, moving_average
@@ -38,7 +39,7 @@ TOY = {
     "intermediate_size": 64,
 }
 LONG = {**SMALL, "max_position_embeddings": 4096}
-MOVING_AVERAGE = 1e-4  # relative to the largest value; some are sums over the whole sequence
+RELATIVE = 1e-4  # to the largest value; some are sums over the whole sequence
 
 CASES = (
     Case(
@@ -125,21 +126,21 @@ CASES = (
         "ema",
         "MEGA's moving average by FFT, 65,536 x 128",
         partial(moving_average, length=65536, features=128),
-        MOVING_AVERAGE,
+        RELATIVE,
     ),
     Case(
         "ema",
         "ema-train",
         "the same with backward pass, 16,384 x 128",
         partial(moving_average, length=16384, features=128, train=True),
-        MOVING_AVERAGE,
+        RELATIVE,
     ),
     Case(
         "ema",
         "ema-convolution",
         "only its convolution, 65,536 x 128",
         partial(convolution, length=65536, features=128),
-        MOVING_AVERAGE,
+        RELATIVE,
     ),
     Case(
         "ema",
@@ -155,6 +156,11 @@ CASES = (
         partial(nemotron.generate, prompt=16, new_tokens=64),
         0.0,
     ),
+    *(
+        Case("kernels", op.name, op.summary, partial(operation, op=op), RELATIVE)
+        for op in OPERATIONS
+    ),
+    Case("kernels", "adamw", "a step of AdamW, 12 matrices of 768 x 768", adamw, RELATIVE),
     Case("load", "load", "MegatronBERT (345M) from a safetensors file of 1.3 GB", load, 0.0),
     Case(
         "tokenizer",
@@ -212,4 +218,4 @@ CASES = (
 )
 
 SUITES = tuple(dict.fromkeys(case.suite for case in CASES))
-LIBRARIES = ("torch", "transformers", "tokenizers", "onnxruntime")
+LIBRARIES = ("torch", "transformers", "tokenizers", "onnxruntime", "plain")

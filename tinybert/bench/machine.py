@@ -55,6 +55,7 @@ def describe() -> dict[str, Any]:
         "torch": f"{_version('torch')} ({_torch_blas()})",
         "transformers": _version("transformers"),
         "tokenizers": _version("tokenizers"),
+        "onnxruntime": _version("onnxruntime"),
     }
 
 

@@ -47,7 +47,7 @@ def moving_average(
                 return [F.long_convolution(x, kernel).numpy()]
         y = F.long_convolution(x, F.power_sums(enter * leave, decay, length))
         y.backward(x.detach())
-        return [y.numpy(), *(_pop_grad(leaf).numpy() for leaf in leaves)]
+        return [y.numpy(), *(pop_grad(leaf).numpy() for leaf in leaves)]
 
     def theirs(_: Any = None) -> list[np.ndarray]:
         x, decay, enter, leave = twins
@@ -55,13 +55,13 @@ def moving_average(
             steps = torch.arange(length, device=device).to(x)
             powers = torch.exp(steps * torch.log(decay)[..., None])  # (D, N, T)
             kernel = torch.einsum("dnt,dn->dt", enter[..., None] * powers, leave)
-            y = _convolution(x, kernel)
+            y = convolution_in_torch(x, kernel)
         if train:
             y.backward(x.detach())
-        gradients = [_pop_grad(leaf) for leaf in twins] if train else []
+        gradients = [pop_grad(leaf) for leaf in twins] if train else []
         return [tensor.detach().cpu().numpy() for tensor in (y, *gradients)]
 
-    return Prepared(ours, {"torch": theirs}, {"torch": _difference(ours(), theirs())})
+    return Prepared(ours, {"torch": theirs}, {"torch": relative_difference(ours(), theirs())})
 
 
 def mega_step(device: str, length: int, config: dict[str, Any] | None = None) -> Prepared:
@@ -107,12 +107,12 @@ def convolution(device: str, length: int, features: int) -> Prepared:
 
     def theirs(_: Any = None) -> list[np.ndarray]:
         with torch.inference_mode():
-            return [_convolution(*tensors).cpu().numpy()]
+            return [convolution_in_torch(*tensors).cpu().numpy()]
 
-    return Prepared(ours, {"torch": theirs}, {"torch": _difference(ours(), theirs())})
+    return Prepared(ours, {"torch": theirs}, {"torch": relative_difference(ours(), theirs())})
 
 
-def _convolution(x: Any, kernel: Any) -> Any:
+def convolution_in_torch(x: Any, kernel: Any) -> Any:
     """Compute the causal convolution of x (B, T, D) with a kernel (D, T) in torch: (B, T, D)."""
     import torch
 
@@ -132,13 +132,13 @@ def _inputs(length: int, features: int, memories: int) -> list[np.ndarray]:
     return [array.astype(np.float32) for array in (x, 1 - p * a, enter, leave)]
 
 
-def _pop_grad(leaf: Any) -> Any:
+def pop_grad(leaf: Any) -> Any:
     """Return the gradient of a leaf, and reset it to None."""
     grad, leaf.grad = leaf.grad, None
     return grad
 
 
-def _difference(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
+def relative_difference(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
     """Return the largest difference, each relative to the largest value of its array."""
     return max(
         float(np.abs(mine - other).max() / np.abs(other).max())

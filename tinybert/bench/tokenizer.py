@@ -49,6 +49,7 @@ def byte_level_tokenizer(
     """
     import transformers
 
+    transformers.logging.set_verbosity_error()  # it warns of the class that is asked for
     words = list(load_vocab((folder or model_folder("minilm")) / "vocab.txt"))
     texts = generate_text(words, 3 * sentences, random.Random(1))
     kinds = (transformers.RobertaTokenizer, transformers.RobertaTokenizerFast)

@@ -21,8 +21,9 @@ DETAILS = """\
 Runs each case with tinybert and with torch, transformers or tokenizers in
 turns, after checking that the results agree. ratio is our time divided by
 theirs, the median over the rounds: below 1 tinybert is faster. The suite
-memory compares the peak memory of processes instead. All use the same number
-of threads, which OMP_NUM_THREADS=4 tinybert bench sets. Needs torch and
+memory compares the peak memory of processes instead, the suite kernels also
+with "plain", our formulas without fast kernels. All use the same number of
+threads, which OMP_NUM_THREADS=4 tinybert bench sets. Needs torch and
 transformers (pip install "tinybert[test]"). onnxruntime is compared only if
 --against names it, in the cases bert-base-forward, minilm-forward, sentence,
 toy and ragged. The exit code is 1 if results disagree.
@@ -84,13 +85,15 @@ def run(args: argparse.Namespace) -> int:
     cases = _selected(args.suites, args.only)
     against = _libraries(args.against)
     check_integer("--runs", args.runs, 1)
-    for module in ("torch", "transformers", *{"onnxruntime"}.intersection(against)):
+    torch = optional("torch", "test", "bench")
+    for module in ("transformers", *{"onnxruntime"}.intersection(against)):
         optional(module, "test", "bench")
     plot = figure_path("--plot", args.plot)
-    parse_device(args.device)
+    if parse_device(args.device)[0].name != "cpu" and not torch.cuda.is_available():
+        raise DeviceError(f"device {args.device!r}: torch finds no GPU to compare with")
     machine = describe() | {"threads": share_threads(), "device": args.device}
     if not args.json:
-        print("\n".join(_machine_lines(machine)) + "\n")
+        print("\n".join(_machine_lines(machine, args.runs)) + "\n")
     results: list[Result] = []
     skipped: dict[str, str] = {}
     for case in cases:
@@ -131,12 +134,13 @@ def _libraries(text: str) -> list[str]:
     return names
 
 
-def _machine_lines(machine: dict[str, Any]) -> list[str]:
-    versions = ("python", "tinybert", "numpy", "torch", "transformers", "tokenizers")
+def _machine_lines(machine: dict[str, Any], runs: int) -> list[str]:
+    libraries = ("tinybert", "numpy", "torch", "transformers", "tokenizers", "onnxruntime")
     parts = [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['system']};",
         f"at most {machine['threads']} thread(s) each, device {machine['device']};",
-        *(f"{name} {machine[name]}" for name in versions),
+        f"{runs} round(s);",
+        *(f"{name} {machine[name]}" for name in ("python", *libraries) if machine[name]),
     ]
     return wrap(parts, terminal_width())
 
@@ -164,7 +168,7 @@ def _table(results: list[Result], skipped: dict[str, str]) -> list[str]:
         lines.append("\nTimes vary by more than 50 %: the machine is busy, so they are unreliable.")
     lines += [f"{case}: {note}" for case, note in _notes(results)]
     lines += [f"{name}: skipped, {reason}" for name, reason in skipped.items()]
-    return [*lines, "", LEGEND]
+    return [*lines, "", *wrap(LEGEND.split(), terminal_width())]
 
 
 def _markdown(results: list[Result], skipped: dict[str, str]) -> list[str]:

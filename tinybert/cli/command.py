@@ -33,6 +33,7 @@ class Command:
         add_arguments: declares the arguments.
         run: runs the command and returns the exit code; errors are raised (see `main.py`).
         flags: for error messages, the flags of Python arguments that have another name.
+        ranks: whether ranks of `mpiexec` share its work (`on_ranks`); if not, `mpiexec` is refused.
     """
 
     details: str
@@ -40,6 +41,7 @@ class Command:
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
     flags: Mapping[str, str] = field(default_factory=dict)
+    ranks: bool = False
 
 
 def add_text_arguments(parser: argparse.ArgumentParser) -> None:

@@ -120,4 +120,4 @@ def _table(texts: list[str], vectors: np.ndarray) -> list[str]:
     return lines
 
 
-COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run))
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run), ranks=True)

@@ -25,6 +25,7 @@ from tinybert.cli.terminal import shorten
 from tinybert.cli.training_arguments import (
     add_training_arguments,
     check_output,
+    earlier_grid,
     read_options,
     say,
     train,
@@ -161,4 +162,6 @@ def _labels(task: Any) -> str:
 
 
 FLAGS = {"lora_alpha": "--alpha", "target_modules": "--targets"}  # for errors
-COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run), FLAGS)
+COMMAND = Command(
+    DETAILS, EXAMPLE, add_arguments, on_ranks(run, earlier=earlier_grid), FLAGS, ranks=True
+)

@@ -342,4 +342,4 @@ FLAGS = {
     "num_return_sequences": "--count",
     "do_sample=False": "--greedy",
 }
-COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run, "tensor"), FLAGS)
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run, "tensor"), FLAGS, ranks=True)

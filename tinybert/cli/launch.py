@@ -6,12 +6,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
+from tinybert.processors import LOCAL_RANKS
+
 _RANKS = "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"  # MPICH and Intel MPI, PMIx, Open MPI
 _SIZES = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"
 
 
 def launched_rank() -> int | None:
-    """Return the rank of this process in the job of `mpiexec`; None if it was started alone."""
+    """Return the rank of this process in the job of `mpiexec`; None if it was started alone.
+
+    Slurm's srun sets a rank for a single task too, such as an interactive shell.
+    """
+    single = os.environ.get("SLURM_STEP_NUM_TASKS") == "1"
+    if single and not any(os.environ.get(name) for name in LOCAL_RANKS):
+        return None
     return _first_number(_RANKS)
 
 

@@ -16,9 +16,9 @@ from tinybert.learn.terminal.checking import standard_page
 from tinybert.trace.terminal.look import Line
 
 DETAILS = """\
-Shows three roads, with their minutes, and where you stopped: build the engine
-in exercises, run real models, read the maths in lessons. It asks nothing and
-changes nothing."""
+Shows three learning paths, how long they take, and where you stopped: build the
+engine in exercises, run real models, read the maths in lessons. It asks nothing
+and changes nothing."""
 
 EXAMPLE = """\
   $ tinybert learn --folder my-exercises
@@ -26,7 +26,7 @@ EXAMPLE = """\
   1  Build the engine: 63 exercises, about 14 hours
      12 done; next is loss/softmax_backward, about 12 minutes"""
 
-# Road -> minutes, and commands with what they do.
+# The commands of two learning paths, with what they do.
 RUN_MODELS = (
     ('tinybert similarity "A cat sat." "A kitten slept."', "do they mean the same?"),
     ('tinybert fill-mask "Paris is the [MASK] of France."', "which word fits?"),
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     page = standard_page()
     page.say("tinybert: a deep-learning engine to read, to run and to build again.", "bold")
-    page.say("Three roads; take any, in any order.")
+    page.say("Three learning paths, in any order.")
     page.say("")
     page.say(f"1  Build the engine: {found['exercises']} exercises, about {found['time']}", "bold")
     page.say(f"   {_position(found)}")

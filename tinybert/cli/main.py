@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from tinybert import __version__
 from tinybert.cli.command import USER_ERRORS
 from tinybert.cli.errors import error_line
-from tinybert.cli.launch import one_voice
+from tinybert.cli.launch import launched_size, one_voice
 from tinybert.cli.output import EscapedOutput
 from tinybert.cli.registry import COMMANDS, load_command
 from tinybert.cli.terminal import one_line, terminal_width
@@ -76,6 +76,7 @@ def _add_command(parser: argparse.ArgumentParser, name: str) -> None:
     command.add_arguments(parser)
     flags = {a.dest: a.option_strings[-1] for a in parser._actions if a.option_strings}
     parser.set_defaults(run=command.run, prog=parser.prog, flags={**flags, **command.flags})
+    parser.set_defaults(ranks=command.ranks)
 
 
 def _filled(text: str) -> str:
@@ -145,7 +146,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 with redirect_stdout(EscapedOutput(sys.stdout)):
                     code = args.run(args)
             else:
-                print(_overview())
+                with one_voice():
+                    print(_overview())
                 code = 0
         except SystemExit as stop:  # argparse: after --help 0, after an error 2
             code = stop.code if isinstance(stop.code, int) else FAILED
@@ -171,10 +173,19 @@ def _discard_output() -> None:
 
 
 def _parse(selected: str | None, arguments: list[str]) -> argparse.Namespace:
-    """Parse the arguments; an unknown command is an error that names the nearest one."""
+    """Parse the arguments; an unknown command is an error that names the nearest one.
+
+    So is `mpiexec` with a command that does not divide its work among ranks.
+    """
     parser = build_parser(selected)
     if selected is not None and selected not in COMMANDS:
         nearest = difflib.get_close_matches(selected, COMMANDS, n=1, cutoff=0.5)
         hint = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(COMMANDS)}"
         parser.error(f"there is no command {selected!r}: {hint}")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    ranks = launched_size() or 1
+    if ranks > 1 and not getattr(args, "ranks", True):
+        parser.exit(
+            FAILED, f"{args.prog} runs on one process, not on {ranks}: start it without mpiexec\n"
+        )
+    return args

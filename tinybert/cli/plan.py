@@ -68,7 +68,7 @@ PARTS = {
 
 # The options of a plan, with their defaults.
 PLAN: dict[str, object] = {
-    "gpus": None, "tensor": 1, "pipeline": 1, "chunks": 1, "micro": 1, "batch": None,
+    "gpus": None, "tensor": 1, "pipeline": 1, "virtual_stages": 1, "micro": 1, "batch": None,
     "length": None, "recompute": "none", "sequence_parallel": False, "scatter": False,
     "zero": False, "overlap": False, "precision": "mixed", "machine": None, "constants": None,
 }  # fmt: skip
@@ -90,13 +90,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("gpus", "number of ranks (default: tensor x pipeline)"),
         ("tensor", "ranks that share each layer (default: 1)"),
         ("pipeline", "stages of layers (default: 1)"),
-        ("chunks", "parts of the model on each stage: the interleaved schedule (default: 1)"),
+        ("virtual_stages", "stages on each pipeline rank: the interleaved schedule (default: 1)"),
         ("micro", "sequences in a microbatch (default: 1)"),
         ("batch", "sequences in a step (default: one microbatch on each copy of the model, "
                   "with a pipeline 4 for each stage)"),
         ("length", "tokens of a sequence (default: what the model can read)"),
     ):  # fmt: skip
-        parser.add_argument(f"--{name}", type=int, default=PLAN[name], metavar="N", help=text)
+        flag = "--" + name.replace("_", "-")
+        parser.add_argument(flag, type=int, default=PLAN[name], metavar="N", help=text)
     parser.add_argument(
         "--recompute", choices=RECOMPUTE, default="none",
         help="activations that the backward pass computes again (default: none)",
@@ -202,7 +203,7 @@ def _job(args: argparse.Namespace) -> Job:
     return Job(
         tensor=args.tensor, pipeline=args.pipeline, data=data,
         batch=data * args.micro * count if args.batch is None else args.batch,
-        micro=args.micro, chunks=args.chunks, recompute=args.recompute,
+        micro=args.micro, virtual_stages=args.virtual_stages, recompute=args.recompute,
         sequence_parallel=args.sequence_parallel, scatter=args.scatter, zero=args.zero,
         overlap=args.overlap, precision=args.precision,
     )  # fmt: skip
@@ -371,4 +372,4 @@ def _calibrate(args: argparse.Namespace) -> int:
     return 0
 
 
-COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run, names=()))
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run, names=()), ranks=True)

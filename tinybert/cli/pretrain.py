@@ -19,6 +19,7 @@ from tinybert.cli.ranks import add_rank_arguments, first_alone, on_ranks
 from tinybert.cli.training_arguments import (
     add_training_arguments,
     check_output,
+    earlier_grid,
     read_options,
     train,
 )
@@ -49,9 +50,9 @@ FOLDER` continues a run after an interruption.
 
 On several ranks of MPI, --tensor T ranks divide each layer, --pipeline P the
 layers, --data D the batch, and --chunks C the tokens of each text (MEGA with
-use_chunking). Each rank loads the whole model, and trains its part. A run may
-resume with other numbers of ranks, if --data times --accumulation stays the
-same."""
+use_chunking). Each rank loads the whole model, and trains its part. --resume
+needs none of these options: it uses those of the run. With others it resumes
+on another grid, if --data times --accumulation stays the same."""
 
 EXAMPLE = """\
   $ tinybert train-tokenizer corpus.txt --output my-tokenizer
@@ -182,4 +183,4 @@ def _model(options: dict[str, Any], task: LanguageModeling, config: Any) -> Any:
         return task.auto.from_config(config).to(device=options["device"])
 
 
-COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run))
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run, earlier=earlier_grid), ranks=True)

@@ -26,6 +26,8 @@ from tinybert.parallel.trainer import ParallelTrainer
 from tinybert.training import Trainer, TrainingConfig
 
 SIZES = "tensor", "pipeline", "data", "chunks"
+# The other options of a grid, with their defaults.
+GRID_OPTIONS = {"sequence_parallel": False, "schedule_of_stages": "1f1b", "zero": False}
 
 
 def add_rank_arguments(parser: argparse.ArgumentParser, chunks: bool = False) -> None:
@@ -34,7 +36,7 @@ def add_rank_arguments(parser: argparse.ArgumentParser, chunks: bool = False) ->
         "several ranks",
         "started by mpiexec -n RANKS, with RANKS = T * P * D"
         + " * C" * chunks
-        + " (default: D = RANKS)",
+        + " (default: D = RANKS;\nwith --resume or --config: the options of that run)",
     )
     ranks.add_argument("--tensor", type=int, metavar="T", help="ranks that divide each layer")
     ranks.add_argument("--pipeline", type=int, metavar="P", help="stages of the layers")
@@ -48,7 +50,7 @@ def add_rank_arguments(parser: argparse.ArgumentParser, chunks: bool = False) ->
         "--sequence-parallel", action="store_true", help="the ranks of T divide the tokens too"
     )
     ranks.add_argument(
-        "--schedule-of-stages", choices=("1f1b", "gpipe"), default="1f1b",
+        "--schedule-of-stages", choices=("1f1b", "gpipe"),
         help="the order of micro-batches, --accumulation of them (default: 1f1b)",
     )  # fmt: skip
     ranks.add_argument(
@@ -57,14 +59,17 @@ def add_rank_arguments(parser: argparse.ArgumentParser, chunks: bool = False) ->
 
 
 def on_ranks(
-    run: Callable[[argparse.Namespace], int], whole: str = "data", names: Sequence[str] = SIZES
-) -> Callable[[argparse.Namespace], int]:
+    run: Callable[[argparse.Namespace], int], whole: str = "data", names: Sequence[str] = SIZES,
+    earlier: Callable[[argparse.Namespace], tuple[Path, dict[str, Any]] | None] | None = None,
+) -> Callable[[argparse.Namespace], int]:  # fmt: skip
     """Return the `run` of a command that also works on several ranks.
 
     Rank 0 reports; the others print nothing. An error on one rank ends all with its message.
 
     whole: what all ranks are if the command line does not say, one of `SIZES`.
     names: the options that are sizes of the grid.
+    earlier: returns the file and the grid of the run that the command line continues or repeats;
+        this grid is used if the command line has no option of a grid.
     """
 
     def run_rank(args: argparse.Namespace) -> int:
@@ -72,7 +77,10 @@ def on_ranks(
         if rank:
             sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the end)
         sizes = _sizes(args, names)
+        given = any(sizes.values()) or any(getattr(args, name, None) for name in GRID_OPTIONS)
         if rank is None:
+            if earlier and not given and args.resume and (found := earlier(args)):
+                raise ValueError(_mismatch(*found, "this process is alone"))
             return run(args)
         world = mpi.world()
         if launched_size() not in (None, world.size):
@@ -80,9 +88,17 @@ def on_ranks(
                 f"mpiexec started {launched_size()} processes, but each is alone: mpi4py has "
                 f"loaded another MPI than that of mpiexec (to install both: {mpi.INSTALL})"
             )
-        if not any(sizes.values()):
-            sizes[whole] = world.size
         try:
+            options = GRID_OPTIONS
+            if earlier and not given and (found := earlier(args)):
+                options = found[1]
+                sizes = {name: options[name] for name in SIZES}
+                if prod(sizes.values()) != world.size:
+                    raise ValueError(_mismatch(*found, f"mpiexec started {world.size}"))
+            elif not any(sizes.values()):
+                sizes[whole] = world.size
+            for name in GRID_OPTIONS:
+                setattr(args, name, getattr(args, name, None) or options[name])
             if getattr(args, "device", "cpu") != "cpu":  # None: that of --config
                 mpi.choose_gpu(world)
             args.grid = Grid(**{name: size or 1 for name, size in sizes.items()}, world=world)
@@ -118,6 +134,19 @@ def _sizes(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
     return sizes
 
 
+def _mismatch(path: Path, grid: dict[str, Any], now: str) -> str:
+    """Return the error of a run that continues on a wrong number of ranks."""
+    flags = [f"--{name} {grid[name]}" for name in SIZES if grid[name] > 1] or ["--data 1"]
+    for name, default in GRID_OPTIONS.items():
+        if grid[name] != default:
+            flags.append(f"--{name.replace('_', '-')}" + f" {grid[name]}" * (default is not False))
+    ranks = prod(grid[name] for name in SIZES)
+    return (
+        f"{path}: the run has {ranks} {'rank' if ranks == 1 else 'ranks'} ({' '.join(flags)}), but "
+        f"{now}: start it with mpiexec -n {ranks}, or give the options of another grid"
+    )
+
+
 def _end_all(error: BaseException, args: argparse.Namespace, world: Communicator) -> None:
     """Report an error once, and end all ranks.
 
@@ -142,8 +171,16 @@ def grid_of(args: argparse.Namespace) -> dict[str, Any] | None:
     """Return the grid of a run and its options, for run.json; None without MPI."""
     if args.grid is None:
         return None
-    options = ("sequence_parallel", "schedule_of_stages", "zero")
-    return {**args.grid.sizes, **{name: getattr(args, name) for name in options}}
+    return {**args.grid.sizes, **{name: getattr(args, name) for name in GRID_OPTIONS}}
+
+
+def read_grid(path: Path, grid: Any) -> dict[str, Any]:
+    """Return the grid that `grid_of` wrote into a file; ValueError if it is damaged."""
+    if not isinstance(grid, dict):
+        raise ValueError(f"{path}: grid must be an object, got {grid!r}")
+    for name in SIZES:
+        check_integer(f"{path}: {name}", grid.get(name, 1), 1)
+    return {**dict.fromkeys(SIZES, 1), **GRID_OPTIONS, **grid}
 
 
 def from_first(args: argparse.Namespace, make: Callable[[], Any]) -> Any:

@@ -161,4 +161,4 @@ def _as_json(args: argparse.Namespace, folder: str, found: Found) -> dict[str, A
     }
 
 
-COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run))
+COMMAND = Command(DETAILS, EXAMPLE, add_arguments, on_ranks(run), ranks=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tinybert.checks import check_number
 from tinybert.cli.loss_curves import best_evaluation, save_loss_curve
-from tinybert.cli.ranks import grid_of, is_first, ranks_trainer
+from tinybert.cli.ranks import grid_of, is_first, ranks_trainer, read_grid
 from tinybert.cli.terminal import print_json
 from tinybert.models.config import read_json_object
 from tinybert.training import Batches, Trainer, TrainingConfig
@@ -87,11 +87,8 @@ def read_options(args: argparse.Namespace, defaults: Mapping[str, Any]) -> dict[
     """
     known = {**{field.name: field.default for field in fields(TrainingConfig)}, **defaults}
     known["steps"] = None
-    path = args.config
-    if args.resume and path is None and args.output is not None:
-        own = Path(args.output) / RUN_NAME
-        path = str(own) if own.exists() else None
-    from_file = read_json_object(Path(path)) if path else {}
+    path = config_file(args)
+    from_file = read_json_object(path) if path else {}
     grid = from_file.pop("grid", None)
     if grid is not None and grid != grid_of(args):
         say(f"note: the grid of the run in {path} was {json.dumps(grid)}; the flags give another")
@@ -104,6 +101,21 @@ def read_options(args: argparse.Namespace, defaults: Mapping[str, Any]) -> dict[
     if options["output"] is None:
         raise ValueError("--output FOLDER is required: where the model is written")
     return options
+
+
+def config_file(args: argparse.Namespace) -> Path | None:
+    """Return the file of --config, or with --resume the config of the run in --output."""
+    if args.config is not None:
+        return Path(args.config)
+    own = Path(args.output) / RUN_NAME if args.resume and args.output is not None else None
+    return own if own is not None and own.exists() else None
+
+
+def earlier_grid(args: argparse.Namespace) -> tuple[Path, dict[str, Any]] | None:
+    """Return the file and the grid of the run that --resume or --config names; None without."""
+    path = config_file(args)
+    grid = None if path is None else read_json_object(path).get("grid")
+    return None if path is None or grid is None else (path, read_grid(path, grid))
 
 
 def check_output(options: Mapping[str, Any], args: argparse.Namespace) -> None:

@@ -26,7 +26,8 @@ from tinybert.ops.linear import Linear
 from tinybert.ops.log_softmax import LogSoftmax
 from tinybert.ops.pad import Pad
 from tinybert.ops.power_sums import PowerSums
-from tinybert.ops.sigmoid import Sigmoid, Silu
+from tinybert.ops.sigmoid import Sigmoid
+from tinybert.ops.silu import Silu
 from tinybert.ops.softmax import Softmax
 
 Mapping = Callable[..., Any]

@@ -24,7 +24,8 @@ from tinybert.ops.gelu import gelu
 from tinybert.ops.gelu_new import gelu_new
 from tinybert.ops.laplace import laplace
 from tinybert.ops.relu import relu, relu2
-from tinybert.ops.sigmoid import sigmoid, silu
+from tinybert.ops.sigmoid import sigmoid
+from tinybert.ops.silu import silu
 from tinybert.ops.softmax import softmax
 from tinybert.ops.log_softmax import log_softmax, logsumexp
 from tinybert.ops.tanh import tanh

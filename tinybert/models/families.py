@@ -7,7 +7,7 @@ from tinybert.models.auto import *
 from tinybert.models.bert import *
 from tinybert.models.bert_heads import *
 from tinybert.models.bert_tasks import *
-from tinybert.models.config import PretrainedConfig
+from tinybert.models.config import PretrainedConfig as PretrainedConfig
 from tinybert.models.encoder_decoder import *
 from tinybert.models.lora import *
 from tinybert.models.mega import *

@@ -206,7 +206,7 @@ class Visibility(NamedTuple):
         allowed = None
         if self.is_causal and keys.stop > self.first + queries.start + 1:
             last = xp.arange(self.first + queries.start, self.first + queries.stop)
-            allowed = xp.arange(keys.start, keys.stop) <= last[:, None]
+            allowed = (xp.arange(keys.start, keys.stop)[:, None] <= last).swapaxes(0, 1)
         if self.mask is not None:
             slices = zip(self.mask.shape, (rows, groups, slice(None), queries, keys), strict=True)
             part = self.mask[tuple(slice(None) if size == 1 else at for size, at in slices)]
@@ -238,10 +238,10 @@ def attention_dropout(weights: Array, seen: Visibility, block: Block, groups: in
     """Return the dropout factors of a block; see `Visibility.kept`."""
     rows, part, queries, keys = block
     generator = seeded_generator(weights, seen.seed, rows.start, queries.start, keys.start)
-    shape = (weights.shape[0], groups, *weights.shape[2:])
-    keep = draw_kept(generator, shape, seen.dropout_p)[:, part]
+    batch, _, repeats, length, past = weights.shape
+    keep = draw_kept(generator, (batch, groups, repeats, past, length), seen.dropout_p)[:, part]
     scale = 1 / (1 - seen.dropout_p) if seen.dropout_p < 1 else 0.0
-    return keep.astype(weights.dtype) * scale
+    return (keep.astype(weights.dtype) * scale).swapaxes(-1, -2)
 
 
 @kernel
@@ -286,48 +286,44 @@ def _dropped(weights: Array, query: Array, key: Array, seen: Visibility) -> Arra
     if not seen.dropout_p:
         return weights
     weights, groups = weights.copy(), slice(0, key.shape[1])
-    for rows, queries, keys in product(*_blocks(query, key, seen)):
-        part = weights[rows, :, :, queries, keys]
-        part *= seen.kept(part, (rows, groups, queries, keys), key.shape[1])
+    row_blocks, query_blocks, key_blocks = _blocks(query, key)
+    for rows, queries in product(row_blocks, query_blocks):
+        for keys in _visible_blocks(key_blocks, queries, seen):
+            part = weights[rows, :, :, queries, keys]
+            part *= seen.kept(part, (rows, groups, queries, keys), key.shape[1])
     return weights
 
 
 # --- in blocks ------------------------------------------------------------------------------------
 
 # OpenBLAS does products of up to this many multiplications on the calling thread: then blocks can
-# run in parallel on threads of `cpu.py`. The scores of a block, of all heads, stay in the cache.
+# run in parallel on threads of `cpu.py`.
 ONE_THREAD_PRODUCT = 1 << 18
-SCORES, QUERIES, KEYS = 1 << 16, 128, 128
+# Queries and keys of a block. OpenBLAS with AVX-512 does not copy the operands of products of up to
+# 100^3 multiplications, which is about 128 x 96 x 64. Few scores are computed by the formula.
+BLOCK, FEW_SCORES = (128, 96), 1 << 10
 
 
-def block_sizes(heads: int) -> tuple[int, int]:
-    """Return how many queries, and how many keys, a block should hold."""
-    return max(16, min(QUERIES, SCORES // (KEYS * max(1, heads)))), KEYS
-
-
-def _product(a: Array, b: Array, out: Array | None = None) -> Array:
+def _product(a: Array, b: Array) -> Array:
     """Return a @ b, computed in parts that OpenBLAS does on the calling thread."""
     xp, (rows, inner), width = array_module(a), a.shape[-2:], b.shape[-1]
     step = max(8, ONE_THREAD_PRODUCT // max(1, inner * width))
     if rows <= step or cpu.thread_count() == 1:
-        return xp.matmul(a, b, out=out)
-    if out is None:
-        out = xp.empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), rows, width), a.dtype)
+        return a @ b
+    out = xp.empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), rows, width), a.dtype)
     for part in _slices(rows, step):
         xp.matmul(a[..., part, :], b, out=out[..., part, :])
     return out
 
 
-def _blocks(
-    query: Array, key: Array, seen: Visibility
-) -> tuple[list[slice], list[slice], list[slice]]:
+def _blocks(query: Array, key: Array) -> tuple[list[slice], list[slice], list[slice]]:
     """Return blocks of rows of the batch, of queries and of keys.
 
     The fewer queries there are, the more keys a block has, and the fewer of both, the more rows.
-    Dropout is drawn block by block, so a rank with some of the heads has the blocks of all heads.
+    Dropout is drawn block by block: the blocks do not depend on how many heads a rank has.
     """
     batch, length, past = query.shape[0], query.shape[3], key.shape[3]
-    queries, keys = block_sizes(query.shape[1] * query.shape[2] * seen.share[1])
+    queries, keys = BLOCK
     scores = queries * keys
     queries = min(queries, max(length, 1))
     keys = min(scores // queries // keys * keys, max(past, 1))
@@ -341,10 +337,29 @@ def _slices(length: int, step: int) -> list[slice]:
 
 
 def _visible_blocks(keys: list[slice], queries: slice, seen: Visibility) -> list[slice]:
-    """Return the blocks of keys that some of the queries attend to; at least the first."""
+    """Return the blocks of keys that some of the queries attend to; at least one key."""
     if not seen.is_causal:
         return keys
-    return [block for block in keys if block.start < max(1, seen.first + queries.stop)]
+    end = max(1, seen.first + queries.stop)
+    return [slice(block.start, min(block.stop, end)) for block in keys if block.start < end]
+
+
+def _scores_by_key(key: Array, scaled: Array, seen: Visibility, block: Block) -> Array:
+    """Return the scores of a block as (..., keys, queries): sums and maxima over the keys then add
+    and compare whole rows, and no product reads a transposed key. `scaled` is query^T * scale.
+    """
+    scores = seen.masked(_product(key, scaled).swapaxes(-1, -2), block)
+    return array_module(key).ascontiguousarray(scores.swapaxes(-1, -2))
+
+
+def _zeros(array: Array, size: int) -> Array:
+    """Return zeros (B, G, R, T, size) for `array` (B, G, R, T, K).
+
+    In memory they are (B, T, G, R, size): joining the heads afterwards moves nothing.
+    """
+    batch, groups, repeats, length, _ = array.shape
+    zeros = array_module(array).zeros((batch, length, groups, repeats, size), sum_dtype(array))
+    return zeros.transpose(0, 2, 3, 1, 4)
 
 
 @attention_forward.on("cpu")
@@ -352,45 +367,38 @@ def attention_in_blocks(
     query: Array, key: Array, value: Array, scale: float, seen: Visibility
 ) -> tuple[Array, Array, Array]:
     """Sum exp(S - top) and its product with the values, block by block."""
-    xp = array_module(query)
-    batch, groups, repeats, length, _ = query.shape
-    lowest = float(xp.finfo(query.dtype).min)
-    wide = sum_dtype(query)
-    top = xp.full((batch, groups, repeats, length, 1), lowest, wide)
-    total = xp.zeros(top.shape, wide)
-    # In memory (B, T, H, K): joining the heads afterwards moves nothing.
-    y = xp.zeros((batch, length, groups, repeats, value.shape[-1]), wide)
-    y = y.transpose(0, 2, 3, 1, 4)
-    row_blocks, query_blocks, key_blocks = _blocks(query, key, seen)
-    all_groups = slice(0, groups)
+    xp, groups, past = array_module(query), *key.shape[1:4:2]
+    if query.shape[0] * query.shape[3] * past <= FEW_SCORES:
+        return attention_forward.formula(query, key, value, scale, seen)
+    y = _zeros(query, value.shape[-1])
+    top = xp.full((*y.shape[:-1], 1), float(xp.finfo(query.dtype).min), y.dtype)
+    total, ones = xp.zeros_like(top), xp.ones((1, past), y.dtype)
+    row_blocks, query_blocks, key_blocks = _blocks(query, key)
 
     def some_queries(part: tuple[slice, slice]) -> None:
         rows, queries = part
         at = (rows, slice(None), slice(None), queries)
-        tops, totals, gathered = top[at], total[at], y[at]
-        scaled = query[at] * scale
+        tops, totals, gathered = top[at].swapaxes(-1, -2), total[at].swapaxes(-1, -2), 0
+        scaled = xp.ascontiguousarray((query[at] * scale).swapaxes(-1, -2))
         for keys in _visible_blocks(key_blocks, queries, seen):
-            block = (rows, all_groups, queries, keys)
-            scores = seen.masked(_product(scaled, key[rows, :, :, keys].swapaxes(-1, -2)), block)
-            higher = xp.maximum(tops, scores.max(axis=-1, keepdims=True))
+            block = (rows, slice(0, groups), queries, keys)
+            scores = _scores_by_key(key[rows, :, :, keys], scaled, seen, block)
+            higher = xp.maximum(tops, scores.max(axis=-2, keepdims=True))
             scores -= higher
             xp.exp(scores, out=scores)
-            sums = scores.sum(axis=-1, keepdims=True)
+            sums = ones[:, : scores.shape[-2]] @ scores  # faster than scores.sum
+            weights = scores.swapaxes(-1, -2)
             if seen.dropout_p:
-                scores *= seen.kept(scores, block, groups)
-            values = value[rows, :, :, keys]
-            if keys.start == 0:
-                totals[...] = sums
-                _product(scores, values, gathered)
-            else:
+                weights *= seen.kept(weights, block, groups)
+            added = _product(weights, value[rows, :, :, keys])
+            if keys.start:
                 before = xp.exp(tops - higher)
-                totals *= before
-                totals += sums
-                gathered *= before
-                gathered += _product(scores, values)
-            tops[...] = higher
+                sums += before * totals
+                gathered *= before.swapaxes(-1, -2)
+                added += gathered
+            tops[...], totals[...], gathered = higher, sums, added
         totals[totals == 0] = 1  # a query whose keys are all masked has gathered zeros
-        gathered /= totals
+        y[at] = gathered / total[at]
 
     backend_of(query).for_each(some_queries, list(product(row_blocks, query_blocks)))
     return y, top, total
@@ -402,46 +410,40 @@ def attention_backward_in_blocks(
     dy: Array, y: Array, top: Array, total: Array,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Compute the weights of each block again, and add up its part of the gradients."""
-    xp, groups = array_module(query), key.shape[1]
-    dquery, dkey, dvalue = (_zeros_like_heads(array) for array in (query, key, value))
-    row_blocks, query_blocks, key_blocks = _blocks(query, key, seen)
+    xp, groups, past = array_module(query), *key.shape[1:4:2]
+    if query.shape[0] * query.shape[3] * past <= FEW_SCORES:
+        return attention_backward.formula(query, key, value, scale, seen, dy, y, top, total)
+    dquery, dkey, dvalue = (_zeros(array, array.shape[-1]) for array in (query, key, value))
+    row_blocks, query_blocks, key_blocks = _blocks(query, key)
 
     def some_heads(share: tuple[slice, slice]) -> None:
         rows, part = share  # all blocks of some heads, in turn: they add to the same dkey
         for queries in query_blocks:
             at = (rows, part, slice(None), queries)
-            scaled, dys = query[at] * scale, dy[at]
-            products = (dys * y[at]).sum(axis=-1, keepdims=True)
+            scaled, dys = query[at] * scale, dy[at] / total[at]
+            products = xp.einsum("...k,...k->...", dys, y[at])[..., None, :]
+            columns, dcolumns = (xp.ascontiguousarray(x.swapaxes(-1, -2)) for x in (scaled, dys))
             for keys in _visible_blocks(key_blocks, queries, seen):
                 block, those = (rows, part, queries, keys), (rows, part, slice(None), keys)
-                weights = seen.masked(_product(scaled, key[those].swapaxes(-1, -2)), block)
-                weights -= top[at]
-                xp.exp(weights, out=weights)
-                weights /= total[at]
-                dweights = _product(dys, value[those].swapaxes(-1, -2))
+                weights = _scores_by_key(key[those], columns, seen, block)
+                weights -= top[at].swapaxes(-1, -2)
+                xp.exp(weights, out=weights)  # P * total: dys is divided by total already
+                dweights = _product(value[those], dcolumns)
                 dropped = weights
                 if seen.dropout_p:
-                    keep = seen.kept(weights, block, groups)
+                    keep = seen.kept(weights.swapaxes(-1, -2), block, groups).swapaxes(-1, -2)
                     dropped = weights * keep
                     dweights *= keep
-                dvalue[those] += _product(dropped.swapaxes(-1, -2), dys).sum(axis=2, keepdims=True)
                 dweights -= products
-                dweights *= weights
-                dweights *= scale  # now dS * scale
-                dquery[at] += _product(dweights, key[those])
-                dkey[those] += _product(dweights.swapaxes(-1, -2), query[at]).sum(
-                    axis=2, keepdims=True
-                )
+                dweights *= weights  # now dS
+                dquery[at] += _product(dweights.swapaxes(-1, -2), key[those])
+                for head in _slices(query.shape[2], 1):  # those that share a head of keys
+                    dvalue[those] += _product(dropped[:, :, head], dys[:, :, head])
+                    dkey[those] += _product(dweights[:, :, head], scaled[:, :, head])
+            dquery[at] *= scale
 
     parts = 1 if len(row_blocks) > 1 else min(groups, cpu.free_threads(), 4)
     backend_of(query).for_each(
         some_heads, list(product(row_blocks, _slices(groups, -(-groups // max(parts, 1)))))
     )
     return dquery, dkey, dvalue
-
-
-def _zeros_like_heads(array: Array) -> Array:
-    """Return zeros of the shape of `array` (B, G, R, T, K), laid out as (B, T, G, R, K)."""
-    batch, groups, repeats, length, size = array.shape
-    zeros = array_module(array).zeros((batch, length, groups, repeats, size), sum_dtype(array))
-    return zeros.transpose(0, 2, 3, 1, 4)

@@ -86,21 +86,33 @@ def convolution_backward(
     """Return dx, dback and dahead, None where not needed."""
     n, width = good_length(x.shape[1] + back.shape[1] - 1), back.shape[1]
     of_dy, of_x = (_spectrum(array.swapaxes(1, 2), n) for array in (dy, x))
-    product = (of_dy * of_x.conj()).sum(axis=0) * n**2
+    correlation = _sequence((of_dy * of_x.conj()).sum(axis=0) * n**2, n)
     dx = _sequence(_response(back, ahead, n).conj() * of_dy, n)[..., : x.shape[1]].swapaxes(1, 2)
-    dback, dahead = (_sequence(s, n)[:, :width] for s in (product, product.conj()))
-    gradients = (converted(g, x.dtype) for g in (dx, dback, dahead))
+    gradients = (
+        converted(g, x.dtype) for g in (dx, correlation[:, :width], _ahead(correlation, width))
+    )
     dx, dback, dahead = (g if needed else None for g, needed in zip(gradients, need, strict=True))
     return dx, dback, dahead
 
 
 def _response(back: Array, ahead: Array | None, n: int) -> Array:
-    """Return G * n, for a product with `_spectrum`: F^-1 of F / n by G * n."""
-    response = _spectrum(back, n)
+    """Return G * n, for a product with `_spectrum`: F^-1 of F / n by G * n.
+
+    A conjugate spectrum belongs to the sequence in reverse, of which step j is step n - j.
+    """
+    kernel = array_module(back).zeros((back.shape[0], n + 1), back.dtype)  # steps n and 0 are one
+    kernel[:, : back.shape[1]] = back
     if ahead is not None:
-        response += _spectrum(ahead, n).conj()
+        kernel[:, ::-1][:, : ahead.shape[1]] += ahead
+        kernel[:, 0] += kernel[:, n]
+    response = _spectrum(kernel, n)
     response *= float(n) ** 2
     return response
+
+
+def _ahead(correlation: Array, width: int) -> Array:
+    """Return F^-1 of the conjugate of F correlation, the first `width` values."""
+    return array_module(correlation).roll(correlation[:, ::-1], 1, axis=-1)[:, :width]
 
 
 def _spectrum(rows: Array, n: int) -> Array:
@@ -186,10 +198,12 @@ def convolution_backward_in_blocks(
                 if response is not None:
                     spectrum *= response
                     lines[rows] = _sequence(spectrum, n)[:, :length]
-            if dback is not None:
-                dback[part][rows] = _sequence(total, n)[:, :width] * float(n) ** 2
-            if dahead is not None:
-                dahead[part][rows] = _sequence(total.conj(), n)[:, :width] * float(n) ** 2
+            if total is not None:
+                correlation = _sequence(total, n) * float(n) ** 2
+                if dback is not None:
+                    dback[part][rows] = correlation[:, :width]
+                if dahead is not None:
+                    dahead[part][rows] = _ahead(correlation, width)
         if dx is not None:
             for number, lines in enumerate(batch):
                 dx[number, :, part] = lines.T

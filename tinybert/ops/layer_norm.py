@@ -121,10 +121,10 @@ def layer_norm_on_cpu(
 
     def work(block: slice) -> None:
         xs, centred, ys, scale = x[block], x_hat[block], y[block], rstd[block]
-        np.add.reduce(xs, axis=-1, keepdims=True, out=scale)
+        np.einsum("nd->n", xs, out=scale[:, 0])
         scale /= width  # mean
         np.subtract(xs, scale, out=centred)
-        np.einsum("nd,nd->n", centred, centred, out=scale[:, 0])
+        np.vecdot(centred, centred, out=scale[:, 0])
         scale /= width  # variance
         scale += eps
         np.sqrt(scale, out=scale)
@@ -149,11 +149,10 @@ def layer_norm_backward_on_cpu(
     def work(block: slice) -> None:
         dys, hats, out = dy[block], x_hat[block], dx[block]
         scratch = dys * hats
-        sums[block.start] = np.stack([scratch.sum(axis=0), dys.sum(axis=0)])
+        sums[block.start] = np.stack([np.ones(len(dys), dys.dtype) @ a for a in (scratch, dys)])
+        slope, mean = (np.vecdot(a, weight)[:, None] / len(weight) for a in (scratch, dys))
         np.multiply(dys, weight, out=out)  # dx_hat
-        np.multiply(out, hats, out=scratch)
-        slope = scratch.mean(axis=-1, keepdims=True)
-        out -= out.mean(axis=-1, keepdims=True)
+        out -= mean
         np.multiply(hats, slope, out=scratch)
         out -= scratch
         out *= rstd[block]

@@ -75,29 +75,37 @@ def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
 
 
 def product_on_cpu(x: Array, weight: Array) -> Array:
-    """Return x @ weight^T for rows x (N, I); weight is read in parts where there are few rows.
+    """Return x @ weight^T for rows x (N, I); of a few rows each column is contiguous.
 
     OpenBLAS copies weight before such a product, which takes longer than a few rows. With AVX-512
-    it copies nothing for up to 10^6 multiplications and 1,200 results.
+    it copies nothing for weight @ x^T with up to 10^6 multiplications. For more than 8 rows it adds
+    the terms of a result one by one: summed in blocks of 128, they lose less to rounding.
     """
     rows, width = x.shape
-    step = min(1_000_000 // max(rows * width, 1), 1200 // max(rows, 1))  # rows of weight in a part
-    few = cpu.HAS_AVX512 and 1 < rows <= 40 and 8 <= step < len(weight)
-    if not few or x.dtype != np.float32 or weight.dtype != np.float32:
+    few = cpu.HAS_AVX512 and 1 < rows <= 64 and rows * len(weight) > 1200
+    block = width if rows <= 8 else next((n for n in range(128, 63, -1) if width % n == 0), 0)
+    if not few or not block or x.dtype != np.float32 or weight.dtype != np.float32:
         return x @ weight.T
-    y, parts = np.empty((rows, len(weight)), np.float32), range(0, len(weight), step)
+    columns = np.ascontiguousarray(x.T).reshape(-1, block, rows)
+    weights = weight.reshape(len(weight), -1, block).swapaxes(0, 1)  # (blocks, O, block)
+    parallel = rows * weight.size >= 1 << 22
+    share = -(-len(weight) // (cpu.free_threads() if parallel else 1))
+    step = min(max(8, 1_000_000 // (rows * block)), share)  # rows of weight in a product
+    y = np.empty((len(weight), rows), np.float32)
 
-    def work(part: int) -> None:
-        np.matmul(x, weight[part : part + step].T, out=y[:, part : part + step])
+    def work(at: int) -> None:
+        np.add.reduce(np.matmul(weights[:, at : at + step], columns), axis=0, out=y[at : at + step])
 
-    cpu.for_each(work, parts, parallel=rows * weight.size >= 1 << 22)
-    return y
+    cpu.for_each(work, range(0, len(weight), step), parallel)
+    return y.T
 
 
 @linear_forward.on("cpu")
 def linear_on_cpu(x: Array, weight: Array, bias: Array | None) -> Array:
     """Add the bias to the product in place, in blocks over the cores."""
     y = product_on_cpu(x, weight)
+    if not y.flags.c_contiguous:
+        return np.ascontiguousarray(y) if bias is None else np.add(y, bias, order="C")
     if bias is None:
         return y
     if y.size <= cpu.BLOCK:

@@ -25,20 +25,20 @@ class PowerSums(Function):
 
     Time and memory: a T x N table of powers would be N times as large as y. With t = r S + s, where
     S is about sqrt(T), base^t = base^(rS) base^s, and 2 N sqrt(T) powers and one product of
-    matrices (R x N) @ (N x S) are enough.
+    matrices (R x N) @ (N x S) are enough. Saved: weight, and those powers.
     """
 
     half_on = ""
 
     def forward(self, weight: Any, base: Any, *, length: int) -> Any:
-        self.weight, self.base = weight, base
-        return _power_sums(weight, base, length)
+        self.weight, self.shape, self.powers = weight, base.shape, _powers(base, length)
+        return _power_sums(weight, self.powers, length)
 
     def backward(self, dy: Any) -> Any:
         need = self.needs_input_grad
-        dweight = _polynomials(dy, self.base) if need[0] else None
+        dweight = _polynomials(dy, self.powers) if need[0] else None
         dbase = (
-            unbroadcast(self.weight * _polynomials(_derived(dy), self.base), self.base.shape)
+            unbroadcast(self.weight * _polynomials(_derived(dy), self.powers), self.shape)
             if need[1]
             else None
         )
@@ -64,14 +64,15 @@ class Polynomials(Function):
     half_on = ""
 
     def forward(self, coefficient: Any, base: Any) -> Any:
-        self.coefficient, self.base = coefficient, base
-        return _polynomials(coefficient, base)
+        self.coefficient, self.shape = coefficient, base.shape
+        self.powers = _powers(base, coefficient.shape[-1])
+        return _polynomials(coefficient, self.powers)
 
     def backward(self, dy: Any) -> Any:
         need, length = self.needs_input_grad, self.coefficient.shape[-1]
-        dcoefficient = _power_sums(dy, self.base, length) if need[0] else None
+        dcoefficient = _power_sums(dy, self.powers, length) if need[0] else None
         dbase = (
-            unbroadcast(dy * _polynomials(_derived(self.coefficient), self.base), self.base.shape)
+            unbroadcast(dy * _polynomials(_derived(self.coefficient), self.powers), self.shape)
             if need[1]
             else None
         )
@@ -84,19 +85,19 @@ def polynomials(coefficient: Any, base: Any) -> Tensor:
     return Polynomials.apply(x, as_tensor(base, x.device))
 
 
-def _power_sums(weight: Any, base: Any, length: int) -> Any:
-    powers, leaps = _powers(base, length)  # (D, N, S), (D, N, R)
+def _power_sums(weight: Any, tables: tuple[Any, Any], length: int) -> Any:
+    powers, leaps = tables  # (D, N, S), (D, N, R)
     rows = (weight[..., None] * leaps).swapaxes(-1, -2)  # (..., D, R, N)
     sums = rows @ powers  # (..., D, R, S)
     return sums.reshape(*sums.shape[:-2], sums.shape[-2] * sums.shape[-1])[..., :length]
 
 
-def _polynomials(coefficient: Any, base: Any) -> Any:
-    length = coefficient.shape[-1]
-    powers, leaps = _powers(base, length)
+def _polynomials(coefficient: Any, tables: tuple[Any, Any]) -> Any:
+    (powers, leaps), length, table = tables, coefficient.shape[-1], coefficient
     steps, size = leaps.shape[-1], powers.shape[-1]
-    table = array_module(coefficient).zeros((*coefficient.shape[:-1], steps * size), base.dtype)
-    table[..., :length] = coefficient
+    if length < steps * size:
+        table = array_module(coefficient).zeros((*table.shape[:-1], steps * size), powers.dtype)
+        table[..., :length] = coefficient
     table = table.reshape(*coefficient.shape[:-1], steps, size)
     inner = table @ powers.swapaxes(-1, -2)  # (..., D, R, N)
     return (inner * leaps.swapaxes(-1, -2)).sum(axis=-2)

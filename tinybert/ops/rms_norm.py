@@ -8,7 +8,7 @@ from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import array_module
-from tinybert.ops.arguments import sum_dtype, trailing_shape
+from tinybert.ops.arguments import sum_dtype, trailing_shape, unbroadcast
 
 
 class RMSNorm(Function):
@@ -40,7 +40,7 @@ class RMSNorm(Function):
         g = dy if self.weight is None else dy * self.weight.reshape(-1)
         dx = r * (g - x * (r * r * (g * x).mean(axis=-1, keepdims=True)))
         dweight = (
-            (dy * x * r).sum(axis=0).reshape(self.weight.shape)
+            unbroadcast(dy * x * r, x.shape[1:]).reshape(self.weight.shape)
             if self.needs_input_grad[1]
             else None
         )

@@ -1,4 +1,4 @@
-"""The logistic function, and the activation SiLU made from it."""
+"""The logistic function."""
 
 from __future__ import annotations
 
@@ -29,28 +29,6 @@ class Sigmoid(Function):
 def sigmoid(input: Any) -> Tensor:
     """Return 1 / (1 + exp(-x))."""
     return Sigmoid.apply(as_tensor(input))
-
-
-class Silu(Function):
-    """y = x * s with s = sigmoid(x) (Elfwing et al. 2017, arXiv:1702.03118). dx = dy * s * (1 + x *
-    (1 - s)).
-    """
-
-    half_on = ""
-
-    def forward(self, x: Any) -> Any:
-        self.x = as_floating(x)
-        self.s = sigmoid_forward(self.x)
-        return self.x * self.s
-
-    def backward(self, dy: Any) -> Any:
-        return dy * (self.s * (1 + self.x * (1 - self.s)))
-
-
-@activation("silu", "swish")
-def silu(input: Any) -> Tensor:
-    """Return x * sigmoid(x)."""
-    return Silu.apply(as_tensor(input))
 
 
 @kernel

@@ -187,11 +187,10 @@ def adam_step_on_cpu(
         scratch *= 1 - beta2
         v *= beta2
         v += scratch
-        np.sqrt(v, out=scratch)
-        scratch /= correction
-        scratch += eps
+        np.sqrt(v, out=scratch)  # m / (root / c + eps) = c * m / (root + c * eps)
+        scratch += correction * eps
         np.divide(m, scratch, out=scratch)
-        scratch *= lr / (1 - beta1**step)
+        scratch *= correction * lr / (1 - beta1**step)
         p -= scratch
 
     cpu.in_blocks(work, param.size, 1)

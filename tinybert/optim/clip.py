@@ -11,6 +11,7 @@ import numpy as np
 from tinybert.autograd import Tensor, as_tensor
 from tinybert.backend import Array, array_module, kernel
 from tinybert.checks import is_number
+from tinybert.ops.arguments import sum_dtype
 
 
 def clip_grad_norm_(
@@ -87,6 +88,14 @@ def _norm(xp: Any, array: Array, order: float) -> Any:
 def euclidean_norm(arrays: list[Array]) -> Array:
     """Return the 2-norm of all elements of all arrays as a scalar array."""
     return _joint_norm(arrays, 2)
+
+
+@euclidean_norm.on("cpu")
+def euclidean_norm_on_cpu(arrays: list[Array]) -> Array:
+    """Sum the squares without storing them."""
+    flat = [array.reshape(-1) for array in arrays]
+    sums = [np.einsum("i,i->", x, x.conj(), dtype=sum_dtype(x)).real for x in flat]
+    return np.asarray(np.sqrt(np.sum(sums)))
 
 
 @kernel

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import warnings
 from typing import Any
 
@@ -83,6 +84,7 @@ class MPI(Communicator):
 
     def abort(self, message: str) -> None:
         print(message, file=sys.__stderr__, flush=True)
+        time.sleep(0.5)  # Abort also ends the launcher, which may not have read the message yet
         self._comm.Abort(FAILED)
         os._exit(FAILED)  # Abort may return before the launcher ends this process
 

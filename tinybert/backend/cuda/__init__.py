@@ -5,6 +5,9 @@ function that replaces it on a GPU. Elementwise kernels are CUDA C++ inside the 
 over the rows of a matrix are in `rows.cu`, those over many tensors in `tensors.cu`. CuPy compiles a
 kernel on first use and keeps it in its cache. No kernel adds atomically: the same input always
 gives the same bits. Only the files of this folder import CuPy. A process uses its first GPU alone.
+
+A step of decoding is not captured as a CUDA graph: during a capture CuPy (14) refuses every call of
+cuBLAS, and the keys in the cache have another length at every step.
 """
 
 from collections.abc import Callable

@@ -19,7 +19,8 @@ class Job:
         tensor, pipeline, data: t, p and d; the ranks are t p d.
         batch: sequences of a step, over all ranks.
         micro: b, sequences of a micro-batch; each rank computes m = batch / (d b) of them.
-        chunks: v, parts of the model on each pipeline rank (the interleaved schedule).
+        virtual_stages: v, stages on each pipeline rank (the interleaved schedule; the paper calls
+            their layers model chunks).
         recompute: what is computed again in the backward pass: "none", "selective" (the inside of
             attention: scores, softmax, dropout) or "full" (each layer from its input).
         sequence_parallel: whether norms, dropout and residuals are split along the sequence.
@@ -36,7 +37,7 @@ class Job:
     data: int = 1
     batch: int = 1
     micro: int = 1
-    chunks: int = 1
+    virtual_stages: int = 1
     recompute: str = "none"
     sequence_parallel: bool = False
     scatter: bool = False
@@ -45,19 +46,20 @@ class Job:
     precision: str = "mixed"
 
     def __post_init__(self) -> None:
-        for name in ("tensor", "pipeline", "data", "batch", "micro", "chunks"):
+        for name in ("tensor", "pipeline", "data", "batch", "micro", "virtual_stages"):
             check_integer(name, getattr(self, name), 1)
         check_choice("recompute", self.recompute, RECOMPUTE)
         check_choice("precision", self.precision, PRECISIONS)
         rows = self.data * self.micro
         check("batch", self.batch, self.batch % rows == 0,
               f"a multiple of data x micro = {self.data} x {self.micro} = {rows}")  # fmt: skip
-        if self.chunks > 1:
+        if self.virtual_stages > 1:
             count = self.microbatches
-            check("chunks", self.chunks, self.pipeline > 1, "1 unless pipeline is 2 or more")
+            check("virtual_stages", self.virtual_stages, self.pipeline > 1,
+                  "1 unless pipeline is 2 or more")  # fmt: skip
             check("batch", self.batch, count % self.pipeline == 0,
                   f"so many that its {count} micro-batches per rank divide by pipeline "
-                  f"{self.pipeline}, because chunks is {self.chunks}")  # fmt: skip
+                  f"{self.pipeline}, because virtual_stages is {self.virtual_stages}")  # fmt: skip
 
     @property
     def ranks(self) -> int:
@@ -76,12 +78,12 @@ class Job:
 
     def check_fits(self, shape: Shape) -> None:
         """Raise ValueError unless the shape can be split like this."""
-        t, stages = self.tensor, self.pipeline * self.chunks
+        t, stages = self.tensor, self.pipeline * self.virtual_stages
         check("tensor", t, shape.heads % t == 0, f"a divisor of the {shape.heads} heads")
         if shape.kv_heads % t and t % shape.kv_heads:
             raise ValueError(f"tensor {t} does not fit {shape.kv_heads} heads of keys and values")
         check("tensor", t, shape.inner % t == 0, f"a divisor of the inner size {shape.inner}")
-        check("pipeline x chunks", stages, shape.layers % stages == 0,
+        check("pipeline x virtual_stages", stages, shape.layers % stages == 0,
               f"a divisor of the {shape.layers} layers")  # fmt: skip
         if self.sequence_parallel:
             check("tensor", t, shape.positions % t == 0,

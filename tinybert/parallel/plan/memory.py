@@ -77,7 +77,7 @@ def activations(shape: Shape, job: Job) -> float:
     tokens = shape.positions * job.micro
     spread = t if job.sequence_parallel else 1
     held = min(p, job.microbatches)
-    more = 1 + (p - 1) / (p * job.chunks) if job.chunks > 1 else 1
+    more = 1 + (p - 1) / (p * job.virtual_stages) if job.virtual_stages > 1 else 1
     total = shape.layers / p * held * more * layer_activations(shape, job)
     total += shape.dropout * tokens * shape.hidden * held / spread
     if p == 1:

@@ -3,7 +3,8 @@
 A paper does not say everything. Assumed is: micro-batches and interleaving of arXiv:2104.04473 as
 in `examples/sc21/run_table_1.sh` of Megatron-LM; no overlap of the gradients' sum before 2024; for
 Nemotron-4 overlap, selective recomputation and sequence parallelism, micro-batches of one sequence
-(340B) or of all sequences of a rank (15B), and of 340B eight chunks where the schedule allows them.
+(340B) or of all sequences of a rank (15B), and of 340B eight virtual stages where the schedule
+allows them.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def _megatron_2019() -> Iterator[Published]:
 
 
 def _megatron_2021() -> Iterator[Published]:
-    # Model, t, p, GPUs, batch, micro-batch, chunks, TFLOP/s of a GPU.
+    # Model, t, p, GPUs, batch, micro-batch, v, TFLOP/s of a GPU.
     rows = (
         ("1.7b", 1, 1, 32, 512, 16, 1, 137),
         ("3.6b", 2, 1, 64, 512, 16, 1, 138),
@@ -108,15 +109,15 @@ def _megatron_2021() -> Iterator[Published]:
         ("530b", 8, 35, 2520, 2520, 1, 3, 163),
         ("1t", 8, 64, 3072, 3072, 1, 1, 163),
     )
-    for size, t, p, gpus, batch, micro, chunks, value in rows:
+    for size, t, p, gpus, batch, micro, v, value in rows:
         data = gpus // (t * p)
-        job = Job(t, p, data, batch, micro, chunks, recompute="full", scatter=True)
+        job = Job(t, p, data, batch, micro, v, recompute="full", scatter=True)
         source, fitted = "2104.04473 tab. 1", size == "18b"
         yield Published(source, f"gpt-{size}", job, "a100", "teraflops", value, fitted)
 
 
 def _megatron_2022() -> Iterator[Published]:
-    # Model, p, chunks, batch, micro-batch; seconds with full recomputation, and with selective
+    # Model, p, v, batch, micro-batch; seconds with full recomputation, and with selective
     # recomputation and sequence parallelism.
     rows = (
         ("22b", 1, 1, 4, 4, 1.42, 1.10),
@@ -124,15 +125,15 @@ def _megatron_2022() -> Iterator[Published]:
         ("530b", 35, 3, 280, 1, 49.05, 37.83),
         ("1t", 64, 1, 512, 1, 94.42, 71.49),
     )
-    for size, p, chunks, batch, micro, full, selective in rows:
+    for size, p, v, batch, micro, full, selective in rows:
         for recompute, value in (("full", full), ("selective", selective)):
             parallel = recompute == "selective"
-            job = Job(8, p, 1, batch, micro, chunks, recompute, parallel, scatter=True)
+            job = Job(8, p, 1, batch, micro, v, recompute, parallel, scatter=True)
             yield Published("2205.05198 tab. 5", f"gpt-{size}", job, "a100", "seconds", value)
 
 
 def _nemotron() -> Iterator[Published]:
-    # Model, p, GPUs, batch, micro-batch, chunks, seconds.
+    # Model, p, GPUs, batch, micro-batch, v, seconds.
     rows = (
         ("15b", 1, 768, 384, 4, 1, 0.57),
         ("15b", 1, 1536, 768, 4, 1, 0.58),
@@ -141,9 +142,9 @@ def _nemotron() -> Iterator[Published]:
         ("340b", 12, 3072, 1536, 1, 8, 10.3),
         ("340b", 12, 6144, 2304, 1, 8, 8.0),
     )
-    for size, p, gpus, batch, micro, chunks, value in rows:
+    for size, p, gpus, batch, micro, v, value in rows:
         job = Job(
-            8, p, gpus // (8 * p), batch, micro, chunks, "selective", sequence_parallel=True,
+            8, p, gpus // (8 * p), batch, micro, v, "selective", sequence_parallel=True,
             zero=True, overlap=True,
         )  # fmt: skip
         paper = "2402.16819 tab. 2" if size == "15b" else "2406.11704 tab. 2"

@@ -91,9 +91,9 @@ def predict(shape: Shape, job: Job, machine: Machine) -> Step:
     inner = machine.link(1) if t > machine.per_node else (machine.latency, machine.bandwidth)
     tensor = sum(time_of(messages, *inner) for messages in tensor_messages(shape, job))
 
-    # The bubble: p - 1 micro-batches of one chunk, of a stage without the output.
+    # The bubble: p - 1 micro-batches of one virtual stage, without the output.
     logits = tokens * 3 * output_flops(shape) / t / machine.matmul
-    bubble = (p - 1) / job.chunks * (products - logits + other + overhead + tensor)
+    bubble = (p - 1) / job.virtual_stages * (products - logits + other + overhead + tensor)
 
     one_node = job.ranks <= machine.per_node
     slow = (machine.latency, machine.bandwidth) if one_node else machine.link(1)

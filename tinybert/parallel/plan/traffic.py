@@ -69,14 +69,14 @@ def loss_messages(shape: Shape, job: Job) -> Messages:
 
 
 def stage_messages(shape: Shape, job: Job) -> Messages:
-    """Return the sends of a stage in the middle: each micro-batch and chunk forward and backward.
+    """Return the sends of a stage in the middle: each micro-batch forward and backward.
 
     With `scatter` or sequence parallelism each of the t ranks sends a part (section 4.1 of
     arXiv:2104.04473).
     """
     spread = job.tensor if job.scatter or job.sequence_parallel else 1
     size = job.bytes * shape.positions * job.micro * shape.hidden / spread
-    count = 2 * job.microbatches * job.chunks if job.pipeline > 1 else 0
+    count = 2 * job.microbatches * job.virtual_stages if job.pipeline > 1 else 0
     return Messages("send", count, size, 2)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from tinybert.learn.exercise import Case, Exercise, Mutant
 from tinybert.ops.relu import Relu2
-from tinybert.ops.sigmoid import Silu
+from tinybert.ops.silu import Silu
 
 EXERCISE = Exercise(
     minutes=10,
@@ -80,6 +80,7 @@ def check(student: ModuleType) -> Iterator[Case]:
 
 
 def _backward(node: Silu | Relu2, x: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    node.needs_input_grad = (True,)
     node.forward(x)
     gradient: np.ndarray = node.backward(dy)
     return gradient
