@@ -147,14 +147,12 @@ class BasicTokenizer:
     def tokenize(self, text: str, never_split: Collection[str] = ()) -> list[str]:
         """Return the words of `text`; keep those in `never_split` or `self.never_split`."""
         never_split = self.never_split.union(never_split)
-        text = self.space(clean_text(text))
-        text = _apply_outside(never_split, self.simplify, text)
+        text = _apply_outside(never_split, self.simplify, self.space(clean_text(text)))
         return _apply_outside(never_split, space_punctuation, text).split()
 
     def space(self, text: str) -> str:
         """Put spaces around Chinese characters (if asked to) and compose accents (NFC)."""
-        if self.tokenize_chinese_chars:
-            text = space_cjk(text)
+        text = space_cjk(text) if self.tokenize_chinese_chars else text
         return normal_form("NFC", text)
 
     def simplify(self, text: str) -> str:

@@ -7,7 +7,6 @@ a search in a dictionary. `train_wordpiece.py` learns a vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import chain
 
 from tinybert.text.word_cache import WordCache
 
@@ -45,7 +44,7 @@ class WordPiece(WordCache[list[str]]):
 
     def tokenize(self, words: Iterable[str]) -> list[str]:
         """Return the tokens of all `words`, in order."""
-        return list(chain.from_iterable(map(self.__getitem__, words)))
+        return [token for word in words for token in self[word]]
 
     def segment(self, word: str) -> list[str]:
         """Return the tokens of one word: the rule itself, without the cache."""

@@ -97,7 +97,7 @@ class Encoding:
         return _Part(self, start, end)
 
     def with_columns(self, columns: Columns) -> Encoding:
-        """Return the row with some columns replaced, each by a function of this row."""
+        """Return the row with some columns but `ids` replaced, each by a function of this row."""
         return _Changed(self, columns)
 
     def padded(
@@ -165,11 +165,12 @@ class _Part(Encoding):
 
 
 class _Changed(Encoding):
-    """A row with some columns replaced."""
+    """A row with some columns replaced, but not the ids."""
 
     def __init__(self, row: Encoding, columns: Columns) -> None:
         self.n_sequences = row.n_sequences
         self._row, self._columns = row, columns
+        self.ids = row.ids
 
     def _column(self, name: str) -> list[Any]:
         columns, row = self._columns, self._row
@@ -182,6 +183,9 @@ class _Joined(Encoding):
     def __init__(self, parts: Sequence[Encoding], n_sequences: int) -> None:
         self.n_sequences = n_sequences
         self._parts = parts
+        self.ids = []
+        for part in parts:
+            self.ids += part.ids
 
     def _column(self, name: str) -> list[Any]:
         return list(chain.from_iterable([getattr(part, name) for part in self._parts]))

@@ -196,8 +196,7 @@ class TextEncoder(SpecialTokens, ABC):
     def _encode_one(self, text: Any, text_pair: Any, settings: EncodeOptions) -> BatchEncoding:
         pair_ids = None if text_pair is None else self._ids(text_pair, settings)
         row = self._row(self._ids(text, settings), pair_ids, settings)
-        encoding = self._finish_one(row, settings)
-        return encoding.convert_to_tensors(settings.return_tensors, prepend_batch_axis=True)
+        return self._finish_one(row, settings).convert_to_tensors(settings.return_tensors, True)
 
     def _pairs(self, examples: Iterable[Any], settings: EncodeOptions) -> list[tuple[Any, Any]]:
         """Return the examples of a batch as (text, text_pair); text_pair is None for one text."""
@@ -339,9 +338,8 @@ class TextEncoder(SpecialTokens, ABC):
         if settings.padding == "do_not_pad":
             return rows
         length = padded_length(max(len(row["input_ids"]) for row in rows), settings)
-        own = {"input_ids": self.role_id("pad_token"), "token_type_ids": self.pad_token_type_id}
-        values = {**PAD_VALUES, **own}
-        return [pad_row(row, length, values, str(settings.padding_side)) for row in rows]
+        ids = {"input_ids": self.role_id("pad_token"), "token_type_ids": self.pad_token_type_id}
+        return [pad_row(row, length, PAD_VALUES | ids, str(settings.padding_side)) for row in rows]
 
 
 def padded_length(longest: int, settings: EncodeOptions) -> int:

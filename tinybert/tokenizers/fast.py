@@ -288,7 +288,10 @@ def _columns(
     if settings.return_token_type_ids:
         columns["token_type_ids"] = [[*row.type_ids] for row in rows]
     if settings.return_attention_mask:
-        columns["attention_mask"] = [[*row.attention_mask] for row in rows]
+        if settings.padding == "do_not_pad":  # all are attended to: no need to ask the rows
+            columns["attention_mask"] = [[1] * len(row) for row in rows]
+        else:
+            columns["attention_mask"] = [[*row.attention_mask] for row in rows]
     if settings.return_special_tokens_mask:
         columns["special_tokens_mask"] = [[*row.special_tokens_mask] for row in rows]
     if settings.return_offsets_mapping:

@@ -160,7 +160,8 @@ class MegaTokenizer(FastTokenizer):
             first = first.with_columns(TRIMMED)
             second = None if second is None else second.with_columns(TRIMMED)
         row = super()._with_special_tokens(first, second, settings)
-        row.type_ids = [0] * len(row)
+        if second is not None:  # the columns of one text have type 0 already
+            row.type_ids = [0] * len(row)
         return row
 
     # Ids to text, and files -----------------------------------------------------------------
