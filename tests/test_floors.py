@@ -23,7 +23,16 @@ ROOT = Path(tinybert.__file__).parent
 FLOORS: list[set[str]] = [
     {"display", "doctor"},
     {"files"},
-    {"columns", "hub_cache", "checks", "progress", "recovery", "interruption", "processors"},
+    {
+        "columns",
+        "hub_cache",
+        "checks",
+        "progress",
+        "recovery",
+        "interruption",
+        "processors",
+        "heap",
+    },
     {"atomic", "embedded"},
     {"fetch"},
     {"hub"},

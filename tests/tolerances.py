@@ -26,6 +26,9 @@ OP_FLOAT32_WORST = 4  # times as much
 # the last place of the RMS are always granted (a chain of ten roundings, each half a unit, of
 # elements up to three times the RMS).
 OP_FLOAT32_FLOOR = 8 * FLOAT32_EPS
+# Attention of many sizes in float32, by RMS errors: the geometric mean of ours divided by torch's
+# was 0.87 for the output and 0.72 to 0.76 for the gradients.
+ATTENTION_FLOAT32_MEAN_RATIO = 1
 
 # --- finite differences (tinybert.gradcheck) ----------------------------------------------------
 

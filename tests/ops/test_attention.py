@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tracemalloc
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tests.support import check_op
+from tests import tolerances
+from tests.support import check_op, rms
 from tinybert import functional as F
-from tinybert.autograd import Tensor
+from tinybert.autograd import Tensor, gradcheck
 from tinybert.backend import manual_seed
 from tinybert.ops import attention
 
@@ -31,8 +33,18 @@ def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tu
 
 
 def check(block: tuple[int, int], ours: Any, theirs: Any, shapes: list[tuple[int, ...]]) -> None:
-    """Compare with torch, and for one size of blocks with finite differences: 1,000 calls."""
+    """Compare with torch and with finite differences: for one size of blocks all 1,000 of them, for
+    the others along one random direction of each input.
+    """
     check_op(ours, theirs, shapes=shapes, differences=block == (2, 3))
+    draw = np.random.default_rng(2).standard_normal
+    lines = [(Tensor(draw(shape)), Tensor(draw(shape))) for shape in shapes]
+
+    def along(*steps: Tensor) -> Tensor:
+        points = (x + step * line for (x, line), step in zip(lines, steps, strict=True))
+        return ours(*points)
+
+    assert gradcheck(along, [Tensor(0.0, dtype="float64", requires_grad=True) for _ in shapes])
 
 
 def both(mask: np.ndarray | None = None, **options: object) -> tuple:
@@ -110,6 +122,51 @@ def test_a_query_that_may_look_nowhere_gives_zeros() -> None:
     assert (y.numpy()[:, :, 2] == 0).all()
     assert (q.grad.numpy()[:, :, 2] == 0).all()
     assert np.isfinite(k.grad.numpy()).all()
+
+
+@pytest.mark.slow
+def test_float32_is_as_precise_as_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RMS errors against float64, in the mean over lengths, head sizes, masks and blocks."""
+    ratios: dict[str, list[float]] = {name: [] for name in ("y", "dquery", "dkey", "dvalue")}
+    draw = np.random.default_rng(3).standard_normal
+    for length, size, masked, causal in product(
+        (12, 128, 512, 2048), (32, 64, 128), (False, True), (False, True)
+    ):
+        shape = (1, length, 2, size)  # as models have them: the heads of a token side by side
+        inputs = [draw(shape).astype(np.float32).swapaxes(1, 2) for _ in range(4)]
+        mask = np.arange(length) < 0.7 * length if masked else np.ones(length, bool)
+        exact = _torch_results(inputs, mask, causal, torch.float64)
+        theirs = _torch_results(inputs, mask, causal, torch.float32)
+        for block in (attention.BLOCK, (64, 256), (33, 48)):
+            monkeypatch.setattr(attention, "BLOCK", block)
+            leaves = [Tensor(x, requires_grad=True) for x in inputs[:3]]
+            y = F.scaled_dot_product_attention(*leaves, mask, is_causal=causal)
+            y.backward(inputs[3])
+            ours = [x.numpy() for x in (y, *(leaf.grad for leaf in leaves))]
+            for found, other, right, ratio in zip(
+                ours, theirs, exact, ratios.values(), strict=True
+            ):
+                ratio.append(rms(found - right) / rms(other - right))
+            monkeypatch.undo()
+    means = {name: float(np.exp(np.log(ratio).mean())) for name, ratio in ratios.items()}
+    print(means)
+    assert np.mean([*means.values()]) <= tolerances.ATTENTION_FLOAT32_MEAN_RATIO, means
+    assert max(means.values()) <= tolerances.MODEL_FLOAT32_MEAN_RATIO, means
+
+
+def _torch_results(
+    inputs: list[np.ndarray], mask: np.ndarray, causal: bool, dtype: torch.dtype
+) -> list[np.ndarray]:
+    """Return y and the gradients of query, key and value."""
+    *leaves, dy = (torch.from_numpy(x).to(dtype) for x in inputs)
+    leaves = [leaf.requires_grad_() for leaf in leaves]
+    seen = torch.from_numpy(mask).expand(len(mask), -1)
+    if not mask.all():
+        seen = seen.tril() if causal else seen
+        y = torch_attention(*leaves, attn_mask=seen)
+    else:
+        y = torch_attention(*leaves, is_causal=causal)
+    return [x.detach().numpy() for x in (y, *torch.autograd.grad(y, leaves, dy))]
 
 
 def test_memory_is_linear_in_the_length() -> None:

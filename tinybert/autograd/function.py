@@ -141,8 +141,7 @@ class Function:
         parents: list[Any] = []
         for value, needed in zip(inputs, self.needs_input_grad):  # noqa: B905  (strict takes time)
             above = value.grad_fn if needed else None
-            given = value if needed else None
-            parents.append(given if above is None else (above, value._output_index))
+            parents.append((above, value._output_index) if above else value if needed else None)
         self.parents = tuple(parents)
         made = []
         for index, output in enumerate(outputs):
@@ -170,11 +169,9 @@ class Function:
                 f"for {len(self.parents)} input(s)"
             )
         for position, (grad, parent) in enumerate(zip(gradients, self.parents, strict=True)):
-            if grad is None or parent is None:
-                continue
-            inner = isinstance(parent, tuple)
-            shape = parent[0].outputs[parent[1]][0] if inner else parent.shape
-            if grad.shape != shape:
+            leaf = not isinstance(parent, tuple)
+            shape = getattr(parent, "shape", None) if leaf else parent[0].outputs[parent[1]][0]
+            if grad is not None and parent is not None and grad.shape != shape:
                 raise RuntimeError(
                     f"{type(self).__name__}.backward returned a gradient of shape {grad.shape} "
                     f"for input {position} of shape {shape}"
@@ -216,8 +213,10 @@ def _as_tensor(array: Any, inputs: tuple[Any, ...], arrays: list[Any]) -> Tensor
 
 def _is_half(arrays: list[Any], half_on: str) -> bool:
     """Return whether float16 is among `arrays`, on another backend than `half_on`."""
-    half = next((x for x in arrays if is_array(x) and x.dtype.char == "e"), None)
-    return half is not None and backend_of(half).name != half_on
+    for x in arrays:
+        if is_array(x) and x.dtype.char == "e":
+            return backend_of(x).name != half_on
+    return False
 
 
 def owner_of(array: Array) -> Any:

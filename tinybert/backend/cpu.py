@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -74,28 +73,28 @@ def in_blocks(work: Callable[[slice], None], rows: int, width: int) -> None:
 
 
 def for_each(work: Callable[[Any], None], items: Sequence[Any], parallel: bool = True) -> None:
-    """Call `work` on every item; if `parallel`, each thread takes a run of consecutive items.
+    """Call `work` on every item; if `parallel`, n threads take every n-th item each: where the
+    items get longer from first to last, the threads still have equal work.
 
     A call from inside such work runs its items on the calling thread.
     """
-
-    def walk(start: int, stop: int) -> None:
-        _worker.busy = True
-        try:
-            for item in items[start:stop]:
-                work(item)
-        finally:
-            _worker.busy = False
-
     if not parallel or len(items) < 2 or getattr(_worker, "busy", False):
         for item in items:
             work(item)
         return
     pool, threads = _pool()
-    cuts = [len(items) * part // threads for part in range(threads + 1)]
-    others = [pool.submit(walk, *ends) for ends in pairwise(cuts[1:])]
+
+    def walk(first: int) -> None:
+        _worker.busy = True
+        try:
+            for item in items[first::threads]:
+                work(item)
+        finally:
+            _worker.busy = False
+
+    others = [pool.submit(walk, first) for first in range(1, threads)]
     try:
-        walk(cuts[0], cuts[1])
+        walk(0)
     finally:
         wait(others)  # no array may be freed while another thread writes to it
     for other in others:

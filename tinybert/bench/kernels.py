@@ -69,6 +69,10 @@ OPERATIONS = (
         lambda n: [(n, 1536)], F.erf, lambda f, x: x.erf(),
     ),
     Operation(
+        "silu", "SiLU, 1,024 x 1,536",
+        lambda n: [(n, 1536)], F.silu, lambda f, x: f.silu(x),
+    ),
+    Operation(
         "linear", "a linear layer, 1,024 x 384 to 1,536",
         lambda n: [(n, 384), (1536, 384), (1536,)], F.linear, lambda f, *xs: f.linear(*xs),
     ),

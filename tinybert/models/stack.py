@@ -59,7 +59,7 @@ class Stack(ModuleList):
 
         Each layer appends its new keys and values to its part of the call's cache.
         """
-        run = _recomputed if self.recomputes else _run
+        run: Any = recomputed if self.recomputes else Module.__call__
         nothing = [None] * len(self)
         pasts = nothing if call.cache is None else call.cache.layers
         hidden_states, attentions, cross_attentions = [x], [], []
@@ -73,20 +73,10 @@ class Stack(ModuleList):
             x = hidden_states[-1] = norm(x)
         if call.packing is not None:
             x, *hidden_states = map(call.packing.unpack, (x, *hidden_states))
-        asked = call.output_attentions
+        asked, cross = call.output_attentions, call.encoder_states is not None
         return StackOutput(
             last_hidden_state=x,
             hidden_states=tuple(hidden_states) if call.output_hidden_states else None,
             attentions=tuple(attentions) if asked else None,
-            cross_attentions=tuple(cross_attentions)
-            if asked and call.encoder_states is not None
-            else None,
+            cross_attentions=tuple(cross_attentions) if asked and cross else None,
         )
-
-
-def _run(layer: Module, x: Tensor, call: Any, past: Any, head_mask: Tensor | None) -> LayerOutput:
-    return layer(x, call, past, head_mask)
-
-
-def _recomputed(*inputs: Any) -> LayerOutput:
-    return LayerOutput(*recomputed(*inputs))

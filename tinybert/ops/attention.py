@@ -299,8 +299,8 @@ def _dropped(weights: Array, query: Array, key: Array, seen: Visibility) -> Arra
 # OpenBLAS does products of up to this many multiplications on the calling thread: then blocks can
 # run in parallel on threads of `cpu.py`.
 ONE_THREAD_PRODUCT = 1 << 18
-# Queries and keys of a block. OpenBLAS with AVX-512 does not copy the operands of products of up to
-# 100^3 multiplications, which is about 128 x 96 x 64. Few scores are computed by the formula.
+# Queries and keys of a block, for heads of up to 64 features. OpenBLAS with AVX-512 does not copy
+# the operands of a product of up to 100^3 multiplications. The formula computes few scores faster.
 BLOCK, HEADS, FEW_SCORES = (128, 96), 8, 1 << 10
 
 
@@ -322,8 +322,9 @@ def _blocks(query: Array, key: Array, seen: Visibility) -> tuple[list[slice], ..
     The fewer queries there are, the more keys a block has; the fewer of both, or heads, the more
     rows. With dropout, drawn block by block, blocks do not depend on how many heads a rank has.
     """
-    batch, length, past = query.shape[0], query.shape[3], key.shape[3]
-    (queries, keys), scores = BLOCK, math.prod(BLOCK)
+    batch, length, (past, size) = query.shape[0], query.shape[3], key.shape[3:]
+    queries, keys = -(-BLOCK[0] * 64 // max(size, 64)), BLOCK[1]
+    scores = queries * keys
     queries = min(queries, max(length, 1))
     keys = min(scores // queries // keys * keys, max(past, 1))
     least = 1 if seen.dropout_p else HEADS // max(1, query.shape[1] * query.shape[2])
@@ -345,18 +346,13 @@ def _visible_blocks(keys: list[slice], queries: slice, seen: Visibility) -> list
 
 
 def _scores_by_key(key: Array, scaled: Array, seen: Visibility, block: Block) -> Array:
-    """Return the scores of a block as (..., keys, queries): sums and maxima over the keys then add
-    and compare whole rows, and no product reads a transposed key. `scaled` is query^T * scale.
-    """
+    """Return scores (..., keys, queries): sums and maxima over keys then work on whole rows."""
     scores = seen.masked(_product(key, scaled).swapaxes(-1, -2), block)
     return array_module(key).ascontiguousarray(scores.swapaxes(-1, -2))
 
 
 def _zeros(array: Array, size: int) -> Array:
-    """Return zeros (B, G, R, T, size) for `array` (B, G, R, T, K).
-
-    In memory they are (B, T, G, R, size): joining the heads afterwards moves nothing.
-    """
+    """Return zeros (B, G, R, T, size), in memory (B, T, G, R, size): joining heads is free."""
     batch, groups, repeats, length, _ = array.shape
     zeros = array_module(array).zeros((batch, length, groups, repeats, size), sum_dtype(array))
     return zeros.transpose(0, 2, 3, 1, 4)
@@ -367,7 +363,7 @@ def attention_in_blocks(
     query: Array, key: Array, value: Array, scale: float, seen: Visibility
 ) -> tuple[Array, Array, Array]:
     """Sum exp(S - top) and its product with the values, block by block."""
-    xp, groups, past = array_module(query), *key.shape[1:4:2]
+    xp, (groups, past) = array_module(query), key.shape[1:4:2]
     if query.shape[0] * query.shape[3] * past <= FEW_SCORES:
         return attention_forward.formula(query, key, value, scale, seen)
     y = _zeros(query, value.shape[-1])
@@ -410,7 +406,7 @@ def attention_backward_in_blocks(
     dy: Array, y: Array, top: Array, total: Array,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Compute the weights of each block again, and add up its part of the gradients."""
-    xp, groups, past = array_module(query), *key.shape[1:4:2]
+    xp, (groups, past) = array_module(query), key.shape[1:4:2]
     if query.shape[0] * query.shape[3] * past <= FEW_SCORES:
         return attention_backward.formula(query, key, value, scale, seen, dy, y, top, total)
     dquery, dkey, dvalue = (_zeros(array, array.shape[-1]) for array in (query, key, value))

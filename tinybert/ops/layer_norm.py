@@ -117,11 +117,11 @@ def layer_norm_on_cpu(
     weight = weight + plus if plus else weight
     x_hat, y = np.empty_like(x, order="C"), np.empty_like(x, order="C")
     rstd = np.empty((x.shape[0], 1), x.dtype)
-    width = x.shape[1]
+    width, ones = x.shape[1], np.ones(x.shape[1], x.dtype)
 
     def work(block: slice) -> None:
         xs, centred, ys, scale = x[block], x_hat[block], y[block], rstd[block]
-        np.einsum("nd->n", xs, out=scale[:, 0])
+        np.vecdot(xs, ones, out=scale[:, 0])  # twice as fast as `sum`, and as accurate
         scale /= width  # mean
         np.subtract(xs, scale, out=centred)
         np.vecdot(centred, centred, out=scale[:, 0])

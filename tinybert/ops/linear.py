@@ -82,21 +82,20 @@ def product_on_cpu(x: Array, weight: Array) -> Array:
     the terms of a result one by one: summed in blocks of 128, they lose less to rounding.
     """
     rows, width = x.shape
-    few = cpu.HAS_AVX512 and 1 < rows <= 64 and rows * len(weight) > 1200
+    few = cpu.HAS_AVX512 and 1 < rows <= 48 and rows * len(weight) > 1200
     block = width if rows <= 8 else next((n for n in range(128, 63, -1) if width % n == 0), 0)
     if not few or not block or x.dtype != np.float32 or weight.dtype != np.float32:
         return x @ weight.T
     columns = np.ascontiguousarray(x.T).reshape(-1, block, rows)
     weights = weight.reshape(len(weight), -1, block).swapaxes(0, 1)  # (blocks, O, block)
-    parallel = rows * weight.size >= 1 << 22
-    share = -(-len(weight) // (cpu.free_threads() if parallel else 1))
-    step = min(max(8, 1_000_000 // (rows * block)), share)  # rows of weight in a product
+    threads = cpu.free_threads() if rows * weight.size >= 1 << 22 else 1
+    step = min(max(8, 1_000_000 // (rows * block)), -(-len(weight) // threads))  # rows of weight
     y = np.empty((len(weight), rows), np.float32)
 
     def work(at: int) -> None:
         np.add.reduce(np.matmul(weights[:, at : at + step], columns), axis=0, out=y[at : at + step])
 
-    cpu.for_each(work, range(0, len(weight), step), parallel)
+    cpu.for_each(work, range(0, len(weight), step), parallel=threads > 1)
     return y.T
 
 
@@ -104,13 +103,10 @@ def product_on_cpu(x: Array, weight: Array) -> Array:
 def linear_on_cpu(x: Array, weight: Array, bias: Array | None) -> Array:
     """Add the bias to the product in place, in blocks over the cores."""
     y = product_on_cpu(x, weight)
-    if not y.flags.c_contiguous:
-        return np.ascontiguousarray(y) if bias is None else np.add(y, bias, order="C")
     if bias is None:
-        return y
-    if y.size <= cpu.BLOCK:
-        y += bias
-        return y
+        return np.ascontiguousarray(y)
+    if not y.flags.c_contiguous:
+        return np.add(y, bias, order="C")
 
     def work(block: slice) -> None:
         y[block] += bias

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
-from tinybert.backend import Array, array_module, backend_of, cpu, draw_seed
+from tinybert.backend import Array, array_module, backend_of, draw_seed
 from tinybert.ops.arguments import converted, widened
 from tinybert.ops.attention import Visibility, attention_backward, attention_forward
 from tinybert.ops.embedding import check_range
@@ -103,7 +103,7 @@ class SegmentAttention(Function):
             )
             view(y)[...] = found[0]
 
-        _for_each(attend, query, len(self.views))
+        backend_of(query).for_each(attend, range(len(self.views)))
         return converted(y, self.dtype)
 
     def backward(self, dy: Any) -> Any:
@@ -119,7 +119,7 @@ class SegmentAttention(Function):
             for gradient, values in zip(gradients, found, strict=True):
                 view(gradient)[...] = values
 
-        _for_each(attend, dy, len(self.views))
+        backend_of(dy).for_each(attend, range(len(self.views)))
         return tuple(converted(gradient, self.dtype) for gradient in gradients)
 
 
@@ -135,12 +135,6 @@ def _empty_heads(x: Array, size: int) -> Array:
     """Return an empty array (1, H, N, size), in memory (1, N, H, size): merging heads is free."""
     _, heads, length, _ = x.shape
     return array_module(x).empty((1, length, heads, size), x.dtype).swapaxes(1, 2)
-
-
-def _for_each(work: Any, x: Array, count: int) -> None:
-    """Call work(0), ..., work(count - 1); each thread gets numbers from the whole range."""
-    threads = cpu.thread_count()
-    backend_of(x).for_each(work, sorted(range(count), key=lambda number: number % threads))
 
 
 def pack_tokens(input: Any, places: Any) -> Tensor:
