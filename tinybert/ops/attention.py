@@ -286,7 +286,7 @@ def _dropped(weights: Array, query: Array, key: Array, seen: Visibility) -> Arra
     if not seen.dropout_p:
         return weights
     weights, groups = weights.copy(), slice(0, key.shape[1])
-    row_blocks, query_blocks, key_blocks = _blocks(query, key)
+    row_blocks, query_blocks, key_blocks = _blocks(query, key, seen)
     for rows, queries in product(row_blocks, query_blocks):
         for keys in _visible_blocks(key_blocks, queries, seen):
             part = weights[rows, :, :, queries, keys]
@@ -301,7 +301,7 @@ def _dropped(weights: Array, query: Array, key: Array, seen: Visibility) -> Arra
 ONE_THREAD_PRODUCT = 1 << 18
 # Queries and keys of a block, for heads of up to 64 features. OpenBLAS with AVX-512 does not copy
 # the operands of a product of up to 100^3 multiplications. The formula computes few scores faster.
-BLOCK, FEW_SCORES = (128, 96), 1 << 10
+BLOCK, HEADS, FEW_SCORES = (128, 96), 8, 1 << 10
 
 
 def _product(a: Array, b: Array) -> Array:
@@ -316,18 +316,19 @@ def _product(a: Array, b: Array) -> Array:
     return out
 
 
-def _blocks(query: Array, key: Array) -> tuple[list[slice], list[slice], list[slice]]:
+def _blocks(query: Array, key: Array, seen: Visibility) -> tuple[list[slice], ...]:
     """Return blocks of rows of the batch, of queries and of keys.
 
-    The fewer queries there are, the more keys a block has, and the fewer of both, the more rows.
-    Dropout is drawn block by block: the blocks do not depend on how many heads a rank has.
+    The fewer queries there are, the more keys a block has; the fewer of both, or heads, the more
+    rows. With dropout, drawn block by block, blocks do not depend on how many heads a rank has.
     """
     batch, length, (past, size) = query.shape[0], query.shape[3], key.shape[3:]
     queries, keys = -(-BLOCK[0] * 64 // max(size, 64)), BLOCK[1]
     scores = queries * keys
     queries = min(queries, max(length, 1))
     keys = min(scores // queries // keys * keys, max(past, 1))
-    rows = max(1, scores // (queries * keys))
+    least = 1 if seen.dropout_p else HEADS // max(1, query.shape[1] * query.shape[2])
+    rows = max(1, least, scores // (queries * keys))
     return _slices(batch, rows), _slices(length, queries), _slices(past, keys)
 
 
@@ -368,7 +369,7 @@ def attention_in_blocks(
     y = _zeros(query, value.shape[-1])
     top = xp.full((*y.shape[:-1], 1), float(xp.finfo(query.dtype).min), y.dtype)
     total, ones = xp.zeros_like(top), xp.ones((1, past), y.dtype)
-    row_blocks, query_blocks, key_blocks = _blocks(query, key)
+    row_blocks, query_blocks, key_blocks = _blocks(query, key, seen)
 
     def some_queries(part: tuple[slice, slice]) -> None:
         rows, queries = part
@@ -409,7 +410,7 @@ def attention_backward_in_blocks(
     if query.shape[0] * query.shape[3] * past <= FEW_SCORES:
         return attention_backward.formula(query, key, value, scale, seen, dy, y, top, total)
     dquery, dkey, dvalue = (_zeros(array, array.shape[-1]) for array in (query, key, value))
-    row_blocks, query_blocks, key_blocks = _blocks(query, key)
+    row_blocks, query_blocks, key_blocks = _blocks(query, key, seen)
 
     def some_heads(share: tuple[slice, slice]) -> None:
         rows, part = share  # all blocks of some heads, in turn: they add to the same dkey

@@ -86,24 +86,26 @@ class ChunkAttention(Module):
         vectors; they are appended to queries and keys, so gradients flow back to them.
         """
         of_queries, of_keys = bias.vectors(visible.first, query.shape[2], key.shape[2])
-        inputs = (
-            F.concat([query, of_queries.expand(query.shape)], axis=-1),
-            F.concat([key, of_keys.expand(key.shape)], axis=-1),
-            value,
-            None if visible.mask is None else as_tensor(visible.mask),
-        )
+        query = F.concat([query, of_queries.expand(query.shape)], axis=-1)
+        key = F.concat([key, of_keys.expand(key.shape)], axis=-1)
+        mask, shape = visible.mask, (*query.shape[:3], value.shape[-1])
         dropout_p = self.dropout.p if self.training else 0.0
         # As rows of a batch chunks stay apart in memory, the results of heads are interleaved. But
         # ranks with some of the chunks draw the dropout of heads (see parallel/streams.py).
-        lead = query.shape[:2] if dropout_p else (query.shape[0] * query.shape[1], 1)
+        if not dropout_p:
+            query, key, value = (x.reshape(-1, 1, *x.shape[2:]) for x in (query, key, value))
+            mask = None if mask is None else mask.reshape(-1, 1, *mask.shape[2:])
         y = F.scaled_dot_product_attention(
-            *(x if x is None else x.reshape(*lead, *x.shape[2:]) for x in inputs),
+            query,
+            key,
+            value,
+            None if mask is None else as_tensor(mask),
             dropout_p=dropout_p,
             is_causal=visible.causal,
             first=key.shape[2] - query.shape[2] if visible.causal else 0,
             scale=1.0,
         )
-        return y.reshape(*query.shape[:3], value.shape[-1])
+        return y.reshape(*shape)
 
 
 def _allowed(key: Tensor, queries: int, visible: Visible) -> Any:
