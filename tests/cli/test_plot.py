@@ -123,7 +123,7 @@ def test_a_pass_is_measured(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_in_chunks_grows_linearly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes do not depend on how busy the machine is; for time there is `tinybert plot length`."""
     monkeypatch.setattr(lengths, "BUDGET", 0.0)
-    small, large = (lengths._pass_cost("mega in chunks", n, 64, "cpu")[1] for n in (256, 1024))
+    small, large = (lengths._pass_cost("mega in chunks", n, 64, "cpu")[1] for n in (2048, 8192))
     assert 0.9 < math.log(large / small, 4) < 1.1
 
 
