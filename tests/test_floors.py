@@ -23,16 +23,7 @@ ROOT = Path(tinybert.__file__).parent
 FLOORS: list[set[str]] = [
     {"display", "doctor"},
     {"files"},
-    {
-        "columns",
-        "hub_cache",
-        "checks",
-        "progress",
-        "recovery",
-        "interruption",
-        "processors",
-        "heap",
-    },
+    {"columns", "hub_cache", "checks", "progress", "recovery", "interruption", "processors"},
     {"atomic", "embedded"},
     {"fetch"},
     {"hub"},

@@ -24,7 +24,6 @@ from importlib import import_module as _import
 from importlib.util import find_spec as _find_spec
 from os import environ as _environ
 
-from tinybert import heap as _heap
 from tinybert import interruption as _interruption  # before the imports that take time
 from tinybert import processors as _processors
 
@@ -33,7 +32,6 @@ from tinybert import processors as _processors
 # not imported before; a value set by the user is kept.
 _environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "8")
 _processors.limit_threads(_environ)
-_heap.keep_freed_memory(_environ)
 
 from tinybert import formats, functional, log, nn, optim
 from tinybert.autograd import (
