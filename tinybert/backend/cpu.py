@@ -20,7 +20,7 @@ import numpy as np
 
 # Elements that a thread works on at once: a few float32 blocks of this size fit a core's cache, and
 # for fewer elements waking a second thread costs more than it saves.
-BLOCK = 1 << 17
+BLOCK = 1 << 18
 # Whether the processor has AVX-512: OpenBLAS then multiplies small matrices without copying them.
 _FEATURES = sys.modules["numpy._core._multiarray_umath"].__cpu_features__
 HAS_AVX512: bool = _FEATURES.get("AVX512_SKX", False)
