@@ -124,6 +124,16 @@ def test_a_query_that_may_look_nowhere_gives_zeros() -> None:
     assert np.isfinite(k.grad.numpy()).all()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_floating_mask_of_minus_infinity_gives_zeros(dtype: str) -> None:
+    mask = np.zeros((5, 7), dtype)
+    mask[2] = -np.inf
+    q, k, v = (Tensor(rng.standard_normal(shape).astype(dtype)) for shape in SHAPES)
+    y = F.scaled_dot_product_attention(q, k, v, mask).numpy()
+    assert (y[:, :, 2] == 0).all()
+    assert (y[:, :, 3] != 0).all()
+
+
 @pytest.mark.slow
 def test_float32_is_as_precise_as_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """RMS errors against float64, in the mean over lengths, head sizes, masks and blocks."""

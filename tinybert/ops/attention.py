@@ -86,11 +86,11 @@ class ScaledDotProductAttention(Function):
 
 
 def _widened_mask(mask: Any) -> Any:
-    """Return a float16 mask in float32; the lowest float16, which hides a key, stays the lowest."""
+    """Return a float16 mask in float32; the lowest, which hides a key, stays so, and -inf too."""
     if mask.dtype != "float16":
         return mask
     xp = array_module(mask)
-    hidden = mask <= xp.finfo("float16").min
+    hidden = mask == xp.finfo("float16").min
     return xp.where(hidden, xp.finfo("float32").min, mask.astype("float32"))
 
 

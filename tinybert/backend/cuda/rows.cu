@@ -123,7 +123,7 @@ template <typename W> struct Row {
         if (kind == 2) {
             const float added = float(((const half*)mask)[place]);
             // The lowest half, which hides a key, is the lowest number of the wider type as well.
-            return scores[k] + (added <= -65504.0f ? -W(3.402823466e38f) : W(added));
+            return scores[k] + (added == -65504.0f ? -W(3.402823466e38f) : W(added));
         }
         if (kind == 3) return scores[k] + W(((const float*)mask)[place]);
         if (kind == 4) return scores[k] + W(((const double*)mask)[place]);
