@@ -63,6 +63,12 @@ def test_linear_gelu(shape: tuple[int, ...], bias: bool) -> None:
     check_op(F.linear_gelu, theirs, shapes=[shape, (4, 5), (4,)][: 2 + bias])
 
 
+@pytest.mark.parametrize("rows", [1, 4, 12, 60])
+def test_a_wider_bias_widens_the_result_of_any_number_of_rows(rows: int) -> None:
+    x, weight = (np.ones(shape, np.float32) for shape in ((rows, 128), (700, 128)))
+    assert F.linear(x, Tensor(weight), Tensor(np.ones(700))).dtype == np.float64
+
+
 def test_linear_refuses_what_does_not_fit() -> None:
     weight = Tensor(np.ones((4, 5)))
     with pytest.raises(ValueError, match=r"linear: x of shape \(2, 3\) must end in in_features"):

@@ -105,7 +105,7 @@ def linear_on_cpu(x: Array, weight: Array, bias: Array | None) -> Array:
     y = product_on_cpu(x, weight)
     if bias is None:
         return np.ascontiguousarray(y)
-    if not y.flags.c_contiguous:
+    if not y.flags.c_contiguous or bias.dtype != y.dtype:
         return np.add(y, bias, order="C")
 
     def work(block: slice) -> None:
