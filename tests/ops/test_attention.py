@@ -108,6 +108,12 @@ def test_heads_that_do_not_fit_are_refused() -> None:
         F.scaled_dot_product_attention(q, k, k)
 
 
+@pytest.mark.parametrize("shape", [(), (4,), (5, 4)])
+def test_a_vector_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected query .* and value .*, got \("):
+        F.scaled_dot_product_attention(np.zeros(shape), np.zeros(4), np.zeros(4))
+
+
 @pytest.mark.parametrize("lead", [(), (3,), (2, 1, 3)])
 def test_other_ranks(lead: tuple[int, ...]) -> None:
     check_op(*both(), shapes=[(*lead, 5, 4), (*lead, 7, 4), (*lead, 7, 6)])

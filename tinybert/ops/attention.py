@@ -122,7 +122,7 @@ def scaled_dot_product_attention(
             R = H / G, query heads g R to g R + R - 1 use head g.
     """
     query, key, value = as_tensor(query), as_tensor(key), as_tensor(value)
-    lead, (length, size) = query.shape[:-2], query.shape[-2:]
+    lead, (length, size) = query.shape[:-2], (0, 0, *query.shape)[-2:]
     grouped = enable_gqa and query.ndim == key.ndim == 4 and key.shape[:2] != lead
     if grouped and (key.shape[0] != lead[0] or not key.shape[1] or lead[1] % key.shape[1]):
         raise ValueError(
@@ -130,7 +130,8 @@ def scaled_dot_product_attention(
             f"{key.shape[1]} of key, of one batch; got {query.shape} and {key.shape}"
         )
     if (
-        key.shape[:-1] != value.shape[:-1]
+        min(query.ndim, key.ndim) < 2
+        or key.shape[:-1] != value.shape[:-1]
         or (key.shape[:-2] != lead and not grouped)
         or key.shape[-1] != size
     ):
