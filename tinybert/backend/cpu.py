@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-# Elements that a thread works on at once: a few float32 blocks of this size fit a core's cache, and
-# for fewer elements waking a second thread costs more than it saves.
+# Elements that a thread works on at once: a few float32 blocks of this size, 1 MiB each, fit its
+# share of the cache, and for fewer elements waking a second thread costs more than it saves.
 BLOCK = 1 << 18
 # Whether the processor has AVX-512: OpenBLAS then multiplies small matrices without copying them.
 _FEATURES = sys.modules["numpy._core._multiarray_umath"].__cpu_features__

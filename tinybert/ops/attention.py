@@ -301,7 +301,7 @@ def _dropped(weights: Array, query: Array, key: Array, seen: Visibility) -> Arra
 # run in parallel on threads of `cpu.py`.
 ONE_THREAD_PRODUCT = 1 << 18
 # Queries and keys of a block, for heads of up to 64 features. OpenBLAS with AVX-512 does not copy
-# the operands of a product of up to 100^3 multiplications. The formula computes few scores faster.
+# the operands of a product of up to 100^3 multiplications. For few scores the formula is faster.
 BLOCK, HEADS, FEW_SCORES = (128, 96), 24, 1 << 10
 
 

@@ -75,11 +75,11 @@ def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
 
 
 def product_on_cpu(x: Array, weight: Array) -> Array:
-    """Return x @ weight^T for rows x (N, I); of a few rows each column is contiguous.
+    """Return x @ weight^T for rows x (N, I); for few rows in Fortran order.
 
-    OpenBLAS copies weight before such a product, which takes longer than a few rows. With AVX-512
-    it copies nothing for weight @ x^T with up to 10^6 multiplications. For more than 8 rows it adds
-    the terms of a result one by one: summed in blocks of 128, they lose less to rounding.
+    OpenBLAS copies weight before this product: for few rows the copy takes most of the time. With
+    AVX-512 it copies nothing for weight @ x^T with up to 10^6 multiplications. For more than 8 rows
+    it adds the terms of a result one by one: summed in blocks of 128, they lose less to rounding.
     """
     rows, width = x.shape
     few = cpu.HAS_AVX512 and 1 < rows <= 48 and rows * len(weight) > 1200

@@ -90,8 +90,8 @@ class ChunkAttention(Module):
         key = F.concat([key, of_keys.expand(key.shape)], axis=-1)
         mask, shape = visible.mask, (*query.shape[:3], value.shape[-1])
         dropout_p = self.dropout.p if self.training else 0.0
-        # As rows of a batch chunks stay apart in memory, the results of heads are interleaved. But
-        # ranks with some of the chunks draw the dropout of heads (see parallel/streams.py).
+        # Chunks as rows of the batch are faster: results of heads are interleaved in memory. With
+        # dropout they stay heads: ranks that share chunks draw by head (see parallel/streams.py).
         if not dropout_p:
             query, key, value = (x.reshape(-1, 1, *x.shape[2:]) for x in (query, key, value))
             mask = None if mask is None else mask.reshape(-1, 1, *mask.shape[2:])
