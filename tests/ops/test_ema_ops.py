@@ -115,6 +115,16 @@ def test_the_step_itself_counts_in_both_directions() -> None:
     np.testing.assert_allclose(y.numpy()[0, :, 0], [0, 7, 5], atol=1e-6)
 
 
+def test_kernels_in_float16_may_have_a_sum_that_it_cannot_hold() -> None:
+    x = Tensor(np.full((1, 3, 1), 0.5, "float16"), requires_grad=True)
+    kernels = [Tensor([[4e4]], dtype="float16", requires_grad=True) for _ in range(2)]
+    with np.errstate(over="raise", invalid="raise"):
+        y = F.long_convolution(x, *kernels)
+        y.backward(np.full(y.shape, 6e4, "float16"))
+    np.testing.assert_allclose(y.numpy(), 4e4, rtol=1e-3)
+    assert np.isinf([g.grad.numpy().max() for g in (x, *kernels)]).all()
+
+
 def test_good_lengths() -> None:
     good = sorted(
         2**a * 3**b * 5**c for a in range(13) for b in range(9) for c in range(6)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import Array, array_module, backend_of, kernel
-from tinybert.ops.arguments import converted, widened
+from tinybert.ops.arguments import converted, sum_dtype, widened
 
 LINE = 16  # float32 numbers in a line of the cache
 BLOCK = 1 << 17  # numbers that are transformed at once: with their spectrum they fit the cache
@@ -100,8 +100,8 @@ def _response(back: Array, ahead: Array | None, n: int) -> Array:
 
     A conjugate spectrum belongs to the sequence in reverse, of which step j is step n - j.
     """
-    kernel = array_module(back).zeros((back.shape[0], n + 1), back.dtype)  # steps n and 0 are one
-    kernel[:, : back.shape[1]] = back
+    kernel = array_module(back).zeros((back.shape[0], n + 1), sum_dtype(back))
+    kernel[:, : back.shape[1]] = back  # steps n and 0 are one
     if ahead is not None:
         kernel[:, ::-1][:, : ahead.shape[1]] += ahead
         kernel[:, 0] += kernel[:, n]
@@ -160,7 +160,7 @@ def convolution_in_blocks(x: Array, back: Array, ahead: Array | None) -> Array:
             for lines in batch:  # (features, T)
                 spectrum = _spectrum(lines[rows], n)
                 spectrum *= response
-                lines[rows] = _sequence(spectrum, n)[:, :length]
+                lines[rows] = converted(_sequence(spectrum, n)[:, :length], x.dtype)
         for number, lines in enumerate(batch):
             y[number, :, part] = lines.T
 
@@ -197,9 +197,9 @@ def convolution_backward_in_blocks(
                     total = product if total is None else total + product
                 if response is not None:
                     spectrum *= response
-                    lines[rows] = _sequence(spectrum, n)[:, :length]
+                    lines[rows] = converted(_sequence(spectrum, n)[:, :length], dy.dtype)
             if total is not None:
-                correlation = _sequence(total, n) * float(n) ** 2
+                correlation = converted(_sequence(total, n) * float(n) ** 2, back.dtype)
                 if dback is not None:
                     dback[part][rows] = correlation[:, :width]
                 if dahead is not None:
