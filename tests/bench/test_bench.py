@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 
 from tests import support
 from tests.gpu_double.cupy import gpu
+from tinybert.autograd import Tensor
 from tinybert.bench import (
     CASES,
     SUITES,
@@ -264,6 +265,13 @@ def test_an_operation_and_its_gradients_agree_with_its_formula_and_torch(op: Ope
     assert [g.shape for g in gradients] == op.shapes(16)
     for side in prepared.others.values():
         assert [a.shape for a in side(None)] == [a.shape for a in (y, *gradients)]
+
+
+def test_an_operation_keeps_its_constants_on_the_device_of_its_inputs() -> None:
+    (rotary,) = [op for op in OPERATIONS if op.name == "rotary"]
+    with gpu(probe=False):
+        inputs = [Tensor(np.ones(shape), device="cuda") for shape in rotary.shapes(16)]
+        assert rotary.ours(*inputs).device == "cuda:0"
 
 
 def test_every_kernel_for_the_cpu_is_compared_with_its_formula(monkeypatch) -> None:
