@@ -94,8 +94,20 @@ def test_errors() -> None:
         F.pack_tokens(np.ones((2, 3)), [1, 6])
     with pytest.raises(ValueError, match="places must be from 0 to 5, got -1"):
         F.unpack_tokens(np.ones((1, 2, 4)), [1, -1], (2, 3))
+    for shape in ((2, 2, 4), (1, 1, 4), (4,)):  # one token would be copied to both places
+        with pytest.raises(ValueError, match=r"unpack_tokens: expected input \(1, N, ...\)"):
+            F.unpack_tokens(np.ones(shape), [1, 2], (2, 3))
     q, k = np.ones((1, 6, 5, 4)), np.ones((1, 4, 5, 4))
     with pytest.raises(ValueError, match=r"H a multiple of G.* got \(1, 6, 5, 4\), \(1, 4, 5, 4\)"):
         F.segment_attention(q, k, k, [(1, 5)])
     with pytest.raises(ValueError, match=r"segments of N tokens, got .*\[\(2, 2\)\]"):
         F.segment_attention(q, q, q, [(2, 2)])
+    for shapes in (
+        [(2, 2, 4, 8), (1, 2, 4, 8), (1, 2, 4, 8)],  # two rows
+        [(2, 4, 8), (2, 4, 8), (2, 4, 8)],
+        [(), (), ()],
+        [(1, 2, 4, 8), (1, 0, 4, 8), (1, 0, 4, 8)],
+        [(1, 2, 4, 8), (1, 2, 4, 8), (1, 2, 4)],
+    ):
+        with pytest.raises(ValueError, match=r"segment_attention: expected query \(1, H, N, K\)"):
+            F.segment_attention(*map(np.zeros, shapes), [(1, 4)])

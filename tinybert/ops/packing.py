@@ -152,10 +152,14 @@ def unpack_tokens(input: Any, places: Any, shape: tuple[int, int]) -> Tensor:
     """Return `input` (1, N, ...) as (B, T, ...), `shape` being (B, T): token n at places[n], a
     number b T + t, and zeros elsewhere.
 
-    Raises ValueError for places outside 0 to B T - 1. Places must be distinct.
+    Raises ValueError for other shapes and for places outside 0 to B T - 1. Places must be distinct.
     """
     x = as_tensor(input)
     places = as_tensor(places, x.device).data
+    if x.shape[:2] != (1, *places.shape):
+        raise ValueError(
+            f"unpack_tokens: expected input (1, N, ...) and N places, got {x.shape} and {places.shape}"
+        )
     check_range(places, shape[0] * shape[1], "places")
     return UnpackTokens.apply(x, places, shape=tuple(shape))
 
@@ -178,11 +182,13 @@ def segment_attention(
         is_causal: a token attends to itself and to earlier ones only.
     """
     query, key, value = as_tensor(query), as_tensor(key), as_tensor(value)
-    (_, heads, length, size), groups = query.shape, key.shape[1]
+    (heads, length, size), groups = (*query.shape, 0, 0, 0, 0)[1:4], (*key.shape, 0, 0)[1]
     if (
-        key.shape != (1, groups, length, size)
-        or value.shape[:3] != key.shape[:3]
-        or heads % max(groups, 1)
+        query.shape != (1, heads, length, size)
+        or key.shape != (1, groups, length, size)
+        or value.shape[:-1] != key.shape[:3]
+        or not groups
+        or heads % groups
         or sum(count * tokens for count, tokens in segments) != length
     ):
         raise ValueError(
