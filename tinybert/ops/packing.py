@@ -158,7 +158,8 @@ def unpack_tokens(input: Any, places: Any, shape: tuple[int, int]) -> Tensor:
     places = as_tensor(places, x.device).data
     if x.shape[:2] != (1, *places.shape):
         raise ValueError(
-            f"unpack_tokens: expected input (1, N, ...) and N places, got {x.shape} and {places.shape}"
+            "unpack_tokens: expected input (1, N, ...) and N places, got "
+            f"{x.shape} and {places.shape}"
         )
     check_range(places, shape[0] * shape[1], "places")
     return UnpackTokens.apply(x, places, shape=tuple(shape))
