@@ -66,6 +66,7 @@ def test_the_papers_and_the_shapes(capsys: pytest.CaptureFixture[str], tmp_path:
         ([*LARGE, "--constants", "missing.json"], "missing.json"),
         ([*LARGE, "--machine", "a100", "--constants", "x"], "not allowed with argument --machine"),
         ([*LARGE[:3], "--virtual-stages", "2"], "--virtual-stages must be 1 unless pipeline"),
+        ([*LARGE[:3], "--pipeline", "5"], "--pipeline must be a divisor of the "),
         ([*LARGE, "--length", "0"], "--length must be an integer >= 1"),
         (["plan", "--papers", "--gpus", "8", "--zero"], "--gpus, --zero: only with --model"),
         (["plan", "--model", "./nothing"], "is not in the list of tinybert plan --models"),

@@ -91,7 +91,7 @@ def read_options(args: argparse.Namespace, defaults: Mapping[str, Any]) -> dict[
     from_file = read_json_object(path) if path else {}
     grid = from_file.pop("grid", None)
     if grid is not None and grid != grid_of(args):
-        say(f"note: the grid of the run in {path} was {json.dumps(grid)}; the flags give another")
+        say(f"note: the grid of the run in {path} was {json.dumps(grid)}, now it is another")
     for name in from_file:
         if name not in known:
             raise ValueError(f"{path}: unknown option {name!r}; known: {', '.join(known)}")
