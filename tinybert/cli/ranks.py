@@ -118,7 +118,8 @@ def _sizes(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
     """
     sizes = {name: getattr(args, name, None) for name in names}
     for name, size in sizes.items():
-        check_integer(f"--{name}", size, 1, optional=True)
+        if size is not None:
+            check_integer(f"--{name}", size, 1)
     if launched_rank() is not None or not names:
         return sizes
     ranks = prod(size or 1 for size in sizes.values())

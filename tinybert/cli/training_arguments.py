@@ -88,6 +88,8 @@ def read_options(args: argparse.Namespace, defaults: Mapping[str, Any]) -> dict[
     known = {**{field.name: field.default for field in fields(TrainingConfig)}, **defaults}
     known["steps"] = None
     path = config_file(args)
+    if args.resume and path is None and args.output is not None:
+        say(f"note: {args.output} has no {RUN_NAME}; all options are those of the command line")
     from_file = read_json_object(path) if path else {}
     grid = from_file.pop("grid", None)
     if grid is not None and grid != grid_of(args):
