@@ -21,6 +21,8 @@ def test_a_plan_as_text_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert "8.32 billion parameters on 512 ranks: tensor 8, pipeline 1, data 64" in text
     for line in ("selective recomputation, sequence parallel", "messages: tensor", "PFLOP/s"):
         assert line in text
+    assert main([*LARGE, "--pipeline", "4", "--virtual-stages", "2"]) == 0
+    assert ": tensor 8, pipeline 4 x 2 virtual stages, data 16" in capsys.readouterr().out
     assert main([*LARGE, "--recompute", "full", "--machine", "v100", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["parameters"] == PRESETS["megatron-8.3b"][0].parameters

@@ -215,10 +215,11 @@ def _lines(shape: Shape, job: Job, machine: Machine, step: Step, used: Memory) -
         f"{job.microbatches:,} micro-batch(es) of {job.micro} on each rank; "
         f"{step_flops(shape, job):.3g} FLOPs"
     )
+    stages = f" x {job.virtual_stages} virtual stages" if job.virtual_stages > 1 else ""
     lines = [
         f"{shape.parameters / 1e9:.2f} billion parameters on {job.ranks:,} "
         f"{'rank' if job.ranks == 1 else 'ranks'}: "
-        f"tensor {job.tensor}, pipeline {job.pipeline}, data {job.data}",
+        f"tensor {job.tensor}, pipeline {job.pipeline}{stages}, data {job.data}",
         *wrap(work.split(" "), terminal_width()),
         f"machine: {machine.name}",
         "",

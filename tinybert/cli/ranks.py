@@ -183,7 +183,7 @@ def read_grid(path: Path, grid: Any) -> dict[str, Any]:
     for name in SIZES:
         check_integer(f"{path}: {name}", grid.get(name, 1), 1)
     for name, default in GRID_OPTIONS.items():
-        allowed = SCHEDULES if isinstance(default, str) else (False, True)
+        allowed = tuple(SCHEDULES) if isinstance(default, str) else (False, True)
         check_choice(f"{path}: {name}", grid.get(name, default), allowed)
     return {**dict.fromkeys(SIZES, 1), **GRID_OPTIONS, **grid}
 
