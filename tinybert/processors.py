@@ -1,8 +1,8 @@
 """How many processors this process may use, and as many threads for NumPy's BLAS.
 
-OpenBLAS starts a thread for each processor, also in a container that may use a part of their time
-only: its threads then wait for each other while the container is stopped. And each of several MPI
-processes on one machine would start as many. It reads the environment when NumPy is imported.
+OpenBLAS reads the environment when NumPy is imported, and starts a thread for each processor. In a
+container that may use only a part of their time, the threads then wait for each other while the
+container is stopped. On a machine with several MPI processes, each would start as many threads.
 
 Source  Linux, Documentation/admin-guide/cgroup-v2.rst ("cpu.max"), Documentation/scheduler/
         sched-bwc.rst (version 1)
@@ -30,7 +30,7 @@ def cores(process: int = 0) -> int:
 def quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int | None:
     """Return how many processors' time the control groups allow, rounded up; None without a limit.
 
-    A limit holds for the groups inside as well, so that all groups above the own one count.
+    A limit also holds for the groups inside a group: the own group and all above it count.
     """
     counts = []
     for controllers, path in re.findall(r"^\d+:([^:\n]*):(.*)$", _read(own), re.MULTILINE):
@@ -50,13 +50,13 @@ def quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int |
 
 
 def limit_threads(environ: MutableMapping[str, str]) -> None:
-    """Set OPENBLAS_NUM_THREADS, unless the user has, where OpenBLAS would start too many threads.
+    """Set OPENBLAS_NUM_THREADS where OpenBLAS would start too many, unless the user has set it.
 
     The processes of mpiexec share the quota, and the processors on which their parent may run; each
     may be bound to some of these.
     """
     if any(re.match(r"\s*\+?0*[1-9]", environ.get(name, "")) for name in GIVEN):
-        return  # OpenBLAS takes 0, and what is no number, as not given
+        return  # OpenBLAS ignores 0, and a text that is not a number
     given = (environ.get(name, "") for name in LOCAL_RANKS)
     ranks = next((int(text) for text in given if text.isdecimal() and int(text)), 1)
     most, time = cores(), quota()

@@ -128,7 +128,7 @@ def test_a_case_is_compared_with_the_libraries_asked_for() -> None:
     assert not built
     assert names("tokenizers") == ["tokenizers, Rust"]
     assert names("torch", "onnxruntime") == ["torch", "onnxruntime"]
-    with pytest.raises(CannotRun, match="compares with onnxruntime, tokenizers, torch"):
+    with pytest.raises(CannotRun, match="compares only with onnxruntime, tokenizers, torch"):
         names("transformers")
 
 

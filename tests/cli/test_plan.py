@@ -21,6 +21,8 @@ def test_a_plan_as_text_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert "8.32 billion parameters on 512 ranks: tensor 8, pipeline 1, data 64" in text
     for line in ("selective recomputation, sequence parallel", "messages: tensor", "PFLOP/s"):
         assert line in text
+    assert main([*LARGE, "--pipeline", "4", "--virtual-stages", "2"]) == 0
+    assert ": tensor 8, pipeline 4 x 2 virtual stages, data 16" in capsys.readouterr().out
     assert main([*LARGE, "--recompute", "full", "--machine", "v100", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["parameters"] == PRESETS["megatron-8.3b"][0].parameters
@@ -66,6 +68,7 @@ def test_the_papers_and_the_shapes(capsys: pytest.CaptureFixture[str], tmp_path:
         ([*LARGE, "--constants", "missing.json"], "missing.json"),
         ([*LARGE, "--machine", "a100", "--constants", "x"], "not allowed with argument --machine"),
         ([*LARGE[:3], "--virtual-stages", "2"], "--virtual-stages must be 1 unless pipeline"),
+        ([*LARGE[:3], "--pipeline", "5"], "--pipeline must be a divisor of the "),
         ([*LARGE, "--length", "0"], "--length must be an integer >= 1"),
         (["plan", "--papers", "--gpus", "8", "--zero"], "--gpus, --zero: only with --model"),
         (["plan", "--model", "./nothing"], "is not in the list of tinybert plan --models"),

@@ -221,6 +221,10 @@ FAULTS = {
     "no start": (["pretrain", "a.txt", "--output", "x"], "give --model to start from its weights"),
     "no tokenizer": (["pretrain", "a.txt", "--output", "x", "--family", "bert"], "--tokenizer"),
     "no output": (["finetune", "tagging", "--train", "a.csv"], "--output FOLDER is required"),
+    "no ranks": (
+        ["finetune", "tagging", "--train", "a.csv", "--output", "x", "--data", "0"],
+        "--data must be an integer >= 1, got 0",
+    ),
     "no task": (["finetune", "--train", "a.csv", "--output", "x"], "TASK is required"),
     "alpha without rank": (
         ["finetune", "tagging", "--train", "a.csv", "--output", "x", "--alpha", "2"],
@@ -276,6 +280,9 @@ def test_resume_needs_only_the_folder(tinybert, made: Path) -> None:
     assert "perplexity" in ran.out
     empty = ("pretrain", "--config", made / "bert" / "run.json", "--resume")
     assert "has no checkpoint: the run starts" in tinybert(*empty, "--output", made / "x").err
+    missing = tinybert("pretrain", "--resume", "--output", "nowhere").err.splitlines()
+    assert missing[0].startswith("note: nowhere has no run.json")
+    assert "TEXT is required" in missing[1]
 
 
 def test_the_metrics_are_those_of_the_best_model(

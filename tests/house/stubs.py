@@ -1,7 +1,7 @@
 """Type stubs of the front pages: what type checkers and editors know of `tinybert.X`.
 
-A checker takes a name that a module imports for private, unless the import repeats it (`import X as
-X`) or a literal `__all__` lists it. The stubs repeat the names.
+A type checker treats an imported name as private, unless the import repeats it (`import X as X`) or
+a literal `__all__` lists it. The stubs repeat the names.
 
 python -m tests.house.stubs --write
 """

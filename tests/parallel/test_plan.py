@@ -220,7 +220,7 @@ def test_published_jobs_fit_into_their_memory() -> None:
         ({"recompute": "some"}, "recompute must be one of"),
         (
             {"virtual_stages": 2, "pipeline": 2, "batch": 3},
-            "micro-batches per rank divide by pipeline",
+            "a multiple of data x micro x pipeline = 2, because virtual_stages is 2",
         ),
     ],
 )

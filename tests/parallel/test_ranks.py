@@ -19,12 +19,21 @@ from tinybert.embedding import SentenceEmbedder
 from tinybert.parallel.grid import Grid, alone
 from tinybert.parallel.sentences import SharedEmbedder
 from tinybert.parallel.simulated import run
+from tinybert.processors import LOCAL_RANKS
 from tinybert.search import search, update
 from tinybert.weights import load_file
 
 
 class Ended(Exception):
     """What `abort` raises in place of the end of the process."""
+
+
+@pytest.fixture(autouse=True)
+def started_alone(monkeypatch):
+    """Hide that the tests themselves run in a job of Slurm or under `mpiexec`."""
+    names = "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"
+    for name in (*names, *LOCAL_RANKS, "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -121,17 +130,13 @@ def test_a_command_for_one_process_refuses_several(monkeypatch, capsys):
         ({"PMIX_RANK": "0", "SLURM_STEP_NUM_TASKS": "1"}, None),  # srun --pty bash
         ({"PMI_RANK": "0", "PMI_SIZE": "1", "SLURM_STEP_NUM_TASKS": "1"}, None),
         ({"PMI_RANK": "2", "SLURM_STEP_NUM_TASKS": "4"}, 2),
-        (
-            {"PMI_RANK": "2", "SLURM_STEP_NUM_TASKS": "1", "MPI_LOCALNRANKS": "3"},
-            2,
-        ),  # mpiexec in it
+        # mpiexec in a shell of srun
+        ({"PMI_RANK": "2", "SLURM_STEP_NUM_TASKS": "1", "MPI_LOCALNRANKS": "3"}, 2),
         ({"PMI_RANK": "0", "PMI_SIZE": "1"}, 0),
         ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0"}, None),
     ],
 )
 def test_a_single_task_of_slurm_is_not_a_job_of_ranks(environ, expected, monkeypatch):
-    for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"):
-        monkeypatch.delenv(name, raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     assert launched_rank() == expected
@@ -194,6 +199,11 @@ OTHER = ": start it with mpiexec -n 6, or give the options of another grid"
     [
         (GRID, f"{HAD}mpiexec started 4{OTHER}"),
         ({**GRID, "data": "3"}, "run.json: data must be an integer >= 1, got '3'"),
+        ({**GRID, "zero": "no"}, "run.json: zero must be one of False, True, got 'no'"),
+        (
+            {"schedule_of_stages": 1},
+            "run.json: schedule_of_stages must be one of 'gpipe', '1f1b', got 1",
+        ),
         ([2, 3], "run.json: grid must be an object, got [2, 3]"),
     ],
 )

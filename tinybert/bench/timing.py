@@ -186,7 +186,7 @@ def _compared_with(
             others[library], differences[library] = build()
     if not others:
         possible = {n.partition(",")[0] for n in prepared.others} | {*prepared.on_request}
-        raise CannotRun(f"compares with {', '.join(sorted(possible))}")
+        raise CannotRun(f"compares only with {', '.join(sorted(possible))}")
     return others, differences
 
 

@@ -22,7 +22,7 @@ NEW_TOKENS = 60  # of a generated text
 
 
 def check_data(card: Card, folder: Path) -> None:
-    """Raise ValueError if a folder has not the held-out files of a card."""
+    """Raise ValueError if a folder lacks the held-out files of a card."""
     if not folder.is_dir():
         raise ValueError(f"DATA must be the folder with the card's held-out files, got {folder}")
     for data in card.data:

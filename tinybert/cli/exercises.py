@@ -40,8 +40,8 @@ hint       gives a hint, and one more each time
 solution   shows the answer, and marks the exercise
 reset      puts the blank back, and keeps a copy of your file
 list       lists the exercises; NAME is a word to search for
-run-model  puts your code into a real model, and shows whether its answers
-           stay the same
+run-model  puts your code into a pretrained model, and shows whether its
+           answers stay the same
 
 NAME is an exercise, such as softmax; without it, the next one. Your progress
 is kept in the folder, in .tinybert/progress.json."""

@@ -17,8 +17,8 @@ from tinybert.trace.terminal.look import Line
 
 DETAILS = """\
 Shows three learning paths, how long they take, and where you stopped: build the
-engine in exercises, run real models, read the maths in lessons. It asks nothing
-and changes nothing."""
+engine in exercises, run pretrained models, read the maths in lessons. It asks
+nothing and changes nothing."""
 
 EXAMPLE = """\
   $ tinybert learn --folder my-exercises
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     page.say(f"   {_position(found)}")
     page.show(_commands([("tinybert exercises" + found["action"], found["what"])], page.width))
     page.say("")
-    page.say("2  Run real models: 5 minutes for a first look", "bold")
+    page.say("2  Run pretrained models: 5 minutes for a first look", "bold")
     page.show(_commands(RUN_MODELS, page.width))
     page.say("")
     page.say("3  Read the maths: 20 minutes for a lesson", "bold")

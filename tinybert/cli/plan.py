@@ -91,8 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("tensor", "ranks that share each layer (default: 1)"),
         ("pipeline", "stages of layers (default: 1)"),
         ("virtual_stages", "stages on each pipeline rank: the interleaved schedule (default: 1)"),
-        ("micro", "sequences in a microbatch (default: 1)"),
-        ("batch", "sequences in a step (default: one microbatch on each copy of the model, "
+        ("micro", "sequences in a micro-batch (default: 1)"),
+        ("batch", "sequences in a step (default: one micro-batch on each copy of the model, "
                   "with a pipeline 4 for each stage)"),
         ("length", "tokens of a sequence (default: what the model can read)"),
     ):  # fmt: skip
@@ -215,10 +215,11 @@ def _lines(shape: Shape, job: Job, machine: Machine, step: Step, used: Memory) -
         f"{job.microbatches:,} micro-batch(es) of {job.micro} on each rank; "
         f"{step_flops(shape, job):.3g} FLOPs"
     )
+    stages = f" x {job.virtual_stages} virtual stages" if job.virtual_stages > 1 else ""
     lines = [
         f"{shape.parameters / 1e9:.2f} billion parameters on {job.ranks:,} "
         f"{'rank' if job.ranks == 1 else 'ranks'}: "
-        f"tensor {job.tensor}, pipeline {job.pipeline}, data {job.data}",
+        f"tensor {job.tensor}, pipeline {job.pipeline}{stages}, data {job.data}",
         *wrap(work.split(" "), terminal_width()),
         f"machine: {machine.name}",
         "",

@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from tinybert.checks import check_integer
+from tinybert.checks import check_choice, check_integer
 from tinybert.cli.command import USER_ERRORS
 from tinybert.cli.errors import error_line
 from tinybert.cli.launch import launched_rank, launched_size
@@ -21,6 +21,7 @@ from tinybert.embedding import SentenceEmbedder
 from tinybert.parallel import mpi
 from tinybert.parallel.communicator import Communicator
 from tinybert.parallel.grid import Grid
+from tinybert.parallel.schedules import SCHEDULES
 from tinybert.parallel.sentences import SharedEmbedder
 from tinybert.parallel.trainer import ParallelTrainer
 from tinybert.training import Trainer, TrainingConfig
@@ -117,7 +118,8 @@ def _sizes(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
     """
     sizes = {name: getattr(args, name, None) for name in names}
     for name, size in sizes.items():
-        check_integer(f"--{name}", size, 1, optional=True)
+        if size is not None:
+            check_integer(f"--{name}", size, 1)
     if launched_rank() is not None or not names:
         return sizes
     ranks = prod(size or 1 for size in sizes.values())
@@ -180,6 +182,9 @@ def read_grid(path: Path, grid: Any) -> dict[str, Any]:
         raise ValueError(f"{path}: grid must be an object, got {grid!r}")
     for name in SIZES:
         check_integer(f"{path}: {name}", grid.get(name, 1), 1)
+    for name, default in GRID_OPTIONS.items():
+        allowed = tuple(SCHEDULES) if isinstance(default, str) else (False, True)
+        check_choice(f"{path}: {name}", grid.get(name, default), allowed)
     return {**dict.fromkeys(SIZES, 1), **GRID_OPTIONS, **grid}
 
 

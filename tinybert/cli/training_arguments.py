@@ -88,10 +88,12 @@ def read_options(args: argparse.Namespace, defaults: Mapping[str, Any]) -> dict[
     known = {**{field.name: field.default for field in fields(TrainingConfig)}, **defaults}
     known["steps"] = None
     path = config_file(args)
+    if args.resume and path is None and args.output is not None:
+        say(f"note: {args.output} has no {RUN_NAME}; all options are those of the command line")
     from_file = read_json_object(path) if path else {}
     grid = from_file.pop("grid", None)
     if grid is not None and grid != grid_of(args):
-        say(f"note: the grid of the run in {path} was {json.dumps(grid)}; the flags give another")
+        say(f"note: the grid of the run in {path} was {json.dumps(grid)}, now it is another")
     for name in from_file:
         if name not in known:
             raise ValueError(f"{path}: unknown option {name!r}; known: {', '.join(known)}")

@@ -90,7 +90,7 @@ def _own_arrays(
 
 
 def optimizer_numbers(optimizer: Optimizer) -> dict[str, int]:
-    """Return what is no array in the optimizer's state, such as the number of updates."""
+    """Return the optimizer's state without its arrays, such as the number of updates."""
     return {
         kind: value
         for state in optimizer.state.values()

@@ -54,12 +54,11 @@ class Job:
         check("batch", self.batch, self.batch % rows == 0,
               f"a multiple of data x micro = {self.data} x {self.micro} = {rows}")  # fmt: skip
         if self.virtual_stages > 1:
-            count = self.microbatches
             check("virtual_stages", self.virtual_stages, self.pipeline > 1,
                   "1 unless pipeline is 2 or more")  # fmt: skip
-            check("batch", self.batch, count % self.pipeline == 0,
-                  f"so many that its {count} micro-batches per rank divide by pipeline "
-                  f"{self.pipeline}, because virtual_stages is {self.virtual_stages}")  # fmt: skip
+            check("batch", self.batch, self.microbatches % self.pipeline == 0,
+                  f"a multiple of data x micro x pipeline = {rows * self.pipeline}, because "
+                  f"virtual_stages is {self.virtual_stages}")  # fmt: skip
 
     @property
     def ranks(self) -> int:
@@ -83,7 +82,8 @@ class Job:
         if shape.kv_heads % t and t % shape.kv_heads:
             raise ValueError(f"tensor {t} does not fit {shape.kv_heads} heads of keys and values")
         check("tensor", t, shape.inner % t == 0, f"a divisor of the inner size {shape.inner}")
-        check("pipeline x virtual_stages", stages, shape.layers % stages == 0,
+        name = "pipeline x virtual_stages" if self.virtual_stages > 1 else "pipeline"
+        check(name, stages, shape.layers % stages == 0,
               f"a divisor of the {shape.layers} layers")  # fmt: skip
         if self.sequence_parallel:
             check("tensor", t, shape.positions % t == 0,
