@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.support import assert_close, check_op
 from tests.tolerances import FLOAT32_EPS
 from tinybert import functional as F
 from tinybert.autograd import Tensor, no_grad
+from tinybert.backend import plain
 from tinybert.ops.convolution import good_length
 
 SHAPES = [(3, 2), (3, 2)]
@@ -113,6 +115,17 @@ def test_the_step_itself_counts_in_both_directions() -> None:
     np.testing.assert_allclose(y.numpy()[0, :, 0], [5, 1, 0], atol=1e-6)
     y = F.long_convolution([[[0.0], [0.0], [1.0]]], [[2.0, 1.0]], [[3.0, 7.0]])
     np.testing.assert_allclose(y.numpy()[0, :, 0], [0, 7, 5], atol=1e-6)
+
+
+def test_an_empty_sequence_has_no_effect_on_the_gradients_of_kernels() -> None:
+    x, *kernels = (
+        Tensor(np.ones(shape), requires_grad=True) for shape in ((2, 0, 3), (3, 4), (3, 4))
+    )
+    for mode in (nullcontext(), plain()):
+        with mode:
+            F.long_convolution(x, *kernels).backward(np.ones((2, 0, 3)))
+    assert x.grad.shape == (2, 0, 3)
+    assert not any(kernel.grad.numpy().any() for kernel in kernels)
 
 
 def test_kernels_in_float16_may_have_a_sum_that_it_cannot_hold() -> None:

@@ -84,7 +84,7 @@ def convolution_backward(
     dy: Array, x: Array, back: Array, ahead: Array | None, need: tuple[bool, ...]
 ) -> tuple[Array | None, Array | None, Array | None]:
     """Return dx, dback and dahead, None where not needed."""
-    n, width = good_length(x.shape[1] + back.shape[1] - 1), back.shape[1]
+    n, width = good_length(max(x.shape[1], 1) + back.shape[1] - 1), back.shape[1]
     of_dy, of_x = (_spectrum(array.swapaxes(1, 2), n) for array in (dy, x))
     correlation = _sequence((of_dy * of_x.conj()).sum(axis=0) * n**2, n)
     dx = _sequence(_response(back, ahead, n).conj() * of_dy, n)[..., : x.shape[1]].swapaxes(1, 2)
@@ -174,7 +174,7 @@ def convolution_backward_in_blocks(
 ) -> tuple[Array | None, Array | None, Array | None]:
     """Transform some features at a time; their spectra fit the cache."""
     xp, length, width = array_module(dy), x.shape[1], back.shape[1]
-    n = good_length(length + width - 1)
+    n = good_length(max(length, 1) + width - 1)
     dx = xp.empty_like(x) if need[0] else None
     dback = xp.zeros_like(back) if need[1] else None
     dahead = xp.zeros_like(ahead) if need[2] else None
