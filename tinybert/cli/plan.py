@@ -91,8 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("tensor", "ranks that share each layer (default: 1)"),
         ("pipeline", "stages of layers (default: 1)"),
         ("virtual_stages", "stages on each pipeline rank: the interleaved schedule (default: 1)"),
-        ("micro", "sequences in a micro-batch (default: 1)"),
-        ("batch", "sequences in a step (default: one micro-batch on each copy of the model, "
+        ("micro", "sequences in a microbatch (default: 1)"),
+        ("batch", "sequences in a step (default: one microbatch on each copy of the model, "
                   "with a pipeline 4 for each stage)"),
         ("length", "tokens of a sequence (default: what the model can read)"),
     ):  # fmt: skip
