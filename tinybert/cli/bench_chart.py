@@ -15,8 +15,8 @@ TICKS = [digit * 10.0**power for power in range(-3, 4) for digit in (1, 2, 5)]
 def save_ratios(path: Path, results: Sequence[Result], machine: str) -> None:
     """Draw our figure divided by that of the other library; to the left of 1 tinybert needs less.
 
-    Each bar ends at the median of the rounds, and a line covers their range. A case whose
-    results disagree has no bar.
+    Each bar ends at the median of the rounds, and a line covers their range. A case has
+    no bar if the two libraries computed different results.
 
     machine: processor, threads and version of torch, the title of the chart.
     """

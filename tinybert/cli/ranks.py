@@ -70,7 +70,7 @@ def on_ranks(
     whole: what all ranks are if the command line does not say, one of `SIZES`.
     names: the options that are sizes of the grid.
     earlier: returns the file and the grid of the run that the command line continues or repeats;
-        this grid is used if the command line has no option of a grid.
+        this grid is used unless the command line sets a size or an option of the grid.
     """
 
     def run_rank(args: argparse.Namespace) -> int:
