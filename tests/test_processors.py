@@ -97,7 +97,7 @@ fakes = {"/proc/self/cgroup": "0::/\\n", "/sys/fs/cgroup/cpu.max": "50000 100000
 builtins.open = lambda path, *args, **options: (
     io.StringIO(fakes[path]) if LIMITED and path in fakes else real(path, *args, **options)
 )
-from tinybert.backend.cpu import thread_count
+from tinybert.processors import thread_count
 from tinybert.bench.machine import blas_threads
 print(blas_threads(), thread_count())
 """
@@ -130,3 +130,16 @@ def test_blas_and_our_kernels_have_equally_many(
     blas, ours = ran.stdout.split()
     assert ours == blas or blas == "None"
     assert expected is None or int(ours) == expected
+
+
+def test_the_environment_gives_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {*range(6)}, raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for text, count in (("4", 4), ("7", 6), ("0", 6), ("", 6), ("4,2", 4), ("x", 6)):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert processors.thread_count() == count
+    for name, count in (("GOTO_NUM_THREADS", 2), ("OPENBLAS_NUM_THREADS", 3)):
+        monkeypatch.setenv(name, str(count))
+        assert processors.thread_count() == count

@@ -49,6 +49,18 @@ def quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int |
     return min(counts, default=None)
 
 
+def thread_count() -> int:
+    """Return how many threads share work: as many as OpenBLAS has, which reads the same variables.
+
+    `limit_threads` sets the first of them in a container with a limit.
+    """
+    for name in GIVEN:
+        number = os.environ.get(name, "").partition(",")[0].strip()
+        if number.isdecimal() and int(number):
+            return min(int(number), cores())
+    return cores()
+
+
 def limit_threads(environ: MutableMapping[str, str]) -> None:
     """Set OPENBLAS_NUM_THREADS where OpenBLAS would start too many, unless the user has set it.
 

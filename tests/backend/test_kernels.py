@@ -9,7 +9,9 @@ import inspect
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -509,18 +511,35 @@ def test_blocks_cover_every_row_once() -> None:
         assert (seen == 1).all()
 
 
-def test_the_environment_gives_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rules are OpenBLAS's; see `tests/test_processors.py`."""
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: {*range(6)}, raising=False)
-    monkeypatch.setattr("os.cpu_count", lambda: 6)
-    for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-    for text, count in (("4", 4), ("7", 6), ("0", 6), ("", 6), ("4,2", 4), ("x", 6)):
-        monkeypatch.setenv("OMP_NUM_THREADS", text)
-        assert cpu.thread_count() == count
-    for name, count in (("GOTO_NUM_THREADS", 2), ("OPENBLAS_NUM_THREADS", 3)):
-        monkeypatch.setenv(name, str(count))
-        assert cpu.thread_count() == count
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("failing", [None, 0, 4, 8])
+def test_threads_share_items(
+    threads: int, failing: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is worked on once; when the call returns, no thread works, also after an error."""
+    monkeypatch.setattr(cpu, "thread_count", lambda: threads)
+    cpu._helpers.cache_clear()
+    lock, begun, ended = threading.Lock(), Counter[int](), Counter[int]()
+
+    def work(item: int) -> None:
+        assert cpu.free_threads() == 1
+        with lock:
+            begun[item] += 1
+        cpu.for_each(lambda part: np.sin(np.ones(10_000)), range(2))  # others run meanwhile
+        with lock:
+            ended[item] += 1
+        if item == failing:
+            raise ArithmeticError("this item")
+
+    for _ in range(20):
+        begun.clear(), ended.clear()
+        with nullcontext() if failing is None else pytest.raises(ArithmeticError, match="this"):
+            cpu.for_each(work, range(9))
+        assert begun == ended
+        assert set(begun.values()) == {1}
+        assert failing is not None or len(begun) == 9
+        assert cpu.free_threads() == threads
+    cpu._helpers.cache_clear()
 
 
 def test_a_failure_in_a_block_is_raised() -> None:

@@ -11,16 +11,22 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import lru_cache
+from functools import lru_cache, partial
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
+from tinybert.processors import thread_count
+
 # Elements that a thread works on at once: a few float32 blocks of this size, 1 MiB each, fit its
 # share of the cache, and for fewer elements waking a second thread costs more than it saves.
 BLOCK = 1 << 18
+# glibc returns memory at once that was allocated for an array larger than any freed before, and
+# the next array of that size is slow: each of its pages is a fault. So free one as large as counts.
+np.empty(31 << 20, np.uint8)
 # Whether the processor has AVX-512: OpenBLAS then multiplies small matrices without copying them.
 _FEATURES = sys.modules["numpy._core._multiarray_umath"].__cpu_features__
 HAS_AVX512: bool = _FEATURES.get("AVX512_SKX", False)
@@ -31,74 +37,81 @@ def new_generator(seed: int | tuple[int, ...] | None) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(seed))
 
 
-def thread_count() -> int:
-    """Return how many threads share work: as many as OpenBLAS has, which reads the same variables.
-
-    `tinybert.processors` sets the first of them in a container with a limit.
-    """
-    most = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"):
-        number = os.environ.get(name, "").partition(",")[0].strip()
-        if number.isdecimal() and int(number):
-            return min(int(number), most)
-    return most
-
-
 @lru_cache(maxsize=1)
-def _pool() -> tuple[ThreadPoolExecutor, int]:
-    """Return the threads that share blocked work, and how many they are."""
-    threads = thread_count()
-    return ThreadPoolExecutor(threads, thread_name_prefix="tinybert"), threads
+def _helpers() -> tuple[SimpleQueue[Callable[[], None]], int]:
+    """Return the queue from which other threads take what they call, and how many they are.
+
+    It hands a call over in 35 us, a `ThreadPoolExecutor` in 55.
+    """
+    calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+
+    def serve() -> None:
+        _thread.busy = True
+        while True:
+            calls.get()()
+
+    count = thread_count() - 1
+    for _ in range(count):
+        threading.Thread(target=serve, name="tinybert", daemon=True).start()
+    return calls, count
 
 
-_worker = threading.local()  # `_worker.busy`: this thread runs its share of some work
+_thread = threading.local()  # `_thread.busy`: this thread runs its share of some work
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+    os.register_at_fork(after_in_child=_helpers.cache_clear)  # threads do not survive a fork
 
 
 def free_threads() -> int:
     """Return how many threads `for_each` would use now: 1 if it is called from its own work."""
-    return 1 if getattr(_worker, "busy", False) else _pool()[1]
+    return 1 if getattr(_thread, "busy", False) else 1 + _helpers()[1]
 
 
 def in_blocks(work: Callable[[slice], None], rows: int, width: int) -> None:
     """Call `work(first:last)` for blocks of rows of `width` elements, several in parallel."""
-    if 0 < rows * width <= BLOCK:
-        work(slice(0, rows))
-    elif rows * width:
-        step = max(1, BLOCK // width)
-        for_each(work, [slice(at, min(at + step, rows)) for at in range(0, rows, step)])
+    if not rows * width:
+        return
+    threads = free_threads() if rows * width > BLOCK else 1
+    count = -(-rows * width // (BLOCK * threads)) * threads  # equal blocks for every thread
+    step = -(-rows // count)
+    for_each(work, [slice(at, min(at + step, rows)) for at in range(0, rows, step)])
 
 
 def for_each(work: Callable[[Any], None], items: Sequence[Any], parallel: bool = True) -> None:
-    """Call `work` on every item; if `parallel`, n threads take every n-th item each: where the
-    items get longer from first to last, the threads still have equal work.
+    """Call `work` on every item; if `parallel`, each thread takes another item when it is free.
 
+    The last items are taken first: where they get longer, no thread begins a long one at the end.
     A call from inside such work runs its items on the calling thread.
     """
-    if not parallel or len(items) < 2 or getattr(_worker, "busy", False):
+    if not parallel or len(items) < 2 or free_threads() == 1:
         for item in items:
             work(item)
         return
-    pool, threads = _pool()
+    calls, helpers = _helpers()
+    turns = [threading.Lock() for _ in range(min(1 + helpers, len(items)))]  # one for each thread
+    left = deque((*[None] * len(turns), *items))
+    errors = []
 
-    def walk(first: int) -> None:
-        _worker.busy = True
-        try:
-            for item in items[first::threads]:
-                work(item)
-        finally:
-            _worker.busy = False
+    def run(turn: threading.Lock) -> None:
+        if turn.acquire(blocking=False):
+            try:
+                for item in iter(left.pop, None):
+                    work(item)
+            except BaseException as error:
+                errors.append(error)
+            finally:
+                turn.release()
 
-    others = [pool.submit(walk, first) for first in range(1, threads)]
-    try:
-        walk(0)
-    finally:
-        wait(others)  # no array may be freed while another thread writes to it
-    for other in others:
-        other.result()
+    for turn in turns[1:]:
+        calls.put(partial(run, turn))
+    _thread.busy = True
+    run(turns[0])
+    _thread.busy = False
+    for turn in turns:
+        turn.acquire()  # waits for a thread that has begun, and keeps out one that has not
+    if errors:
+        raise errors.pop()
 
 
 def times_polynomial(x: np.ndarray, factors: tuple[float, ...], out: np.ndarray) -> None:

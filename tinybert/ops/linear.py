@@ -88,7 +88,7 @@ def product_on_cpu(x: Array, weight: Array) -> Array:
         return x @ weight.T
     columns = np.ascontiguousarray(x.T).reshape(-1, block, rows)
     weights = weight.reshape(len(weight), -1, block).swapaxes(0, 1)  # (blocks, O, block)
-    threads = cpu.free_threads() if rows * weight.size >= 1 << 23 else 1
+    threads = cpu.free_threads() if rows * weight.size >= 1 << 22 else 1
     step = min(max(8, 1_000_000 // (rows * block)), -(-len(weight) // threads))  # rows of weight
     y = np.empty((len(weight), rows), np.float32)
 
