@@ -28,9 +28,9 @@ from tinybert import interruption as _interruption  # before the imports that ta
 from tinybert import processors as _processors
 
 # After a product OpenBLAS's threads spin, waiting for the next one, on the cores that our kernels
-# need in between. This lets them sleep at once (2^8 cycles). Both settings take effect if NumPy was
-# not imported before; a value set by the user is kept.
-_environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "8")
+# need in between. This lets them sleep after 2^14 cycles, less than 10 us. Both settings take
+# effect if NumPy was not imported before; a value set by the user is kept.
+_environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "14")
 _processors.limit_threads(_environ)
 
 from tinybert import formats, functional, log, nn, optim
