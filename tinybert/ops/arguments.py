@@ -146,6 +146,11 @@ def several(tensors: Sequence[Any]) -> list[Tensor]:
     return [as_tensor(x, None if like is None else like.device) for x in tensors]
 
 
+def slices(length: int, step: int) -> list[slice]:
+    """Return slices of `step` elements that cover `length`."""
+    return [slice(start, min(start + step, length)) for start in range(0, length, max(step, 1))]
+
+
 def check_shape(function: str, name: str, given: Tensor | None, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless `given` is None or has the shape `shape`."""
     if given is not None and given.shape != shape:
