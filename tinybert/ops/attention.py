@@ -19,7 +19,7 @@ from tinybert.backend import (
     kernel,
     seeded_generator,
 )
-from tinybert.ops.arguments import converted, slices, sum_dtype, widened
+from tinybert.ops.arguments import as_floating, converted, slices, sum_dtype, widened
 
 
 class ScaledDotProductAttention(Function):
@@ -58,6 +58,7 @@ class ScaledDotProductAttention(Function):
         self, query: Any, key: Any, value: Any, mask: Any = None, *,
         scale: float, dropout_p: float, is_causal: bool, first: int = 0,
     ) -> Any:  # fmt: skip
+        query, key, value = map(as_floating, (query, key, value))
         groups, self.dtype = key.shape[1], query.dtype
         self.shapes = query.shape, key.shape, value.shape
         query, key, value = (attention_input(x) for x in (query, key, value))

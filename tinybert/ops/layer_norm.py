@@ -10,7 +10,7 @@ import numpy as np
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import Array, array_module, backend_of, cpu, kernel
-from tinybert.ops.arguments import check_shape, converted, trailing_shape, widened
+from tinybert.ops.arguments import as_floating, check_shape, converted, trailing_shape, widened
 
 
 class LayerNorm(Function):
@@ -37,6 +37,7 @@ class LayerNorm(Function):
             raise ValueError(
                 f"layer_norm: x of shape {x.shape} must end in the normalised shape {weight.shape}"
             )
+        x = as_floating(x)
         self.shape, self.weight_shape = x.shape, weight.shape
         self.plus = (plus,) if plus else ()
         wide = x if backend_of(x).name == "cuda" else widened(x)
