@@ -91,7 +91,12 @@ def test_a_number_of_the_user_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SCRIPT = """
-import builtins, io
+import builtins, io, os, sys
+class Watch:
+    def find_spec(name, *rest):
+        if name == "numpy":
+            print(os.environ.get("OPENBLAS_THREAD_TIMEOUT"))
+sys.meta_path.insert(0, Watch)
 real = builtins.open
 fakes = {"/proc/self/cgroup": "0::/\\n", "/sys/fs/cgroup/cpu.max": "50000 100000\\n"}
 builtins.open = lambda path, *args, **options: (
@@ -108,6 +113,7 @@ print(blas_threads(), thread_count())
     ("environ", "limited", "expected"),
     [
         ({}, True, 1),
+        pytest.param({"OPENBLAS_THREAD_TIMEOUT": "9"}, True, 1, marks=pytest.mark.slow),
         pytest.param({"OMP_NUM_THREADS": "1,2"}, False, 1, marks=pytest.mark.slow),
         pytest.param({"OPENBLAS_NUM_THREADS": "1"}, False, 1, marks=pytest.mark.slow),
         pytest.param({"OMP_NUM_THREADS": "0"}, True, 1, marks=pytest.mark.slow),
@@ -121,13 +127,15 @@ print(blas_threads(), thread_count())
 def test_blas_and_our_kernels_have_equally_many(
     environ: dict[str, str], limited: bool, expected: int | None
 ) -> None:
-    """In a process of its own, since OpenBLAS counts when NumPy is imported."""
-    kept = {name: x for name, x in os.environ.items() if name not in processors.GIVEN}
+    """In a process of its own, since OpenBLAS reads its settings when NumPy is imported."""
+    settings = (*processors.GIVEN, "OPENBLAS_THREAD_TIMEOUT")
+    kept = {name: x for name, x in os.environ.items() if name not in settings}
     ran = subprocess.run(
         [sys.executable, "-c", f"LIMITED = {limited}\n{SCRIPT}"],
         env={**kept, **environ}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    blas, ours = ran.stdout.split()
+    timeout, blas, ours = ran.stdout.split()
+    assert timeout == environ.get("OPENBLAS_THREAD_TIMEOUT", "8")
     assert ours == blas or blas == "None"
     assert expected is None or int(ours) == expected
 

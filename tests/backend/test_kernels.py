@@ -268,13 +268,16 @@ def test_linear(
         compare(versions.linear_forward(*arguments), arguments, "linear_forward", dtype)
 
 
-@pytest.mark.parametrize("rows", [4, 12])
-def test_products_of_few_rows_lose_no_more_to_rounding(rows: int, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("rows", [4, 8, 12, 48])
+def test_products_of_few_rows_lose_less_to_rounding(rows: int, monkeypatch: Any) -> None:
+    """For more than 8 rows by blocks, whatever OpenBLAS does; for fewer by its AVX-512 kernels."""
+    if rows <= 8 and not cpu.HAS_AVX512:
+        pytest.skip("up to 8 rows depend on AVX-512")
     monkeypatch.setattr(cpu, "HAS_AVX512", True)
-    x, weight = draw((rows, 1536), "float32"), draw((256, 1536), "float32", 1)
+    x, weight = draw((rows, 1536), "float32"), draw((512, 1536), "float32", 1)
     exact = x.astype("float64") @ weight.T.astype("float64")
     few, plain = (np.square(y - exact).mean() for y in (product_on_cpu(x, weight), x @ weight.T))
-    assert few <= plain
+    assert few <= 0.7 * plain
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (512, 4), (1030, 2), (0, 3)])

@@ -384,6 +384,10 @@ def test_command(monkeypatch, capsys, tmp_path) -> None:
     result = json.loads(capsys.readouterr().out)
     assert result["machine"]["threads"] >= 1
     assert [len(case["ours"]["times"]) for case in result["cases"]] == [3]
+    assert main(["bench", "forward", "--runs", "1", "--only", "tiny", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [case["case"] for case in result["cases"]] == ["tiny"]
+    assert result["skipped"] == {}
     assert main(["bench", "--runs", "1", "--markdown"]) == 0
     out = capsys.readouterr().out
     assert re.search(
@@ -442,6 +446,8 @@ def test_command_says_tokens_per_second_and_a_note_once(monkeypatch, capsys) -> 
 def test_command_refuses(monkeypatch, capsys) -> None:
     assert main(["bench", "--only", "nope"]) == 2
     assert "--only must be cases of bert-base-forward" in capsys.readouterr().err
+    assert main(["bench", "latency", "--only", "sentence", "gelu"]) == 2
+    assert "--only gelu is a case of kernels: add this suite" in capsys.readouterr().err
     assert main(["bench", "nope"]) == 2
     assert "SUITE must be of forward, latency" in capsys.readouterr().err
     assert main(["bench", "--against", "jax"]) == 2

@@ -317,6 +317,32 @@ def test_a_language_model_continues_on_a_column(tinybert, refused, made: Path) -
     assert "'causal' needs a decoder" in tinybert(*causal, made / "c").err
 
 
+def test_mega_in_chunks_trains_on_rows_of_any_length(tinybert, tmp_path: Path) -> None:
+    """Rows longer than a chunk of 5 tokens, and no multiple of it."""
+    text, tags = tmp_path / "a.txt", tmp_path / "tags.jsonl"
+    text.write_text(TEXT)
+    tags.write_text('{"words": "the cat sat on the mat .", "tags": "D N V P D N O"}\n' * 4)
+    folder = tmp_path / "tokenizer"
+    assert tinybert("train-tokenizer", text, "--vocab-size", 60, "--output", folder).code == 0
+    sizes = {
+        "hidden_size": 8, "num_hidden_layers": 1, "intermediate_size": 8, "ema_projection_size": 2,
+        "shared_representation_size": 4, "nffn_hidden_size": 8, "use_chunking": True,
+        "chunk_size": 5,
+    }  # fmt: skip
+    options = [item for key, value in sizes.items() for item in ("--set", f"{key}={value}")]
+    short = ("--steps", 1, "--batch-size", 3)
+    mega, tagger = tmp_path / "mega", tmp_path / "tagger"
+    for command in (
+        ("pretrain", text, "--validation", text, "--tokenizer", folder, "--family", "mega",
+         *options, *short, "--length", 18, "--output", mega),
+        ("evaluate", "masked", mega, text, "--length", 18),
+        ("finetune", "tagging", "--train", tags, "--model", mega, *short, "--output", tagger),
+        ("evaluate", "tagging", tagger, tags),
+    ):  # fmt: skip
+        ran = tinybert(*command)
+        assert ran.code == 0, ran.err
+
+
 def test_a_model_folder_is_not_overwritten(refused, made: Path) -> None:
     (made / "bert" / "log.jsonl").unlink()
     command = ("pretrain", made / "a.txt", "--model", made / "bert", "--output", made / "bert")

@@ -75,6 +75,21 @@ def test_boolean_mask(block: tuple[int, int]) -> None:
     check(block, *both(np.concatenate([ALLOWED[:1], np.ones((1, 1, 1, 7), bool)])), SHAPES)
 
 
+def test_integers_count_as_floats(block: tuple[int, int]) -> None:
+    draw = np.random.default_rng(3).integers
+    numbers = [draw(-3, 3, shape) for shape in SHAPES]
+    y = F.scaled_dot_product_attention(*map(Tensor, numbers))
+    assert y.dtype == np.float32
+    floats = [Tensor(x.astype(np.float32)) for x in numbers]
+    np.testing.assert_array_equal(y.numpy(), F.scaled_dot_product_attention(*floats).numpy())
+    query = Tensor(floats[0].numpy(), requires_grad=True)
+    for others in (floats[1:], map(Tensor, numbers[1:])):
+        F.scaled_dot_product_attention(query, *others).sum().backward()
+    once = Tensor(floats[0].numpy(), requires_grad=True)
+    F.scaled_dot_product_attention(once, *floats[1:]).sum().backward()
+    np.testing.assert_array_equal(query.grad.numpy(), 2 * once.grad.numpy())
+
+
 def test_causal(block: tuple[int, int]) -> None:
     check(block, *both(is_causal=True), SHAPES)
 

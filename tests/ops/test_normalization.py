@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -113,6 +115,25 @@ def test_batch_norm_moves_its_running_statistics() -> None:
         T.batch_norm(torch.from_numpy(x), *theirs, training=True, momentum=0.3)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(3, 0), (0, 3)], ids=str)
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
+def test_norms_without_elements(name: str, shape: tuple[int, ...]) -> None:
+    check_op(
+        lambda x, w: getattr(F, name)(x, w.shape, w),
+        lambda x, w: getattr(T, name)(x, w.shape, w),
+        shapes=[shape, shape[1:]],
+        differences=False,
+    )
+
+
+@pytest.mark.parametrize("norm", [F.layer_norm, F.rms_norm], ids=["layer norm", "RMS norm"])
+def test_norms_of_integers_are_those_of_floats(norm: Any) -> None:
+    x = np.random.default_rng(0).integers(-9, 9, (3, 5))
+    y = norm(x, (5,))
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y.numpy(), norm(x.astype(np.float32), (5,)).numpy())
 
 
 def test_refused() -> None:

@@ -29,7 +29,7 @@ def test_logsumexp(axis: int | tuple[int, ...], keepdims: bool) -> None:
     )
 
 
-@pytest.mark.parametrize("shape", [(5,), (1,), (2, 1), (0, 3), (2, 3, 5, 7)], ids=str)
+@pytest.mark.parametrize("shape", [(), (5,), (1,), (2, 1), (0, 3), (2, 3, 5, 7)], ids=str)
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
 def test_shapes(name: str, shape: tuple[int, ...]) -> None:
     check_op(
@@ -42,7 +42,7 @@ def test_shapes(name: str, shape: tuple[int, ...]) -> None:
 
 def x_matters(name: str, shape: tuple[int, ...]) -> bool:
     """Whether the result depends on x at all: the softmax of one element is 1."""
-    return 0 not in shape and (shape[-1] > 1 or name == "logsumexp")
+    return 0 not in shape and (shape[-1:] > (1,) or name == "logsumexp")
 
 
 def test_large_values_do_not_overflow() -> None:
@@ -78,3 +78,16 @@ def test_float16_rows_still_add_up_to_one() -> None:
 def test_a_wrong_axis_is_refused() -> None:
     with pytest.raises(ValueError, match="axis must be from -2 to 1 for a tensor with 2 axes, got"):
         Tensor(np.ones((2, 3))).softmax(2)
+    for name in ("softmax", "log_softmax", "logsumexp"):
+        with pytest.raises(ValueError, match="axis must be from -1 to 0 for"):
+            getattr(Tensor(2.0), name)(1)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_rows_without_elements(name: str) -> None:
+    check_op(
+        lambda x: getattr(x, name)(-1),
+        lambda x: getattr(x, name)(-1),
+        shapes=[(3, 0)],
+        differences=False,
+    )

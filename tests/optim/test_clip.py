@@ -77,6 +77,14 @@ def test_dtypes_stay_and_float16_does_not_overflow() -> None:
     assert [p.grad.dtype for p in params if p.grad is not None] == [np.float16, np.float32]
 
 
+def test_equal_gradients_do_not_add_up_their_rounding_errors() -> None:
+    """Added one by one in float32, the norm of 2^20 equal numbers is off by 1e-5."""
+    total = clip_grad_norm_(with_gradients([np.full((1 << 20) + 77, 0.1, np.float32)]), 1.0)
+    assert total.numpy().dtype == np.float32
+    exact = float(np.float32(0.1)) * math.sqrt((1 << 20) + 77)
+    assert total.item() == pytest.approx(exact, rel=1e-6)
+
+
 def test_one_tensor_and_no_gradient_at_all() -> None:
     (param, *_) = with_gradients([np.array([3.0, 4.0])])
     assert clip_grad_norm_(param, 1.0).item() == pytest.approx(5.0)

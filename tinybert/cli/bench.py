@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="CASE",
         default=[],
-        help="run only these cases, and those of the suites that are named",
+        help="run only these cases, of the suites if any are named",
     )
     parser.add_argument(
         "--against",
@@ -116,15 +116,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _selected(suites: list[str], names: list[str]) -> list[Case]:
-    """Return the cases of the suites and those of --only; all if none is named."""
+    """Return the cases of the suites that --only names; all of the suites without it."""
     if unknown := [suite for suite in suites if suite not in SUITES]:
         raise ValueError(f"SUITE must be of {', '.join(SUITES)}, got {unknown[0]!r}")
     known = [case.name for case in CASES]
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"--only must be cases of {', '.join(known)}, got {unknown[0]!r}")
-    if not suites and not names:
-        return list(CASES)
-    return [case for case in CASES if case.suite in suites or case.name in names]
+    cases = [case for case in CASES if case.suite in (suites or SUITES)]
+    if other := [c for c in CASES if c.name in names and c not in cases]:
+        raise ValueError(f"--only {other[0].name} is a case of {other[0].suite}: add this suite")
+    return [case for case in cases if not names or case.name in names]
 
 
 def _libraries(text: str) -> list[str]:

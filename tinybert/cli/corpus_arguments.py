@@ -9,6 +9,7 @@ from typing import Any
 
 from tinybert.cli.training_arguments import say
 from tinybert.training import TokenFile
+from tinybert.training.collators import padding_unit
 from tinybert.training.examples import column_names
 from tinybert.training.language_modeling import OBJECTIVES, LanguageModeling
 
@@ -44,8 +45,9 @@ def make_language_task(options: Mapping[str, Any], tokenizer: Any, config: Any) 
         causal = config.is_decoder or config.model_type == "nemotron"
         objective = "causal" if causal else "masked"
     return LanguageModeling(
-        tokenizer, objective, options["length"], options["mask_share"], not options["plain_masks"]
-    )
+        tokenizer, objective, options["length"], options["mask_share"], not options["plain_masks"],
+        padding_unit(config),
+    )  # fmt: skip
 
 
 def read_corpus(options: Mapping[str, Any], tokenizer: Any) -> tuple[TokenFile, TokenFile | None]:

@@ -39,6 +39,7 @@ from tinybert.models import AutoConfig
 from tinybert.models.config import read_json_object
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import Task
+from tinybert.training.collators import padding_unit
 from tinybert.training.distillation import SentenceDistillation, SentenceVectors
 from tinybert.training.metrics import by_class
 from tinybert.training.tasks.classification import kind_of
@@ -128,6 +129,7 @@ def measure(
         data = read_data(args.data, options, task, Path(temporary) / "tokens")
         say(describe(args.data, data))
         model = trained(lambda: _load(task.auto, folder, args.device), args.task, args).model
+        task.chunk_size = padding_unit(model.config)
         with nullcontext() if path is None else atomic_write(path, "w") as file:
             counts, metrics, classes = _evaluate(task, model, data, args.batch_size, file)
         if args.teacher is not None:

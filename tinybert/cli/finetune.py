@@ -35,6 +35,7 @@ from tinybert.hub_cache import EMBEDDED
 from tinybert.models.lora import LoraConfig, add_adapters
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import TASKS, Task
+from tinybert.training.collators import padding_unit
 
 DETAILS = f"""\
 Trains all weights of a model, with a new head where the task needs one, on
@@ -116,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         )
         if options["rank"] is not None:
             _add_adapters(model, report, options)
+    task.chunk_size = padding_unit(model.config)
     if not isinstance(task, Task):
         task.check_model(model)
     return train(model, task, data, held_out, tokenizer, options, args)

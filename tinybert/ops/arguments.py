@@ -120,9 +120,8 @@ def normal_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     """Return `axis` (None for all, an int, or a tuple) as distinct numbers from 0 to ndim - 1."""
     if axis is None:
         return tuple(range(ndim))
-    axes = tuple(
-        normal_axis(one, ndim) for one in (axis if isinstance(axis, (tuple, list)) else (axis,))
-    )
+    given = axis if isinstance(axis, (tuple, list)) else (axis,)
+    axes = tuple(normal_axis(one, ndim) for one in given)
     if len(set(axes)) != len(axes):
         raise ValueError(f"axis names an axis twice: {axis}")
     return axes
@@ -146,6 +145,11 @@ def several(tensors: Sequence[Any]) -> list[Tensor]:
     return [as_tensor(x, None if like is None else like.device) for x in tensors]
 
 
+def slices(length: int, step: int) -> list[slice]:
+    """Return slices of `step` elements that cover `length`."""
+    return [slice(start, min(start + step, length)) for start in range(0, length, max(step, 1))]
+
+
 def check_shape(function: str, name: str, given: Tensor | None, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless `given` is None or has the shape `shape`."""
     if given is not None and given.shape != shape:
@@ -156,8 +160,7 @@ def trailing_shape(
     name: str, x: Tensor, normalized_shape: Sequence[int], weight: Tensor | None
 ) -> tuple[int, ...]:
     """Return `normalized_shape` as a tuple; ValueError unless x and weight end in it."""
-    shape: Any = normalized_shape
-    shape = (shape,) if is_integer(shape) else tuple(shape)
+    shape: Any = (normalized_shape,) if is_integer(normalized_shape) else tuple(normalized_shape)
     if not all(map(is_integer, shape)):
         raise TypeError(f"{name}: normalized_shape must be integers, such as {x.shape[-1:]}")
     if x.shape[x.ndim - len(shape) :] != shape or (weight is not None and weight.shape != shape):

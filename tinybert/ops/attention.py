@@ -19,7 +19,7 @@ from tinybert.backend import (
     kernel,
     seeded_generator,
 )
-from tinybert.ops.arguments import converted, sum_dtype, widened
+from tinybert.ops.arguments import as_floating, converted, slices, sum_dtype, widened
 
 
 class ScaledDotProductAttention(Function):
@@ -58,9 +58,9 @@ class ScaledDotProductAttention(Function):
         self, query: Any, key: Any, value: Any, mask: Any = None, *,
         scale: float, dropout_p: float, is_causal: bool, first: int = 0,
     ) -> Any:  # fmt: skip
-        groups, self.dtype = key.shape[1], query.dtype
+        groups, self.dtype = key.shape[1], as_floating(query).dtype
         self.shapes = query.shape, key.shape, value.shape
-        query, key, value = (attention_input(x) for x in (query, key, value))
+        query, key, value = (attention_input(as_floating(x)) for x in (query, key, value))
         if mask is not None and backend_of(query).name != "cuda":
             mask = _widened_mask(mask)
         self.query = _grouped(query, groups)
@@ -312,7 +312,7 @@ def _product(a: Array, b: Array) -> Array:
     if rows <= step or cpu.thread_count() == 1:
         return a @ b
     out = xp.empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), rows, width), a.dtype)
-    for part in _slices(rows, step):
+    for part in slices(rows, step):
         xp.matmul(a[..., part, :], b, out=out[..., part, :])
     return out
 
@@ -330,18 +330,13 @@ def _blocks(query: Array, key: Array, seen: Visibility) -> tuple[list[slice], ..
     keys = min(scores // queries // keys * keys, max(past, 1))
     least = 1 if seen.dropout_p else HEADS // max(1, query.shape[1] * query.shape[2])
     rows = max(1, least, scores // (queries * keys))
-    return _slices(batch, rows), _slices(length, queries), _slices(past, keys)
+    return slices(batch, rows), slices(length, queries), slices(past, keys)
 
 
 def _even(length: int, most: int) -> int:
     """Return the size of the fewest equal blocks of at most `most`, rounded up to 16 if it can."""
     blocks, unit = -(-length // most), min(16, most)
     return min(-(-length // max(blocks, 1) // unit) * unit, length, most) or 1
-
-
-def _slices(length: int, step: int) -> list[slice]:
-    """Return slices of `step` elements that cover `length`."""
-    return [slice(start, min(start + step, length)) for start in range(0, length, max(step, 1))]
 
 
 def _visible_blocks(keys: list[slice], queries: slice, seen: Visibility) -> list[slice]:
@@ -440,13 +435,12 @@ def attention_backward_in_blocks(
                 dweights -= products
                 dweights *= weights  # now dS
                 dquery[at] += _product(dweights.swapaxes(-1, -2), key[those])
-                for head in _slices(query.shape[2], 1):  # those that share a head of keys
+                for head in slices(query.shape[2], 1):  # those that share a head of keys
                     dvalue[those] += _product(dropped[:, :, head], dys[:, :, head])
                     dkey[those] += _product(dweights[:, :, head], scaled[:, :, head])
             dquery[at] *= scale
 
     parts = 1 if len(row_blocks) > 1 else min(groups, cpu.free_threads(), 4)
-    backend_of(query).for_each(
-        some_heads, list(product(row_blocks, _slices(groups, -(-groups // max(parts, 1)))))
-    )
+    shares = product(row_blocks, slices(groups, -(-groups // max(parts, 1))))
+    backend_of(query).for_each(some_heads, list(shares))
     return dquery, dkey, dvalue

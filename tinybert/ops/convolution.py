@@ -9,7 +9,7 @@ import numpy as np
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import Array, array_module, backend_of, kernel
-from tinybert.ops.arguments import converted, sum_dtype, widened
+from tinybert.ops.arguments import converted, slices, sum_dtype, widened
 
 LINE = 16  # float32 numbers in a line of the cache
 BLOCK = 1 << 17  # numbers that are transformed at once: with their spectrum they fit the cache
@@ -254,22 +254,17 @@ def _large_parts(x: Array, back: Array) -> list[slice]:
     """Return the features in shares whose spectra fit the memory of a GPU."""
     batch, length, features = x.shape
     size = max(1, batch) * good_length(length + back.shape[1] - 1)
-    return _slices(features, max(1, SPECTRA // size)) or [slice(0, 0)]
+    return slices(features, max(1, SPECTRA // size)) or [slice(0, 0)]
 
 
 def _parts(features: int, n: int) -> list[slice]:
     """Return the features in shares of work, at least as many as fill a line of the cache."""
-    return _slices(features, max(LINE, BLOCK // n))
+    return slices(features, max(LINE, BLOCK // n))
 
 
 def _rows(part: slice, n: int) -> list[slice]:
     """Return the features of a share, as many at a time as are transformed at once."""
-    return _slices(part.stop - part.start, max(1, BLOCK // n))
-
-
-def _slices(count: int, size: int) -> list[slice]:
-    """Return slices of `size` elements that cover `count`."""
-    return [slice(at, min(at + size, count)) for at in range(0, count, size)]
+    return slices(part.stop - part.start, max(1, BLOCK // n))
 
 
 @kernel

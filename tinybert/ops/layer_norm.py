@@ -10,7 +10,7 @@ import numpy as np
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import Array, array_module, backend_of, cpu, kernel
-from tinybert.ops.arguments import check_shape, converted, trailing_shape, widened
+from tinybert.ops.arguments import as_floating, check_shape, converted, trailing_shape, widened
 
 
 class LayerNorm(Function):
@@ -37,7 +37,7 @@ class LayerNorm(Function):
             raise ValueError(
                 f"layer_norm: x of shape {x.shape} must end in the normalised shape {weight.shape}"
             )
-        self.shape, self.weight_shape = x.shape, weight.shape
+        x, self.shape, self.weight_shape = as_floating(x), x.shape, weight.shape
         self.plus = (plus,) if plus else ()
         wide = x if backend_of(x).name == "cuda" else widened(x)
         rows = wide.reshape(math.prod(x.shape[: x.ndim - weight.ndim]), weight.size)
@@ -49,9 +49,8 @@ class LayerNorm(Function):
 
     def backward(self, dy: Any) -> Any:
         rows = dy.reshape(self.x_hat.shape).astype(self.x_hat.dtype, copy=False)
-        dx, dweight, dbias = layer_norm_backward(
-            rows, self.x_hat, self.rstd, self.weight, *self.plus
-        )
+        saved = self.x_hat, self.rstd, self.weight, *self.plus
+        dx, dweight, dbias = layer_norm_backward(rows, *saved)
         need = self.needs_input_grad
         if len(self.weight_shape) > 1:
             dweight, dbias = (x.reshape(self.weight_shape) for x in (dweight, dbias))

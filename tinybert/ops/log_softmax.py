@@ -38,8 +38,11 @@ class LogSoftmax(Function):
 
 @torch_keywords(dim="axis")
 def log_softmax(input: Any, axis: int = -1) -> Tensor:
-    """Return x - logsumexp(x) over `axis`."""
-    return LogSoftmax.apply(as_tensor(input), axis=axis)
+    """Return x - logsumexp(x) over `axis`; a scalar counts as a vector of one element."""
+    x = as_tensor(input)
+    if x.ndim == 0:
+        return log_softmax(x.reshape(1), axis).reshape(())
+    return LogSoftmax.apply(x, axis=axis)
 
 
 class LogSumExp(Function):
@@ -67,7 +70,9 @@ class LogSumExp(Function):
 
 @torch_keywords(dim="axis", keepdim="keepdims")
 def logsumexp(input: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return log(sum(exp(x))) over `axis`, without overflow."""
+    """Return log(sum(exp(x))) over `axis`, without overflow; a scalar counts as a vector."""
+    if as_tensor(input).ndim == 0 and axis is not None:
+        return logsumexp(as_tensor(input).reshape(1), axis).reshape(())
     return LogSumExp.apply(as_tensor(input), axis=axis, keepdims=keepdims)
 
 

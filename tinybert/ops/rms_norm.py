@@ -8,7 +8,7 @@ from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import array_module
-from tinybert.ops.arguments import sum_dtype, trailing_shape, unbroadcast
+from tinybert.ops.arguments import as_floating, sum_dtype, trailing_shape, unbroadcast
 
 
 class RMSNorm(Function):
@@ -24,7 +24,7 @@ class RMSNorm(Function):
     half_on = ""
 
     def forward(self, x: Any, weight: Any, *, width: int, eps: float) -> Any:
-        xp = array_module(x)
+        xp, x = array_module(x), as_floating(x)
         self.shape = x.shape
         self.rows = x.reshape(x.size // max(width, 1), width)
         self.weight = weight
@@ -38,7 +38,8 @@ class RMSNorm(Function):
         x, r = self.rows, self.r
         dy = dy.reshape(x.shape)
         g = dy if self.weight is None else dy * self.weight.reshape(-1)
-        dx = r * (g - x * (r * r * (g * x).mean(axis=-1, keepdims=True)))
+        slope = (g * x).sum(axis=-1, keepdims=True) / max(x.shape[-1], 1)
+        dx = r * (g - x * (r * r * slope))
         dweight = (
             unbroadcast(dy * x * r, x.shape[1:]).reshape(self.weight.shape)
             if self.needs_input_grad[1]
@@ -61,7 +62,8 @@ def rms_norm(
     x = as_tensor(input)
     shape = trailing_shape("rms_norm", x, normalized_shape, weight)
     width = math.prod(shape)
-    eps = float(array_module(x.data).finfo(sum_dtype(x.data)).eps) if eps is None else eps
+    dtype = sum_dtype(as_floating(x.data))
+    eps = float(array_module(x.data).finfo(dtype).eps) if eps is None else eps
     return RMSNorm.apply(x, weight, width=width, eps=eps)
 
 

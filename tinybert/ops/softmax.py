@@ -33,8 +33,9 @@ class Softmax(Function):
 
 @torch_keywords(dim="axis")
 def softmax(input: Any, axis: int = -1) -> Tensor:
-    """Return exp(x) / sum exp(x) over `axis`."""
-    return Softmax.apply(as_tensor(input), axis=axis)
+    """Return exp(x) / sum exp(x) over `axis`; a scalar counts as a vector of one element."""
+    x = as_tensor(input)
+    return Softmax.apply(x, axis=axis) if x.ndim else softmax(x.reshape(1), axis).reshape(())
 
 
 # --- kernels, over the last axis ------------------------------------------------------------------

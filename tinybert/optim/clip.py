@@ -90,12 +90,20 @@ def euclidean_norm(arrays: list[Array]) -> Array:
     return _joint_norm(arrays, 2)
 
 
+PART = 128  # numbers whose squares are added one by one, in the dtype of the array
+
+
 @euclidean_norm.on("cpu")
 def euclidean_norm_on_cpu(arrays: list[Array]) -> Array:
-    """Sum the squares without storing them."""
-    flat = [array.reshape(-1) for array in arrays]
-    sums = [np.einsum("i,i->", x, x.conj(), dtype=sum_dtype(x)).real for x in flat]
-    return np.asarray(np.sqrt(np.sum(sums)))
+    """Sum the squares without storing them, and the sums of parts in float64."""
+    sums = []
+    for array in arrays:
+        x, whole = array.reshape(-1), array.size // PART * PART
+        for part in (x[:whole].reshape(-1, PART), x[whole:].reshape(1, -1)):
+            if part.size or not whole:
+                sums.append(np.einsum("ij,ij->i", part, part.conj(), dtype=sum_dtype(x)).real)
+    joined = np.concatenate(sums)
+    return np.asarray(np.sqrt(joined.sum(dtype=np.float64)), joined.dtype)
 
 
 @kernel

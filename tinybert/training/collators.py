@@ -24,6 +24,8 @@ class MaskedText:
         share: the share of tokens to predict.
         whole_words: whether words are masked as a whole; see `mask_tokens`.
         pairs: whether segments are pairs, with the label of next sentence prediction.
+        chunk_size: of the model, see `padding_unit`: rows longer than this number of tokens are
+            padded to a multiple of it, after the masks are drawn.
     """
 
     tokens: TokenFile
@@ -31,6 +33,7 @@ class MaskedText:
     share: float = 0.15
     whole_words: bool = True
     pairs: bool = False
+    chunk_size: int = 1
 
     def __call__(self, segments: list[Segment], rng: np.random.Generator) -> Batch:
         tokenizer, rows = self.tokenizer, [self._row(a, b) for a, b, _ in segments]
@@ -48,6 +51,8 @@ class MaskedText:
         batch = {"input_ids": inputs, "attention_mask": attention, "labels": labels}
         if "token_type_ids" in tokenizer.model_input_names:
             batch["token_type_ids"] = stack([row["types"] for row in rows], 0)
+        missing = whole_chunks(ids.shape[1], self.chunk_size) - ids.shape[1]
+        batch = lengthen(batch, missing, tokenizer.pad_token_id)
         if self.pairs:
             batch["next_sentence_label"] = np.array([label for _, _, label in segments])
         return batch
@@ -79,9 +84,36 @@ class PlainText:
         return {"input_ids": stack(rows, 0), "labels": stack(rows, IGNORED)}
 
 
-def stack(rows: list[np.ndarray], value: Any) -> np.ndarray:
-    """Return rows of different lengths as one array (B, T), padded on the right with `value`."""
-    out = np.full((len(rows), max(map(len, rows))), value, rows[0].dtype)
+def stack(rows: list[np.ndarray], value: Any, chunk_size: int = 1) -> np.ndarray:
+    """Return rows of different lengths as one array (B, T), padded on the right with `value`.
+
+    For T see `whole_chunks`.
+    """
+    length = whole_chunks(max(map(len, rows)), chunk_size)
+    out = np.full((len(rows), length), value, rows[0].dtype)
     for row, target in zip(rows, out, strict=True):
         target[: len(row)] = row
     return out
+
+
+def padding_unit(config: Any) -> int:
+    """Return the number of tokens of which longer rows must be a multiple: MEGA's chunk_size.
+
+    1 for models that take rows of any length. A decoder's last chunk need not be full.
+    """
+    chunks = getattr(config, "use_chunking", False) and not config.is_decoder
+    return config.chunk_size if chunks else 1
+
+
+def whole_chunks(length: int, chunk_size: int) -> int:
+    """Return a length, rounded up to a multiple of `chunk_size` if it is greater."""
+    return length if length <= chunk_size else -(-length // chunk_size) * chunk_size
+
+
+def lengthen(batch: Batch, missing: int, pad_id: int) -> Batch:
+    """Return a batch of arrays (B, T), padded on the right by `missing` tokens without labels."""
+    filling = {"labels": IGNORED, "input_ids": pad_id}
+    return {
+        name: np.pad(array, ((0, 0), (0, missing)), constant_values=filling.get(name, 0))
+        for name, array in batch.items()
+    }

@@ -18,6 +18,7 @@ from tinybert.pipelines.base import evaluation
 from tinybert.progress import progress_bar
 from tinybert.training import metrics
 from tinybert.training.batches import Batch, Batches
+from tinybert.training.collators import whole_chunks
 from tinybert.training.examples import EncodedExamples, Example
 from tinybert.training.losses import model_loss
 from tinybert.training.readers import Row
@@ -37,6 +38,8 @@ class Task:
     Attributes:
         labels: the names of the classes, in the order of the model's outputs; empty for a task
             without classes.
+        chunk_size: of the model, see `padding_unit`: batches longer than this number of tokens are
+            padded to a multiple of it.
 
     Attributes, of the class:
         name: on the command line.
@@ -61,6 +64,7 @@ class Task:
         check_integer("max_length", max_length, 1)
         self.tokenizer, self.max_length = tokenizer, max_length
         self.labels: list[str] = []
+        self.chunk_size = 1
 
     # --- what a task defines --------------------------------------------------------------------
 
@@ -107,7 +111,7 @@ class Task:
         """Make one batch of arrays, padded to the length of the longest example."""
         names = self.tokenizer.model_input_names
         inputs = [{n: e[n] for n in names if n in e} for e in examples]
-        batch = dict(self.tokenizer.pad(inputs, padding=True, return_tensors="np"))
+        batch = self.padded(inputs)
         length = batch["input_ids"].shape[-1]
         for name in examples[0].keys() - batch.keys():
             rows = [example[name] for example in examples]
@@ -118,6 +122,14 @@ class Task:
                 ]
             batch[name] = np.array(rows)
         return batch
+
+    def padded(self, inputs: list[Example]) -> Batch:
+        """Return the inputs as arrays, padded to the length of the longest, in whole chunks."""
+        longest = max(len(row["input_ids"]) for row in inputs)
+        length = whole_chunks(longest, self.chunk_size)
+        return dict(
+            self.tokenizer.pad(inputs, padding="max_length", max_length=length, return_tensors="np")
+        )
 
     def batches(self, examples: EncodedExamples, batch_size: int, seed: int) -> Batches:
         """Return the batches of labelled rows."""
