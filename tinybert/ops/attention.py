@@ -300,9 +300,9 @@ def _dropped(weights: Array, query: Array, key: Array, seen: Visibility) -> Arra
 # OpenBLAS does products of up to this many multiplications on the calling thread: then blocks can
 # run in parallel on threads of `cpu.py`.
 ONE_THREAD_PRODUCT = 1 << 18
-# Queries and keys of a block, for heads of up to 64 features. OpenBLAS with AVX-512 does not copy
+# Most queries and keys of a block, and heads of several rows. OpenBLAS with AVX-512 does not copy
 # the operands of a product of up to 100^3 multiplications. For few scores the formula is faster.
-BLOCK, HEADS, FEW_SCORES = (128, 96), 24, 1 << 10
+BLOCK, HEADS, FEW_SCORES = (128, 128), 24, 1 << 10
 
 
 def _product(a: Array, b: Array) -> Array:
@@ -324,13 +324,19 @@ def _blocks(query: Array, key: Array, seen: Visibility) -> tuple[list[slice], ..
     rows. With dropout, drawn block by block, blocks do not depend on how many heads a rank has.
     """
     batch, length, (past, size) = query.shape[0], query.shape[3], key.shape[3:]
-    queries, keys = -(-BLOCK[0] * 64 // max(size, 64)), BLOCK[1]
-    scores = queries * keys
-    queries = min(queries, max(length, 1))
+    keys = _even(past, BLOCK[1])
+    most = min(BLOCK[0], max(16, 100**3 // (keys * max(size, 1))))
+    queries, scores = _even(length, most), most * keys
     keys = min(scores // queries // keys * keys, max(past, 1))
     least = 1 if seen.dropout_p else HEADS // max(1, query.shape[1] * query.shape[2])
     rows = max(1, least, scores // (queries * keys))
     return _slices(batch, rows), _slices(length, queries), _slices(past, keys)
+
+
+def _even(length: int, most: int) -> int:
+    """Return the size of the fewest equal blocks of at most `most`, rounded up to 16 if it can."""
+    blocks, unit = -(-length // most), min(16, most)
+    return min(-(-length // max(blocks, 1) // unit) * unit, length, most) or 1
 
 
 def _slices(length: int, step: int) -> list[slice]:
