@@ -375,8 +375,7 @@ def attention_in_blocks(
         return attention_forward.formula(query, key, value, scale, seen)
     y = _zeros(query, value.shape[-1])
     top = xp.full((*y.shape[:-1], 1), float(xp.finfo(query.dtype).min), y.dtype)
-    total, quarters = xp.zeros_like(top), xp.arange(past) % 4 == xp.arange(4)[:, None]
-    quarters = quarters.astype(y.dtype)  # (4, Tk): four short sums round less than a long one
+    total, quarters = xp.zeros_like(top), xp.eye(4, dtype=y.dtype)[:, xp.arange(past) % 4]
     row_blocks, query_blocks, key_blocks = _blocks(query, key, seen)
 
     def some_queries(part: tuple[slice, slice]) -> None:

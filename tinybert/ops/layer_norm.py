@@ -124,8 +124,7 @@ def layer_norm_on_cpu(
         np.vecdot(xs, ones, out=scale[:, 0])  # twice as fast as `sum`, and as accurate
         scale /= width  # mean
         np.subtract(xs, scale, out=centred)
-        variance = np.vecdot(centred, centred).astype(float) / width
-        scale[:, 0] = 1 / np.sqrt(variance + eps)  # one number a row, so in float64
+        scale[:, 0] = 1 / np.sqrt(np.vecdot(centred, centred).astype(float) / width + eps)
         centred *= scale
         np.multiply(centred, weight, out=ys)
         ys += bias
