@@ -92,11 +92,11 @@ def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
     """Sum `grad` over the axes that broadcasting added to an array of `shape` or repeated in it."""
     if grad.shape == shape:
         return grad
-    many = shape == grad.shape[-1:] and grad.size >= 256 * shape[0] > 0
+    many = shape == grad.shape[-1:] and grad.size >= 64 * shape[0] > 0
     if many and type(grad) is np.ndarray and grad.dtype.char in "fd":
-        rows = grad.reshape(-1, *shape)
-        parts = rows[: len(rows) // 16 * 16].reshape(16, -1, *shape)  # 16 sums round less than one
-        return parts.sum(axis=1).sum(axis=0) + rows[16 * parts.shape[1] :].sum(axis=0)
+        rows, n = grad.reshape(-1, *shape), grad.size // (16 * shape[0])
+        parts = np.ones(n, grad.dtype) @ rows[: 16 * n].reshape(16, n, *shape)
+        return parts.sum(axis=0) + rows[16 * n :].sum(axis=0)  # 16 sums round less than one
     added = grad.ndim - len(shape)
     stretched = [i + added for i, size in enumerate(shape) if size != grad.shape[i + added]]
     total = grad.sum(axis=(*range(added), *stretched), dtype=sum_dtype(grad))

@@ -123,11 +123,7 @@ def layer_norm_on_cpu(
         np.vecdot(xs, ones, out=scale[:, 0])  # twice as fast as `sum`, and as accurate
         scale /= width  # mean
         np.subtract(xs, scale, out=centred)
-        np.vecdot(centred, centred, out=scale[:, 0])
-        scale /= width  # variance
-        scale += eps
-        np.sqrt(scale, out=scale)
-        np.divide(1, scale, out=scale)
+        scale[:, 0] = 1 / np.sqrt(np.vecdot(centred, centred).astype(float) / width + eps)
         centred *= scale
         np.multiply(centred, weight, out=ys)
         ys += bias
