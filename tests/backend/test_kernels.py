@@ -545,6 +545,28 @@ def test_threads_share_items(
     cpu._helpers.cache_clear()
 
 
+def test_after_an_interrupt_outside_the_work_threads_share_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caller = threading.current_thread()
+
+    class Interrupted:
+        def acquire(self, blocking: bool = True) -> bool:
+            if threading.current_thread() is caller:
+                raise KeyboardInterrupt
+            return False
+
+    monkeypatch.setattr(cpu, "thread_count", lambda: 2)
+    cpu._helpers.cache_clear()
+    assert cpu.free_threads() == 2  # the other thread has begun
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "Lock", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cpu.for_each(np.ones, range(9))
+    assert cpu.free_threads() == 2
+    cpu._helpers.cache_clear()
+
+
 def test_a_failure_in_a_block_is_raised() -> None:
     def work(block: slice) -> None:
         if block.stop == BIG * 4:

@@ -39,7 +39,7 @@ def new_generator(seed: int | tuple[int, ...] | None) -> np.random.Generator:
 
 @lru_cache(maxsize=1)
 def _helpers() -> tuple[SimpleQueue[Callable[[], None]], int]:
-    """Return the queue from which other threads take what they call, and how many they are.
+    """Return a queue of calls, and the number of threads that take calls from it and make them.
 
     It hands a call over in 35 us, a `ThreadPoolExecutor` in 55.
     """
@@ -70,12 +70,10 @@ def free_threads() -> int:
 
 def in_blocks(work: Callable[[slice], None], rows: int, width: int) -> None:
     """Call `work(first:last)` for blocks of rows of `width` elements, several in parallel."""
-    if not rows * width:
-        return
     threads = free_threads() if rows * width > BLOCK else 1
-    count = -(-rows * width // (BLOCK * threads)) * threads  # equal blocks for every thread
-    step = -(-rows // count)
-    for_each(work, [slice(at, min(at + step, rows)) for at in range(0, rows, step)])
+    if count := -(-rows * width // (BLOCK * threads)) * threads:  # equal blocks for every thread
+        step = -(-rows // count)
+        for_each(work, [slice(at, min(at + step, rows)) for at in range(0, rows, step)])
 
 
 def for_each(work: Callable[[Any], None], items: Sequence[Any], parallel: bool = True) -> None:
@@ -106,8 +104,10 @@ def for_each(work: Callable[[Any], None], items: Sequence[Any], parallel: bool =
     for turn in turns[1:]:
         calls.put(partial(run, turn))
     _thread.busy = True
-    run(turns[0])
-    _thread.busy = False
+    try:
+        run(turns[0])
+    finally:  # also if Ctrl-C arrives outside `work`
+        _thread.busy = False
     for turn in turns:
         turn.acquire()  # waits for a thread that has begun, and keeps out one that has not
     if errors:

@@ -67,8 +67,7 @@ class SegmentAttention(Function):
 
     `segments` lists (count, length): `count` segments of `length` tokens, then those of the next
     length. Segments of one length are a batch (count, H, length, K), a view of the row. Formula,
-    gradients, dropout and grouped heads are those of `ScaledDotProductAttention`. Short and long
-    segments are mixed, so that the threads which share them have equal work.
+    gradients, dropout and grouped heads are those of `ScaledDotProductAttention`.
 
     Shapes   query (1, H, N, K)   key (1, G, N, K)   value (1, G, N, Kv)   y (1, H, N, Kv)
     Source   Vaswani et al. 2017, arXiv:1706.03762, eq. 1
