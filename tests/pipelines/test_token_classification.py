@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.pipelines.twins import Make, assert_same, both
+from tests.pipelines.twins import VOCAB, Make, assert_same, both
+from tinybert.models import MegaConfig, MegaForTokenClassification
 from tinybert.pipelines import pipeline
 from tinybert.pipelines.token_classification import STRATEGIES
 from tinybert.tokenizers import BertTokenizer
@@ -49,6 +50,30 @@ def test_strategies(pair: tuple[Any, Any], strategy: str) -> None:
     for more in ({"ignore_labels": []}, {"ignore_labels": ["PER", "B-PER"]}, {"batch_size": 3}):
         both_options = options | more
         assert_same(ours(TEXTS, **both_options), theirs(TEXTS, **both_options), f"{more}")
+
+
+@pytest.mark.parametrize("chunk_size", [5, 50])
+def test_texts_longer_than_a_chunk(chunk_size: int) -> None:
+    """They are padded to whole chunks; shorter texts need none."""
+    tokenizer = BertTokenizer(VOCAB)
+    config = MegaConfig(
+        vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=1, intermediate_size=8,
+        shared_representation_size=4, nffn_hidden_size=8, ema_projection_size=2,
+        use_chunking=True, chunk_size=chunk_size, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    model = MegaForTokenClassification(config).eval()
+    texts = ["the king was a city of the ship", "the king"]  # 10 and 4 tokens
+    texts.append(f"{texts[0]} {texts[1]}")  # 12 tokens
+    options: dict[str, Any] = {"ignore_labels": []}
+    alone = [pipeline("token-classification", model, tokenizer)(text, **options) for text in texts]
+    assert [len(entities) for entities in alone] == [8, 2, 10]
+    length = 15 if chunk_size == 5 else 12
+    inputs = tokenizer(texts[2], padding="max_length", max_length=length, return_tensors="np")
+    scores = model(**inputs).logits.softmax(-1).numpy()[0, 1:11].max(axis=-1)
+    assert [entity["score"] for entity in alone[2]] == pytest.approx(scores, abs=1e-6)
+    together = pipeline("token-classification", model, tokenizer, batch_size=3)(texts, **options)
+    for ours, expected in zip(together, alone, strict=True):
+        assert_same(ours, expected)
 
 
 def test_the_strategies_differ(pair: tuple[Any, Any]) -> None:

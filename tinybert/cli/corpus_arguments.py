@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.cli.training_arguments import say
+from tinybert.pipelines.base import padding_unit
 from tinybert.training import TokenFile
-from tinybert.training.collators import padding_unit
 from tinybert.training.examples import column_names
 from tinybert.training.language_modeling import OBJECTIVES, LanguageModeling
 

@@ -37,9 +37,9 @@ from tinybert.embedding import SentenceEmbedder
 from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.models import AutoConfig
 from tinybert.models.config import read_json_object
+from tinybert.pipelines.base import padding_unit
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import Task
-from tinybert.training.collators import padding_unit
 from tinybert.training.distillation import SentenceDistillation, SentenceVectors
 from tinybert.training.metrics import by_class
 from tinybert.training.tasks.classification import kind_of

@@ -33,9 +33,9 @@ from tinybert.cli.training_arguments import (
 from tinybert.hub import resolve
 from tinybert.hub_cache import EMBEDDED
 from tinybert.models.lora import LoraConfig, add_adapters
+from tinybert.pipelines.base import padding_unit
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import TASKS, Task
-from tinybert.training.collators import padding_unit
 
 DETAILS = f"""\
 Trains all weights of a model, with a new head where the task needs one, on

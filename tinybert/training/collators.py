@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.pipelines.base import whole_chunks
 from tinybert.training.batches import Batch
 from tinybert.training.masking import IGNORED, mask_tokens
 from tinybert.training.token_file import TokenFile
@@ -94,20 +95,6 @@ def stack(rows: list[np.ndarray], value: Any, chunk_size: int = 1) -> np.ndarray
     for row, target in zip(rows, out, strict=True):
         target[: len(row)] = row
     return out
-
-
-def padding_unit(config: Any) -> int:
-    """Return the number of tokens of which longer rows must be a multiple: MEGA's chunk_size.
-
-    1 for models that take rows of any length. A decoder's last chunk need not be full.
-    """
-    chunks = getattr(config, "use_chunking", False) and not config.is_decoder
-    return config.chunk_size if chunks else 1
-
-
-def whole_chunks(length: int, chunk_size: int) -> int:
-    """Return a length, rounded up to a multiple of `chunk_size` if it is greater."""
-    return length if length <= chunk_size else -(-length // chunk_size) * chunk_size
 
 
 def lengthen(batch: Batch, missing: int, pad_id: int) -> Batch:

@@ -14,11 +14,10 @@ import numpy as np
 
 from tinybert.autograd import no_grad
 from tinybert.checks import check_integer
-from tinybert.pipelines.base import evaluation
+from tinybert.pipelines.base import evaluation, whole_chunks
 from tinybert.progress import progress_bar
 from tinybert.training import metrics
 from tinybert.training.batches import Batch, Batches
-from tinybert.training.collators import whole_chunks
 from tinybert.training.examples import EncodedExamples, Example
 from tinybert.training.losses import model_loss
 from tinybert.training.readers import Row
