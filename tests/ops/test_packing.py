@@ -59,6 +59,15 @@ def test_segment_attention(groups: int, is_causal: bool) -> None:
     )
 
 
+def test_integers_count_as_floats() -> None:
+    x = np.random.default_rng(0).integers(-3, 4, (1, 2, 6, 4))
+    whole, floating = (
+        F.segment_attention(*[Tensor(y)] * 3, [(2, 3)]) for y in (x, x.astype(np.float32))
+    )
+    assert whole.dtype == np.float32
+    np.testing.assert_array_equal(whole.numpy(), floating.numpy())
+
+
 def test_dropout_differs_between_segments_and_follows_the_seed() -> None:
     rng = np.random.default_rng(0)
     sentence = rng.standard_normal((1, 2, 5, 4))

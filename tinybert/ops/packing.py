@@ -12,7 +12,7 @@ from typing import Any
 
 from tinybert.autograd import Function, Tensor, as_tensor
 from tinybert.backend import Array, array_module, backend_of, draw_seed
-from tinybert.ops.arguments import converted, widened
+from tinybert.ops.arguments import as_floating, converted, widened
 from tinybert.ops.attention import Visibility, attention_backward, attention_forward
 from tinybert.ops.embedding import check_range
 
@@ -82,6 +82,7 @@ class SegmentAttention(Function):
         self, query: Any, key: Any, value: Any, *,
         segments: Sequence[tuple[int, int]], scale: float, dropout_p: float, is_causal: bool,
     ) -> Any:  # fmt: skip
+        query, key, value = map(as_floating, (query, key, value))
         self.dtype, self.scale = query.dtype, scale
         query, key, value = self.inputs = tuple(widened(x) for x in (query, key, value))
         self.views, start = [], 0
