@@ -70,7 +70,7 @@ def free_threads() -> int:
 
 def in_blocks(work: Callable[[slice], None], rows: int, width: int) -> None:
     """Call `work(first:last)` for blocks of rows of `width` elements, several in parallel."""
-    threads = free_threads() if rows * width > BLOCK else 1
+    threads = min(free_threads(), 2 * rows * width // BLOCK) if rows * width > BLOCK else 1
     if count := -(-rows * width // (BLOCK * threads)) * threads:  # equal blocks for every thread
         step = -(-rows // count)
         for_each(work, [slice(at, min(at + step, rows)) for at in range(0, rows, step)])
