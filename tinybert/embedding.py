@@ -277,13 +277,8 @@ class SentenceEmbedder:
         if longer:
             cut = {"truncation": True, "max_length": self.max_length}
             rows = self.tokenizer(texts, return_attention_mask=True, **cut)
-        config = self.model.config
-        inputs = self.tokenizer.pad(
-            rows,
-            padding_side="right",  # on the left it would change absolute positions
-            pad_to_multiple_of=config.chunk_size if getattr(config, "use_chunking", 0) else None,
-            return_tensors="np",
-        )
+        # On the left, padding would change absolute positions.
+        inputs = self.tokenizer.pad(rows, padding_side="right", return_tensors="np")
         known = argument_names(type(self.model).forward) or inputs
         return {name: array for name, array in inputs.items() if name in known}, longer
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import tinybert
+from tests.models import mega_oracle
 from tests.models.mega_oracle import (
     DECODER,
     NO_DROPOUT,
@@ -645,16 +646,27 @@ def test_chunked_decoders_take_any_length() -> None:
     assert_close(ours(IDS).last_hidden_state.numpy(), full[:, :T], rtol=MODEL_FLOAT64)
 
 
-def test_an_encoder_in_chunks_wants_a_multiple() -> None:
-    """transformers fails within a reshape."""
-    options = {"use_chunking": True, "chunk_size": 8}
+@pytest.mark.parametrize("attention", ["softmax", "laplace"])
+def test_chunked_encoders_take_any_length(attention: str, monkeypatch: Any) -> None:
+    """transformers fails within a reshape; the result is that of ids padded to whole chunks."""
+    mega_oracle.in_float64(monkeypatch)
+    options = {"use_chunking": True, "chunk_size": 8, "attention_activation": attention}
     ours, theirs = mega_twins("MegaModel", **options)
     with pytest.raises(RuntimeError, match="shape"):
         theirs(as_torch(IDS))
-    with pytest.raises(
-        ValueError, match=r"must be a multiple of chunk_size 8, got 13 .* pad to 16"
-    ):
-        ours(IDS)
+    ids = np.concatenate([IDS, IDS[:, :3]], axis=1)
+    mask = np.repeat([[1] * T + [0] * 3], len(IDS), axis=0)
+    whole = theirs(as_torch(ids), as_torch(mask)).last_hidden_state[:, :T]
+    found = ours(IDS).last_hidden_state
+    assert_close(found.numpy(), whole.detach().numpy(), rtol=MODEL_FLOAT64)
+    u = np.random.default_rng(0).standard_normal(found.shape)
+    found.backward(u)
+    whole.backward(torch.from_numpy(u))
+    gradients = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
+    assert gradients
+    own = dict(ours.named_parameters())
+    for name, gradient in gradients.items():
+        assert_close(own[name].grad.numpy(), gradient.numpy(), rtol=MODEL_GRADIENT_FLOAT64)
     with pytest.raises(ValueError, match="use_chunking needs a chunk_size >= 1, got -1"):
         tinybert.MegaModel(mega_config(use_chunking=True))
 

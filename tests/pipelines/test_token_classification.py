@@ -54,7 +54,7 @@ def test_strategies(pair: tuple[Any, Any], strategy: str) -> None:
 
 @pytest.mark.parametrize("chunk_size", [5, 50])
 def test_texts_longer_than_a_chunk(chunk_size: int) -> None:
-    """They are padded to whole chunks; shorter texts need none."""
+    """The last chunk of a text need not be full, alone or in a batch."""
     tokenizer = BertTokenizer(VOCAB)
     config = MegaConfig(
         vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=1, intermediate_size=8,

@@ -259,29 +259,6 @@ def test_pairs_have_types_and_labels(tokens: TokenFile, tokenizer: Any) -> None:
         assert types[mask == 1].tolist() == [0] * first + [1] * second
 
 
-@pytest.mark.parametrize("chunk_size", [5, 64])
-def test_rows_longer_than_a_chunk_are_padded_after_the_masks_are_drawn(
-    tokens: TokenFile, tokenizer: Any, chunk_size: int
-) -> None:
-    pairs = sentence_pairs(tokens, 18, np.random.default_rng(0))
-    plain, padded = (
-        MaskedText(tokens, tokenizer, pairs=True, chunk_size=size)(
-            [pairs[i] for i in range(6)], np.random.default_rng(1)
-        )
-        for size in (1, chunk_size)
-    )
-    length = plain["input_ids"].shape[1]
-    assert length % 5
-    assert length < 64
-    width = {5: length + -length % 5, 64: length}[chunk_size]
-    assert np.array_equal(plain.pop("next_sentence_label"), padded.pop("next_sentence_label"))
-    filling = {"input_ids": tokenizer.pad_token_id, "labels": -100}
-    for name, array in plain.items():
-        assert padded[name].shape == (6, width)
-        assert np.array_equal(padded[name][:, :length], array)
-        assert (padded[name][:, length:] == filling.get(name, 0)).all()
-
-
 def test_plain_text_is_its_own_label(tokens: TokenFile) -> None:
     blocks = token_blocks(tokens, 6, np.random.default_rng(0))
     batch = PlainText(tokens)([blocks[0], blocks[1]], np.random.default_rng(0))

@@ -24,8 +24,8 @@ from tinybert.processors import thread_count
 # Elements that a thread works on at once: a few float32 blocks of this size, 1 MiB each, fit its
 # share of the cache, and for fewer elements waking a second thread costs more than it saves.
 BLOCK = 1 << 18
-# glibc returns the memory of an array larger than any freed before: each page of the next one is a
-# fault. It keeps memory up to the largest size freed, of at most 32 MiB, so free such an array now.
+# glibc gives a freed array back to the system if it is larger than any freed before, and each page
+# of the next one is a page fault. After freeing one of nearly 32 MiB, the limit, it keeps others.
 np.empty(31 << 20, np.uint8)
 # Whether the processor has AVX-512: OpenBLAS then multiplies small matrices without copying them.
 _FEATURES = sys.modules["numpy._core._multiarray_umath"].__cpu_features__

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.cli.training_arguments import say
-from tinybert.pipelines.base import padding_unit
 from tinybert.training import TokenFile
 from tinybert.training.examples import column_names
 from tinybert.training.language_modeling import OBJECTIVES, LanguageModeling
@@ -45,9 +44,8 @@ def make_language_task(options: Mapping[str, Any], tokenizer: Any, config: Any) 
         causal = config.is_decoder or config.model_type == "nemotron"
         objective = "causal" if causal else "masked"
     return LanguageModeling(
-        tokenizer, objective, options["length"], options["mask_share"], not options["plain_masks"],
-        padding_unit(config),
-    )  # fmt: skip
+        tokenizer, objective, options["length"], options["mask_share"], not options["plain_masks"]
+    )
 
 
 def read_corpus(options: Mapping[str, Any], tokenizer: Any) -> tuple[TokenFile, TokenFile | None]:

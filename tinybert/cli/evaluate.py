@@ -37,7 +37,6 @@ from tinybert.embedding import SentenceEmbedder
 from tinybert.hub import WEIGHT_FILES, resolve
 from tinybert.models import AutoConfig
 from tinybert.models.config import read_json_object
-from tinybert.pipelines.base import padding_unit
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import Task
 from tinybert.training.distillation import SentenceDistillation, SentenceVectors
@@ -129,7 +128,6 @@ def measure(
         data = read_data(args.data, options, task, Path(temporary) / "tokens")
         say(describe(args.data, data))
         model = trained(lambda: _load(task.auto, folder, args.device), args.task, args).model
-        task.chunk_size = padding_unit(model.config)
         with nullcontext() if path is None else atomic_write(path, "w") as file:
             counts, metrics, classes = _evaluate(task, model, data, args.batch_size, file)
         if args.teacher is not None:

@@ -33,7 +33,6 @@ from tinybert.cli.training_arguments import (
 from tinybert.hub import resolve
 from tinybert.hub_cache import EMBEDDED
 from tinybert.models.lora import LoraConfig, add_adapters
-from tinybert.pipelines.base import padding_unit
 from tinybert.tokenizers import AutoTokenizer
 from tinybert.training import TASKS, Task
 
@@ -117,7 +116,6 @@ def run(args: argparse.Namespace) -> int:
         )
         if options["rank"] is not None:
             _add_adapters(model, report, options)
-    task.chunk_size = padding_unit(model.config)
     if not isinstance(task, Task):
         task.check_model(model)
     return train(model, task, data, held_out, tokenizer, options, args)

@@ -300,8 +300,8 @@ def _dropped(weights: Array, query: Array, key: Array, seen: Visibility) -> Arra
 # OpenBLAS does products of up to this many multiplications on the calling thread: then blocks can
 # run in parallel on threads of `cpu.py`.
 ONE_THREAD_PRODUCT = 1 << 18
-# Most queries and keys of a block, and heads of several rows. OpenBLAS with AVX-512 does not copy
-# the operands of a product of up to 100^3 multiplications. For few scores the formula is faster.
+# Most queries and keys of a block; fewer heads than HEADS share it over rows. OpenBLAS with AVX-512
+# copies no operands for up to 100^3 multiplications. For few scores the formula is faster.
 BLOCK, HEADS, FEW_SCORES = (128, 128), 24, 1 << 10
 
 
@@ -334,7 +334,7 @@ def _blocks(query: Array, key: Array, seen: Visibility) -> tuple[list[slice], ..
 
 
 def _even(length: int, most: int) -> int:
-    """Return the size of the fewest equal blocks of at most `most`, rounded up to 16 if it can."""
+    """Return the size of the fewest equal blocks up to `most`: a multiple of 16 if possible."""
     blocks, unit = -(-length // most), min(16, most)
     return min(-(-length // max(blocks, 1) // unit) * unit, length, most) or 1
 
@@ -384,7 +384,8 @@ def attention_in_blocks(
             higher = xp.maximum(tops, scores.max(axis=-2, keepdims=True))
             scores -= higher
             xp.exp(scores, out=scores)
-            sums = (quarters[:, : scores.shape[-2]] @ scores).sum(axis=-2, keepdims=True)
+            fourths = quarters[:, : scores.shape[-2]] @ scores  # four sums round less than one
+            sums = fourths.sum(axis=-2, keepdims=True)
             weights = scores.swapaxes(-1, -2)
             if seen.dropout_p:
                 weights *= seen.kept(weights, block, groups)

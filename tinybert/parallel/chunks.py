@@ -39,7 +39,6 @@ from tinybert.models import heads
 from tinybert.models.losses import IGNORED
 from tinybert.nn import DampedEMA, Module
 from tinybert.parallel.communicator import Communicator
-from tinybert.training.collators import lengthen
 from tinybert.training.losses import masked_scores
 
 
@@ -191,8 +190,11 @@ def own_tokens(batch: dict[str, Any], model: Any, group: Communicator) -> dict[s
         )
     length = (shape[1] + missing) // group.size
     own = slice(group.rank * length, (group.rank + 1) * length)
-    whole = lengthen(arrays, missing, config.pad_token_id or 0)
-    return {name: array[:, own] for name, array in whole.items()}
+    filling = {"labels": IGNORED, "input_ids": config.pad_token_id or 0}
+    return {
+        name: np.pad(array, ((0, 0), (0, missing)), constant_values=filling.get(name, 0))[:, own]
+        for name, array in arrays.items()
+    }
 
 
 def own_loss(model: Any, batch: dict[str, Any]) -> Tensor:

@@ -198,12 +198,11 @@ class OnePassPipeline(Pipeline):
         """Run the model in batches; return the outputs of each row, without padding."""
         outputs: list[Outputs] = [{}] * len(rows)
         by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # less padding
-        unit = padding_unit(self.model.config)
         with no_grad(), evaluation(self.model):
             for start in range(0, len(rows), batch_size):
                 numbers = by_length[start : start + batch_size]
                 batch = [rows[i] for i in numbers]
-                output = self.call_model(padded(self.tokenizer, batch, "right", unit))
+                output = self.call_model(padded(self.tokenizer, batch, "right"))
                 arrays = {k: v.numpy() for k, v in output.items() if isinstance(v, Tensor)}
                 for i, row in enumerate(batch):
                     tokens = slice(len(row)) if self.per_token else slice(None)
@@ -233,30 +232,12 @@ def one_text(task: str, item: Any) -> str:
     return item
 
 
-def padded(
-    tokenizer: Any, rows: list[Row], side: str, chunk_size: int = 1
-) -> dict[str, np.ndarray]:
-    """Return rows as arrays (B, T), padded at the given side. For T see `whole_chunks`."""
+def padded(tokenizer: Any, rows: list[Row], side: str) -> dict[str, np.ndarray]:
+    """Return rows as arrays (B, T), padded to one length at the given side."""
     inputs = [row.inputs for row in rows]
-    length = whole_chunks(max(map(len, rows)), chunk_size)
-    if {len(row) for row in rows} != {length}:
-        options = {"padding": "max_length", "max_length": length, "padding_side": side}
-        return dict(tokenizer.pad(inputs, **options, return_tensors="np"))
+    if len({len(row) for row in rows}) > 1:
+        return dict(tokenizer.pad(inputs, padding_side=side, return_tensors="np"))
     return {name: np.array([row[name] for row in inputs]) for name in inputs[0]}
-
-
-def padding_unit(config: Any) -> int:
-    """Return the number of tokens of which longer rows must be a multiple: MEGA's chunk_size.
-
-    1 for models that take rows of any length. A decoder's last chunk need not be full.
-    """
-    chunks = getattr(config, "use_chunking", False) and not config.is_decoder
-    return config.chunk_size if chunks else 1
-
-
-def whole_chunks(length: int, chunk_size: int) -> int:
-    """Return a length, rounded up to a multiple of `chunk_size` if it is greater."""
-    return length if length <= chunk_size else -(-length // chunk_size) * chunk_size
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.pipelines.base import whole_chunks
 from tinybert.training.batches import Batch
 from tinybert.training.masking import IGNORED, mask_tokens
 from tinybert.training.token_file import TokenFile
@@ -25,8 +24,6 @@ class MaskedText:
         share: the share of tokens to predict.
         whole_words: whether words are masked as a whole; see `mask_tokens`.
         pairs: whether segments are pairs, with the label of next sentence prediction.
-        chunk_size: of the model, see `padding_unit`: rows longer than this number of tokens are
-            padded to a multiple of it, after the masks are drawn.
     """
 
     tokens: TokenFile
@@ -34,7 +31,6 @@ class MaskedText:
     share: float = 0.15
     whole_words: bool = True
     pairs: bool = False
-    chunk_size: int = 1
 
     def __call__(self, segments: list[Segment], rng: np.random.Generator) -> Batch:
         tokenizer, rows = self.tokenizer, [self._row(a, b) for a, b, _ in segments]
@@ -52,8 +48,6 @@ class MaskedText:
         batch = {"input_ids": inputs, "attention_mask": attention, "labels": labels}
         if "token_type_ids" in tokenizer.model_input_names:
             batch["token_type_ids"] = stack([row["types"] for row in rows], 0)
-        missing = whole_chunks(ids.shape[1], self.chunk_size) - ids.shape[1]
-        batch = lengthen(batch, missing, tokenizer.pad_token_id)
         if self.pairs:
             batch["next_sentence_label"] = np.array([label for _, _, label in segments])
         return batch
@@ -85,22 +79,9 @@ class PlainText:
         return {"input_ids": stack(rows, 0), "labels": stack(rows, IGNORED)}
 
 
-def stack(rows: list[np.ndarray], value: Any, chunk_size: int = 1) -> np.ndarray:
-    """Return rows of different lengths as one array (B, T), padded on the right with `value`.
-
-    For T see `whole_chunks`.
-    """
-    length = whole_chunks(max(map(len, rows)), chunk_size)
-    out = np.full((len(rows), length), value, rows[0].dtype)
+def stack(rows: list[np.ndarray], value: Any) -> np.ndarray:
+    """Return rows of different lengths as one array (B, T), padded on the right with `value`."""
+    out = np.full((len(rows), max(map(len, rows))), value, rows[0].dtype)
     for row, target in zip(rows, out, strict=True):
         target[: len(row)] = row
     return out
-
-
-def lengthen(batch: Batch, missing: int, pad_id: int) -> Batch:
-    """Return a batch of arrays (B, T), padded on the right by `missing` tokens without labels."""
-    filling = {"labels": IGNORED, "input_ids": pad_id}
-    return {
-        name: np.pad(array, ((0, 0), (0, missing)), constant_values=filling.get(name, 0))
-        for name, array in batch.items()
-    }

@@ -147,7 +147,7 @@ class SentenceDistillation:
         return self._rows(self.teacher, chosen)
 
     def _rows(self, vectors: SentenceVectors, chosen: np.ndarray) -> Batch:
-        tokenizer, tokens, size = self.task.tokenizer, vectors.tokens, self.task.chunk_size
+        tokenizer, tokens = self.task.tokenizer, vectors.tokens
         room = self.task.length - tokenizer.num_special_tokens_to_add(pair=False)
         rows = []
         for i in chosen.tolist():
@@ -155,8 +155,8 @@ class SentenceDistillation:
             ids = tokens.ids[first : min(last, first + room)].tolist()
             rows.append(np.array(tokenizer.build_inputs_with_special_tokens(ids), np.int64))
         return {
-            "sentence_ids": stack(rows, tokenizer.pad_token_id, size),
-            "sentence_mask": stack([np.ones(len(row), np.int64) for row in rows], 0, size),
+            "sentence_ids": stack(rows, tokenizer.pad_token_id),
+            "sentence_mask": stack([np.ones(len(row), np.int64) for row in rows], 0),
             "teacher": vectors.vectors[chosen].astype(np.float32),
         }
 

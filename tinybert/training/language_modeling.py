@@ -43,7 +43,6 @@ class LanguageModeling:
         objective: "masked"; "masked+next", with next sentence prediction; or "causal".
         length: the number of tokens of a row, special tokens included.
         mask_share, whole_words: see `mask_tokens`.
-        chunk_size: see `MaskedText`.
     """
 
     best = "-loss"
@@ -55,7 +54,6 @@ class LanguageModeling:
         length: int = 128,
         mask_share: float = 0.15,
         whole_words: bool = True,
-        chunk_size: int = 1,
     ) -> None:
         check_choice("objective", objective, OBJECTIVES)
         check_integer("length", length, 8)
@@ -64,7 +62,6 @@ class LanguageModeling:
             raise ValueError(f"the objective {objective!r} needs a tokenizer with a mask token")
         self.tokenizer, self.objective, self.length = tokenizer, objective, length
         self.mask_share, self.whole_words = mask_share, whole_words
-        self.chunk_size = chunk_size
         self.auto = OBJECTIVES[objective]
         self.loss: Callable[[Any, Batch], Tensor] = (
             masked_loss if objective == "masked" else model_loss
@@ -98,8 +95,7 @@ class LanguageModeling:
         if self.objective == "causal":
             return PlainText(tokens)
         pairs = self.objective == "masked+next"
-        options = (self.mask_share, self.whole_words, pairs, self.chunk_size)
-        return MaskedText(tokens, self.tokenizer, *options)
+        return MaskedText(tokens, self.tokenizer, self.mask_share, self.whole_words, pairs)
 
     def count(self, batch: Batch) -> int:
         """Return the number of labels that the loss is the mean of."""

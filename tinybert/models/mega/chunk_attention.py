@@ -159,7 +159,7 @@ def attend_in_chunks(
     if before or missing:
         query = query.pad(((0, 0), (before, missing), (0, 0)))
         key, value = (x.pad(((0, 0), (0, missing), (0, 0))) for x in (key, value))
-        mask = _filled(key, mask, missing)
+        mask = _filled(key, mask, missing, causal)
     width = size if chunked else None
     query, key, value = (_split(x, width) for x in (query, key, value))
     if mask is not None:
@@ -178,13 +178,13 @@ def _split(x: Tensor, size: int | None) -> Tensor:
     return x.reshape(x.shape[0], x.shape[1] // width, width, x.shape[2])
 
 
-def _filled(key: Tensor, mask: Any, missing: int) -> Any:
+def _filled(key: Tensor, mask: Any, missing: int, causal: bool) -> Any:
     """Return the mask (B, Tk + missing) for keys padded at the end, the padding masked.
 
-    None stays None: only causal attention has a last chunk that is not full, and it hides later
-    tokens anyway.
+    None stays None for causal attention, which hides later tokens anyway.
     """
-    if mask is None or not missing:
+    if not missing or (mask is None and causal):
         return mask
-    xp = array_module(key.data)
+    xp, tokens = array_module(key.data), (key.shape[0], key.shape[1] - missing)
+    mask = xp.ones(tokens, "bool") if mask is None else mask
     return xp.concatenate([mask, xp.zeros((mask.shape[0], missing), "bool")], axis=1)

@@ -95,8 +95,8 @@ class MegaPreTrainedModel(PreTrainedModel):
         """Run the model. Each class accepts the arguments that its signature lists.
 
         Args:
-            input_ids: (B, T) token ids; or `inputs_embeds` (B, T, D), word embeddings. An encoder
-                with chunks takes fewer tokens than a chunk has, or a multiple: pad, with a mask.
+            input_ids: (B, T) token ids; or `inputs_embeds` (B, T, D), word embeddings. With
+                chunks, the last one need not be full.
             attention_mask: (B, T), with a cache (B, P + T); 1 for tokens, 0 for padding. With
                 chunks, padding on the left must be a multiple of chunk_size. Padding gets zeros, or
                 is computed: see `nn/packing.py`.
@@ -274,17 +274,6 @@ class MegaModel(MegaPreTrainedModel, BaseModel):
                 check_shape("past_key_values", tensor, shape)
         features = [None if tensor is None else tensor.to(self.dtype) for tensor in tensors[:5]]
         return [*features, *tensors[5:]]  # `seen` stays an integer
-
-    def check_length(self, name: str, length: int, past: int) -> None:
-        """Raise ValueError unless an encoder's sequence fits its chunks. The last chunk of a
-        decoder need not be full, since its tokens are generated one by one.
-        """
-        config, size = self.config, self.config.chunk_size
-        if config.use_chunking and not config.is_decoder and length > size and length % size:
-            raise ValueError(
-                f"a sequence longer than a chunk must be a multiple of chunk_size {size}, got "
-                f"{length} tokens; pad to {-(-length // size) * size}, with an attention_mask"
-            )
 
     def read_attention_mask(self, mask: Tensor | None, call: Call) -> tuple[Array | None, bool]:
         """Return the mask as booleans (B, P + T), P the tokens of the current chunk; None if

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinybert.autograd import no_grad
 from tinybert.checks import check_integer
-from tinybert.pipelines.base import evaluation, whole_chunks
+from tinybert.pipelines.base import evaluation
 from tinybert.progress import progress_bar
 from tinybert.training import metrics
 from tinybert.training.batches import Batch, Batches
@@ -37,8 +37,6 @@ class Task:
     Attributes:
         labels: the names of the classes, in the order of the model's outputs; empty for a task
             without classes.
-        chunk_size: of the model, see `padding_unit`: batches longer than this number of tokens are
-            padded to a multiple of it.
 
     Attributes, of the class:
         name: on the command line.
@@ -63,7 +61,6 @@ class Task:
         check_integer("max_length", max_length, 1)
         self.tokenizer, self.max_length = tokenizer, max_length
         self.labels: list[str] = []
-        self.chunk_size = 1
 
     # --- what a task defines --------------------------------------------------------------------
 
@@ -110,7 +107,7 @@ class Task:
         """Make one batch of arrays, padded to the length of the longest example."""
         names = self.tokenizer.model_input_names
         inputs = [{n: e[n] for n in names if n in e} for e in examples]
-        batch = self.padded(inputs)
+        batch = dict(self.tokenizer.pad(inputs, padding=True, return_tensors="np"))
         length = batch["input_ids"].shape[-1]
         for name in examples[0].keys() - batch.keys():
             rows = [example[name] for example in examples]
@@ -121,14 +118,6 @@ class Task:
                 ]
             batch[name] = np.array(rows)
         return batch
-
-    def padded(self, inputs: list[Example]) -> Batch:
-        """Return the inputs as arrays, padded to the length of the longest, in whole chunks."""
-        longest = max(len(row["input_ids"]) for row in inputs)
-        length = whole_chunks(longest, self.chunk_size)
-        return dict(
-            self.tokenizer.pad(inputs, padding="max_length", max_length=length, return_tensors="np")
-        )
 
     def batches(self, examples: EncodedExamples, batch_size: int, seed: int) -> Batches:
         """Return the batches of labelled rows."""

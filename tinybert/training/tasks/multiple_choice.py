@@ -51,7 +51,6 @@ class MultipleChoice(Task):
             for example in examples
             for choice in range(len(example["input_ids"]))
         ]
-        batch = {
-            name: x.reshape(len(examples), -1, x.shape[-1]) for name, x in self.padded(flat).items()
-        }
+        batch = dict(self.tokenizer.pad(flat, padding=True, return_tensors="np"))
+        batch = {name: x.reshape(len(examples), -1, x.shape[-1]) for name, x in batch.items()}
         return {**batch, "labels": np.array([example["labels"] for example in examples])}
