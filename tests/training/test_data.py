@@ -152,7 +152,7 @@ def test_pairs_follow_each_other_or_are_of_another_document(tokens: TokenFile) -
                 assert b <= c
                 first_kept += b == c
     assert first_kept
-    assert 0.4 < np.mean(labels) < 0.75  # a document's last sentence has no successor
+    assert set(labels) == {0, 1}  # how often: test_distributions.py
 
 
 def _document(tokens: TokenFile, position: int) -> int:

@@ -8,9 +8,7 @@ import pytest
 from tinybert.training import mask_tokens
 from tinybert.training.masking import choose_tokens
 
-MASK, VOCAB = 4, 1000
-# A test of a true distribution fails with this probability: five standard deviations.
-SIGMAS = 5.0
+MASK, VOCAB = 4, 1000  # how often what is drawn: test_distributions.py
 
 
 def rows(rng: np.random.Generator, batch: int = 200, length: int = 60) -> tuple:
@@ -21,12 +19,7 @@ def rows(rng: np.random.Generator, batch: int = 200, length: int = 60) -> tuple:
     return ids, maskable
 
 
-def near(count: int, share: float, total: int) -> bool:
-    """Whether a count of a binomial distribution is within five standard deviations."""
-    return abs(count - share * total) <= SIGMAS * np.sqrt(total * share * (1 - share))
-
-
-def test_shares_and_replacements() -> None:
+def test_the_chosen_tokens_are_the_labels() -> None:
     rng = np.random.default_rng()
     ids, maskable = rows(rng)
     inputs, labels = mask_tokens(ids, maskable, MASK, VOCAB, rng)
@@ -35,25 +28,11 @@ def test_shares_and_replacements() -> None:
     assert not (chosen & ~maskable).any()
     assert (labels[chosen] == ids[chosen]).all()
     assert (inputs[~chosen] == ids[~chosen]).all()
-    total = int(chosen.sum())
-    masked = int((inputs[chosen] == MASK).sum())
-    same = int((inputs[chosen] == ids[chosen]).sum())
-    assert near(masked, 0.8 + 0.1 / VOCAB, total)
-    assert near(same, 0.1 + 0.1 / VOCAB, total)
-    random = inputs[chosen & (inputs != MASK) & (inputs != ids)]
-    assert len(np.unique(random)) > 100
-    assert random.max() < VOCAB
-
-
-def test_every_position_is_chosen_equally_often() -> None:
-    rng = np.random.default_rng()
-    maskable = np.ones((4000, 20), bool)
-    counts = choose_tokens(maskable, rng, 0.15).sum(axis=0)
-    assert all(near(int(count), 3 / 20, 4000) for count in counts)
+    assert set(np.unique(inputs)) <= set(range(VOCAB))
 
 
 @pytest.mark.parametrize("share", [0.15, 0.4])
-def test_words_are_chosen_as_a_whole_and_long_ones_as_often(share: float) -> None:
+def test_words_are_chosen_as_a_whole(share: float) -> None:
     rng = np.random.default_rng()
     lengths = rng.choice([1, 2, 5], 4000, p=[0.6, 0.3, 0.1]).reshape(200, 20)
     width = lengths.sum(axis=1).max()
@@ -65,14 +44,12 @@ def test_words_are_chosen_as_a_whole_and_long_ones_as_often(share: float) -> Non
         continues[row, : words.sum()] = True
         continues[row, starts] = False
     chosen = choose_tokens(maskable, rng, share, continues)
+    more = chosen.sum(axis=1) - np.rint(share * maskable.sum(axis=1))
+    assert ((0 <= more) & (more < 5)).all()  # the last word may be too long
     word = np.cumsum(~continues, axis=1) - 1
     for row in range(200):
         for number in range(20):
             assert len(set(chosen[row, (word[row] == number) & maskable[row]])) == 1
-    first = maskable & ~continues
-    rate = {length: chosen[first][lengths.ravel() == length].mean() for length in (1, 2, 5)}
-    assert abs(rate[1] - rate[5]) < 0.14  # five standard deviations
-    assert share - 0.01 < chosen[maskable].mean() < share + 0.06
 
 
 def test_the_callers_arrays_stay_as_they_are() -> None:
