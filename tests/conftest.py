@@ -15,11 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tinybert import backend
 from tinybert.autograd import get_default_device, get_default_dtype, is_grad_enabled
 
 PLAIN = backend.is_plain()  # as the environment has it
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile(
+    "tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 # fsync takes milliseconds a file, and protects from a power cut alone. fstat, which replaces it,
 # refuses a closed file too.
