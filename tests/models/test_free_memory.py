@@ -57,7 +57,7 @@ def test_the_default_nemotron_is_refused_and_the_cures_are_named(monkeypatch: An
     """It is the documents' own example: 58 GiB."""
     monkeypatch.setattr(memory, "free_memory", lambda: 16 * GIB)
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     for name in ("NemotronModel", "NemotronForCausalLM", "NemotronForQuestionAnswering"):
         with pytest.raises(MemoryError) as raised:
             getattr(tinybert, name)(NemotronConfig())
@@ -67,7 +67,7 @@ def test_the_default_nemotron_is_refused_and_the_cures_are_named(monkeypatch: An
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_what_fits_is_made(monkeypatch: Any) -> None:
@@ -111,7 +111,7 @@ def test_a_size_that_the_weights_do_not_bear_out_is_refused(
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), size: 10**9}))
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     words = "num_labels must be at most" if size == "num_labels" else "the file holds [0-9,]+: use"
     for loaded in (getattr(tinybert, name), tinybert.AutoModelForSequenceClassification):
         with pytest.raises(ValueError, match=words):
@@ -119,7 +119,7 @@ def test_a_size_that_the_weights_do_not_bear_out_is_refused(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_the_number_of_labels_has_a_limit_everywhere() -> None:

@@ -307,9 +307,9 @@ def test_the_time_limit_is_that_of_a_text(monkeypatch, tmp_path):
     tokenizer = tokenizer_of(tmp_path, **split)
     words = [f"{'a' * 24}{n}" for n in range(2000)]
     for text, options in ((" ".join(words), {}), (words, {"is_split_into_words": True})):
-        start = time.monotonic()
+        start = time.process_time()  # at most that of the clock
         with pytest.raises(ValueError, match="seconds for one text"):
             tokenizer(text, **options)
-        assert time.monotonic() - start < 2
+        assert time.process_time() - start < 2
     with TimeLimit(0), TimeLimit(10**9):  # the outer one counts
         assert TimeLimit.left(0)[1] == 0.5
