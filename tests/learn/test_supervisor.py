@@ -152,12 +152,13 @@ def test_no_process_is_left(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     code = (
         "import ctypes, os\nif ctypes.CDLL(None).fork() == 0:\n"
-        f"    open({str(pid)!r}, 'w').write(str(os.getpid()))\n    while True: pass"
+        f"    open({str(pid)!r}, 'w').write(str(os.getpid()))\n    while True: pass\n"
+        f"while not (os.path.exists({str(pid)!r}) and os.path.getsize({str(pid)!r})): pass"
     )
     assert checked(tmp_path, wrong(code)).stage == "values"
-    for _ in range(50):
+    for _ in range(600):  # the system ends it when it has the time
         try:
-            os.kill(int(pid.read_text() or 0), 0)
+            os.kill(int(pid.read_text()), 0)
         except ProcessLookupError:
             return
         time.sleep(0.1)
