@@ -260,6 +260,7 @@ def test_predict_then_reveal(browser: Any, tmp_path: Path) -> None:
     """A result and what gives it away is hidden until it is asked for, at every step anew."""
     _, trace, _ = recorded("Bert")
     viewer = Viewer(browser, trace, tmp_path / "page.html")
+    viewer.numbers()  # they are read after the page is there
     shown = viewer.text("#screen")
     viewer.press("p")
     hidden = viewer.text("#screen")
