@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.terminals import heed_interrupts
+from tests.terminals import HANG, heed_interrupts
 from tinybert.cli.registry import COMMANDS
 from tinybert.learn import progress, supervisor
 from tinybert.learn.catalogue import NAMES, task_of
@@ -248,18 +248,20 @@ class Terminal:
             variables.pop(name, None)
         self.child = pexpect.spawn(
             sys.executable, ["-m", "tinybert", "exercises", *map(str, words)], encoding="utf-8",
-            dimensions=(24, columns), env=variables, timeout=30, preexec_fn=heed_interrupts,
+            dimensions=(24, columns), env=variables, timeout=HANG, preexec_fn=heed_interrupts,
         )  # fmt: skip
 
-    def read(self) -> None:
+    def read(self) -> bool:
+        """Read what is shown; return whether there was anything."""
         try:
             self.raw += self.child.read_nonblocking(100_000, timeout=0.3)
         except self.timeouts:
-            return
+            return False
+        return True
 
-    def wait(self, wanted: str, seconds: float = 40) -> str:
+    def wait(self, wanted: str) -> str:
         """Read until a text comes after all that was waited for; return what came before it."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + HANG
         while wanted not in self.raw[self.read_to :]:
             assert time.monotonic() < until, f"{wanted!r} is not in:\n{self.raw[self.read_to :]}"
             self.read()
@@ -275,10 +277,12 @@ class Terminal:
         """Wait for the end; check that the terminal is as it was, and return the exit code."""
         import termios
 
-        until = time.monotonic() + 30
+        until = time.monotonic() + HANG
         while self.child.isalive():
             assert time.monotonic() < until, f"it goes on:\n{self.raw}"
             self.read()
+        while self.read():
+            pass
         modes = termios.tcgetattr(self.child.child_fd)[3]
         assert modes & termios.ECHO
         assert modes & termios.ICANON
@@ -332,7 +336,7 @@ def test_a_watch_from_blank_to_solved(path: Path, terminal, minilm: Path) -> Non
     other = path.with_name("new")
     other.write_text(TASK.solution)
     other.replace(path)  # as some editors save
-    one.wait("Well done!", 60)
+    one.wait("Well done!")
     one.wait(KEYS)
     one.press("n", load(Path(FOLDER)).names[1])
     one.wait("not written yet")
@@ -352,7 +356,7 @@ def test_ctrl_c_stops_code_that_never_ends(path: Path, terminal, code: str) -> N
     one = terminal("watch")
     one.wait("checking")
     pid = path.with_name("pid")
-    until = time.monotonic() + 30
+    until = time.monotonic() + HANG
     while not (pid.exists() and pid.read_text()):
         assert time.monotonic() < until
         time.sleep(0.1)
@@ -369,7 +373,7 @@ def test_ctrl_c_stops_code_that_never_ends(path: Path, terminal, code: str) -> N
 def test_the_time_limit_in_a_terminal(path: Path, terminal) -> None:
     path.write_text(TASK.solution.replace("    e = np", "    while True: pass\n    e = np"))
     one = terminal("watch")
-    one.wait(f"it did not end within {supervisor.SECONDS:g} seconds", 60)
+    one.wait(f"it did not end within {supervisor.SECONDS:g} seconds")
     one.wait("your line 18: while True: pass")
     one.wait(KEYS)
     one.child.send("q")
@@ -383,7 +387,7 @@ def test_much_output_in_a_terminal(path: Path, terminal) -> None:
     noise = "print('\\x1b[2J\\x1b[?25l' + 'x' * 999_990)\n"
     path.write_text(WRONG.apply(TASK.solution) + f"\nfor _ in range(100): {noise}")
     one = terminal("watch")
-    one.wait("Your code printed:", 60)
+    one.wait("Your code printed:")
     one.wait("more bytes")
     one.wait(KEYS)
     one.child.send("q")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.pipelines.twins import Make, model_folder  # noqa: F401 (a fixture)
-from tests.terminals import heed_interrupts
+from tests.terminals import HANG, heed_interrupts
 from tinybert import load_trace
 from tinybert.embedding import SentenceEmbedder, similarity
 from tinybert.pipelines import pipeline
@@ -183,7 +183,7 @@ class Terminal:
             variables.pop(name, None)
         command = ["-m", "tinybert", "step", *words]
         self.child = pexpect.spawn(
-            sys.executable, command, dimensions=(rows, columns), env=variables, timeout=20,
+            sys.executable, command, dimensions=(rows, columns), env=variables, timeout=HANG,
             preexec_fn=heed_interrupts,
         )  # fmt: skip
 
@@ -192,31 +192,34 @@ class Terminal:
 
     def wait(self, wanted: str) -> str:
         """Read what is drawn until the screen has a text."""
-        until = time.monotonic() + 30
+        until = time.monotonic() + HANG
         while wanted not in self.text():
             assert time.monotonic() < until, f"{wanted!r} is not in:\n{self.text()}"
             self.read()
         return self.text()
 
-    def read(self) -> None:
+    def read(self) -> bool:
+        """Read what is drawn; return whether there was anything."""
         try:
             sent = self.child.read_nonblocking(100_000, timeout=0.3)
         except self.timeouts:
-            return
+            return False
         self.raw += sent
         self.stream.feed(sent)
+        return True
 
     def press(self, keys: str, wanted: str) -> str:
         self.child.send(keys)
         return self.wait(wanted)
 
     def wait_for_end(self) -> None:
-        """Read until the process has ended."""
-        until = time.monotonic() + 20
+        """Read until the process has ended, and what it drew last."""
+        until = time.monotonic() + HANG
         while self.child.isalive():
             assert time.monotonic() < until, f"it goes on:\n{self.text()}"
             self.read()
-        self.read()
+        while self.read():
+            pass
 
     def ended(self) -> int:
         """Wait for the end; check that the terminal is as it was, and return the exit code."""

@@ -15,6 +15,7 @@ import pytest
 from matplotlib.image import imread
 
 import tinybert
+from tests.terminals import HANG
 from tests.trace.test_record import FAMILIES, IDS, model_of, recorded
 from tinybert.trace import Trace, record
 from tinybert.trace.html.page import attention_steps, page
@@ -71,7 +72,7 @@ class Viewer:
         """Wait for a condition in JavaScript, asked from here: the policy of the page forbids it
         to evaluate texts, which Playwright's own waiting needs.
         """
-        until = time.monotonic() + 30
+        until = time.monotonic() + HANG
         while not self.page.evaluate(condition):
             assert time.monotonic() < until, condition
             time.sleep(0.01)
