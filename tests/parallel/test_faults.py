@@ -18,11 +18,11 @@ from tinybert.parallel.checkpoint import Parts
 from tinybert.training.checkpoint import checkpoints
 from tinybert.weights import load_file
 
-KILLS, TIMEOUT = 3, 60.0
+KILLS = 3
 
 
 def train(folder, phase, steps, *fault):
-    return finish(start(2, "tests.parallel.faulty_job", folder, phase, steps, *fault), TIMEOUT)
+    return finish(start(2, "tests.parallel.faulty_job", folder, phase, steps, *fault))
 
 
 def kill_and_resume(tmp_path, phase, kills):
