@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: one thread of BLAS for each
     for library in ("OPENBLAS", "MKL"):
@@ -45,6 +46,19 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.enable()
         gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let the generators of the test's file, and torch's own, begin anew: no draw depends on the
+    tests before.
+    """
+    for value in vars(item.module).values() if isinstance(item, pytest.Function) else ():
+        if isinstance(value, np.random.Generator):
+            begin = np.random.default_rng([*item.path.name.encode()])
+            value.bit_generator.state = begin.bit_generator.state
+    if "torch" in sys.modules:
+        sys.modules["torch"].default_generator.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
