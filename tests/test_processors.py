@@ -151,3 +151,18 @@ def test_the_environment_gives_the_number_of_threads(monkeypatch: pytest.MonkeyP
     for name, count in (("GOTO_NUM_THREADS", 2), ("OPENBLAS_NUM_THREADS", 3)):
         monkeypatch.setenv(name, str(count))
         assert processors.thread_count() == count
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cpu:type:x86,ven0000fam0006mod00CF:feature:,0000,0001\n", True),
+        ("cpu:type:x86,ven0002fam0019mod0011:feature:,0000,0001\n", False),  # of AMD
+        ("cpu:type:aarch64:feature:,0000\n", False),
+        (None, False),
+    ],
+)
+def test_the_maker_of_the_processor(text: str | None, expected: bool, tmp_path: Path) -> None:
+    if text:
+        (tmp_path / "modalias").write_text(text)
+    assert processors.is_intel(str(tmp_path / "modalias")) is expected

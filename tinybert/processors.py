@@ -61,6 +61,11 @@ def thread_count() -> int:
     return cores()
 
 
+def is_intel(name: str = "/sys/devices/system/cpu/modalias") -> bool:
+    """Return whether Linux calls the processor one of Intel's, vendor 0 of the architecture x86."""
+    return _read(name).startswith("cpu:type:x86,ven0000fam")
+
+
 def limit_threads(environ: MutableMapping[str, str]) -> None:
     """Set OPENBLAS_NUM_THREADS where OpenBLAS would start too many, unless the user has set it.
 

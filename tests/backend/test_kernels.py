@@ -250,9 +250,10 @@ def test_cross_entropy(versions: Versions, dtype: str, size: tuple[int, int]) ->
         (1, 33, 257),
         (5, 33, 257),
         (0, 3, 2),
-        (40, 0, 3),
+        (2, 0, 700),
         (12, 768, 701),
         (9, 131, 150),
+        (24, 3000, 601),
         (700, 33, 257),
     ],
 )
@@ -260,6 +261,7 @@ def test_linear(
     versions: Versions, dtype: str, sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu, "HAS_AVX512", True)  # so that all machines test the product in parts
+    monkeypatch.setattr(cpu, "READS_AHEAD", sizes[0] % 2 == 0)
     rows, width, outputs = sizes
     x, bias = draw((rows, width), dtype), draw(outputs, dtype, 2)
     weight = draw((outputs, width), dtype, 1)
@@ -268,16 +270,15 @@ def test_linear(
         compare(versions.linear_forward(*arguments), arguments, "linear_forward", dtype)
 
 
-@pytest.mark.parametrize("rows", [4, 8, 12, 48])
-def test_products_of_few_rows_lose_less_to_rounding(rows: int, monkeypatch: Any) -> None:
-    """For more than 8 rows by blocks, whatever OpenBLAS does; for fewer by its AVX-512 kernels."""
-    if rows <= 8 and not cpu.HAS_AVX512:
-        pytest.skip("up to 8 rows depend on AVX-512")
-    monkeypatch.setattr(cpu, "HAS_AVX512", True)
-    x, weight = draw((rows, 1536), "float32"), draw((512, 1536), "float32", 1)
+@pytest.mark.skipif(not cpu.HAS_AVX512, reason="OpenBLAS needs AVX-512 for products without copies")
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("rows", [4, 12, 24])
+def test_products_of_few_rows_lose_less_to_rounding(rows: int, order: Any) -> None:
+    x, weight = draw((rows, 1536), "float32"), draw((517, 1536), "float32", 1)
+    x = np.asarray(x, order=order)
     exact = x.astype("float64") @ weight.T.astype("float64")
     few, plain = (np.square(y - exact).mean() for y in (product_on_cpu(x, weight), x @ weight.T))
-    assert few <= 0.7 * plain
+    assert few <= 0.4 * plain
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (512, 4), (1030, 2), (0, 3)])
@@ -714,7 +715,7 @@ def test_versions_for_the_cpu_are_faster_than_their_formulas(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not cpu.HAS_AVX512, reason="OpenBLAS needs AVX-512 for products without copies")
-@pytest.mark.parametrize("rows", [2, 12, 32])
+@pytest.mark.parametrize("rows", [2, 12, 24])
 def test_a_few_rows_are_multiplied_faster_in_parts(rows: int) -> None:
     x, weight = draw((rows, 768), "float32"), draw((3072, 768), "float32", 1)
     ratios: list[float] = []

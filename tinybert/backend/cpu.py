@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.processors import thread_count
+from tinybert.processors import is_intel, thread_count
 
 # Elements that a thread works on at once: a few float32 blocks of this size, 1 MiB each, fit its
 # share of the cache, and for fewer elements waking a second thread costs more than it saves.
@@ -30,6 +30,7 @@ np.empty(31 << 20, np.uint8)
 # Whether the processor has AVX-512: OpenBLAS then multiplies small matrices without copying them.
 _FEATURES = sys.modules["numpy._core._multiarray_umath"].__cpu_features__
 HAS_AVX512: bool = _FEATURES.get("AVX512_SKX", False)
+READS_AHEAD = is_intel()  # from many places at once: measured on Intel's; AMD's do not
 
 
 def new_generator(seed: int | tuple[int, ...] | None) -> np.random.Generator:

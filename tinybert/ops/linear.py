@@ -75,38 +75,40 @@ def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
 
 
 def product_on_cpu(x: Array, weight: Array) -> Array:
-    """Return x @ weight^T for rows x (N, I); for few rows in Fortran order.
+    """Return x @ weight^T for rows x (N, I).
 
-    OpenBLAS copies weight before this product: for few rows the copy takes most of the time. With
-    AVX-512 it copies nothing for weight @ x^T with up to 10^6 multiplications. For more than 8 rows
-    it adds the terms of a result one by one: summed in blocks of 128, they lose less to rounding.
+    OpenBLAS copies weight first: for few rows this takes most of the time. With AVX-512 it copies
+    nothing for up to 1,200 results and 10^6 multiplications, and adds each up in 16 parts, which
+    lose less to rounding; many rows of weight are read at once, ahead or from the cache.
     """
     rows, width = x.shape
-    few = cpu.HAS_AVX512 and 1 < rows <= 48 and rows * len(weight) > 1200
-    block = width if rows <= 8 else next((n for n in range(128, 63, -1) if width % n == 0), 0)
-    if not few or not block or x.dtype != np.float32 or weight.dtype != np.float32:
+    columns = min(32, 1200 // rows, 1_000_000 // x.size) // 4 * 4 if x.size else 0
+    few = cpu.HAS_AVX512 and 1 < rows <= 24 and columns and rows * len(weight) > 1200
+    if not few or not x.dtype == weight.dtype == np.float32 or not weight.flags.c_contiguous:
         return x @ weight.T
-    columns = np.ascontiguousarray(x.T).reshape(-1, block, rows)
-    weights = weight.reshape(len(weight), -1, block).swapaxes(0, 1)  # (blocks, O, block)
-    threads = cpu.free_threads() if rows * weight.size >= 1 << 22 else 1
-    step = min(max(8, 1_000_000 // (rows * block)), -(-len(weight) // threads))  # rows of weight
-    y = np.empty((len(weight), rows), np.float32)
+    x, y = np.ascontiguousarray(x), np.empty((rows, len(weight)), np.float32)
+    whole = len(weight) // columns * columns
+    tiles = weight[:whole].reshape(-1, columns, width)
+    out = y[:, :whole].reshape(rows, -1, columns).swapaxes(0, 1)
+    step = max(1, (1 << (18 if cpu.READS_AHEAD else 17)) // (columns * width))  # 512 KiB fit it
 
     def work(at: int) -> None:
-        np.add.reduce(np.matmul(weights[:, at : at + step], columns), axis=0, out=y[at : at + step])
+        some = tiles[at : at + step]
+        if not cpu.READS_AHEAD:
+            some.reshape(-1)[::16].max()  # reads one number of each line of the cache
+        np.matmul(x, some.swapaxes(1, 2), out=out[at : at + step])
 
-    cpu.for_each(work, range(0, len(weight), step), parallel=threads > 1)
-    return y.T
+    cpu.for_each(work, range(0, len(tiles), step), parallel=rows * weight.size >= 1 << 22)
+    np.matmul(x, weight[whole:].T, out=y[:, whole:])
+    return y
 
 
 @linear_forward.on("cpu")
 def linear_on_cpu(x: Array, weight: Array, bias: Array | None) -> Array:
     """Add the bias to the product in place, in blocks over the cores."""
     y = product_on_cpu(x, weight)
-    if bias is None:
-        return np.ascontiguousarray(y)
-    if not y.flags.c_contiguous or bias.dtype != y.dtype:
-        return np.add(y, bias, order="C")
+    if bias is None or bias.dtype != y.dtype:
+        return y if bias is None else y + bias
 
     def work(block: slice) -> None:
         y[block] += bias
