@@ -90,7 +90,7 @@ def product_on_cpu(x: Array, weight: Array) -> Array:
     whole = len(weight) // columns * columns
     tiles = weight[:whole].reshape(-1, columns, width)
     out = y[:, :whole].reshape(rows, -1, columns).swapaxes(0, 1)
-    step = max(1, (1 << (18 if cpu.READS_AHEAD else 17)) // (columns * width))  # 512 KiB fit it
+    step = max(1, (1 << (18 if cpu.READS_AHEAD else 17)) // (columns * width))  # up to 1 MiB
 
     def work(at: int) -> None:
         some = tiles[at : at + step]
