@@ -25,7 +25,7 @@ def train(folder, phase, steps, *fault):
     return finish(start(2, "tests.parallel.faulty_job", folder, phase, steps, *fault))
 
 
-def kill_and_resume(tmp_path, phase, kills):
+def assert_resumes_after_kills(tmp_path, phase, kills):
     """Kill a run `kills` times, each time after a checkpoint, and compare it with a whole run."""
     steps, rng = 3 * kills + 2, random.Random(phase)
     whole, folder = tmp_path / "whole", tmp_path / "killed"
@@ -57,13 +57,13 @@ def kill_and_resume(tmp_path, phase, kills):
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_rank_killed_in_a_phase_ends_the_job_which_resumes_bit_for_bit(phase, tmp_path):
-    kill_and_resume(tmp_path, phase, max(KILLS, len(PHASES[phase][1])))
+    assert_resumes_after_kills(tmp_path, phase, max(KILLS, len(PHASES[phase][1])))
 
 
 if __name__ == "__main__":
     for name in PHASES:
         with tempfile.TemporaryDirectory() as place:
             begin, count = time.monotonic(), int(sys.argv[1])
-            kill_and_resume(Path(place), name, count)
+            assert_resumes_after_kills(Path(place), name, count)
             seconds = time.monotonic() - begin
             print(f"{name}: {count} kills, resumed bit for bit, {seconds:.0f} s", flush=True)

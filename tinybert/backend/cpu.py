@@ -30,7 +30,7 @@ np.empty(31 << 20, np.uint8)
 # Whether the processor has AVX-512: OpenBLAS then multiplies small matrices without copying them.
 _FEATURES = sys.modules["numpy._core._multiarray_umath"].__cpu_features__
 HAS_AVX512: bool = _FEATURES.get("AVX512_SKX", False)
-READS_AHEAD = is_intel()  # from many places at once: measured on Intel's; AMD's do not
+READS_AHEAD = is_intel()  # whether it prefetches many streams; AMD's Zen 4 was measured not to
 
 
 def new_generator(seed: int | tuple[int, ...] | None) -> np.random.Generator:

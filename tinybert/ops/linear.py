@@ -79,7 +79,7 @@ def product_on_cpu(x: Array, weight: Array) -> Array:
 
     OpenBLAS copies weight first: for few rows this takes most of the time. With AVX-512 it copies
     nothing for up to 1,200 results and 10^6 multiplications, and adds each up in 16 parts, which
-    lose less to rounding; many rows of weight are read at once, ahead or from the cache.
+    lose less to rounding. Its many streams of memory are prefetched, or first read into the cache.
     """
     rows, width = x.shape
     columns = min(32, 1200 // rows, 1_000_000 // x.size) // 4 * 4 if x.size else 0
